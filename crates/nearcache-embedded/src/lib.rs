@@ -1,0 +1,1 @@
+//! An in-process Redis for [redis-rs](https://docs.rs/redis).
