@@ -1,1 +1,74 @@
-//! nearcache
+//! The Redis cache: one [`Cache`] that starts **embedded**, with nothing to install, and moves to
+//! Redis or Valkey by changing its URL.
+//!
+//! ```
+//! use nearcache::Cache;
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Debug, PartialEq, Serialize, Deserialize)]
+//! struct User {
+//!     id: u64,
+//!     name: String,
+//! }
+//!
+//! # async fn example() -> nearcache::Result<()> {
+//! let cache = Cache::open("memory://")?; // or "redis://localhost:6379"
+//!
+//! let alice = User { id: 1, name: "Alice".into() };
+//! cache.set("user:1", &alice).ttl("2h30m").await?;
+//! assert_eq!(cache.get::<User>("user:1").await?, Some(alice));
+//! cache.delete("user:1").await?;
+//! # Ok(())
+//! # }
+//! # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+//! ```
+//!
+//! # Where to look next
+//! - [`Cache`]: every verb, with what it does while Redis is away.
+//! - [`blocking::Cache`](crate::blocking): the same without an async runtime (feature `blocking`).
+//! - [`Builder`]: prefix, default TTL, jitter, timeout.
+//! - [`Error`] and [`ErrorKind`]: what can go wrong.
+//! - [`Text`] and [`Raw`]: values that are not to be JSON.
+//!
+//! # URLs
+//! | URL | where |
+//! | --- | --- |
+//! | `memory://` | in this process, a store of the cache's own |
+//! | `memory://name` | in this process, shared by everyone who names it while one of them lives |
+//! | `redis://[[user]:password@]host[:port][/db]` | Redis over TCP; port 6379 and database 0 unless given |
+//! | `redis+unix://[[user]:password@]/path/to.sock` | Redis over a unix socket |
+//! | `valkey://`, `valkey+unix://` | Valkey, likewise |
+//!
+//! After a `?`, joined by `&`: `prefix`, `separator`, `default_ttl`, `ttl_jitter`, `timeout`, `db`,
+//! `username`, `password`, `client_name`, `protocol`, `pool_size`; each is described at the [`Builder`]'s
+//! method of that name. Special characters are percent-encoded (`%40` for `@`).
+//!
+//! # Features
+//! | feature | | what it adds |
+//! | --- | --- | --- |
+//! | `embedded` | default | `memory://` |
+//! | `blocking` | | [`blocking`](crate::blocking) |
+
+#[cfg(feature = "blocking")]
+pub mod blocking;
+mod cache;
+mod codec;
+mod connect;
+mod error;
+mod keyspace;
+mod runtime;
+mod ttl;
+
+pub use cache::{Bound, Builder, Cache, Lookup, Stats, operation};
+pub use codec::{Decode, Encode, Raw, Text};
+pub use connect::{Connection, Protocol, ServerInfo, ServerKind};
+pub use error::{Error, ErrorKind, Result};
+pub use keyspace::Key;
+pub use ttl::{IntoTtl, Remaining, Ttl};
+
+/// The redis crate that [`Connection`] works with.
+pub use redis;
+
+/// The embedded store, to be used alone or given to [`Builder::store`].
+#[cfg(feature = "embedded")]
+pub use nearcache_embedded as embedded;

@@ -1,0 +1,267 @@
+//! Many keys at once: `get_many`, `set_many`, `delete_many`.
+//!
+//! A batch is split at a bounded size, so that no call holds the connection, or the server, for long:
+//! others' commands go between the parts. Each part has the timeout to itself.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use redis::{Cmd, Pipeline, Value};
+
+use super::core::{Core, reply};
+use super::operation::{Async, CacheFuture, Marked, Pending, operation};
+use super::write::Life;
+use crate::codec::{self, Decode, Encode};
+use crate::error::{Error, Result};
+use crate::keyspace::StoredKey;
+use crate::ttl::IntoTtl;
+
+/// How many keys travel together at most.
+pub(super) const KEYS: usize = 1_000;
+
+/// How many bytes of keys and values travel together, unless one entry alone is larger.
+const BYTES: usize = 4 * 1024 * 1024;
+
+/// A pending `get_many`.
+#[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
+pub struct GetMany<'c, T, M = Async> {
+    core: &'c Core,
+    keys: Result<Vec<StoredKey>>,
+    marked: PhantomData<fn() -> T>,
+    mode: Marked<M>,
+}
+
+impl<'c, T: Decode, M> GetMany<'c, T, M> {
+    pub(crate) fn new(core: &'c Core, keys: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        GetMany {
+            core,
+            keys: stored(core, keys),
+            marked: PhantomData,
+            mode: PhantomData,
+        }
+    }
+
+    fn start(self) -> CacheFuture<'c, Vec<Option<T>>> {
+        let core = self.core;
+        match self.keys {
+            Ok(keys) if keys.is_empty() => CacheFuture::ready(Ok(Vec::new())),
+            Ok(keys) => CacheFuture::asking(async move { core.read_many(&keys).await }),
+            Err(error) => CacheFuture::ready(Err(error)),
+        }
+    }
+}
+
+operation!(GetMany<'c, T: Decode> -> Vec<Option<T>>);
+
+impl Core {
+    async fn read_many<T: Decode>(&self, keys: &[StoredKey]) -> Result<Vec<Option<T>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        for part in parts(keys, |key| key.as_bytes().len()) {
+            let mut command = keyed("MGET", part);
+            let reply = self.backend()?.request(&command, self.limit).await?;
+            command.clear();
+            match reply {
+                Value::Array(replies) if replies.len() == part.len() => {
+                    for (reply, key) in replies.into_iter().zip(part) {
+                        let bytes = reply::bytes("MGET", reply)
+                            .map_err(|error| error.for_key(key.user()))?;
+                        values.push(self.decode(bytes).hit());
+                    }
+                }
+                other => return Err(Error::unexpected("MGET", &other)),
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// A pending `set_many`.
+#[must_use = "nothing is stored until it is carried out, by `.await` or `.run()`"]
+pub struct SetMany<'c, M = Async> {
+    core: &'c Core,
+    entries: Result<Vec<(StoredKey, Vec<u8>)>>,
+    life: Life,
+    mode: Marked<M>,
+}
+
+impl<'c, M> SetMany<'c, M> {
+    pub(crate) fn new<K: AsRef<[u8]>, V: Encode>(
+        core: &'c Core,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        // Encoded here, because the entries are the caller's to consume only now.
+        let entries = entries
+            .into_iter()
+            .map(|(key, value)| {
+                let key = core.stored(key.as_ref())?;
+                let value = codec::encode(&value).map_err(|error| error.for_key(key.user()))?;
+                Ok((key, value))
+            })
+            .collect();
+        SetMany {
+            core,
+            entries,
+            life: Life::Default,
+            mode: PhantomData,
+        }
+    }
+
+    /// The entries expire after this time, each spread by the cache's jitter.
+    pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
+        self.life = Life::For(ttl.into_ttl());
+        self
+    }
+
+    /// The entries do not expire, whatever the cache's default TTL.
+    pub fn forever(mut self) -> Self {
+        self.life = Life::Forever;
+        self
+    }
+
+    fn start(self) -> CacheFuture<'c, ()> {
+        let SetMany {
+            core,
+            entries,
+            life,
+            mode: _,
+        } = self;
+        match entries {
+            Ok(entries) if entries.is_empty() => CacheFuture::ready(Ok(())),
+            Ok(entries) => {
+                CacheFuture::asking(async move { core.write_many(&entries, &life).await })
+            }
+            Err(error) => CacheFuture::ready(Err(error)),
+        }
+    }
+}
+
+operation!(SetMany<'c> -> ());
+
+impl Core {
+    async fn write_many(&self, entries: &[(StoredKey, Vec<u8>)], life: &Life) -> Result<()> {
+        let stay = self.settle(life)?;
+        for part in parts(entries, |(key, value)| key.as_bytes().len() + value.len()) {
+            let mut pipeline = Pipeline::with_capacity(part.len());
+            for (key, value) in part {
+                pipeline.add_command(self.set_command(key, value, stay));
+            }
+            let replies = self.pipeline(&pipeline).await?;
+            for ((key, value), reply) in part.iter().zip(replies) {
+                match reply {
+                    Value::ServerError(error) => {
+                        let error =
+                            Error::from_server(&error).on_host(self.backend()?.common().host());
+                        return Err(error.for_key(key.user()));
+                    }
+                    reply => {
+                        reply::stored("SET", &reply)?;
+                        self.count_write(value.len());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `UNLINK` of keys as they are stored; says how many were there.
+    pub(super) async fn unlink(&self, keys: &[StoredKey]) -> Result<u64> {
+        let mut deleted = 0;
+        for part in parts(keys, |key| key.as_bytes().len()) {
+            let reply = self
+                .backend()?
+                .request(&keyed("UNLINK", part), self.limit)
+                .await?;
+            let count = reply::count("UNLINK", &reply)?;
+            self.counters.deletes.add(count);
+            deleted += count;
+        }
+        Ok(deleted)
+    }
+}
+
+pub(crate) fn delete_many<'c, M>(
+    core: &'c Core,
+    keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
+) -> Pending<'c, u64, M> {
+    let keys = stored(core, keys);
+    Pending::new(async move { core.unlink(&keys?).await })
+}
+
+impl<T, M> fmt::Debug for GetMany<'_, T, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GetMany")
+            .field("keys", &self.keys.as_ref().map(Vec::len))
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M> fmt::Debug for SetMany<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries = self.entries.as_ref().map(Vec::len);
+        f.debug_struct("SetMany")
+            .field("entries", &entries)
+            .field("life", &self.life)
+            .finish_non_exhaustive()
+    }
+}
+
+fn stored(core: &Core, keys: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<Vec<StoredKey>> {
+    keys.into_iter()
+        .map(|key| core.stored(key.as_ref()))
+        .collect()
+}
+
+/// A command with many keys.
+fn keyed(verb: &str, keys: &[StoredKey]) -> Cmd {
+    let bytes = keys.iter().map(|key| key.as_bytes().len()).sum::<usize>();
+    let mut command = Cmd::with_capacity(1 + keys.len(), verb.len() + bytes);
+    command.arg(verb);
+    for key in keys {
+        command.arg(key);
+    }
+    command
+}
+
+/// Splits a batch at [`KEYS`] and [`BYTES`].
+fn parts<T>(items: &[T], size: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+    let mut rest = items;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fit = rest.iter().take(KEYS).take_while(|item| {
+            bytes += size(item);
+            bytes <= BYTES
+        });
+        let (part, after) = rest.split_at(fit.count().max(1).min(rest.len()));
+        rest = after;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_batch_is_split_by_number_and_by_size() {
+        let sizes = |items: &[usize]| {
+            parts(items, |size| *size)
+                .map(<[usize]>::len)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[]), []);
+        assert_eq!(sizes(&[1; 2_500]), [1_000, 1_000, 500]);
+        assert_eq!(
+            sizes(&[BYTES, 1, BYTES + 1, BYTES / 2, BYTES / 2, 1]),
+            [1, 1, 1, 2, 1]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn splitting_loses_nothing(items in prop::collection::vec(0..2 * BYTES, 0..50)) {
+            let joined: Vec<usize> = parts(&items, |size| *size).flatten().copied().collect();
+            prop_assert_eq!(joined, items);
+        }
+    }
+}

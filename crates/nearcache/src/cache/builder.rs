@@ -1,0 +1,251 @@
+//! Making a cache: what the URL says, what is said beside it, and what holds when neither says
+//! anything.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::{Core, Parts};
+use super::operation::{Async, Marked};
+use crate::Cache;
+use crate::connect::target::Target;
+use crate::connect::url::{self, MAX_POOL_SIZE, Parsed};
+use crate::connect::{self, Backend, Mode, Protocol};
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyspace::{Keyspace, SEPARATOR};
+use crate::ttl::{IntoTtl, Ttl};
+
+/// How long Redis may take for one call, unless something else is asked for.
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The longest timeout: beyond it, a call that hangs is a call that hangs.
+const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// A cache in the making. What is said here goes before what the URL says.
+///
+/// ```
+/// # fn main() -> nearcache::Result<()> {
+/// use std::time::Duration;
+/// use nearcache::Cache;
+///
+/// let cache = Cache::builder("redis://localhost:6379/0")
+///     .prefix("myapp")
+///     .default_ttl("5m")
+///     .ttl_jitter(0.1)
+///     .timeout(Duration::from_millis(250))
+///     .build()?; // connects to nothing yet
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a builder does nothing until `.build()`"]
+pub struct Builder<M = Async> {
+    url: Result<Parsed>,
+    prefix: Option<String>,
+    separator: Option<String>,
+    default_ttl: Option<Result<Ttl>>,
+    ttl_jitter: Option<f64>,
+    timeout: Option<Duration>,
+    username: Option<String>,
+    password: Option<String>,
+    db: Option<u32>,
+    client_name: Option<String>,
+    protocol: Option<Protocol>,
+    pool_size: Option<usize>,
+    #[cfg(feature = "embedded")]
+    store: Option<nearcache_embedded::Store>,
+    mode: Marked<M>,
+}
+
+impl<M> Builder<M> {
+    pub(crate) fn new(url: &str) -> Self {
+        Builder {
+            url: url::parse(url),
+            prefix: None,
+            separator: None,
+            default_ttl: None,
+            ttl_jitter: None,
+            timeout: None,
+            username: None,
+            password: None,
+            db: None,
+            client_name: None,
+            protocol: None,
+            pool_size: None,
+            #[cfg(feature = "embedded")]
+            store: None,
+            mode: PhantomData,
+        }
+    }
+
+    /// What every key begins with in Redis, before the separator. The cache sees nothing outside it.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// What stands between prefix and key: `:` unless said otherwise.
+    pub fn separator(mut self, separator: impl Into<String>) -> Self {
+        self.separator = Some(separator.into());
+        self
+    }
+
+    /// How long an entry stays that is written without a TTL. Without this, it does not expire.
+    pub fn default_ttl(mut self, ttl: impl IntoTtl) -> Self {
+        self.default_ttl = Some(ttl.into_ttl());
+        self
+    }
+
+    /// Spreads every TTL uniformly within ± this ratio (0 to 1), so that what was written together
+    /// does not expire together. 0, no jitter, unless said otherwise.
+    pub fn ttl_jitter(mut self, ratio: f64) -> Self {
+        self.ttl_jitter = Some(ratio);
+        self
+    }
+
+    /// How long Redis may take for one call, connecting included: 1 ms to 1 hour, and 500 ms unless
+    /// said otherwise. A call that is several round trips (a batch that is split, a scan) has it for
+    /// each.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The user to authenticate as (Redis 6 and later).
+    pub fn username(mut self, username: impl Into<String>) -> Self {
+        self.username = Some(username.into());
+        self
+    }
+
+    /// The password to authenticate with. It appears in no error, log or `Debug`.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// The number of the database: 0 unless said otherwise.
+    pub fn db(mut self, db: u32) -> Self {
+        self.db = Some(db);
+        self
+    }
+
+    /// The name under which `CLIENT LIST` shows the connection.
+    pub fn client_name(mut self, name: impl Into<String>) -> Self {
+        self.client_name = Some(name.into());
+        self
+    }
+
+    /// The protocol: RESP3 where the server knows it, else RESP2, unless said otherwise.
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = Some(protocol);
+        self
+    }
+
+    /// How many connections blocking callers open at most, each thread that waits having one: 1 to
+    /// 1,024, and 16 unless said otherwise. Async callers share one connection, whatever this is.
+    pub fn pool_size(mut self, connections: usize) -> Self {
+        self.pool_size = Some(connections);
+        self
+    }
+
+    /// The embedded store to use, for a `memory://` URL: one that tests move the clock of, say, or
+    /// that is used beside the cache.
+    #[cfg(feature = "embedded")]
+    pub fn store(mut self, store: &nearcache_embedded::Store) -> Self {
+        self.store = Some(store.clone());
+        self
+    }
+
+    pub(crate) fn build_core(self, mode: Mode) -> Result<Arc<Core>> {
+        let parsed = self.url?;
+        let target = Target {
+            username: self.username.or(parsed.target.username),
+            password: self.password.or(parsed.target.password),
+            db: self.db.unwrap_or(parsed.target.db),
+            client_name: self.client_name.or(parsed.target.client_name),
+            protocol: self.protocol.or(parsed.target.protocol),
+            pool_size: self.pool_size.unwrap_or(parsed.target.pool_size),
+            place: parsed.target.place,
+        };
+        let prefix = self.prefix.or(parsed.prefix).unwrap_or_default();
+        let separator = self.separator.or(parsed.separator);
+        let ttl_jitter = self.ttl_jitter.or(parsed.ttl_jitter).unwrap_or(0.0);
+        let limit = self.timeout.or(parsed.timeout).unwrap_or(TIMEOUT);
+        let default_ttl = self.default_ttl.transpose()?.or(parsed.default_ttl);
+
+        if !(0.0..=1.0).contains(&ttl_jitter) {
+            return invalid(format!(
+                "ttl_jitter is {ttl_jitter}; it is a ratio from 0 to 1, as in 0.1 for ± 10 %"
+            ));
+        }
+        if limit < Duration::from_millis(1) || limit > MAX_TIMEOUT {
+            return invalid(format!("timeout is {limit:?}; it is from 1ms to 1h"));
+        }
+        if !(1..=MAX_POOL_SIZE).contains(&target.pool_size) {
+            return invalid(format!(
+                "pool_size is {}; it is from 1 to {MAX_POOL_SIZE}",
+                target.pool_size
+            ));
+        }
+        let keyspace = Keyspace::new(&prefix, separator.as_deref().unwrap_or(SEPARATOR))?;
+
+        #[cfg(feature = "embedded")]
+        let backend = match &self.store {
+            Some(store) => backend_of(store, &target)?,
+            None => connect::open(&target, mode)?,
+        };
+        #[cfg(not(feature = "embedded"))]
+        let backend: Arc<dyn Backend> = connect::open(&target, mode)?;
+
+        Ok(Arc::new(Core::new(Parts {
+            backend,
+            target,
+            keyspace,
+            default_ttl,
+            ttl_jitter,
+            limit,
+        })))
+    }
+}
+
+#[cfg(feature = "embedded")]
+fn backend_of(store: &nearcache_embedded::Store, target: &Target) -> Result<Arc<dyn Backend>> {
+    use crate::connect::target::Place;
+    if target.place != (Place::Embedded { name: None }) {
+        return invalid(format!(
+            "a store was given for {}; it goes with the URL memory://",
+            target.place
+        ));
+    }
+    connect::over_store(store, target)
+}
+
+fn invalid<T>(why: String) -> Result<T> {
+    Err(Error::new(ErrorKind::InvalidConfig, why))
+}
+
+impl Builder<Async> {
+    /// Makes the cache. Connects to nothing yet: that is the first call's work.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidUrl`], [`ErrorKind::InvalidTtl`] or [`ErrorKind::InvalidConfig`], for the
+    /// first thing that is wrong.
+    pub fn build(self) -> Result<Cache> {
+        Ok(Cache::from_core(self.build_core(Mode::Async)?))
+    }
+}
+
+/// What was said so far, without the password.
+impl<M> fmt::Debug for Builder<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("url", &self.url)
+            .field("prefix", &self.prefix)
+            .field("default_ttl", &self.default_ttl)
+            .field("timeout", &self.timeout)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("db", &self.db)
+            .finish_non_exhaustive()
+    }
+}

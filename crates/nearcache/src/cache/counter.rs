@@ -1,0 +1,86 @@
+//! Counters: plain integers in Redis, added to atomically.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use super::core::{Core, reply};
+use super::operation::{Async, CacheFuture, Marked, Pending, operation};
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyspace::StoredKey;
+
+/// A pending `incr` or `decr`.
+#[must_use = "nothing is counted until it is carried out, by `.await` or `.run()`"]
+pub struct Incr<'c, M = Async> {
+    core: &'c Core,
+    key: Result<StoredKey>,
+    verb: &'static str,
+    by: i64,
+    mode: Marked<M>,
+}
+
+impl<'c, M> Incr<'c, M> {
+    pub(crate) fn new(core: &'c Core, key: &[u8], verb: &'static str) -> Self {
+        Incr {
+            core,
+            key: core.stored(key),
+            verb,
+            by: 1,
+            mode: PhantomData,
+        }
+    }
+
+    /// How much, instead of 1. Negative amounts go the other way.
+    pub fn by(mut self, amount: i64) -> Self {
+        self.by = amount;
+        self
+    }
+
+    fn start(self) -> CacheFuture<'c, i64> {
+        let Incr {
+            core,
+            key,
+            verb,
+            by,
+            mode: _,
+        } = self;
+        CacheFuture::asking(async move {
+            let key = key?;
+            let reply = core.call(redis::cmd(verb).arg(&key).arg(by), &key).await?;
+            reply::integer(verb, &reply)
+        })
+    }
+}
+
+operation!(Incr<'c> -> i64);
+
+impl<M> fmt::Debug for Incr<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incr")
+            .field("key", &self.key)
+            .field("by", &self.by)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn counter<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, Option<i64>, M> {
+    let key = core.stored(key);
+    Pending::new(async move {
+        let key = key?;
+        let reply = core.call(redis::cmd("GET").arg(&key), &key).await?;
+        let Some(bytes) = reply::bytes("GET", reply)? else {
+            return Ok(None);
+        };
+        match std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.parse().ok())
+        {
+            Some(number) => Ok(Some(number)),
+            None => Err(Error::new(
+                ErrorKind::NotInteger,
+                format!("what is there has {} bytes and is no counter", bytes.len()),
+            )
+            .on_host(core.backend()?.common().host())
+            .for_key(key.user())),
+        }
+    })
+}

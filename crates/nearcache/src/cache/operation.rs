@@ -1,0 +1,138 @@
+//! What the verbs return: operations that take their options and are then carried out, by `.await`
+//! for an async caller, by `.run()` for a blocking one.
+//!
+//! An operation is the same type for both, marked by [`Async`] or [`Blocking`]; nothing happens until
+//! it is carried out.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::connect::BoxFuture;
+use crate::error::Result;
+
+pub use super::batch::{GetMany, SetMany};
+pub use super::counter::Incr;
+pub use super::expiry::Touch;
+pub use super::read::{Get, LookUp};
+pub use super::scan::{Clear, Keys};
+pub use super::write::{Set, SetIf};
+
+/// Marks operations of [`Cache`](crate::Cache), which end in `.await`.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Async;
+
+/// Marks operations of [`blocking::Cache`](crate::blocking::Cache), which end in `.run()`.
+#[cfg(feature = "blocking")]
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Blocking;
+
+/// The marker inside an operation.
+pub(super) type Marked<M> = PhantomData<fn() -> M>;
+
+/// The future of an operation.
+#[must_use = "nothing happens until it is awaited"]
+pub struct CacheFuture<'c, T>(State<'c, T>);
+
+enum State<'c, T> {
+    /// The answer is known already.
+    Ready(Option<Result<T>>),
+    /// Redis is asked.
+    Asking(BoxFuture<'c, Result<T>>),
+}
+
+impl<'c, T> CacheFuture<'c, T> {
+    pub(super) fn ready(answer: Result<T>) -> Self {
+        CacheFuture(State::Ready(Some(answer)))
+    }
+
+    pub(super) fn asking(question: impl Future<Output = Result<T>> + Send + 'c) -> Self {
+        CacheFuture(State::Asking(Box::pin(question)))
+    }
+}
+
+/// Nothing inside is pinned in place: the boxed future is pinned in its box.
+impl<T> Unpin for CacheFuture<'_, T> {}
+
+impl<T> Future for CacheFuture<'_, T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        match &mut self.0 {
+            State::Ready(answer) => match answer.take() {
+                Some(answer) => Poll::Ready(answer),
+                None => Poll::Pending, // polled after its end, which `.await` never does
+            },
+            State::Asking(question) => question.as_mut().poll(context),
+        }
+    }
+}
+
+impl<T> fmt::Debug for CacheFuture<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CacheFuture")
+    }
+}
+
+/// An operation without options.
+#[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
+pub struct Pending<'c, T, M = Async> {
+    future: CacheFuture<'c, T>,
+    mode: Marked<M>,
+}
+
+impl<'c, T, M> Pending<'c, T, M> {
+    pub(super) fn new(question: impl Future<Output = Result<T>> + Send + 'c) -> Self {
+        Pending {
+            future: CacheFuture::asking(question),
+            mode: PhantomData,
+        }
+    }
+
+    fn start(self) -> CacheFuture<'c, T> {
+        self.future
+    }
+}
+
+impl<T, M> fmt::Debug for Pending<'_, T, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pending")
+    }
+}
+
+/// Makes an operation something to `.await` and, marked [`Blocking`], something to `.run()`. It must
+/// have a `start`, which gives its [`CacheFuture`].
+macro_rules! operation {
+    ($name:ident<$life:lifetime $(, $generic:ident: $bound:path)* $(; ?Sized $unsized:ident: $unsized_bound:path)?> -> $output:ty) => {
+        impl<$life $(, $generic: $bound + $life)* $(, $unsized: $unsized_bound + ?Sized)?> std::future::IntoFuture
+            for $name<$life $(, $generic)* $(, $unsized)?, $crate::cache::operation::Async>
+        {
+            type Output = $crate::error::Result<$output>;
+            type IntoFuture = $crate::cache::operation::CacheFuture<$life, $output>;
+
+            fn into_future(self) -> Self::IntoFuture {
+                self.start()
+            }
+        }
+
+        #[cfg(feature = "blocking")]
+        impl<$life $(, $generic: $bound + $life)* $(, $unsized: $unsized_bound + ?Sized)?>
+            $name<$life $(, $generic)* $(, $unsized)?, $crate::cache::operation::Blocking>
+        {
+            /// Carries the operation out on this thread.
+            ///
+            /// # Errors
+            /// Those of the verb that made the operation.
+            pub fn run(self) -> $crate::error::Result<$output> {
+                $crate::runtime::block_on(self.start())
+            }
+        }
+    };
+}
+pub(super) use operation;
+
+operation!(Pending<'c, T: Send> -> T);

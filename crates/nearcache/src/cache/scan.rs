@@ -1,0 +1,347 @@
+//! Going through all keys: `keys`, `delete_pattern`, `clear`. With `SCAN`, never with `KEYS`.
+//!
+//! Redis's guarantee: a key that is there from the beginning of a scan to its end is returned, perhaps
+//! more than once. `keys` gives each once all the same; deleting needs no such care.
+
+use std::collections::HashSet;
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use redis::{Pipeline, Value};
+
+use super::core::{Core, reply};
+use super::operation::{Async, CacheFuture, Marked, Pending, operation};
+use crate::connect::{Backend, BoxFuture};
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyspace::{Key, StoredKey};
+
+/// How many keys the server looks at for one page, unless `.page_size(..)` says otherwise.
+const PAGE: usize = 1_000;
+
+/// Where a scan stands, through every node.
+struct Scan {
+    /// Still to be gone through, the current one last.
+    nodes: Vec<Arc<dyn Backend>>,
+    cursor: u64,
+    pattern: Vec<u8>,
+    page: usize,
+}
+
+impl Core {
+    fn scan(&self, pattern: &[u8], page: usize) -> Result<Scan> {
+        let backend = self.backend()?;
+        let mut nodes = backend.nodes();
+        if nodes.is_empty() {
+            nodes.push(Arc::clone(backend));
+        }
+        Ok(Scan {
+            nodes,
+            cursor: 0,
+            pattern: self.keyspace.pattern(pattern),
+            page,
+        })
+    }
+
+    /// The next page of stored keys, or `None` at the end. A page may be empty.
+    async fn page(&self, scan: &mut Scan) -> Result<Option<Vec<Vec<u8>>>> {
+        self.backend()?;
+        let Some(node) = scan.nodes.last() else {
+            return Ok(None);
+        };
+        let mut command = redis::cmd("SCAN");
+        command
+            .arg(scan.cursor)
+            .arg("MATCH")
+            .arg(&*scan.pattern)
+            .arg("COUNT")
+            .arg(scan.page);
+        let reply = node.request(&command, self.limit).await?;
+        let (cursor, keys) = redis::from_redis_value(reply).map_err(|_| {
+            Error::new(
+                ErrorKind::Protocol,
+                "SCAN was answered with no cursor and keys",
+            )
+            .on_host(node.common().host())
+        })?;
+        scan.cursor = cursor;
+        if cursor == 0 {
+            scan.nodes.pop();
+        }
+        Ok(Some(keys))
+    }
+
+    /// Deletes what `pattern` matches; says how many keys of the user's that were.
+    async fn sweep(&self, pattern: &[u8]) -> Result<u64> {
+        let mut scan = self.scan(pattern, PAGE)?;
+        let mut deleted = 0;
+        while let Some(keys) = self.page(&mut scan).await? {
+            let ours: Vec<StoredKey> = keys
+                .iter()
+                .filter_map(|key| self.keyspace.user(key))
+                .filter_map(|key| self.keyspace.stored(key).ok())
+                .collect();
+            deleted += self.unlink(&ours).await?;
+        }
+        Ok(deleted)
+    }
+}
+
+pub(crate) fn delete_pattern<'c, M>(core: &'c Core, pattern: &[u8]) -> Pending<'c, u64, M> {
+    let pattern = pattern.to_vec();
+    Pending::new(async move { core.sweep(&pattern).await })
+}
+
+/// A pending `clear`.
+#[must_use = "nothing is deleted until it is carried out, by `.await` or `.run()`"]
+pub struct Clear<'c, M = Async> {
+    core: &'c Core,
+    whole_database: bool,
+    mode: Marked<M>,
+}
+
+impl<'c, M> Clear<'c, M> {
+    pub(crate) fn new(core: &'c Core) -> Self {
+        Clear {
+            core,
+            whole_database: false,
+            mode: PhantomData,
+        }
+    }
+
+    /// Empties the whole database (`FLUSHDB`), whoever its keys belong to.
+    pub fn whole_database(mut self) -> Self {
+        self.whole_database = true;
+        self
+    }
+
+    fn start(self) -> CacheFuture<'c, u64> {
+        let Clear {
+            core,
+            whole_database,
+            mode: _,
+        } = self;
+        CacheFuture::asking(async move {
+            if whole_database {
+                core.flush().await
+            } else if core.keyspace.has_prefix() {
+                core.sweep(b"*").await
+            } else {
+                Err(Error::new(
+                    ErrorKind::Refused,
+                    "this cache has no prefix, so clearing it would delete every key of the database, \
+                     other programs' too. Give it a prefix (?prefix=app), or say \
+                     `.clear().whole_database()`",
+                ))
+            }
+        })
+    }
+}
+
+operation!(Clear<'c> -> u64);
+
+impl Core {
+    async fn flush(&self) -> Result<u64> {
+        let mut pipeline = Pipeline::new();
+        pipeline.atomic().cmd("DBSIZE").cmd("FLUSHDB");
+        let mut flushed = 0;
+        let backend = self.backend()?;
+        let mut nodes = backend.nodes();
+        if nodes.is_empty() {
+            nodes.push(Arc::clone(backend));
+        }
+        for node in nodes {
+            match &node.pipeline(&pipeline, self.limit).await?[..] {
+                [size, Value::Okay] => flushed += reply::count("DBSIZE", size)?,
+                [_, Value::ServerError(error)] | [Value::ServerError(error), _] => {
+                    return Err(Error::from_server(error).on_host(node.common().host()));
+                }
+                _ => return Err(Error::unexpected("FLUSHDB", &Value::Nil)),
+            }
+        }
+        self.counters.deletes.add(flushed);
+        Ok(flushed)
+    }
+}
+
+impl<M> fmt::Debug for Clear<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clear")
+            .field("whole_database", &self.whole_database)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The cache's keys, lazily: for an async caller a [`Stream`](futures_core::Stream) (and
+/// [`next`](Keys::next), which needs no other crate), for a blocking one an [`Iterator`].
+///
+/// After an error it ends.
+#[must_use = "nothing is listed until it is asked for the next key"]
+pub struct Keys<'c, M = Async> {
+    core: &'c Core,
+    pattern: Vec<u8>,
+    page: usize,
+    state: State<'c>,
+    /// Listed, and not yet taken.
+    ready: VecDeque<Key>,
+    /// Hashes of the keys that were given. Two hashes with different seeds make 128 bits: that two
+    /// keys of a database share them does not happen.
+    given: HashSet<u128>,
+    seeds: [foldhash::quality::RandomState; 2],
+    mode: Marked<M>,
+}
+
+enum State<'c> {
+    NotStarted,
+    Between(Scan),
+    Asking(BoxFuture<'c, Result<(Scan, Option<Vec<Vec<u8>>>)>>),
+    Ended,
+}
+
+impl<'c, M> Keys<'c, M> {
+    pub(crate) fn new(core: &'c Core) -> Self {
+        Keys {
+            core,
+            pattern: b"*".to_vec(),
+            page: PAGE,
+            state: State::NotStarted,
+            ready: VecDeque::new(),
+            given: HashSet::new(),
+            seeds: Default::default(),
+            mode: PhantomData,
+        }
+    }
+
+    /// Only the keys that this glob pattern matches (`*`, `?`, `[a-c]`; `\` before one of these means
+    /// the character itself). It cannot leave the cache's prefix.
+    pub fn matching(mut self, pattern: impl AsRef<[u8]>) -> Self {
+        self.pattern = pattern.as_ref().to_vec();
+        self
+    }
+
+    /// How many keys the server looks at for one page: 1 to 100,000, and 1,000 unless said otherwise.
+    /// A larger page is fewer round trips, and holds the server longer.
+    pub fn page_size(mut self, keys: usize) -> Self {
+        self.page = keys.clamp(1, 100_000);
+        self
+    }
+
+    /// Asks for the next page. Only from a state in which nothing is under way.
+    fn ask(&mut self) {
+        let core = self.core;
+        let scan = match std::mem::replace(&mut self.state, State::Ended) {
+            State::NotStarted => core.scan(&self.pattern, self.page),
+            State::Between(scan) => Ok(scan),
+            other => {
+                self.state = other;
+                return;
+            }
+        };
+        self.state = State::Asking(Box::pin(async move {
+            let mut scan = scan?;
+            let keys = core.page(&mut scan).await?;
+            Ok((scan, keys))
+        }));
+    }
+
+    /// Takes in what a page brought; an error is for the caller, and is the end.
+    fn receive(&mut self, page: Result<(Scan, Option<Vec<Vec<u8>>>)>) -> Option<Error> {
+        match page {
+            Ok((scan, Some(keys))) => {
+                self.state = State::Between(scan);
+                for stored in keys {
+                    let [high, low] =
+                        [&self.seeds[0], &self.seeds[1]].map(|seed| seed.hash_one(&*stored));
+                    let hash = u128::from(high) << 64 | u128::from(low);
+                    if let Some(key) = self.core.keyspace.user(&stored)
+                        && self.given.insert(hash)
+                    {
+                        self.ready.push_back(Key::from(key));
+                    }
+                }
+                None
+            }
+            Ok((_, None)) => {
+                self.state = State::Ended;
+                None
+            }
+            Err(error) => {
+                self.state = State::Ended;
+                Some(error)
+            }
+        }
+    }
+}
+
+impl Keys<'_, Async> {
+    /// The next key, or `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<Key>> {
+        std::future::poll_fn(|context| {
+            futures_core::Stream::poll_next(std::pin::Pin::new(self), context)
+        })
+        .await
+    }
+}
+
+/// Nothing inside is pinned in place: the future is pinned in its box.
+impl<M> Unpin for Keys<'_, M> {}
+
+impl futures_core::Stream for Keys<'_, Async> {
+    type Item = Result<Key>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Key>>> {
+        use std::task::Poll;
+        loop {
+            if let Some(key) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(key)));
+            }
+            match &mut self.state {
+                State::Ended => return Poll::Ready(None),
+                State::NotStarted | State::Between(_) => self.ask(),
+                State::Asking(question) => {
+                    let page = std::task::ready!(question.as_mut().poll(context));
+                    if let Some(error) = self.receive(page) {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(feature = "blocking")]
+impl Iterator for Keys<'_, super::operation::Blocking> {
+    type Item = Result<Key>;
+
+    fn next(&mut self) -> Option<Result<Key>> {
+        loop {
+            if let Some(key) = self.ready.pop_front() {
+                return Some(Ok(key));
+            }
+            match &mut self.state {
+                State::Ended => return None,
+                State::NotStarted | State::Between(_) => self.ask(),
+                State::Asking(question) => {
+                    let page = crate::runtime::block_on(question.as_mut());
+                    if let Some(error) = self.receive(page) {
+                        return Some(Err(error));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<M> fmt::Debug for Keys<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("pattern", &Key::from(&*self.pattern))
+            .field("given", &self.given.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,106 @@
+//! What a cache counts: relaxed atomics, always on.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a cache has done since it was opened, its clones included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Reads that found a value.
+    pub hits: u64,
+    /// Reads that found a cached nothing.
+    pub nothings: u64,
+    /// Reads that found no value, or none that was readable.
+    pub misses: u64,
+    /// The misses among them that found bytes which are not what was asked for: another format, an
+    /// older struct, garbage.
+    pub undecodable: u64,
+    /// Values written.
+    pub writes: u64,
+    /// Keys deleted.
+    pub deletes: u64,
+    /// Bytes of values read.
+    pub bytes_in: u64,
+    /// Bytes of values written.
+    pub bytes_out: u64,
+    /// Connections made. Those of a connection that several caches share count in each.
+    pub connects: u64,
+    /// Connections that broke.
+    pub losses: u64,
+}
+
+impl Stats {
+    /// The part of the reads that Redis answered, from 0 to 1: a cached nothing is an answer. 0 while
+    /// there were no reads.
+    pub fn hit_ratio(&self) -> f64 {
+        let answered = self.hits + self.nothings;
+        let reads = answered + self.misses;
+        if reads == 0 {
+            0.0
+        } else {
+            answered as f64 / reads as f64
+        }
+    }
+}
+
+/// One number that many threads add to.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(super) hits: Counter,
+    pub(super) nothings: Counter,
+    pub(super) misses: Counter,
+    pub(super) undecodable: Counter,
+    pub(super) writes: Counter,
+    pub(super) deletes: Counter,
+    pub(super) bytes_in: Counter,
+    pub(super) bytes_out: Counter,
+    pub(super) connects: Counter,
+    pub(super) losses: Counter,
+}
+
+impl Counters {
+    pub(super) fn read(&self) -> Stats {
+        Stats {
+            hits: self.hits.get(),
+            nothings: self.nothings.get(),
+            misses: self.misses.get(),
+            undecodable: self.undecodable.get(),
+            writes: self.writes.get(),
+            deletes: self.deletes.get(),
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            connects: self.connects.get(),
+            losses: self.losses.get(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hit_ratio_counts_a_cached_nothing_as_an_answer() {
+        assert_eq!(Stats::default().hit_ratio(), 0.0);
+        let stats = Stats {
+            hits: 2,
+            nothings: 1,
+            misses: 1,
+            ..Stats::default()
+        };
+        assert_eq!(stats.hit_ratio(), 0.75);
+    }
+}

@@ -1,0 +1,104 @@
+//! Text and bytes as they are, for what is a document already: HTML, an image, another program's
+//! format.
+
+use super::{Decode, Encode, Stored};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Text, stored as its UTF-8 and nothing around it.
+///
+/// ```
+/// # async fn example() -> nearcache::Result<()> {
+/// use nearcache::{Cache, Text};
+///
+/// let cache = Cache::open("memory://")?;
+/// cache.set("page:home", &Text("<h1>Hello</h1>")).await?;
+/// let page: Option<Text<String>> = cache.get("page:home").await?;
+/// assert_eq!(page, Some(Text("<h1>Hello</h1>".to_string())));
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text<S = String>(pub S);
+
+/// Bytes, stored as they are.
+///
+/// ```
+/// # async fn example() -> nearcache::Result<()> {
+/// use nearcache::{Cache, Raw};
+///
+/// let cache = Cache::open("memory://")?;
+/// cache.set("thumbnail:1", &Raw(&b"\x89PNG"[..])).await?;
+/// let image: Option<Raw> = cache.get("thumbnail:1").await?;
+/// assert_eq!(image, Some(Raw(b"\x89PNG".to_vec())));
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Raw<B = Vec<u8>>(pub B);
+
+// `Text` and `Raw` must never implement serde's traits: that they do not is what lets them stand
+// beside everything that does.
+
+impl<S: AsRef<str>> Encode for Text<S> {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(self.0.as_ref().as_bytes());
+        Ok(())
+    }
+}
+
+impl Decode for Text<String> {
+    fn decode(bytes: Vec<u8>) -> Result<Stored<Self>> {
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Stored::Value(Text(text))),
+            Err(error) => {
+                let place = format!(
+                    "as text: not UTF-8 at byte {}",
+                    error.utf8_error().valid_up_to()
+                );
+                Err(Error::new(ErrorKind::Codec, place).caused_by(error.utf8_error()))
+            }
+        }
+    }
+}
+
+impl<B: AsRef<[u8]>> Encode for Raw<B> {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(self.0.as_ref());
+        Ok(())
+    }
+}
+
+impl Decode for Raw<Vec<u8>> {
+    fn decode(bytes: Vec<u8>) -> Result<Stored<Self>> {
+        Ok(Stored::Value(Raw(bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_bytes_are_stored_as_they_are() {
+        let mut out = Vec::new();
+        Text("null \"quoted\"").encode(&mut out).unwrap();
+        assert_eq!(out, b"null \"quoted\"");
+        assert_eq!(
+            Text::decode(b"null".to_vec()).unwrap(),
+            Stored::Value(Text("null".to_string()))
+        );
+        let mut out = Vec::new();
+        Raw(vec![0, 255]).encode(&mut out).unwrap();
+        assert_eq!(Raw::decode(out).unwrap(), Stored::Value(Raw(vec![0, 255])));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_an_error() {
+        assert_eq!(
+            Text::decode(vec![b'a', 0xff]).unwrap_err().kind(),
+            ErrorKind::Codec
+        );
+    }
+}

@@ -1,0 +1,73 @@
+//! What a backend tells whoever listens: that its connection was made, or lost.
+//!
+//! Listeners are called where it happens, so that nothing that follows on the connection overtakes
+//! them. They must be quick and must not call the cache.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+/// Something happened to a backend's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkEvent {
+    /// A connection was made, and is ready for commands.
+    Ready,
+    /// A connection that was ready is gone.
+    Lost,
+}
+
+type Listener = dyn Fn(LinkEvent) + Send + Sync;
+
+/// Who listens to a backend.
+#[derive(Default)]
+pub(crate) struct Listeners(RwLock<Vec<(u64, Arc<Listener>)>>);
+
+impl Listeners {
+    /// Adds a listener, and says how to remove it.
+    pub(crate) fn add(&self, listener: Arc<Listener>) -> u64 {
+        let mut listeners = self.0.write();
+        let id = listeners.last().map_or(0, |(id, _)| id + 1);
+        listeners.push((id, listener));
+        id
+    }
+
+    pub(crate) fn remove(&self, id: u64) {
+        self.0.write().retain(|(other, _)| *other != id);
+    }
+
+    pub(super) fn tell(&self, event: LinkEvent) {
+        // Not under the lock: a listener may come or go meanwhile.
+        let listeners = self.0.read().clone();
+        for (_, listener) in &listeners {
+            listener(event);
+        }
+    }
+}
+
+impl fmt::Debug for Listeners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listeners({})", self.0.read().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_listener_hears_until_it_is_removed() {
+        let listeners = Listeners::default();
+        let heard = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&heard);
+        let id = listeners.add(Arc::new(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        }));
+        listeners.tell(LinkEvent::Ready);
+        listeners.tell(LinkEvent::Lost);
+        listeners.remove(id);
+        listeners.tell(LinkEvent::Ready);
+        assert_eq!(heard.load(Ordering::Relaxed), 2);
+    }
+}

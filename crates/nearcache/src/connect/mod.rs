@@ -1,0 +1,216 @@
+//! The narrow waist: everything above speaks the Redis command language through one small trait,
+//! [`Backend`], and knows nothing of where it runs; nothing below knows what a cache is.
+//!
+//! `url` reads where to go, `target` is the place with its identity, `registry` lets equal targets
+//! share a connection, and a file each implements the trait: `embedded` (a store in this process),
+//! `tokio` (a server, for async callers), `socket` (a server, for blocking callers). `raw` is the
+//! way past the cache, for commands that it has no verb for.
+
+#[cfg(feature = "embedded")]
+mod embedded;
+mod events;
+mod raw;
+mod registry;
+mod server;
+#[cfg(feature = "blocking")]
+mod socket;
+pub(crate) mod target;
+mod tokio;
+pub(crate) mod url;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline, Value};
+
+use crate::error::{Error, ErrorKind, Result};
+
+#[cfg(feature = "embedded")]
+pub(crate) use embedded::over_store;
+pub(crate) use events::{LinkEvent, Listeners};
+#[cfg(feature = "blocking")]
+pub use raw::BlockingConnection;
+pub use raw::Connection;
+use raw::Raw;
+pub(crate) use registry::{Mode, open};
+pub use server::{ServerInfo, ServerKind};
+pub use target::Protocol;
+
+/// A future behind a pointer, as the waist hands them out.
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A place that answers Redis commands.
+///
+/// What an implementation promises:
+///
+/// 1. A future of a blocking backend is ready when it is first polled; one of an async backend
+///    never blocks its thread.
+/// 2. A call costs at most `limit`, connecting included, whatever the server does. What was given up
+///    on may still happen on the server, and its reply is never taken for another command's.
+/// 3. A broken connection is replaced by the next call that needs one. Making a backend never fails
+///    because the server is away.
+/// 4. A dropped future leaves the backend usable for everyone else.
+pub(crate) trait Backend: fmt::Debug + Send + Sync {
+    /// One command, one reply. An error reply is an `Err`.
+    fn request<'a>(&'a self, command: &'a Cmd, limit: Duration) -> BoxFuture<'a, Result<Value>>;
+
+    /// Commands that travel together. Error replies stand among the replies, each in its place; an
+    /// atomic pipeline is a `MULTI`, and its replies are those inside `EXEC`.
+    fn pipeline<'a>(
+        &'a self,
+        pipeline: &'a Pipeline,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Value>>>;
+
+    /// The servers that hold keys of their own, where there are several (a cluster's primaries):
+    /// what must reach every key, a scan say, goes to each. Empty: this is the only one.
+    fn nodes(&self) -> Vec<Arc<dyn Backend>> {
+        Vec::new()
+    }
+
+    /// A connection of the caller's own, for commands that the cache has no verb for.
+    fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>>;
+
+    /// Closes what is open. A later call opens it again.
+    fn disconnect(&self);
+
+    /// What every backend has.
+    fn common(&self) -> &Common;
+}
+
+/// What every backend has.
+#[derive(Debug)]
+pub(crate) struct Common {
+    host: Arc<str>,
+    listeners: Listeners,
+    users: AtomicUsize,
+    server: OnceLock<ServerInfo>,
+}
+
+impl Common {
+    fn new(host: Arc<str>) -> Self {
+        Common {
+            host,
+            listeners: Listeners::default(),
+            users: AtomicUsize::new(0),
+            server: OnceLock::new(),
+        }
+    }
+
+    /// The host, as messages name it.
+    pub(crate) fn host(&self) -> &Arc<str> {
+        &self.host
+    }
+
+    /// Whom to tell when the connection is made and lost.
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+}
+
+/// One use of a backend. After the last, its connections are closed.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    backend: Arc<dyn Backend>,
+    open: AtomicBool,
+}
+
+impl Lease {
+    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
+        backend.common().users.fetch_add(1, Ordering::Relaxed);
+        Lease {
+            backend,
+            open: AtomicBool::new(true),
+        }
+    }
+
+    /// # Errors
+    /// `Closed`, once it was.
+    pub(crate) fn backend(&self) -> Result<&Arc<dyn Backend>> {
+        if self.is_open() {
+            Ok(&self.backend)
+        } else {
+            Err(Error::closed())
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn common(&self) -> &Common {
+        self.backend.common()
+    }
+
+    pub(crate) fn close(&self) {
+        if self.open.swap(false, Ordering::AcqRel)
+            && self.common().users.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            self.backend.disconnect();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// What the server is: asked for once, then remembered.
+pub(crate) async fn server(backend: &dyn Backend, limit: Duration) -> Result<ServerInfo> {
+    let known = &backend.common().server;
+    if let Some(info) = known.get() {
+        return Ok(info.clone());
+    }
+    let reply = backend
+        .request(redis::cmd("INFO").arg("server"), limit)
+        .await?;
+    let info = ServerInfo::from_info(&reply)?;
+    Ok(known.get_or_init(|| info).clone())
+}
+
+/// A reply as the waist hands it on: errors of the server become ours.
+fn checked(value: Value) -> Result<Value> {
+    match value {
+        Value::ServerError(error) => Err(Error::from_server(&error)),
+        value => Ok(value),
+    }
+}
+
+/// How an atomic or a plain pipeline is sent: how many replies to skip, and how many to read.
+fn shape(pipeline: &Pipeline) -> (usize, usize) {
+    if pipeline.is_transaction() {
+        (pipeline.len() + 1, 1)
+    } else {
+        (0, pipeline.len())
+    }
+}
+
+/// The replies of a pipeline that was sent in that shape.
+fn replies(pipeline: &Pipeline, mut replies: Vec<Value>) -> Result<Vec<Value>> {
+    if !pipeline.is_transaction() {
+        return Ok(replies);
+    }
+    match replies.pop() {
+        Some(Value::Array(inside)) => Ok(inside),
+        Some(Value::ServerError(error)) => Err(Error::from_server(&error)),
+        other => Err(Error::unexpected("EXEC", &other.unwrap_or(Value::Nil))),
+    }
+}
+
+fn timed_out(limit: Duration, doing: &str) -> Error {
+    let doing = if doing.is_empty() {
+        String::new()
+    } else {
+        format!(" {doing}")
+    };
+    Error::new(
+        ErrorKind::Timeout,
+        format!("gave up after {limit:?}{doing}"),
+    )
+}

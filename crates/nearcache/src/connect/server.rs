@@ -1,0 +1,114 @@
+//! What kind of server is behind a cache: asked for once, with `INFO server`.
+
+use std::fmt;
+
+use redis::Value;
+
+use crate::error::{Error, Result};
+
+/// Whose server it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ServerKind {
+    /// The store in this process.
+    Embedded,
+    /// Redis.
+    Redis,
+    /// Valkey.
+    Valkey,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerInfo {
+    /// Whose server it is.
+    pub kind: ServerKind,
+    /// Its version, as `7.0.15`. For the embedded store, the version of Redis that it follows.
+    pub version: String,
+    /// `standalone`, `cluster` or `sentinel`.
+    pub mode: String,
+}
+
+impl ServerInfo {
+    /// Whether the version is at least this one.
+    pub fn is_at_least(&self, major: u32, minor: u32) -> bool {
+        let mut parts = self
+            .version
+            .split('.')
+            .map(|part| part.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
+    }
+
+    /// Reads the answer to `INFO server`.
+    pub(super) fn from_info(reply: &Value) -> Result<Self> {
+        let text = match reply {
+            Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            Value::VerbatimString { text, .. } | Value::SimpleString(text) => text.clone(),
+            other => return Err(Error::unexpected("INFO", other)),
+        };
+        let field = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .map(str::trim)
+        };
+        let (kind, version) = match (field("valkey_version"), field("redis_version")) {
+            _ if field("nearcache_version").is_some() => {
+                (ServerKind::Embedded, field("redis_version"))
+            }
+            (Some(version), _) => (ServerKind::Valkey, Some(version)),
+            (None, version) => (ServerKind::Redis, version),
+        };
+        Ok(ServerInfo {
+            kind,
+            version: version.unwrap_or("unknown").to_owned(),
+            mode: field("redis_mode")
+                .or(field("server_mode"))
+                .unwrap_or("standalone")
+                .to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for ServerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            ServerKind::Embedded => "embedded, as Redis",
+            ServerKind::Redis => "Redis",
+            ServerKind::Valkey => "Valkey",
+        };
+        write!(f, "{kind} {} ({})", self.version, self.mode)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redis_and_valkey_are_told_apart() {
+        let redis = Value::BulkString(
+            b"# Server\r\nredis_version:7.0.15\r\nredis_mode:cluster\r\n".to_vec(),
+        );
+        let info = ServerInfo::from_info(&redis).unwrap();
+        assert_eq!(
+            (info.kind, &*info.version, &*info.mode),
+            (ServerKind::Redis, "7.0.15", "cluster")
+        );
+        assert!(info.is_at_least(7, 0) && info.is_at_least(6, 2) && !info.is_at_least(7, 1));
+
+        let text =
+            "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0\r\n".to_owned();
+        let valkey = Value::VerbatimString {
+            format: redis::VerbatimFormat::Text,
+            text,
+        };
+        let info = ServerInfo::from_info(&valkey).unwrap();
+        assert_eq!(info.to_string(), "Valkey 8.1.0 (standalone)");
+    }
+
+    #[test]
+    fn an_answer_that_is_no_text_is_an_error() {
+        assert!(ServerInfo::from_info(&Value::Int(1)).is_err());
+    }
+}

@@ -1,0 +1,505 @@
+//! A server, for blocking callers: a pool of sockets, one for each thread that is waiting.
+//!
+//! 1. Every future is ready when it is first polled: the socket blocks inside `poll`, on the caller's
+//!    own thread, and no runtime is involved.
+//! 2. A call ends at its limit, however slowly the server dribbles: every read and write is given what
+//!    is left of it. (redis-rs's own blocking connection gives each read the whole timeout, which is
+//!    why the socket is ours; the encoding and the parsing are redis-rs's.)
+//! 3. A socket on which anything but a whole reply happened is never used again, so that no reply is
+//!    taken for another command's.
+//! 4. At most `pool_size` sockets are open; who finds none free waits for one, within its limit.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+use socket2::{SockRef, TcpKeepalive};
+
+use super::raw::Raw;
+use super::target::{Place, Protocol, Target};
+use super::tokio::KEEPALIVE;
+use super::{Backend, BoxFuture, Common, LinkEvent, checked, replies, shape, timed_out};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A server, and the sockets that wait for a caller.
+#[derive(Debug)]
+pub(super) struct Server {
+    target: Target,
+    common: Common,
+    pool: Mutex<Pool>,
+    freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    /// The last one used comes first: few sockets stay warm, rather than all lukewarm.
+    idle: Vec<Socket>,
+    /// Idle ones and those in use.
+    open: usize,
+    /// Sockets of an older generation are closed when they come back.
+    generation: u64,
+}
+
+impl Server {
+    pub(super) fn new(target: Target) -> Self {
+        let common = Common::new(target.host());
+        Server {
+            target,
+            common,
+            pool: Mutex::default(),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// Runs one exchange on a socket of the pool.
+    fn exchange(
+        &self,
+        packed: &[u8],
+        offset: usize,
+        count: usize,
+        limit: Duration,
+    ) -> Result<Vec<Value>> {
+        self.try_exchange(packed, offset, count, limit)
+            .map_err(|error| error.on_host(&self.common.host))
+    }
+
+    fn try_exchange(
+        &self,
+        packed: &[u8],
+        offset: usize,
+        count: usize,
+        limit: Duration,
+    ) -> Result<Vec<Value>> {
+        let mut taken = self.take(limit)?;
+        let left = match taken.since {
+            None => limit,
+            Some(since) => limit.saturating_sub(since.elapsed()),
+        };
+        match taken.socket.exchange(packed, offset, count, left) {
+            Ok(values) => {
+                self.give_back(taken);
+                Ok(values)
+            }
+            // The server refused a transaction, in good order.
+            Err(error) if taken.socket.is_in_step() => {
+                self.give_back(taken);
+                Err(Error::from_redis(error))
+            }
+            Err(error) => {
+                let lost = !error.is_timeout();
+                self.drop_one(taken.generation, lost);
+                if error.is_timeout() {
+                    Err(timed_out(limit, ""))
+                } else {
+                    Err(Error::from_redis(error))
+                }
+            }
+        }
+    }
+
+    fn take(&self, limit: Duration) -> Result<Taken> {
+        let mut pool = self.pool.lock();
+        // The clock is read only where there is something to wait for.
+        let mut since = None;
+        loop {
+            let generation = pool.generation;
+            if let Some(socket) = pool.idle.pop() {
+                return Ok(Taken {
+                    socket,
+                    generation,
+                    since,
+                });
+            }
+            let since = *since.get_or_insert_with(Instant::now);
+            if pool.open < self.target.pool_size {
+                pool.open += 1;
+                drop(pool);
+                let opened = Socket::open(&self.target, limit.saturating_sub(since.elapsed()));
+                let socket = opened.map_err(|error| {
+                    self.drop_one(generation, false);
+                    if error.kind() == ErrorKind::Timeout {
+                        timed_out(limit, "while connecting")
+                    } else {
+                        error
+                    }
+                })?;
+                self.common.listeners.tell(LinkEvent::Ready);
+                return Ok(Taken {
+                    socket,
+                    generation,
+                    since: Some(since),
+                });
+            }
+            if self.freed.wait_until(&mut pool, since + limit).timed_out() && pool.idle.is_empty() {
+                let doing = format!("waiting for one of {} connections", self.target.pool_size);
+                return Err(timed_out(limit, &doing));
+            }
+        }
+    }
+
+    fn give_back(&self, taken: Taken) {
+        let mut pool = self.pool.lock();
+        if taken.generation == pool.generation {
+            pool.idle.push(taken.socket);
+        } else {
+            pool.open -= 1;
+        }
+        drop(pool);
+        self.freed.notify_one();
+    }
+
+    /// One socket less. Where the server hung up on it, the idle ones are as dead: nobody else needs
+    /// to find that out.
+    fn drop_one(&self, generation: u64, lost: bool) {
+        let mut pool = self.pool.lock();
+        pool.open -= 1;
+        let lost = lost && generation == pool.generation;
+        if lost {
+            pool.generation += 1;
+            pool.open -= pool.idle.len();
+            pool.idle.clear();
+        }
+        drop(pool);
+        self.freed.notify_one();
+        if lost {
+            self.common.listeners.tell(LinkEvent::Lost);
+        }
+    }
+}
+
+struct Taken {
+    socket: Socket,
+    generation: u64,
+    /// When the caller began, if it had to wait or connect.
+    since: Option<Instant>,
+}
+
+impl Backend for Server {
+    fn request<'a>(&'a self, command: &'a Cmd, limit: Duration) -> BoxFuture<'a, Result<Value>> {
+        Box::pin(async move {
+            let reply = self
+                .exchange(&command.get_packed_command(), 0, 1, limit)?
+                .pop();
+            checked(reply.unwrap_or(Value::Nil)).map_err(|error| error.on_host(&self.common.host))
+        })
+    }
+
+    fn pipeline<'a>(
+        &'a self,
+        pipeline: &'a Pipeline,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Value>>> {
+        let (offset, count) = shape(pipeline);
+        Box::pin(async move {
+            let values = self.exchange(&pipeline.get_packed_pipeline(), offset, count, limit)?;
+            replies(pipeline, values).map_err(|error| error.on_host(&self.common.host))
+        })
+    }
+
+    fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
+        Box::pin(async move {
+            let socket = Socket::open(&self.target, limit)
+                .map_err(|error| error.on_host(&self.common.host))?;
+            Ok(Raw::Socket(Box::new(socket)))
+        })
+    }
+
+    fn disconnect(&self) {
+        let mut pool = self.pool.lock();
+        pool.generation += 1;
+        pool.open -= pool.idle.len();
+        pool.idle.clear();
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// A blocking connection: redis-rs's parser over a socket that keeps to a deadline.
+pub(crate) struct Socket {
+    stream: Timed,
+    parser: redis::Parser,
+    /// Every command sent so far has had its whole reply.
+    in_step: bool,
+}
+
+impl Socket {
+    fn open(target: &Target, limit: Duration) -> Result<Self> {
+        match target.protocol {
+            Some(protocol) => Self::open_as(target, protocol, limit),
+            None => {
+                let since = Instant::now();
+                match Self::open_as(target, Protocol::Resp3, limit) {
+                    // A server that does not know HELLO, or not this version of the protocol.
+                    Err(error) if error.kind() == ErrorKind::Server => Self::open_as(
+                        target,
+                        Protocol::Resp2,
+                        limit.saturating_sub(since.elapsed()),
+                    ),
+                    outcome => outcome,
+                }
+            }
+        }
+    }
+
+    fn open_as(target: &Target, protocol: Protocol, limit: Duration) -> Result<Self> {
+        let since = Instant::now();
+        let stream = Stream::open(&target.place, limit).map_err(Error::io)?;
+        let stream = Timed {
+            stream,
+            armed: [None; 2],
+            deadline: since + limit,
+            limit,
+        };
+        let mut socket = Socket {
+            stream,
+            parser: redis::Parser::new(),
+            in_step: true,
+        };
+        socket.shake_hands(target, protocol, limit.saturating_sub(since.elapsed()))?;
+        Ok(socket)
+    }
+
+    /// HELLO or AUTH, SELECT, and who we are, in one round trip.
+    fn shake_hands(&mut self, target: &Target, protocol: Protocol, limit: Duration) -> Result<()> {
+        let mut greeting = Pipeline::new();
+        // What the server must agree to; what follows is courtesy, and old servers do not know it.
+        let mut must = 0;
+        match (protocol, &target.password) {
+            (Protocol::Resp3, password) => {
+                greeting.cmd("HELLO").arg(3);
+                if let Some(password) = password {
+                    greeting
+                        .arg("AUTH")
+                        .arg(target.username.as_deref().unwrap_or("default"))
+                        .arg(password);
+                }
+                must += 1;
+            }
+            (Protocol::Resp2, Some(password)) => {
+                greeting
+                    .cmd("AUTH")
+                    .arg(target.username.as_deref())
+                    .arg(password);
+                must += 1;
+            }
+            (Protocol::Resp2, None) => {}
+        }
+        if target.db != 0 {
+            greeting.cmd("SELECT").arg(target.db);
+            must += 1;
+        }
+        if let Some(name) = &target.client_name {
+            greeting.cmd("CLIENT").arg("SETNAME").arg(name);
+            must += 1;
+        }
+        greeting
+            .cmd("CLIENT")
+            .arg("SETINFO")
+            .arg("LIB-NAME")
+            .arg("nearcache");
+        greeting
+            .cmd("CLIENT")
+            .arg("SETINFO")
+            .arg("LIB-VER")
+            .arg(env!("CARGO_PKG_VERSION"));
+        let replies = self
+            .exchange(&greeting.get_packed_pipeline(), 0, greeting.len(), limit)
+            .map_err(Error::from_redis)?;
+        for reply in replies.into_iter().take(must) {
+            checked(reply)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is packed, skips `offset` replies and reads `count`.
+    pub(super) fn exchange(
+        &mut self,
+        packed: &[u8],
+        offset: usize,
+        count: usize,
+        limit: Duration,
+    ) -> RedisResult<Vec<Value>> {
+        if !self.in_step {
+            return Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the connection broke earlier",
+            )
+            .into());
+        }
+        self.in_step = false;
+        self.stream.start(limit);
+        self.stream.write_all(packed)?;
+        let mut replies = Vec::with_capacity(count);
+        let mut refused = None;
+        for index in 0..offset + count {
+            let reply = self.read()?;
+            match reply {
+                reply if index >= offset => replies.push(reply),
+                // A command that a transaction did not take says better why than EXEC does.
+                Value::ServerError(error) => refused = refused.or(Some(error)),
+                _ => {}
+            }
+        }
+        self.in_step = true;
+        match refused {
+            Some(error) => Err(RedisError::from(error)),
+            None => Ok(replies),
+        }
+    }
+
+    fn read(&mut self) -> RedisResult<Value> {
+        loop {
+            match self.parser.parse_value(&mut self.stream)? {
+                Value::Push { .. } => {}
+                value => return Ok(value),
+            }
+        }
+    }
+
+    pub(super) fn is_in_step(&self) -> bool {
+        self.in_step
+    }
+}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Socket")
+            .field("in_step", &self.in_step)
+            .finish_non_exhaustive()
+    }
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn open(place: &Place, limit: Duration) -> io::Result<Self> {
+        match place {
+            Place::Tcp { host, port } => {
+                let since = Instant::now();
+                let mut failure =
+                    io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+                for address in (host.as_str(), *port).to_socket_addrs()? {
+                    let left = limit
+                        .saturating_sub(since.elapsed())
+                        .max(Duration::from_millis(1));
+                    match TcpStream::connect_timeout(&address, left) {
+                        Ok(stream) => {
+                            stream.set_nodelay(true)?;
+                            let keepalive = TcpKeepalive::new()
+                                .with_time(KEEPALIVE.0)
+                                .with_interval(KEEPALIVE.1);
+                            SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+                            return Ok(Stream::Tcp(stream));
+                        }
+                        Err(error) => failure = error,
+                    }
+                }
+                Err(failure)
+            }
+            #[cfg(unix)]
+            Place::Unix { path } => UnixStream::connect(path).map(Stream::Unix),
+            place => Err(io::Error::other(format!("{place} is no server"))),
+        }
+    }
+}
+
+/// A stream that keeps to a deadline.
+///
+/// The kernel's timeout is per read, so it is set to what is left before each. The first read and the
+/// first write of an exchange have the whole limit, which is what the last exchange left set: an
+/// exchange of one read costs no system call more.
+struct Timed {
+    stream: Stream,
+    /// The kernel's timeouts as they are set, for reading and for writing.
+    armed: [Option<Duration>; 2],
+    deadline: Instant,
+    limit: Duration,
+}
+
+const READ: usize = 0;
+const WRITE: usize = 1;
+
+impl Timed {
+    fn start(&mut self, limit: Duration) {
+        self.limit = limit;
+        self.deadline = Instant::now() + limit;
+    }
+
+    fn arm(&mut self, way: usize, fresh: bool) -> io::Result<()> {
+        let left = if fresh {
+            self.limit
+        } else {
+            self.deadline.saturating_duration_since(Instant::now())
+        };
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        if self.armed[way] == Some(left) {
+            return Ok(());
+        }
+        match (&self.stream, way) {
+            (Stream::Tcp(stream), READ) => stream.set_read_timeout(Some(left))?,
+            (Stream::Tcp(stream), _) => stream.set_write_timeout(Some(left))?,
+            #[cfg(unix)]
+            (Stream::Unix(stream), READ) => stream.set_read_timeout(Some(left))?,
+            #[cfg(unix)]
+            (Stream::Unix(stream), _) => stream.set_write_timeout(Some(left))?,
+        }
+        self.armed[way] = Some(left);
+        Ok(())
+    }
+
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let mut fresh = true;
+        while !bytes.is_empty() {
+            self.arm(WRITE, fresh)?;
+            fresh = false;
+            let written = match &mut self.stream {
+                Stream::Tcp(stream) => stream.write(bytes),
+                #[cfg(unix)]
+                Stream::Unix(stream) => stream.write(bytes),
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // The reply's first read has what is left, which is all of the limit but microseconds.
+        Ok(())
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            // Nothing read yet in this exchange: the whole limit is as good as what is left.
+            let fresh =
+                self.deadline.saturating_duration_since(Instant::now()) + SLACK >= self.limit;
+            self.arm(READ, fresh)?;
+            let read = match &mut self.stream {
+                Stream::Tcp(stream) => stream.read(buffer),
+                #[cfg(unix)]
+                Stream::Unix(stream) => stream.read(buffer),
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+/// A limit may be exceeded by this much, to spare a system call in nearly every exchange.
+const SLACK: Duration = Duration::from_millis(1);

@@ -1,0 +1,404 @@
+//! A server, for async callers: redis-rs's multiplexed connection, one for each runtime that calls.
+//!
+//! 1. A connection belongs to the runtime that drives it, so each runtime has a link of its own: a
+//!    cache in a `static` works under any number of runtimes, at once or one after another.
+//! 2. One caller's connect is everyone's: those who come while it is under way wait for it, each for
+//!    as long as its own limit, and a caller that gives up does not stop it.
+//! 3. A connection whose driver has ended is never used again; the next call makes a new one.
+//! 4. redis-rs's own timeouts are off. Ours is the only one, and includes connecting.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, RedisResult, Value};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::runtime::{self, Handle};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::raw::Raw;
+use super::target::{Place, Protocol, Target};
+use super::{Backend, BoxFuture, Common, LinkEvent, checked, replies, shape, timed_out};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::Runtime;
+
+/// When a silent peer is asked whether it is still there, and how often after that.
+pub(super) const KEEPALIVE: (Duration, Duration) =
+    (Duration::from_secs(15), Duration::from_secs(5));
+
+/// A server, and a link to it for each runtime that has called.
+#[derive(Debug)]
+pub(super) struct Server {
+    target: Target,
+    runtime: Runtime,
+    common: Arc<Common>,
+    links: RwLock<Vec<(runtime::Id, Arc<Link>)>>,
+}
+
+impl Server {
+    pub(super) fn new(target: Target, runtime: Runtime) -> Self {
+        let common = Arc::new(Common::new(target.host()));
+        Server {
+            target,
+            runtime,
+            common,
+            links: RwLock::default(),
+        }
+    }
+
+    /// The link of the runtime that polls us.
+    fn link(&self) -> Result<Arc<Link>> {
+        let runtime = Handle::try_current().map_err(|_| no_runtime())?.id();
+        let find = |links: &[(runtime::Id, Arc<Link>)]| {
+            links
+                .iter()
+                .find(|(id, _)| *id == runtime)
+                .map(|(_, link)| Arc::clone(link))
+        };
+        if let Some(link) = find(&self.links.read()) {
+            return Ok(link);
+        }
+        let mut links = self.links.write();
+        if let Some(link) = find(&links) {
+            return Ok(link);
+        }
+        // The links of runtimes that have ended go when a new runtime comes.
+        links.retain(|(_, link)| link.is_in_use());
+        let link = Arc::new(Link::default());
+        links.push((runtime, Arc::clone(&link)));
+        Ok(link)
+    }
+
+    async fn connected(&self, limit: Duration) -> Result<Arc<Connected>> {
+        let link = self.link()?;
+        let mut outcome = match link.look() {
+            Found::Ready(connected) => return Ok(connected),
+            Found::Connecting(outcome) => outcome,
+            Found::Nothing(tell) => {
+                let outcome = tell.subscribe();
+                self.connect_in_background(&link, tell, limit);
+                outcome
+            }
+        };
+        // The one who connects says how it went, or is dropped with its runtime: both end the wait.
+        match outcome.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(outcome)) => outcome.clone(),
+            _ => Err(Error::new(
+                ErrorKind::Connect,
+                "the runtime shut down while it connected",
+            )),
+        }
+    }
+
+    fn connect_in_background(
+        &self,
+        link: &Arc<Link>,
+        tell: watch::Sender<Option<Outcome>>,
+        limit: Duration,
+    ) {
+        let link = Arc::downgrade(link);
+        let target = self.target.clone();
+        let common = Arc::clone(&self.common);
+        let runtime = self.runtime.clone();
+        self.runtime.spawn(async move {
+            let opening = Connected::open(&target, &runtime, &common);
+            let outcome = match runtime.timeout(limit, opening).await {
+                Some(outcome) => outcome.map(Arc::new),
+                None => Err(timed_out(limit, "while connecting")),
+            };
+            let outcome = outcome.map_err(|error| error.on_host(common.host()));
+            // Without a link the backend was closed meanwhile, and whoever waits takes the connection.
+            if let Some(link) = link.upgrade() {
+                link.settle(outcome.as_ref().ok());
+            }
+            if outcome.is_ok() {
+                common.listeners().tell(LinkEvent::Ready);
+            }
+            tell.send_replace(Some(outcome));
+        });
+    }
+
+    /// Runs `work` on the connection, within the limit.
+    async fn within<T, F>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let call = async {
+            let connected = self.connected(limit).await?;
+            work(connected.connection.clone()).await.map_err(|error| {
+                if error.is_unrecoverable_error() {
+                    connected.alive.lose(&self.common);
+                }
+                Error::from_redis(error)
+            })
+        };
+        match self.runtime.timeout(limit, call).await {
+            Some(outcome) => outcome.map_err(|error| error.on_host(self.common.host())),
+            None => Err(timed_out(limit, "").on_host(self.common.host())),
+        }
+    }
+}
+
+impl Backend for Server {
+    fn request<'a>(&'a self, command: &'a Cmd, limit: Duration) -> BoxFuture<'a, Result<Value>> {
+        Box::pin(async move {
+            let send = async |mut connection: MultiplexedConnection| {
+                connection.send_packed_command(command).await
+            };
+            let reply = self.within(limit, send).await?;
+            checked(reply).map_err(|error| error.on_host(self.common.host()))
+        })
+    }
+
+    fn pipeline<'a>(
+        &'a self,
+        pipeline: &'a Pipeline,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Value>>> {
+        let (offset, count) = shape(pipeline);
+        Box::pin(async move {
+            let send = async |mut connection: MultiplexedConnection| {
+                connection
+                    .send_packed_commands(pipeline, offset, count)
+                    .await
+            };
+            let values = self.within(limit, send).await?;
+            replies(pipeline, values).map_err(|error| error.on_host(self.common.host()))
+        })
+    }
+
+    fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
+        Box::pin(async move {
+            Handle::try_current().map_err(|_| no_runtime())?;
+            let opening = Connected::open(&self.target, &self.runtime, &self.common);
+            let connected = match self.runtime.timeout(limit, opening).await {
+                Some(outcome) => outcome,
+                None => Err(timed_out(limit, "while connecting")),
+            };
+            let connected = connected.map_err(|error| error.on_host(self.common.host()))?;
+            Ok(Raw::Multiplexed(Arc::new(connected)))
+        })
+    }
+
+    fn disconnect(&self) {
+        self.links.write().clear();
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+fn no_runtime() -> Error {
+    Error::new(
+        ErrorKind::InvalidConfig,
+        "an async cache is called from within a tokio runtime; without one, use nearcache::blocking",
+    )
+}
+
+type Outcome = Result<Arc<Connected>>;
+
+/// One runtime's way to the server.
+#[derive(Debug, Default)]
+struct Link(Mutex<Slot>);
+
+#[derive(Debug, Default)]
+enum Slot {
+    #[default]
+    Empty,
+    Connecting(watch::Receiver<Option<Outcome>>),
+    Ready(Arc<Connected>),
+}
+
+/// What a caller found, and what it does next.
+enum Found {
+    Ready(Arc<Connected>),
+    /// Wait for this.
+    Connecting(watch::Receiver<Option<Outcome>>),
+    /// Connect, and tell the others here.
+    Nothing(watch::Sender<Option<Outcome>>),
+}
+
+impl Link {
+    fn look(&self) -> Found {
+        let mut slot = self.0.lock();
+        match &*slot {
+            Slot::Ready(connected) if connected.alive.is_alive() => {
+                Found::Ready(Arc::clone(connected))
+            }
+            // `has_changed` fails once the one who connects was dropped with its runtime.
+            Slot::Connecting(outcome) if outcome.has_changed().is_ok() => {
+                Found::Connecting(outcome.clone())
+            }
+            _ => {
+                let (tell, outcome) = watch::channel(None);
+                *slot = Slot::Connecting(outcome);
+                Found::Nothing(tell)
+            }
+        }
+    }
+
+    fn settle(&self, connected: Option<&Arc<Connected>>) {
+        *self.0.lock() = match connected {
+            Some(connected) => Slot::Ready(Arc::clone(connected)),
+            None => Slot::Empty,
+        };
+    }
+
+    fn is_in_use(&self) -> bool {
+        match &*self.0.lock() {
+            Slot::Empty => false,
+            Slot::Connecting(outcome) => outcome.has_changed().is_ok(),
+            Slot::Ready(connected) => connected.alive.is_alive(),
+        }
+    }
+}
+
+/// A connection with the task that drives it, which ends with it.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(super) connection: MultiplexedConnection,
+    alive: Arc<Alive>,
+    driver: AbortHandle,
+}
+
+impl Connected {
+    async fn open(target: &Target, runtime: &Runtime, common: &Arc<Common>) -> Result<Self> {
+        match target.protocol {
+            Some(protocol) => Self::open_as(target, protocol, runtime, common)
+                .await
+                .map_err(Error::from_redis),
+            None => match Self::open_as(target, Protocol::Resp3, runtime, common).await {
+                Err(error) if error.kind() == redis::ErrorKind::RESP3NotSupported => {
+                    Self::open_as(target, Protocol::Resp2, runtime, common)
+                        .await
+                        .map_err(Error::from_redis)
+                }
+                outcome => outcome.map_err(Error::from_redis),
+            },
+        }
+    }
+
+    async fn open_as(
+        target: &Target,
+        protocol: Protocol,
+        runtime: &Runtime,
+        common: &Arc<Common>,
+    ) -> RedisResult<Self> {
+        match &target.place {
+            Place::Tcp { host, port } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
+                let keepalive = TcpKeepalive::new()
+                    .with_time(KEEPALIVE.0)
+                    .with_interval(KEEPALIVE.1);
+                SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+                Self::over(stream, target, protocol, runtime, common).await
+            }
+            #[cfg(unix)]
+            Place::Unix { path } => {
+                Self::over(
+                    UnixStream::connect(path).await?,
+                    target,
+                    protocol,
+                    runtime,
+                    common,
+                )
+                .await
+            }
+            place => Err(RedisError::from(std::io::Error::other(format!(
+                "{place} is no server"
+            )))),
+        }
+    }
+
+    async fn over<S>(
+        stream: S,
+        target: &Target,
+        protocol: Protocol,
+        runtime: &Runtime,
+        common: &Arc<Common>,
+    ) -> RedisResult<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let handshake = target.handshake(protocol);
+        let (connection, driver) =
+            MultiplexedConnection::new_with_config(&handshake, stream, config).await?;
+        let alive = Arc::new(Alive(AtomicBool::new(true)));
+        let end = DriverEnd {
+            alive: Arc::clone(&alive),
+            common: Arc::clone(common),
+        };
+        let driver = runtime.spawn(async move {
+            let _end = end;
+            driver.await;
+        });
+        // From here on the driver ends with this, whatever happens.
+        let mut connected = Connected {
+            connection,
+            alive,
+            driver,
+        };
+        if let Some(name) = &target.client_name {
+            let name = redis::cmd("CLIENT").arg("SETNAME").arg(name).to_owned();
+            connected
+                .connection
+                .send_packed_command(&name)
+                .await?
+                .extract_error()?;
+        }
+        Ok(connected)
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        // Closed on purpose: nothing was lost.
+        self.alive.0.store(false, Ordering::Release);
+        self.driver.abort();
+    }
+}
+
+/// Whether a connection can still be used.
+#[derive(Debug)]
+struct Alive(AtomicBool);
+
+impl Alive {
+    fn is_alive(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// The first to see the end tells.
+    fn lose(&self, common: &Common) {
+        if self.0.swap(false, Ordering::AcqRel) {
+            common.listeners().tell(LinkEvent::Lost);
+        }
+    }
+}
+
+/// Lives inside the driver, so that its end is noticed however it comes: by itself, or with its
+/// runtime.
+struct DriverEnd {
+    alive: Arc<Alive>,
+    common: Arc<Common>,
+}
+
+impl Drop for DriverEnd {
+    fn drop(&mut self) {
+        self.alive.lose(&self.common);
+    }
+}

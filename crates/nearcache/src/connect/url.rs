@@ -1,0 +1,661 @@
+//! Reading a cache's URL.
+//!
+//! ```text
+//! memory://[name][/db][?option=value&...]
+//! redis://[[user]:password@][host][:port][/db][?option=value&...]        also valkey://
+//! redis+unix://[[user]:password@]/path/to.sock[?option=value&...]        also valkey+unix://
+//! ```
+//!
+//! Parsed by hand rather than with the `url` crate, because every error points at the part that is
+//! wrong, in the URL as it was written. A password is shown in no error: not even one that, left
+//! unescaped, has spilled into the parts that follow it.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+
+use super::target::{PORT, Place, Protocol, Target};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ttl::Ttl;
+
+/// What a URL says: where to go, and the options it sets.
+#[derive(Clone, Debug)]
+pub(crate) struct Parsed {
+    pub(crate) target: Target,
+    pub(crate) prefix: Option<String>,
+    pub(crate) separator: Option<String>,
+    pub(crate) default_ttl: Option<Ttl>,
+    pub(crate) ttl_jitter: Option<f64>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+const SCHEMES: [&str; 5] = ["memory", "redis", "redis+unix", "valkey", "valkey+unix"];
+
+const OPTIONS: [&str; 11] = [
+    "client_name",
+    "db",
+    "default_ttl",
+    "password",
+    "pool_size",
+    "prefix",
+    "protocol",
+    "separator",
+    "timeout",
+    "ttl_jitter",
+    "username",
+];
+
+/// The most connections that `pool_size` may ask for.
+pub(crate) const MAX_POOL_SIZE: usize = 1_024;
+
+/// # Errors
+/// `InvalidUrl`, pointing at the part that is wrong.
+pub(crate) fn parse(url: &str) -> Result<Parsed> {
+    let written = Written::new(url);
+    let Some(scheme_end) = url.find("://") else {
+        let bare = !url.contains(char::is_whitespace) && !url.is_empty();
+        let help = if bare {
+            "a URL begins with a scheme: redis://HOST:PORT for a server, memory:// for none"
+        } else {
+            "write memory://, redis://HOST:PORT or redis+unix:///PATH"
+        };
+        return Err(written.error(0..url.len(), "it has no scheme", help));
+    };
+    let scheme = &url[..scheme_end];
+    let rest = scheme_end + 3..url.len();
+    let (place_range, query) = split(url, rest, '?');
+
+    let mut parsed = match scheme {
+        "memory" => parse_memory(&written, place_range)?,
+        "redis" | "valkey" => parse_tcp(&written, place_range)?,
+        "redis+unix" | "valkey+unix" => parse_unix(&written, place_range)?,
+        "rediss" | "valkeys" => {
+            return Err(written.error(
+                0..scheme_end,
+                "TLS is not part of this version",
+                SCHEME_HELP,
+            ));
+        }
+        unknown => {
+            let mut why = format!("there is no scheme \"{unknown}\"");
+            suggest(&mut why, unknown, &SCHEMES);
+            return Err(written.error(0..scheme_end, &why, SCHEME_HELP));
+        }
+    };
+    if let Some(query) = query {
+        parse_options(&written, query, &mut parsed)?;
+    }
+    Ok(parsed)
+}
+
+const SCHEME_HELP: &str = "allowed: memory://, redis://, redis+unix://, valkey://, valkey+unix://";
+
+fn parsed(place: Place) -> Parsed {
+    Parsed {
+        target: Target::new(place),
+        prefix: None,
+        separator: None,
+        default_ttl: None,
+        ttl_jitter: None,
+        timeout: None,
+    }
+}
+
+fn parse_memory(written: &Written<'_>, place: Range<usize>) -> Result<Parsed> {
+    let (name_range, db) = split(written.url, place, '/');
+    let name = &written.url[name_range.clone()];
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if let Some(at) = name.find(|c| !legal(c)) {
+        let at = name_range.start + at..name_range.end;
+        return Err(written.error(
+            at,
+            "this cannot be part of a store's name",
+            "a name has the letters a-z and A-Z, digits, and - _ .; memory:// alone is a store of \
+             the cache's own",
+        ));
+    }
+    let mut result = parsed(Place::Embedded {
+        name: (!name.is_empty()).then(|| name.to_owned()),
+    });
+    if let Some(db) = db.filter(|db| !db.is_empty()) {
+        result.target.db = parse_db(written, db)?;
+    }
+    Ok(result)
+}
+
+fn parse_tcp(written: &Written<'_>, place: Range<usize>) -> Result<Parsed> {
+    let (authority, db) = split(written.url, place, '/');
+    if let Some(db) = db.clone()
+        && !written.url[authority.clone()].contains('@')
+        && let Some(at) = written.url[db.clone()].rfind('@')
+    {
+        return Err(written.error(
+            authority.start..db.start + at,
+            "a user or password with special characters must be percent-encoded",
+            "write %2F for /, %40 for @, %3F for ?, %23 for # and %25 for %",
+        ));
+    }
+    let (user_info, host_port) = match written.url[authority.clone()].rfind('@') {
+        Some(at) => (
+            Some(authority.start..authority.start + at),
+            authority.start + at + 1..authority.end,
+        ),
+        None => (None, authority),
+    };
+    let (host, port) = split_host(written, host_port)?;
+    let mut result = parsed(Place::Tcp { host, port });
+    if let Some(user_info) = user_info {
+        parse_user_info(written, user_info, &mut result.target)?;
+    }
+    if let Some(db) = db.filter(|db| !db.is_empty()) {
+        result.target.db = parse_db(written, db)?;
+    }
+    Ok(result)
+}
+
+fn split_host(written: &Written<'_>, range: Range<usize>) -> Result<(String, u16)> {
+    let text = &written.url[range.clone()];
+    // The colons of an IPv6 address stand in brackets.
+    let host_end = if text.starts_with('[') {
+        match text.find(']') {
+            Some(at) => at + 1,
+            None => {
+                return Err(written.error(range, "the bracket is not closed", "write [::1]:6379"));
+            }
+        }
+    } else {
+        text.find(':').unwrap_or(text.len())
+    };
+    let (host, port) = text.split_at(host_end);
+    let port_range = range.start + host_end..range.end;
+    let port = match port.strip_prefix(':') {
+        None if port.is_empty() => PORT,
+        Some(digits) => digits
+            .parse()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(|| {
+                let help = "a port is a number from 1 to 65535; an IPv6 address stands in brackets";
+                let at = port_range.start + 1..port_range.end;
+                written.error(
+                    if at.is_empty() { port_range } else { at },
+                    "this is no port",
+                    help,
+                )
+            })?,
+        None => {
+            return Err(written.error(
+                port_range,
+                "only :PORT can follow the host",
+                "write [::1]:6379",
+            ));
+        }
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let legal = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '%');
+    if let Some(at) = host.find(|c| !legal(c)) {
+        let at = range.start + text.find(host).unwrap_or(0) + at;
+        return Err(written.error(
+            at..range.start + host_end,
+            "this cannot be part of a host name",
+            "write redis://HOST:PORT",
+        ));
+    }
+    let host = if host.is_empty() { "localhost" } else { host };
+    Ok((host.to_owned(), port))
+}
+
+fn parse_unix(written: &Written<'_>, place: Range<usize>) -> Result<Parsed> {
+    let text = &written.url[place.clone()];
+    let path_at = match (text.find('@'), text.find('/')) {
+        (Some(at), Some(slash)) if at < slash => at + 1,
+        _ => 0,
+    };
+    let path_range = place.start + path_at..place.end;
+    let path = written.decode(path_range.clone())?;
+    if !path.starts_with('/') || path.len() < 2 {
+        return Err(written.error(
+            path_range,
+            "the path of a unix socket begins with /",
+            "write redis+unix:///run/redis/redis.sock (three slashes)",
+        ));
+    }
+    let mut result = parsed(Place::Unix {
+        path: PathBuf::from(path),
+    });
+    if path_at > 0 {
+        parse_user_info(
+            written,
+            place.start..place.start + path_at - 1,
+            &mut result.target,
+        )?;
+    }
+    Ok(result)
+}
+
+/// `user:password`, `:password` or `user`.
+fn parse_user_info(written: &Written<'_>, range: Range<usize>, target: &mut Target) -> Result<()> {
+    let (user, password) = split(written.url, range, ':');
+    if !user.is_empty() {
+        target.username = Some(written.decode(user)?);
+    }
+    if let Some(password) = password.filter(|password| !password.is_empty()) {
+        target.password = Some(written.decode(password)?);
+    }
+    Ok(())
+}
+
+fn parse_db(written: &Written<'_>, range: Range<usize>) -> Result<u32> {
+    // i32::MAX is as far as a server counts.
+    written.url[range.clone()]
+        .parse()
+        .ok()
+        .filter(|db| *db <= i32::MAX as u32)
+        .ok_or_else(|| {
+            written.error(
+                range,
+                "this is no database number",
+                "write a number, as in /0 or /15",
+            )
+        })
+}
+
+fn parse_options(written: &Written<'_>, query: Range<usize>, into: &mut Parsed) -> Result<()> {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut rest = Some(query);
+    while let Some(range) = rest {
+        let (pair, after) = split(written.url, range, '&');
+        rest = after;
+        if pair.is_empty() {
+            continue;
+        }
+        let (name_range, value) = split(written.url, pair.clone(), '=');
+        let name = &written.url[name_range.clone()];
+        if seen.contains(&name) {
+            return Err(written.error(pair, "this option stands here twice", "keep one of them"));
+        }
+        seen.push(name);
+        let Some(value) = value else {
+            return Err(written.error(pair, "this option has no value", "write option=value"));
+        };
+        if !OPTIONS.contains(&name) {
+            let mut why = format!("there is no option \"{name}\"");
+            suggest(&mut why, name, &OPTIONS);
+            return Err(written.error(
+                name_range,
+                &why,
+                &format!("allowed: {}", OPTIONS.join(", ")),
+            ));
+        }
+        parse_option(written, name, value, into)?;
+    }
+    Ok(())
+}
+
+fn parse_option(
+    written: &Written<'_>,
+    name: &str,
+    range: Range<usize>,
+    into: &mut Parsed,
+) -> Result<()> {
+    let value = written.decode(range.clone())?;
+    let wrong = |why: &str, help: &str| Err(written.error(range.clone(), why, help));
+    let time = |what: &str| {
+        value.parse::<Ttl>().map_err(|_| {
+            written.error(
+                range.clone(),
+                &format!("this is no {what}"),
+                "write it as 500ms, 2s, 5m or 2h30m",
+            )
+        })
+    };
+    match name {
+        "prefix" => into.prefix = Some(value),
+        "separator" => into.separator = Some(value),
+        "default_ttl" => into.default_ttl = Some(time("TTL")?),
+        "timeout" => into.timeout = Some(time("timeout")?.as_duration()),
+        "ttl_jitter" => match value.parse::<f64>() {
+            Ok(ratio) if (0.0..=1.0).contains(&ratio) => into.ttl_jitter = Some(ratio),
+            _ => {
+                return wrong(
+                    "this is no jitter",
+                    "write a ratio from 0 to 1, as in 0.1 for ± 10 %",
+                );
+            }
+        },
+        "db" => into.target.db = parse_db(written, range)?,
+        "username" => into.target.username = Some(value),
+        "password" => into.target.password = Some(value),
+        "client_name" => into.target.client_name = Some(value),
+        "protocol" => match value.as_str() {
+            "2" | "resp2" => into.target.protocol = Some(Protocol::Resp2),
+            "3" | "resp3" => into.target.protocol = Some(Protocol::Resp3),
+            _ => {
+                return wrong(
+                    "there is no such protocol",
+                    "write 2 or 3; leave it out for the best that the server has",
+                );
+            }
+        },
+        "pool_size" => match value.parse() {
+            Ok(size) if (1..=MAX_POOL_SIZE).contains(&size) => into.target.pool_size = size,
+            _ => {
+                return wrong(
+                    "this is no pool size",
+                    &format!("write a number from 1 to {MAX_POOL_SIZE}"),
+                );
+            }
+        },
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The part before the first `at`, and the part after it.
+fn split(url: &str, range: Range<usize>, at: char) -> (Range<usize>, Option<Range<usize>>) {
+    match url[range.clone()].find(at) {
+        Some(found) => (
+            range.start..range.start + found,
+            Some(range.start + found + 1..range.end),
+        ),
+        None => (range, None),
+    }
+}
+
+fn suggest(why: &mut String, unknown: &str, known: &[&str]) {
+    let near = known
+        .iter()
+        .map(|known| (strsim::osa_distance(unknown, known), known))
+        .min();
+    if let Some((distance, known)) = near
+        && distance <= 2 + unknown.len() / 6
+    {
+        let _ = write!(why, "; did you mean \"{known}\"?");
+    }
+}
+
+/// The URL as it was written, for errors that point into it.
+struct Written<'u> {
+    url: &'u str,
+}
+
+impl<'u> Written<'u> {
+    fn new(url: &'u str) -> Self {
+        Written { url }
+    }
+
+    fn decode(&self, range: Range<usize>) -> Result<String> {
+        percent_decode_str(&self.url[range.clone()])
+            .decode_utf8()
+            .map(Into::into)
+            .map_err(|_| {
+                self.error(
+                    range,
+                    "this is not UTF-8 once its %XX are decoded",
+                    "encode UTF-8, as in %C3%A9 for é",
+                )
+            })
+    }
+
+    /// What must not be shown: the password before `@` (all of it, wherever it was cut in two), and
+    /// the value of `password=`.
+    fn secrets(&self) -> Vec<Range<usize>> {
+        let mut secrets = Vec::new();
+        let start = self.url.find("://").map_or(0, |at| at + 3);
+        if let Some(at) = self.url.rfind('@') {
+            let query = self.url.find('?').unwrap_or(self.url.len());
+            // An `@` in the query is one of a value's, if there is one before the query as well.
+            let at = self.url[..query].rfind('@').unwrap_or(at);
+            if at >= start {
+                let user = self.url[start..at]
+                    .find(':')
+                    .map_or(start, |colon| start + colon + 1);
+                secrets.push(user..at);
+            }
+        }
+        let mut from = start;
+        while let Some(found) = self.url[from..].find("password=") {
+            let value = from + found + "password=".len();
+            let end = self.url[value..]
+                .find('&')
+                .map_or(self.url.len(), |end| value + end);
+            secrets.push(value..end);
+            from = end;
+        }
+        secrets
+    }
+
+    /// The message, the URL without its secrets, and a line of carets under what is wrong.
+    fn error(&self, wrong: Range<usize>, why: &str, help: &str) -> Error {
+        let secrets = self.secrets();
+        let mut shown = String::new();
+        let mut carets = String::new();
+        for (at, character) in self.url.char_indices() {
+            let hidden = secrets.iter().find(|secret| secret.contains(&at));
+            let text = match hidden {
+                Some(secret) if secret.start == at => "***".to_owned(),
+                Some(_) => continue,
+                None => character.escape_debug().to_string(),
+            };
+            let pointed_at = wrong.contains(&at)
+                || hidden
+                    .is_some_and(|secret| secret.start < wrong.end && wrong.start < secret.end);
+            let mark = if pointed_at { "^" } else { " " };
+            carets.push_str(&mark.repeat(text.chars().count()));
+            shown.push_str(&text);
+        }
+        let carets = carets.trim_end();
+        let message = if carets.is_empty() {
+            format!("{why}\n  {shown}\n{help}")
+        } else {
+            format!("{why}\n  {shown}\n  {carets}\n{help}")
+        };
+        Error::new(ErrorKind::InvalidUrl, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tcp(host: &str, port: u16) -> Place {
+        Place::Tcp {
+            host: host.into(),
+            port,
+        }
+    }
+
+    fn error(url: &str) -> String {
+        let error = parse(url).expect_err(url);
+        assert_eq!(error.kind(), ErrorKind::InvalidUrl);
+        error.to_string()
+    }
+
+    #[test]
+    fn urls_say_where_to_go() {
+        let cases = [
+            ("memory://", Place::Embedded { name: None }, 0),
+            (
+                "memory://shared",
+                Place::Embedded {
+                    name: Some("shared".into()),
+                },
+                0,
+            ),
+            (
+                "memory://shared/3",
+                Place::Embedded {
+                    name: Some("shared".into()),
+                },
+                3,
+            ),
+            ("redis://", tcp("localhost", 6379), 0),
+            ("redis://localhost", tcp("localhost", 6379), 0),
+            (
+                "redis://db.example.com:7000/2",
+                tcp("db.example.com", 7000),
+                2,
+            ),
+            ("redis://[::1]:7000/", tcp("::1", 7000), 0),
+            ("redis://[::1]", tcp("::1", 6379), 0),
+            ("valkey://10.0.0.1?db=4", tcp("10.0.0.1", 6379), 4),
+            (
+                "redis+unix:///run/redis.sock?db=1",
+                Place::Unix {
+                    path: "/run/redis.sock".into(),
+                },
+                1,
+            ),
+            (
+                "valkey+unix:///run/a%20b.sock",
+                Place::Unix {
+                    path: "/run/a b.sock".into(),
+                },
+                0,
+            ),
+        ];
+        for (url, place, db) in cases {
+            let parsed = parse(url).expect(url);
+            assert_eq!(
+                (parsed.target.place, parsed.target.db),
+                (place, db),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn urls_say_as_whom() {
+        let cases = [
+            ("redis://app:s3cret@host", Some("app"), Some("s3cret")),
+            ("redis://:s3cret@host", None, Some("s3cret")),
+            ("redis://app@host", Some("app"), None),
+            ("redis://a%40b:p%2F%3A@host", Some("a@b"), Some("p/:")),
+            ("redis://:p@ss@host", None, Some("p@ss")),
+            (
+                "redis+unix://app:s3cret@/run/redis.sock",
+                Some("app"),
+                Some("s3cret"),
+            ),
+            (
+                "redis://host?username=app&password=s3%26cret",
+                Some("app"),
+                Some("s3&cret"),
+            ),
+        ];
+        for (url, username, password) in cases {
+            let target = parse(url).expect(url).target;
+            assert_eq!(target.username.as_deref(), username, "{url}");
+            assert_eq!(target.password.as_deref(), password, "{url}");
+        }
+    }
+
+    #[test]
+    fn every_option_can_stand_in_the_url() {
+        let parsed = parse(
+            "redis://h?prefix=my%20app&separator=/&default_ttl=5m&ttl_jitter=0.1&timeout=250ms&db=2\
+             &username=u&password=p&client_name=api&protocol=resp2&pool_size=4",
+        )
+        .unwrap();
+        assert_eq!(parsed.prefix.as_deref(), Some("my app"));
+        assert_eq!(parsed.separator.as_deref(), Some("/"));
+        assert_eq!(parsed.default_ttl, Some(Ttl::from_secs(300).unwrap()));
+        assert_eq!(parsed.ttl_jitter, Some(0.1));
+        assert_eq!(parsed.timeout, Some(Duration::from_millis(250)));
+        assert_eq!(parsed.target.protocol, Some(Protocol::Resp2));
+        assert_eq!(parsed.target.pool_size, 4);
+        assert_eq!(parsed.target.client_name.as_deref(), Some("api"));
+    }
+
+    #[test]
+    fn an_error_points_at_the_part_that_is_wrong() {
+        let text = error("redis://localhost:6379/0?timout=1s");
+        assert!(text.contains("did you mean \"timeout\"?"), "{text}");
+        assert!(
+            text.contains(
+                "  redis://localhost:6379/0?timout=1s\n                           ^^^^^^\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("allowed: client_name, db,"), "{text}");
+        for (url, part, says) in [
+            ("redi://localhost", "redi", "did you mean \"redis\"?"),
+            ("rediss://localhost", "rediss", "TLS"),
+            ("localhost:6379", "localhost:6379", "redis://HOST:PORT"),
+            ("redis://localhost:99999", "99999", "1 to 65535"),
+            ("redis://localhost:abc/0", "abc", "no port"),
+            ("redis://::1:6379", ":1:6379", "brackets"),
+            ("redis://local host", " host", "host name"),
+            ("redis://localhost/x", "x", "database number"),
+            ("redis://localhost/-1", "-1", "database number"),
+            ("redis://localhost?default_ttl=5y", "5y", "no TTL"),
+            ("redis://localhost?timeout=0s", "0s", "no timeout"),
+            ("redis://localhost?ttl_jitter=2", "2", "from 0 to 1"),
+            ("redis://localhost?protocol=4", "4", "2 or 3"),
+            ("redis://localhost?prefix", "prefix", "no value"),
+            ("redis://localhost?db=1&db=2", "db=2", "twice"),
+            (
+                "redis+unix://run/redis.sock",
+                "run/redis.sock",
+                "three slashes",
+            ),
+            ("memory://a b", " b", "store's name"),
+            ("redis://localhost?prefix=%ff", "%ff", "UTF-8"),
+        ] {
+            let text = error(url);
+            assert!(text.contains(says), "{url}: {text}");
+            let lines: Vec<&str> = text.lines().collect();
+            let (shown, carets) = (lines[1], lines[2]);
+            let from = carets.find('^').expect(&text);
+            assert_eq!(&shown[from..carets.len()], part, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_error_shows_a_password() {
+        for url in [
+            "redis://app:hunter2@localhost:port",
+            "redis://:hunter2@localhost/x",
+            "redis://:hunt/er2@localhost",
+            "redis://:hunt?er2@localhost",
+            "redis://:hunt#er2@localhost/x",
+            "redis://app:hunter2@localhost?nonsense=1",
+            "redis://localhost?password=hunter2&nonsense=1",
+            "redis://localhost?nonsense=1&password=hunter2",
+            "nonsense://app:hunter2@localhost",
+            "redis+unix://:hunter2@run/redis.sock",
+            "redis://:%ffhunter2@localhost",
+        ] {
+            let text = error(url);
+            assert!(!text.contains("hunt") && !text.contains("er2"), "{text}");
+        }
+        let debug = format!("{:?}", parse("redis://app:hunter2@h").unwrap().target);
+        assert!(
+            !debug.contains("hunter2") && debug.contains("app"),
+            "{debug}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_url_panics(url in ".{0,80}") {
+            let _ = parse(&url);
+        }
+
+        #[test]
+        fn no_url_of_the_right_parts_panics(url in "(memory|redis|redis\\+unix|valkey)://[a-z0-9:@/\\[\\]%?&=é]{0,40}") {
+            let _ = parse(&url);
+        }
+
+        #[test]
+        fn a_password_is_never_shown(password in "[a-z]{3}[ -~]{4,12}", tail in "(:port|/x|\\?nonsense=1)") {
+            let encoded: String = password.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let text = error(&format!("redis://app:{encoded}@host{tail}"));
+            prop_assert!(!text.contains(&encoded), "{}", text);
+        }
+    }
+}

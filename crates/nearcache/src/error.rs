@@ -1,0 +1,366 @@
+//! What can go wrong, and what to do about it.
+//!
+//! One opaque [`Error`] with an [`ErrorKind`] to match on. Its message says what failed, on which
+//! host and for which key, and what to change; the error beneath it stays reachable through
+//! [`std::error::Error::source`]. Credentials are never part of it: no constructor here takes one.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::keyspace::Key;
+
+/// The result of everything that can fail here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, to match on.
+///
+/// The kinds group into three: the server or the way to it ([`Connect`](ErrorKind::Connect) to
+/// [`Server`](ErrorKind::Server)), the data ([`Codec`](ErrorKind::Codec) to
+/// [`TooLarge`](ErrorKind::TooLarge)), and the call itself (the rest).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No connection could be made, or it broke: the host is unknown, refuses, or hung up.
+    Connect,
+    /// The server refused the user or the password.
+    Auth,
+    /// The server forbids this user this command or key (`NOPERM`).
+    Denied,
+    /// Redis did not answer within the call's timeout. A write may or may not have happened.
+    Timeout,
+    /// Redis is there but not serving: loading its data, a read-only replica, out of memory, or
+    /// without its primary.
+    Unavailable,
+    /// Redis answered with an error that no other kind describes.
+    Server,
+    /// Redis answered with something that this command never answers.
+    Protocol,
+    /// A value could not be encoded, or what is stored could not be decoded.
+    Codec,
+    /// The key holds another Redis type (a list, a hash, ...) than the command works on.
+    WrongType,
+    /// A counter holds something that is not a 64-bit integer.
+    NotInteger,
+    /// A counter would leave the range of a 64-bit integer.
+    Overflow,
+    /// A key or a value is larger than Redis takes.
+    TooLarge,
+    /// A key is empty, too long, or of a form that nearcache keeps for itself.
+    InvalidKey,
+    /// A TTL is zero, negative, too large, or cannot be read.
+    InvalidTtl,
+    /// The URL cannot be read, or names an option that does not exist.
+    InvalidUrl,
+    /// An option has a value outside its range, or two options contradict each other.
+    InvalidConfig,
+    /// The call would do more than was asked for in so many words, and was not carried out.
+    Refused,
+    /// The cache was closed.
+    Closed,
+}
+
+impl ErrorKind {
+    /// The kind in words, as the beginning of a message.
+    fn words(self) -> &'static str {
+        match self {
+            ErrorKind::Connect => "cannot reach Redis",
+            ErrorKind::Auth => "Redis refused the credentials",
+            ErrorKind::Denied => "Redis denies this user the command or the key",
+            ErrorKind::Timeout => "Redis did not answer in time",
+            ErrorKind::Unavailable => "Redis is not serving",
+            ErrorKind::Server => "Redis answered with an error",
+            ErrorKind::Protocol => "Redis gave an answer that makes no sense here",
+            ErrorKind::Codec => "the value cannot be encoded or decoded",
+            ErrorKind::WrongType => "the key holds another Redis type",
+            ErrorKind::NotInteger => "the value is not a 64-bit integer",
+            ErrorKind::Overflow => "the counter would overflow",
+            ErrorKind::TooLarge => "too large",
+            ErrorKind::InvalidKey => "invalid key",
+            ErrorKind::InvalidTtl => "invalid TTL",
+            ErrorKind::InvalidUrl => "invalid URL",
+            ErrorKind::InvalidConfig => "invalid configuration",
+            ErrorKind::Refused => "refused",
+            ErrorKind::Closed => "the cache is closed",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// Why a call failed. Cheap to clone, so that one failure can reach everyone who waited for it.
+///
+/// ```
+/// use nearcache::{Cache, ErrorKind};
+///
+/// let error = Cache::open("redis://localhost:6379/0?timout=1s").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::InvalidUrl);
+/// println!("{error}"); // points at `timout`, and says what is allowed there
+/// ```
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    detail: Cow<'static, str>,
+    host: Option<Arc<str>>,
+    key: Option<Key>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Error(Arc::new(Inner {
+            kind,
+            detail: detail.into(),
+            host: None,
+            key: None,
+            source: None,
+        }))
+    }
+
+    /// What went wrong, to match on.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The server the call was for, as `host:port` or the socket's path.
+    pub fn host(&self) -> Option<&str> {
+        self.0.host.as_deref()
+    }
+
+    /// The key the call was for, without the prefix.
+    pub fn key(&self) -> Option<&Key> {
+        self.0.key.as_ref()
+    }
+
+    pub(crate) fn caused_by(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.with(|inner| inner.source = Some(source.into()))
+    }
+
+    pub(crate) fn on_host(self, host: &Arc<str>) -> Self {
+        if self.0.host.is_some() {
+            return self;
+        }
+        self.with(|inner| inner.host = Some(Arc::clone(host)))
+    }
+
+    pub(crate) fn for_key(self, key: &[u8]) -> Self {
+        if self.0.key.is_some() {
+            return self;
+        }
+        self.with(|inner| inner.key = Some(Key::from(key)))
+    }
+
+    /// Adds to an error. One that others hold already (a shared connect error, say) is copied; its
+    /// source then becomes the shared error itself.
+    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        if Arc::get_mut(&mut self.0).is_none() {
+            let shared = self.clone();
+            self = Error(Arc::new(Inner {
+                kind: shared.0.kind,
+                detail: shared.0.detail.clone(),
+                host: shared.0.host.clone(),
+                key: shared.0.key.clone(),
+                source: shared
+                    .0
+                    .source
+                    .is_some()
+                    .then(|| Box::new(shared) as Box<_>),
+            }));
+        }
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            change(inner);
+        }
+        self
+    }
+
+    /// An error that a server answered with, sorted by its code.
+    pub(crate) fn from_server(error: &redis::ServerError) -> Self {
+        let code = error.code();
+        let detail = error.details().unwrap_or_default();
+        let kind = match code {
+            "WRONGTYPE" => ErrorKind::WrongType,
+            "NOAUTH" | "WRONGPASS" => ErrorKind::Auth,
+            "NOPERM" => ErrorKind::Denied,
+            "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "OOM" | "BUSY" | "TRYAGAIN"
+            | "MISCONF" | "NOREPLICAS" => ErrorKind::Unavailable,
+            "ERR" if detail.contains("is not an integer") => ErrorKind::NotInteger,
+            "ERR" if detail.contains("would overflow") => ErrorKind::Overflow,
+            // What servers before 6 say of a wrong or a missing password.
+            "ERR" if detail.contains("invalid password") || detail.contains("AUTH") => {
+                ErrorKind::Auth
+            }
+            _ => ErrorKind::Server,
+        };
+        Error::new(kind, format!("{code} {detail}").trim_end().to_owned())
+    }
+
+    /// An error of the redis crate: of the connection, or one that the server answered with.
+    pub(crate) fn from_redis(error: redis::RedisError) -> Self {
+        if let (redis::ErrorKind::Server(_) | redis::ErrorKind::Extension, Some(code)) =
+            (error.kind(), error.code())
+        {
+            let line = format!("-{code} {}\r\n", error.detail().unwrap_or_default());
+            if let Ok(redis::Value::ServerError(error)) = redis::parse_redis_value(line.as_bytes())
+            {
+                return Error::from_server(&error);
+            }
+        }
+        let kind = match error.kind() {
+            redis::ErrorKind::AuthenticationFailed => ErrorKind::Auth,
+            redis::ErrorKind::Parse | redis::ErrorKind::UnexpectedReturnType => ErrorKind::Protocol,
+            redis::ErrorKind::InvalidClientConfig => ErrorKind::InvalidConfig,
+            _ if error.is_timeout() => ErrorKind::Timeout,
+            redis::ErrorKind::Io => ErrorKind::Connect,
+            _ if error.is_unrecoverable_error() => ErrorKind::Connect,
+            _ => ErrorKind::Server,
+        };
+        // What the server said of the credentials may quote the user, never the password.
+        Error::new(kind, error.to_string()).caused_by(error)
+    }
+
+    #[cfg(feature = "blocking")]
+    pub(crate) fn io(error: std::io::Error) -> Self {
+        let kind = match error.kind() {
+            std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock => ErrorKind::Timeout,
+            _ => ErrorKind::Connect,
+        };
+        Error::new(kind, error.to_string()).caused_by(error)
+    }
+
+    pub(crate) fn closed() -> Self {
+        Error::new(
+            ErrorKind::Closed,
+            "open another one with the same URL; the data is untouched",
+        )
+    }
+
+    pub(crate) fn unexpected(command: &str, value: &redis::Value) -> Self {
+        let shape = match value {
+            redis::Value::Nil => "nil",
+            redis::Value::Int(_) => "an integer",
+            redis::Value::BulkString(_) => "a string",
+            redis::Value::Array(_) => "an array",
+            redis::Value::SimpleString(_) | redis::Value::Okay => "a status",
+            redis::Value::Map(_) => "a map",
+            _ => "another type",
+        };
+        Error::new(
+            ErrorKind::Protocol,
+            format!("{command} was answered with {shape}"),
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner {
+            kind,
+            detail,
+            host,
+            key,
+            source: _,
+        } = &*self.0;
+        f.write_str(kind.words())?;
+        if let Some(host) = host {
+            write!(f, " at {host}")?;
+        }
+        if let Some(key) = key {
+            write!(f, ", key {key:?}")?;
+        }
+        if !detail.is_empty() {
+            write!(f, ": {detail}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &self.to_string())
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server_error(line: &str) -> Error {
+        match redis::parse_redis_value(format!("-{line}\r\n").as_bytes()) {
+            Ok(redis::Value::ServerError(error)) => Error::from_server(&error),
+            other => panic!("not an error line: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn server_errors_are_sorted_by_their_code() {
+        let cases = [
+            ("WRONGTYPE Operation against a key", ErrorKind::WrongType),
+            (
+                "ERR value is not an integer or out of range",
+                ErrorKind::NotInteger,
+            ),
+            (
+                "ERR increment or decrement would overflow",
+                ErrorKind::Overflow,
+            ),
+            ("WRONGPASS invalid username-password pair", ErrorKind::Auth),
+            ("NOAUTH Authentication required.", ErrorKind::Auth),
+            ("NOPERM this user has no permissions", ErrorKind::Denied),
+            (
+                "LOADING Redis is loading the dataset in memory",
+                ErrorKind::Unavailable,
+            ),
+            ("OOM command not allowed", ErrorKind::Unavailable),
+            ("READONLY You can't write", ErrorKind::Unavailable),
+            ("ERR unknown command", ErrorKind::Server),
+        ];
+        for (line, kind) in cases {
+            assert_eq!(server_error(line).kind(), kind, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_message_names_host_and_key() {
+        let error = server_error("WRONGTYPE Operation against a key holding the wrong kind")
+            .on_host(&Arc::from("localhost:6379"))
+            .for_key(b"user:1");
+        let text = error.to_string();
+        assert!(
+            text.contains("localhost:6379") && text.contains("user:1"),
+            "{text}"
+        );
+        assert!(text.contains("another Redis type"), "{text}");
+    }
+
+    #[test]
+    fn a_shared_error_keeps_its_source_when_it_is_added_to() {
+        let shared = Error::io(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+        let other = shared.clone();
+        let mine = shared.for_key(b"k");
+        assert_eq!(mine.kind(), ErrorKind::Connect);
+        assert!(mine.source().is_some() && other.key().is_none());
+    }
+
+    #[test]
+    fn an_error_can_cross_threads_and_be_cloned() {
+        fn check<T: Send + Sync + Clone + StdError + 'static>() {}
+        check::<Error>();
+    }
+}

@@ -1,0 +1,322 @@
+//! Where a cache's keys lie in Redis: the prefix in front of them, the forms nearcache keeps for
+//! itself, and patterns that cannot leave the prefix.
+//!
+//! 1. A stored key is `prefix` + `separator` + `key`, or `key` without a prefix. Exactly that: other
+//!    clients read it too.
+//! 2. Nothing outside the prefix is read, listed or deleted, whatever characters prefix and pattern
+//!    hold: the prefix is escaped in every pattern, and what a server lists is checked again.
+//! 3. nearcache's own keys (leases, tag counters) are never listed, and cannot be named by a user.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// What stands between prefix and key unless something else is asked for.
+pub(crate) const SEPARATOR: &str = ":";
+
+/// Under the prefix, everything that begins with this is nearcache's own.
+const OWN: &[u8] = b"#nearcache:";
+
+/// A lease key is made of its entry's key and this marker (with a suffix in rare cases), so no
+/// user's key may hold it.
+const LEASE_MARKER: &[u8] = b"#nearcache:lease";
+
+/// The longest key, without the prefix.
+const MAX_KEY: usize = 64 * 1024;
+
+/// The longest prefix with its separator. Generous: a prefix is sent with every single key.
+const MAX_PREFIX: usize = 4 * 1024;
+
+/// A key as a user names it, without the prefix: what listing yields and what errors name.
+///
+/// Keys are bytes. [`Key::as_str`] gives the text of those that are text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Arc<[u8]>);
+
+impl Key {
+    /// The key's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The key as text, if it is UTF-8.
+    pub fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+}
+
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&[u8]> for Key {
+    fn from(bytes: &[u8]) -> Self {
+        Key(bytes.into())
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Self {
+        Key(text.as_bytes().into())
+    }
+}
+
+impl PartialEq<str> for Key {
+    fn eq(&self, other: &str) -> bool {
+        *self.0 == *other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Key {
+    fn eq(&self, other: &&str) -> bool {
+        *self == **other
+    }
+}
+
+/// The text in quotes; bytes that are not text as `\x..`. A long key is cut: this goes into messages.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 120;
+        let shown = &self.0[..self.0.len().min(SHOWN)];
+        match std::str::from_utf8(shown) {
+            Ok(text) => write!(f, "{text:?}")?,
+            Err(_) => write!(f, "\"{}\"", shown.escape_ascii())?,
+        }
+        if self.0.len() > SHOWN {
+            write!(f, "... ({} bytes)", self.0.len())?;
+        }
+        Ok(())
+    }
+}
+
+/// A key as it lies in Redis, with the prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredKey {
+    bytes: Vec<u8>,
+    prefix: usize,
+}
+
+impl StoredKey {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The key as the user named it.
+    pub(crate) fn user(&self) -> &[u8] {
+        &self.bytes[self.prefix..]
+    }
+}
+
+impl redis::ToRedisArgs for StoredKey {
+    fn write_redis_args<W: ?Sized + redis::RedisWrite>(&self, out: &mut W) {
+        out.write_arg(&self.bytes);
+    }
+}
+
+impl redis::ToSingleRedisArg for StoredKey {}
+
+/// The rules of one cache's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Keyspace {
+    /// With the separator; empty for none.
+    prefix: Vec<u8>,
+}
+
+impl Keyspace {
+    /// # Errors
+    /// `InvalidConfig` for a prefix that is too long or holds a form of nearcache's own.
+    pub(crate) fn new(prefix: &str, separator: &str) -> Result<Self> {
+        if prefix.is_empty() {
+            return Ok(Keyspace { prefix: Vec::new() });
+        }
+        let prefix = [prefix.as_bytes(), separator.as_bytes()].concat();
+        let refused = |why: String| Err(Error::new(ErrorKind::InvalidConfig, why));
+        if prefix.len() > MAX_PREFIX {
+            return refused(format!(
+                "the prefix has {} bytes with its separator; {MAX_PREFIX} are allowed",
+                prefix.len()
+            ));
+        }
+        if contains(&prefix, OWN) {
+            return refused(
+                "the prefix holds \"#nearcache:\", which nearcache keeps for itself".into(),
+            );
+        }
+        Ok(Keyspace { prefix })
+    }
+
+    /// The stored form of a user's key.
+    ///
+    /// # Errors
+    /// `InvalidKey`: empty, longer than 64 KiB, or of a form of nearcache's own.
+    pub(crate) fn stored(&self, key: &[u8]) -> Result<StoredKey> {
+        let refused = |why: String| Err(Error::new(ErrorKind::InvalidKey, why).for_key(key));
+        if key.is_empty() {
+            return refused("a key has at least one byte".into());
+        }
+        if key.len() > MAX_KEY {
+            return refused(format!(
+                "it has {} bytes; {MAX_KEY} are allowed. Hash long keys before you use them",
+                key.len()
+            ));
+        }
+        if is_own(key) {
+            return refused(
+                "keys that begin with \"#nearcache:\" or hold \"#nearcache:lease\" are kept for \
+                 nearcache's own use"
+                    .into(),
+            );
+        }
+        let mut bytes = Vec::with_capacity(self.prefix.len() + key.len());
+        bytes.extend_from_slice(&self.prefix);
+        bytes.extend_from_slice(key);
+        Ok(StoredKey {
+            bytes,
+            prefix: self.prefix.len(),
+        })
+    }
+
+    /// The user's form of a key that a server listed: `None` for what is not ours to show.
+    pub(crate) fn user<'k>(&self, stored: &'k [u8]) -> Option<&'k [u8]> {
+        let key = stored.strip_prefix(&*self.prefix)?;
+        (!key.is_empty() && !is_own(key)).then_some(key)
+    }
+
+    /// A user's glob pattern as one for Redis, held inside the prefix.
+    pub(crate) fn pattern(&self, pattern: &[u8]) -> Vec<u8> {
+        let mut escaped = Vec::with_capacity(self.prefix.len() + pattern.len() + 8);
+        for &byte in &self.prefix {
+            if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
+                escaped.push(b'\\');
+            }
+            escaped.push(byte);
+        }
+        escaped.extend_from_slice(pattern);
+        escaped
+    }
+
+    pub(crate) fn has_prefix(&self) -> bool {
+        !self.prefix.is_empty()
+    }
+}
+
+fn is_own(key: &[u8]) -> bool {
+    key.starts_with(OWN) || contains(key, LEASE_MARKER)
+}
+
+/// Most keys hold no `#`, so the search is for that byte first.
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    let mut rest = haystack;
+    while let Some(at) = rest.iter().position(|byte| *byte == needle[0]) {
+        if rest[at..].starts_with(needle) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn keyspace(prefix: &str) -> Keyspace {
+        Keyspace::new(prefix, SEPARATOR).unwrap()
+    }
+
+    #[test]
+    fn a_stored_key_is_the_prefix_the_separator_and_the_key() {
+        assert_eq!(
+            keyspace("app").stored(b"user:1").unwrap().as_bytes(),
+            b"app:user:1"
+        );
+        assert_eq!(
+            keyspace("").stored(b"user:1").unwrap().as_bytes(),
+            b"user:1"
+        );
+        let bare = Keyspace::new("p", "").unwrap();
+        assert_eq!(bare.stored(b"5").unwrap().as_bytes(), b"p5");
+        assert_eq!(bare.stored(b"5").unwrap().user(), b"5");
+    }
+
+    #[test]
+    fn keys_have_1_byte_to_64_kib() {
+        let space = keyspace("app");
+        assert_eq!(space.stored(b"").unwrap_err().kind(), ErrorKind::InvalidKey);
+        assert!(space.stored(&vec![b'x'; MAX_KEY]).is_ok());
+        let error = space.stored(&vec![b'x'; MAX_KEY + 1]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidKey);
+        assert!(
+            error.to_string().contains("65537") && error.to_string().len() < 400,
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_forms_of_nearcache_cannot_be_named_and_are_not_shown() {
+        let space = keyspace("app");
+        for key in [
+            "#nearcache:tag:users",
+            "#nearcache:",
+            "{user:1}#nearcache:lease",
+            "x#nearcache:leaseq7",
+        ] {
+            assert_eq!(
+                space.stored(key.as_bytes()).unwrap_err().kind(),
+                ErrorKind::InvalidKey,
+                "{key}"
+            );
+            assert_eq!(space.user(format!("app:{key}").as_bytes()), None, "{key}");
+        }
+        for key in ["#nearcache", "a#nearcache:tag:x", "##", "#nearcache lease"] {
+            assert!(space.stored(key.as_bytes()).is_ok(), "{key}");
+        }
+        assert_eq!(
+            Keyspace::new("a#nearcache:b", ":").unwrap_err().kind(),
+            ErrorKind::InvalidConfig
+        );
+    }
+
+    #[test]
+    fn what_lies_outside_the_prefix_is_not_shown() {
+        let space = keyspace("app");
+        assert_eq!(space.user(b"app:user:1"), Some(&b"user:1"[..]));
+        assert_eq!(space.user(b"apple:user:1"), None);
+        assert_eq!(space.user(b"app:"), None);
+        assert_eq!(space.user(b"other"), None);
+    }
+
+    #[test]
+    fn glob_characters_of_the_prefix_are_escaped() {
+        assert_eq!(
+            keyspace(r"a*?[b]\^-").pattern(b"u*"),
+            br"a\*\?\[b\]\\\^\-:u*"
+        );
+        assert_eq!(keyspace("").pattern(b"u*"), b"u*");
+    }
+
+    #[test]
+    fn a_key_in_a_message_is_readable_and_short() {
+        assert_eq!(format!("{:?}", Key::from("user:1")), "\"user:1\"");
+        assert_eq!(
+            format!("{:?}", Key::from(&b"\xff\x00"[..])),
+            r#""\xff\x00""#
+        );
+        assert!(format!("{:?}", Key::from(&[b'k'; 5_000][..])).len() < 160);
+    }
+
+    proptest! {
+        #[test]
+        fn a_user_gets_back_the_key_that_was_stored(prefix in ".{0,10}", key in prop::collection::vec(any::<u8>(), 1..50)) {
+            let space = keyspace(&prefix);
+            if let Ok(stored) = space.stored(&key) {
+                prop_assert_eq!(space.user(stored.as_bytes()), Some(&key[..]));
+                prop_assert_eq!(stored.user(), &key[..]);
+            }
+        }
+    }
+}
