@@ -1,0 +1,86 @@
+//! The clock that deadlines are measured by: the system's, or one that a test moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Where a manual clock starts: 2026-01-01T00:00:00Z.
+const MANUAL_START_MS: i64 = 1_767_225_600_000;
+
+/// What time it is for a [`Store`](crate::Store). Clones are the same clock.
+///
+/// ```
+/// use nearcache_embedded::{Clock, Store};
+/// use std::time::Duration;
+///
+/// let clock = Clock::manual();
+/// let store = Store::builder().clock(clock.clone()).build();
+/// let mut connection = store.connect();
+///
+/// redis::cmd("SET").arg(&["key", "value", "EX", "10"]).exec(&mut connection)?;
+/// clock.advance(Duration::from_secs(10));
+/// let value: Option<String> = redis::cmd("GET").arg("key").query(&mut connection)?;
+/// assert_eq!(value, None);
+/// # Ok::<(), redis::RedisError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Clock(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    System,
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// The system's wall clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Clock(Kind::System)
+    }
+
+    /// A clock that stands still at the start of 2026 until it is [advanced](Clock::advance).
+    #[must_use]
+    pub fn manual() -> Self {
+        Clock(Kind::Manual(Arc::new(AtomicI64::new(MANUAL_START_MS))))
+    }
+
+    /// Unix time in milliseconds.
+    #[inline]
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        match &self.0 {
+            Kind::System => {
+                let since = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
+                i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+            }
+            Kind::Manual(now) => now.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Moves a manual clock on. It counts whole milliseconds, and stops at the end of time. The system's
+    /// clock is not ours to move: nothing happens to it.
+    pub fn advance(&self, by: Duration) {
+        if let Kind::Manual(now) = &self.0 {
+            let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+            let advanced = now.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+                Some(now.saturating_add(by))
+            });
+            debug_assert!(advanced.is_ok());
+        }
+    }
+
+    /// Whether this clock is moved by [`advance`](Clock::advance) only.
+    #[must_use]
+    pub fn is_manual(&self) -> bool {
+        matches!(self.0, Kind::Manual(_))
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock::system()
+    }
+}

@@ -1,0 +1,59 @@
+//! Counters: strings that hold a number.
+
+use redis::Value;
+
+use super::Args;
+use super::numbers::Decimal;
+use super::parse::integer;
+use crate::context::Context;
+use crate::keyspace::entry::Data;
+use crate::reply::{Error, Reply};
+
+pub(super) fn incr(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    add(cx, args[1], 1)
+}
+
+pub(super) fn decr(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    add(cx, args[1], -1)
+}
+
+pub(super) fn incrby(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    add(cx, args[1], integer(args[2])?)
+}
+
+pub(super) fn decrby(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let by = integer(args[2])?.checked_neg();
+    add(
+        cx,
+        args[1],
+        by.ok_or(Error::new("ERR decrement would overflow"))?,
+    )
+}
+
+fn add(cx: &mut Context<'_>, key: &[u8], by: i64) -> Reply {
+    let current = cx.string(key)?.map_or(Ok(0), integer)?;
+    let sum = current
+        .checked_add(by)
+        .ok_or(Error::new("ERR increment or decrement would overflow"))?;
+    store(cx, key, itoa::Buffer::new().format(sum).as_bytes());
+    Ok(Value::Int(sum))
+}
+
+pub(super) fn incrbyfloat(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let current = cx
+        .string(args[1])?
+        .map_or(Ok(Decimal::ZERO), Decimal::parse)?;
+    let sum = current.add(Decimal::parse(args[2])?);
+    let text = sum
+        .to_text()
+        .ok_or(Error::new("ERR increment would produce NaN or Infinity"))?;
+    store(cx, args[1], text.as_bytes());
+    Ok(Value::BulkString(text.into_bytes()))
+}
+
+/// Stores a number, and keeps the deadline.
+fn store(cx: &mut Context<'_>, key: &[u8], text: &[u8]) {
+    if cx.edit(key, |entry| entry.data = text.into()).is_none() {
+        cx.put(key, Data::from(text), None);
+    }
+}

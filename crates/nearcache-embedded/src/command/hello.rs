@@ -1,0 +1,79 @@
+//! `HELLO`: which protocol to speak, who one is, and what the server says of itself.
+
+use redis::{ProtocolVersion, Value};
+
+use super::parse::{integer, is};
+use super::server::VERSION;
+use super::session::set_name;
+use super::{Args, excerpt};
+use crate::context::Context;
+use crate::reply::{Error, Reply, bulk};
+
+pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let protocol = args
+        .get(1)
+        .map(|version| read_protocol(version))
+        .transpose()?;
+    let mut name = None;
+    let mut options = args.iter().skip(2);
+    while let Some(option) = options.next() {
+        if is(option, "AUTH") && options.len() >= 2 {
+            let (user, _password) = (options.next(), options.next());
+            // The one user that there is needs no password, so any will do.
+            if user.is_none_or(|user| **user != *b"default") {
+                return Err(Error::new(
+                    "WRONGPASS invalid username-password pair or user is disabled.",
+                ));
+            }
+        } else if is(option, "SETNAME") && options.len() >= 1 {
+            name = options.next();
+        } else {
+            return Err(Error::from(format!(
+                "ERR Syntax error in HELLO option '{}'",
+                excerpt(option, usize::MAX)
+            )));
+        }
+    }
+    if let Some(name) = name {
+        set_name(cx, name)?;
+    }
+    if let Some(protocol) = protocol {
+        cx.session.protocol = protocol;
+    }
+    Ok(greeting(cx))
+}
+
+fn read_protocol(version: &[u8]) -> Result<ProtocolVersion, Error> {
+    match integer(version) {
+        Ok(2) => Ok(ProtocolVersion::RESP2),
+        Ok(3) => Ok(ProtocolVersion::RESP3),
+        Ok(_) => Err(Error::new("NOPROTO unsupported protocol version")),
+        Err(_) => Err(Error::new(
+            "ERR Protocol version is not an integer or out of range",
+        )),
+    }
+}
+
+fn greeting(cx: &Context<'_>) -> Value {
+    let resp3 = cx.session.protocol == ProtocolVersion::RESP3;
+    let fields = [
+        ("server", bulk(b"redis")),
+        ("version", bulk(VERSION.as_bytes())),
+        ("proto", Value::Int(if resp3 { 3 } else { 2 })),
+        (
+            "id",
+            Value::Int(i64::try_from(cx.session.id).unwrap_or(i64::MAX)),
+        ),
+        ("mode", bulk(b"standalone")),
+        ("role", bulk(b"master")),
+        ("modules", Value::Array(Vec::new())),
+    ];
+    let fields = fields
+        .into_iter()
+        .map(|(name, value)| (bulk(name.as_bytes()), value));
+    if resp3 {
+        Value::Map(fields.collect())
+    } else {
+        Value::Array(fields.flat_map(|(name, value)| [name, value]).collect())
+    }
+}

@@ -1,0 +1,95 @@
+//! Keys, whatever they hold.
+
+use redis::Value;
+
+use super::Args;
+use super::parse::{integer, is};
+use crate::context::Context;
+use crate::reply::{Error, Reply, count, truth};
+
+pub(super) fn del(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    Ok(count(
+        args[1..]
+            .iter()
+            .filter(|key| cx.take(key).is_some())
+            .count(),
+    ))
+}
+
+/// A key that is named twice counts twice.
+pub(super) fn exists(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    Ok(count(args[1..].iter().filter(|key| cx.exists(key)).count()))
+}
+
+pub(super) fn r#type(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let name = cx
+        .get(args[1])
+        .map_or("none", |entry| entry.data.type_name());
+    Ok(Value::SimpleString(name.to_owned()))
+}
+
+pub(super) fn rename(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let (from, to) = (args[1], args[2]);
+    if !cx.exists(from) {
+        return Err(Error::NO_SUCH_KEY);
+    }
+    if from != to {
+        r#move(cx, from, to);
+    }
+    Ok(Value::Okay)
+}
+
+pub(super) fn renamenx(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let (from, to) = (args[1], args[2]);
+    if !cx.exists(from) {
+        return Err(Error::NO_SUCH_KEY);
+    }
+    let absent = !cx.exists(to);
+    if absent {
+        r#move(cx, from, to);
+    }
+    Ok(truth(absent))
+}
+
+fn r#move(cx: &mut Context<'_>, from: &[u8], to: &[u8]) {
+    if let Some(entry) = cx.take(from) {
+        cx.put(to, entry.data, entry.deadline);
+    }
+}
+
+pub(super) fn copy(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let (from, to) = (args[1], args[2]);
+    let (mut db, mut replace) = (cx.session.db, false);
+    let mut options = args[3..].iter();
+    while let Some(option) = options.next() {
+        if is(option, "REPLACE") {
+            replace = true;
+        } else if is(option, "DB") {
+            db = database(cx, options.next().ok_or(Error::SYNTAX)?)?;
+        } else {
+            return Err(Error::SYNTAX);
+        }
+    }
+    if from == to && db == cx.session.db {
+        return Err(Error::new(
+            "ERR source and destination objects are the same",
+        ));
+    }
+    let Some(entry) = cx.get(from).cloned() else {
+        return Ok(truth(false));
+    };
+    if !replace && cx.get_in(db, to).is_some() {
+        return Ok(truth(false));
+    }
+    cx.put_in(db, to, entry.data, entry.deadline);
+    Ok(truth(true))
+}
+
+/// The number of a database that there is.
+pub(super) fn database(cx: &Context<'_>, arg: &[u8]) -> Result<u32, Error> {
+    let number = i32::try_from(integer(arg)?).map_err(|_| Error::NOT_AN_INTEGER)?;
+    u32::try_from(number)
+        .ok()
+        .filter(|db| *db < cx.shared.databases)
+        .ok_or(Error::DB_OUT_OF_RANGE)
+}

@@ -1,0 +1,244 @@
+//! Commands: what one is, how it is found, and what it needs locked.
+//!
+//! [`table`] lists them all; the other files hold a family each. A command is a function of the
+//! [`Context`] and its arguments, the name first. It runs with the shards of its keys locked, so that it
+//! need not think about other threads.
+
+mod counters;
+mod expiry;
+mod hello;
+mod keys;
+mod lists;
+mod numbers;
+mod options;
+mod parse;
+mod scan;
+mod scripting;
+mod server;
+mod session;
+mod strings;
+mod table;
+mod transactions;
+
+use std::fmt;
+
+use crate::context::Context;
+use crate::keyspace::{Held, Keyspace, ShardSet};
+use crate::reply::{Error, Reply};
+use crate::session::Session;
+
+pub(crate) use table::find;
+
+/// A command's arguments, its name included.
+pub(crate) type Args<'a> = &'a [&'a [u8]];
+
+/// A row of the table.
+pub(crate) struct Command {
+    /// In lower case; `container|subcommand` for a subcommand.
+    pub(crate) name: &'static str,
+    /// How many arguments with the name: exactly, or if negative, at least.
+    pub(crate) arity: i32,
+    /// Whether it needs its shards for itself.
+    pub(crate) exclusive: bool,
+    pub(crate) keys: Keys,
+    pub(crate) place: Place,
+    pub(crate) run: fn(&mut Context<'_>, Args<'_>) -> Reply,
+}
+
+/// Which keys a command touches.
+#[derive(Clone, Copy)]
+pub(crate) enum Keys {
+    None,
+    /// The arguments from `first` to `last` (counted from the end if negative), every `step`-th.
+    Range {
+        first: usize,
+        last: isize,
+        step: usize,
+    },
+    /// As many as the third argument says, from the fourth on.
+    Counted,
+    /// The whole key space at once.
+    All,
+    /// The whole key space, but only one shard at a time.
+    InTurn,
+    /// Those of the transaction that it executes.
+    Queued,
+}
+
+/// Where a command may stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Anywhere,
+    /// Not in scripts.
+    NoScript,
+    /// Not in scripts; and in a transaction it is executed at once rather than queued.
+    AtOnce,
+    /// It has subcommands, which are rows of their own.
+    Container,
+}
+
+impl Command {
+    pub(crate) fn accepts(&self, args: Args<'_>) -> bool {
+        let count = i32::try_from(args.len()).unwrap_or(i32::MAX);
+        if self.arity >= 0 {
+            count == self.arity
+        } else {
+            count >= -self.arity
+        }
+    }
+
+    /// The arguments that are keys.
+    pub(crate) fn keys<'a>(&self, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let (first, end, step) = match self.keys {
+            Keys::Range { first, last, step } => {
+                let end = if last < 0 {
+                    args.len().wrapping_add_signed(last)
+                } else {
+                    last as usize
+                };
+                (first, end + 1, step)
+            }
+            Keys::Counted => {
+                let count = args.get(2).and_then(|n| parse::integer(n).ok());
+                let count = count
+                    .and_then(|n| usize::try_from(n).ok())
+                    .filter(|n| *n + 3 <= args.len());
+                (3, 3 + count.unwrap_or(0), 1)
+            }
+            _ => (0, 0, 1),
+        };
+        args.get(first..end.min(args.len()))
+            .unwrap_or_default()
+            .iter()
+            .step_by(step)
+            .copied()
+    }
+
+    /// Locks what the command needs.
+    #[inline]
+    pub(crate) fn lock<'k>(
+        &self,
+        keyspace: &'k Keyspace,
+        session: &Session,
+        args: Args<'_>,
+    ) -> Held<'k> {
+        match self.keys {
+            Keys::None | Keys::InTurn => Held::Nothing,
+            Keys::Range { first, last, .. } if last >= 0 && first == last as usize => {
+                keyspace.lock_one(keyspace.shard_of_key(args[first]), self.exclusive)
+            }
+            Keys::Range { .. } | Keys::Counted | Keys::All => {
+                keyspace.lock(self.shards(keyspace, args), self.exclusive)
+            }
+            Keys::Queued => lock_queued(keyspace, session),
+        }
+    }
+
+    fn shards(&self, keyspace: &Keyspace, args: Args<'_>) -> ShardSet {
+        if let Keys::All | Keys::InTurn = self.keys {
+            return keyspace.every_shard();
+        }
+        let mut set = ShardSet::default();
+        self.keys(args)
+            .for_each(|key| set.add(keyspace.shard_of_key(key)));
+        set
+    }
+}
+
+/// Everything that the queued commands need, and the watched keys.
+fn lock_queued<'k>(keyspace: &'k Keyspace, session: &Session) -> Held<'k> {
+    let mut set = ShardSet::default();
+    let mut exclusive = false;
+    if let Some(watching) = &session.watching {
+        set.add_all(watching.shards);
+    }
+    for queued in session
+        .transaction
+        .iter()
+        .flat_map(|transaction| &transaction.queue)
+    {
+        set.add_all(queued.with_args(|args| queued.command.shards(keyspace, args)));
+        exclusive |= queued.command.exclusive;
+    }
+    keyspace.lock(set, exclusive)
+}
+
+/// The command that arguments name.
+#[inline]
+pub(crate) fn resolve(args: Args<'_>) -> Result<&'static Command, Error> {
+    let Some(command) = args.first().and_then(|name| find(name)) else {
+        return Err(unknown(args));
+    };
+    if command.place == Place::Container && args.len() > 1 {
+        return subcommand(command, args);
+    }
+    if command.accepts(args) {
+        Ok(command)
+    } else {
+        Err(wrong_arity(command))
+    }
+}
+
+fn subcommand(container: &Command, args: Args<'_>) -> Result<&'static Command, Error> {
+    let name = [container.name.as_bytes(), args[1]].join(&b'|');
+    match find(&name) {
+        Some(command) if command.accepts(args) => Ok(command),
+        Some(command) => Err(wrong_arity(command)),
+        None => Err(Error::from(format!(
+            "ERR unknown subcommand '{}'. Try {} HELP.",
+            excerpt(args[1], 128),
+            container.name.to_uppercase()
+        ))),
+    }
+}
+
+#[cold]
+fn wrong_arity(command: &Command) -> Error {
+    let text = format!("wrong number of arguments for '{}' command", command.name);
+    if command.name == "exec" {
+        return Error::from(format!(
+            "EXECABORT Transaction discarded because of: {text}"
+        ));
+    }
+    Error::from(format!("ERR {text}"))
+}
+
+#[cold]
+fn unknown(args: Args<'_>) -> Error {
+    let (name, args) = args
+        .split_first()
+        .map_or((&b""[..], args), |(name, args)| (*name, args));
+    let mut beginning = Vec::new();
+    for arg in args {
+        let Some(room) = 128usize
+            .checked_sub(beginning.len())
+            .filter(|room| *room > 0)
+        else {
+            break;
+        };
+        beginning.extend_from_slice(b"'");
+        beginning.extend_from_slice(c_string(arg, room));
+        beginning.extend_from_slice(b"' ");
+    }
+    Error::from(format!(
+        "ERR unknown command '{}', with args beginning with: {}",
+        excerpt(name, 128),
+        String::from_utf8_lossy(&beginning)
+    ))
+}
+
+/// What a server quotes of an argument: no more than `max` bytes, and nothing from a NUL byte on.
+fn c_string(bytes: &[u8], max: usize) -> &[u8] {
+    let bytes = &bytes[..bytes.len().min(max)];
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+fn excerpt(bytes: &[u8], max: usize) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(c_string(bytes, max))
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}

@@ -1,0 +1,71 @@
+//! Scripts: see [`crate::script`].
+
+use redis::Value;
+
+use super::Args;
+use super::parse::{integer, is};
+use crate::context::Context;
+use crate::reply::{Error, Reply, bulk, truth};
+use crate::script::{Call, Script};
+
+const UNKNOWN: Error = Error::new(
+    "ERR this in-process store runs only scripts that have a native twin; register one with Store::register",
+);
+
+pub(super) fn eval(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    call(cx, args, |cx| {
+        cx.shared
+            .scripts
+            .load(args[1])
+            .map(|(_, script)| script)
+            .ok_or(UNKNOWN)
+    })
+}
+
+pub(super) fn evalsha(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let missing = Error::new("NOSCRIPT No matching script. Please use EVAL.");
+    call(cx, args, |cx| cx.shared.scripts.get(args[1]).ok_or(missing))
+}
+
+fn call(
+    cx: &mut Context<'_>,
+    args: Args<'_>,
+    find: impl FnOnce(&Context<'_>) -> Result<Script, Error>,
+) -> Reply {
+    let keys = integer(args[2])?;
+    let (keys, args) = match usize::try_from(keys) {
+        Err(_) => return Err(Error::new("ERR Number of keys can't be negative")),
+        Ok(keys) => args[3..].split_at_checked(keys).ok_or(Error::new(
+            "ERR Number of keys can't be greater than number of args",
+        ))?,
+    };
+    let script = find(cx)?;
+    Call::run(script, cx, keys, args)
+}
+
+pub(super) fn exists(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let loaded = |sha1: &&[u8]| truth(cx.shared.scripts.get(sha1).is_some());
+    Ok(Value::Array(args[2..].iter().map(loaded).collect()))
+}
+
+pub(super) fn load(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    cx.shared
+        .scripts
+        .load(args[2])
+        .map(|(sha1, _)| bulk(sha1.as_bytes()))
+        .ok_or(UNKNOWN)
+}
+
+pub(super) fn flush(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    match args[2..] {
+        [] => {}
+        [mode] if is(mode, "ASYNC") || is(mode, "SYNC") => {}
+        _ => {
+            return Err(Error::new(
+                "ERR SCRIPT FLUSH only support SYNC|ASYNC option",
+            ));
+        }
+    }
+    cx.shared.scripts.flush();
+    Ok(Value::Okay)
+}

@@ -1,0 +1,115 @@
+//! The connection itself.
+
+use redis::{ProtocolVersion, Value};
+
+use super::keys::database;
+use super::parse::is;
+use super::{Args, excerpt};
+use crate::context::Context;
+use crate::reply::{Error, Reply, bulk, bulk_or_nil};
+
+pub(super) fn ping(_: &mut Context<'_>, args: Args<'_>) -> Reply {
+    match args[1..] {
+        [] => Ok(Value::SimpleString("PONG".to_owned())),
+        [message] => Ok(bulk(message)),
+        _ => Err(Error::new(
+            "ERR wrong number of arguments for 'ping' command",
+        )),
+    }
+}
+
+pub(super) fn echo(_: &mut Context<'_>, args: Args<'_>) -> Reply {
+    Ok(bulk(args[1]))
+}
+
+pub(super) fn select(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    cx.session.db = database(cx, args[1])?;
+    Ok(Value::Okay)
+}
+
+/// There is no line to cut: the connection is as new after it, as one that reconnects at once.
+pub(super) fn quit(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
+    cx.session.reset();
+    Ok(Value::Okay)
+}
+
+pub(super) fn reset(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
+    cx.session.reset();
+    Ok(Value::SimpleString("RESET".to_owned()))
+}
+
+pub(super) fn client_id(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
+    Ok(Value::Int(i64::try_from(cx.session.id).unwrap_or(i64::MAX)))
+}
+
+pub(super) fn client_info(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
+    let session = &cx.session;
+    let name = String::from_utf8_lossy(session.name.as_deref().unwrap_or_default());
+    let resp = if session.protocol == ProtocolVersion::RESP2 {
+        2
+    } else {
+        3
+    };
+    let watch = session
+        .watching
+        .as_ref()
+        .map_or(0, |watching| watching.keys.len());
+    Ok(bulk(
+        format!(
+            "id={} addr=embedded laddr=embedded name={name} flags=N db={} sub=0 psub=0 ssub=0 multi=-1 watch={watch} cmd=client|info user=default resp={resp}\n",
+            session.id, session.db
+        )
+        .as_bytes(),
+    ))
+}
+
+pub(super) fn client_getname(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
+    Ok(bulk_or_nil(cx.session.name.as_deref()))
+}
+
+pub(super) fn client_setname(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    set_name(cx, args[2])?;
+    Ok(Value::Okay)
+}
+
+/// An empty name is none.
+pub(super) fn set_name(cx: &mut Context<'_>, name: &[u8]) -> Result<(), Error> {
+    if !is_plain(name) {
+        return Err(Error::new(
+            "ERR Client names cannot contain spaces, newlines or special characters.",
+        ));
+    }
+    cx.session.name = (!name.is_empty()).then(|| name.into());
+    Ok(())
+}
+
+/// Accepted, as by a server from 7.2 on, and not kept: there is no list of clients to show it in.
+pub(super) fn client_setinfo(_: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let (attribute, value) = (args[2], args[3]);
+    if !is(attribute, "lib-name") && !is(attribute, "lib-ver") {
+        return Err(Error::from(format!(
+            "ERR Unrecognized option '{}'",
+            excerpt(attribute, 128)
+        )));
+    }
+    if !is_plain(value) {
+        let attribute = String::from_utf8_lossy(attribute).to_lowercase();
+        return Err(Error::from(format!(
+            "ERR {attribute} cannot contain spaces, newlines or special characters."
+        )));
+    }
+    Ok(Value::Okay)
+}
+
+/// Nothing evicts clients here anyway.
+pub(super) fn client_no_evict(_: &mut Context<'_>, args: Args<'_>) -> Reply {
+    if is(args[2], "on") || is(args[2], "off") {
+        Ok(Value::Okay)
+    } else {
+        Err(Error::SYNTAX)
+    }
+}
+
+fn is_plain(name: &[u8]) -> bool {
+    name.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}

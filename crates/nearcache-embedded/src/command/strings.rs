@@ -1,0 +1,235 @@
+//! Strings.
+
+use std::ops::Range;
+
+use redis::Value;
+
+use super::Args;
+use super::options::{self, EX, Expiry, Options, PX, Unit};
+use super::parse::integer;
+use crate::context::Context;
+use crate::keyspace::entry::{Data, Deadline, Entry};
+use crate::reply::{Error, Reply, bulk, bulk_or_nil, count, truth};
+
+/// How long a string may be: a server's `proto-max-bulk-len`.
+const MAX_LEN: usize = 512 << 20;
+
+pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    Ok(bulk_or_nil(cx.string(args[1])?))
+}
+
+pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let (key, value) = (args[1], args[2]);
+    if args.len() == 3 {
+        cx.put(key, value.into(), None);
+        return Ok(Value::Okay);
+    }
+    let options = Options::of_set(&args[3..])?;
+    let given = match options.expiry {
+        Expiry::Set(unit, arg) => Some(options::deadline(cx, "set", unit, arg)?),
+        _ => None,
+    };
+    let old = if options.get {
+        Some(bulk_or_nil(cx.string(key)?))
+    } else {
+        None
+    };
+    let current = cx.get(key);
+    if options.if_absent && current.is_some() || options.if_present && current.is_none() {
+        return Ok(old.unwrap_or(Value::Nil));
+    }
+    let kept = current.and_then(|entry| entry.deadline);
+    cx.put(
+        key,
+        value.into(),
+        if options.expiry == Expiry::Keep {
+            kept
+        } else {
+            given
+        },
+    );
+    Ok(old.unwrap_or(Value::Okay))
+}
+
+pub(super) fn setnx(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let absent = !cx.exists(args[1]);
+    if absent {
+        cx.put(args[1], args[2].into(), None);
+    }
+    Ok(truth(absent))
+}
+
+pub(super) fn setex(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    set_expiring(cx, "setex", EX, args)
+}
+
+pub(super) fn psetex(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    set_expiring(cx, "psetex", PX, args)
+}
+
+fn set_expiring(cx: &mut Context<'_>, command: &str, unit: Unit, args: Args<'_>) -> Reply {
+    let deadline = options::deadline(cx, command, unit, args[2])?;
+    cx.put(args[1], args[3].into(), Some(deadline));
+    Ok(Value::Okay)
+}
+
+pub(super) fn getset(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let old = bulk_or_nil(cx.string(args[1])?);
+    cx.put(args[1], args[2].into(), None);
+    Ok(old)
+}
+
+pub(super) fn getdel(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    cx.string(args[1])?;
+    Ok(match cx.take(args[1]) {
+        Some(Entry {
+            data: Data::String(bytes),
+            ..
+        }) => Value::BulkString(bytes.into()),
+        _ => Value::Nil,
+    })
+}
+
+pub(super) fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let key = args[1];
+    let options = Options::of_getex(&args[2..])?;
+    let Some(value) = cx.string(key)?.map(bulk) else {
+        return Ok(Value::Nil);
+    };
+    match options.expiry {
+        Expiry::Unsaid | Expiry::Keep => {}
+        Expiry::Persist => {
+            if cx.get(key).is_some_and(|entry| entry.deadline.is_some()) {
+                cx.edit(key, |entry| entry.deadline = None);
+            }
+        }
+        Expiry::Set(unit, arg) => {
+            let deadline = options::deadline(cx, "getex", unit, arg)?;
+            expire_at(cx, key, deadline);
+        }
+    }
+    Ok(value)
+}
+
+/// Gives a key a deadline; one that has passed removes it at once.
+pub(super) fn expire_at(cx: &mut Context<'_>, key: &[u8], deadline: Deadline) {
+    if deadline.unix_ms() <= cx.now() {
+        cx.take(key);
+    } else {
+        cx.edit(key, |entry| entry.deadline = Some(deadline));
+    }
+}
+
+pub(super) fn mget(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    // A key of another type is nil here, and no error.
+    let get = |key: &&[u8]| bulk_or_nil(cx.string(key).unwrap_or_default());
+    Ok(Value::Array(args[1..].iter().map(get).collect()))
+}
+
+pub(super) fn mset(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    if args.len().is_multiple_of(2) {
+        return Err(Error::new(
+            "ERR wrong number of arguments for 'mset' command",
+        ));
+    }
+    put_pairs(cx, args);
+    Ok(Value::Okay)
+}
+
+pub(super) fn msetnx(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    if args.len().is_multiple_of(2) {
+        return Err(Error::new(
+            "ERR wrong number of arguments for 'msetnx' command",
+        ));
+    }
+    let absent = args[1..].iter().step_by(2).all(|key| !cx.exists(key));
+    if absent {
+        put_pairs(cx, args);
+    }
+    Ok(truth(absent))
+}
+
+fn put_pairs(cx: &mut Context<'_>, args: Args<'_>) {
+    for pair in args[1..].chunks_exact(2) {
+        cx.put(pair[0], pair[1].into(), None);
+    }
+}
+
+pub(super) fn append(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let (key, tail) = (args[1], args[2]);
+    let Some(len) = cx.string(key)?.map(<[u8]>::len) else {
+        cx.put(key, tail.into(), None);
+        return Ok(count(tail.len()));
+    };
+    let len = checked_len(len, tail.len())?;
+    edit_string(cx, key, |bytes| bytes.extend_from_slice(tail));
+    Ok(count(len))
+}
+
+pub(super) fn strlen(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    Ok(count(cx.string(args[1])?.map_or(0, <[u8]>::len)))
+}
+
+pub(super) fn getrange(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let (start, end) = (integer(args[2])?, integer(args[3])?);
+    let bytes = cx.string(args[1])?.unwrap_or_default();
+    Ok(bulk(
+        range(start, end, bytes.len()).map_or(&[][..], |range| &bytes[range]),
+    ))
+}
+
+/// The part of a string that `GETRANGE` means: both ends included, and counted from the end if negative.
+fn range(start: i64, end: i64, len: usize) -> Option<Range<usize>> {
+    if start < 0 && end < 0 && start > end {
+        return None;
+    }
+    let len = i64::try_from(len).ok()?;
+    let from_start = |index: i64| {
+        if index < 0 {
+            (len + index).max(0)
+        } else {
+            index
+        }
+    };
+    let (start, end) = (from_start(start), from_start(end).min(len - 1));
+    (start <= end).then_some(start as usize..end as usize + 1)
+}
+
+pub(super) fn setrange(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let (key, patch) = (args[1], args[3]);
+    let Ok(offset) = usize::try_from(integer(args[2])?) else {
+        return Err(Error::new("ERR offset is out of range"));
+    };
+    let len = cx.string(key)?.map(<[u8]>::len);
+    if patch.is_empty() {
+        return Ok(count(len.unwrap_or(0)));
+    }
+    let end = checked_len(offset, patch.len())?;
+    let write = |bytes: &mut Vec<u8>| {
+        bytes.resize(bytes.len().max(end), 0);
+        bytes[offset..end].copy_from_slice(patch);
+    };
+    if len.is_some() {
+        edit_string(cx, key, write);
+    } else {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        cx.put(key, Data::String(bytes.into()), None);
+    }
+    Ok(count(end.max(len.unwrap_or(0))))
+}
+
+fn checked_len(a: usize, b: usize) -> Result<usize, Error> {
+    a.checked_add(b)
+        .filter(|len| *len <= MAX_LEN)
+        .ok_or(Error::STRING_TOO_LONG)
+}
+
+/// Changes the string at a key, and keeps its deadline.
+pub(super) fn edit_string(cx: &mut Context<'_>, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
+    cx.edit(key, |entry| {
+        if let Data::String(bytes) = &mut entry.data {
+            bytes.edit(change);
+        }
+    });
+}

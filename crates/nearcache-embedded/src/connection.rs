@@ -1,0 +1,135 @@
+//! A connection: a client's handle to the store, and how a command goes through it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use redis::{Cmd, ProtocolVersion, RedisResult, Value};
+
+use crate::command::{self, Args, Command, Place};
+use crate::context::Context;
+use crate::reply::{self, Reply};
+use crate::session::{Queued, Session};
+use crate::store::Shared;
+
+/// A client's connection to a [`Store`](crate::Store): both of redis-rs's `ConnectionLike` traits.
+///
+/// A clone is another handle of the same client: the same id, and from then on a database, protocol, name,
+/// `MULTI` and `WATCH` of its own, so that tasks which share a client do not get into each other's
+/// transactions. Cloning allocates nothing. For another client, [`connect`](crate::Store::connect) again.
+pub struct Connection {
+    shared: Arc<Shared>,
+    session: Session,
+}
+
+impl Connection {
+    pub(crate) fn new(shared: Arc<Shared>, id: u64) -> Self {
+        Connection {
+            shared,
+            session: Session::new(id),
+        }
+    }
+
+    /// The client's id, as by `CLIENT ID`.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.session.id
+    }
+
+    /// The database that is selected.
+    #[must_use]
+    pub fn db(&self) -> i64 {
+        self.session.db.into()
+    }
+
+    /// The protocol whose replies are given.
+    #[must_use]
+    pub fn protocol(&self) -> ProtocolVersion {
+        self.session.protocol
+    }
+
+    /// Selects a database.
+    ///
+    /// # Errors
+    /// There is no database of that number.
+    pub fn select(&mut self, db: i64) -> RedisResult<()> {
+        self.execute(redis::cmd("SELECT").arg(db)).extract_error()?;
+        Ok(())
+    }
+
+    /// Chooses the protocol: which forms replies have. A connection starts with RESP2.
+    pub fn set_protocol(&mut self, protocol: ProtocolVersion) {
+        self.session.protocol = protocol;
+    }
+
+    /// Runs a command and returns the reply; an error of the command is a reply as well, a
+    /// [`Value::ServerError`].
+    pub fn execute(&mut self, cmd: &Cmd) -> Value {
+        crate::wire::with_args(cmd, |args| self.run(args))
+    }
+
+    pub(crate) fn run(&mut self, args: Args<'_>) -> Value {
+        reply::value(self.dispatch(args))
+    }
+
+    #[inline]
+    fn dispatch(&mut self, args: Args<'_>) -> Reply {
+        let command = match command::resolve(args) {
+            Ok(command) => command,
+            Err(error) => {
+                self.refuse(args);
+                return Err(error);
+            }
+        };
+        if let Some(transaction) = &mut self.session.transaction
+            && command.place != Place::AtOnce
+        {
+            let args = args.iter().map(|arg| (*arg).into()).collect();
+            transaction.queue.push(Queued { command, args });
+            return Ok(Value::SimpleString("QUEUED".to_owned()));
+        }
+        self.perform(command, args)
+    }
+
+    #[inline]
+    fn perform(&mut self, command: &Command, args: Args<'_>) -> Reply {
+        let held = command.lock(&self.shared.keyspace, &self.session, args);
+        let mut cx = Context::new(&self.shared, &mut self.session, held);
+        let reply = (command.run)(&mut cx, args);
+        cx.finish();
+        reply
+    }
+
+    /// A command that cannot be run makes the transaction fail that it would be part of. An `EXEC` that
+    /// cannot be run ends it.
+    #[cold]
+    fn refuse(&mut self, args: Args<'_>) {
+        self.session.abort();
+        if args
+            .first()
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"EXEC"))
+        {
+            self.session.transaction = None;
+            self.session.watching = None;
+        }
+    }
+}
+
+impl Clone for Connection {
+    fn clone(&self) -> Self {
+        Connection {
+            shared: self.shared.clone(),
+            session: self.session.handle(),
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("id", &self.session.id)
+            .field("db", &self.session.db)
+            .field("protocol", &self.session.protocol)
+            .field("store", &self.shared.run_id)
+            .finish_non_exhaustive()
+    }
+}

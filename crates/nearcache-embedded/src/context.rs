@@ -1,0 +1,276 @@
+//! What a command runs in: the client that sent it, the shards that are locked for it, and the time.
+//!
+//! Commands see keys through [`Context::get`] and change them through [`put`](Context::put),
+//! [`edit`](Context::edit), [`take`](Context::take) and [`flush`](Context::flush) only. These hide what has
+//! expired, wake who watches, and note down what subscribers are to be told.
+
+use std::cell::{Cell, RefCell};
+
+use crate::event::{Journal, Record};
+use crate::keyspace::bytes::Bytes;
+use crate::keyspace::entry::{Data, Deadline, Entry};
+use crate::keyspace::table::Table;
+use crate::keyspace::{Held, Shard};
+use crate::reply::Error;
+use crate::session::{Session, Watching};
+use crate::store::Shared;
+
+pub(crate) struct Context<'c> {
+    pub(crate) shared: &'c Shared,
+    pub(crate) session: &'c mut Session,
+    held: Held<'c>,
+    now: Cell<Option<i64>>,
+    journal: Journal,
+    /// Keys that were found expired, to be removed when there is a lock that allows it.
+    expired: RefCell<Vec<(u32, Box<[u8]>)>>,
+    /// Tables that were flushed, to be dropped when no lock is held.
+    flushed: Vec<Table>,
+    /// Whether the first key with a deadline came into a shard.
+    volatile: bool,
+}
+
+impl<'c> Context<'c> {
+    #[inline]
+    pub(crate) fn new(shared: &'c Shared, session: &'c mut Session, held: Held<'c>) -> Self {
+        Context {
+            shared,
+            session,
+            held,
+            now: Cell::new(None),
+            journal: Journal::default(),
+            expired: RefCell::default(),
+            flushed: Vec::new(),
+            volatile: false,
+        }
+    }
+
+    /// Unix time in milliseconds: the same throughout a command, a transaction, or a script.
+    #[inline]
+    pub(crate) fn now(&self) -> i64 {
+        self.now.get().unwrap_or_else(|| {
+            let now = self.shared.clock.now_ms();
+            self.now.set(Some(now));
+            now
+        })
+    }
+
+    #[inline]
+    fn is_over(&self, deadline: Option<Deadline>) -> bool {
+        deadline.is_some_and(|deadline| deadline.unix_ms() <= self.now())
+    }
+
+    /// The live entry of a key in the client's database.
+    #[inline]
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Entry> {
+        self.get_in(self.session.db, key)
+    }
+
+    #[inline]
+    pub(crate) fn get_in(&self, db: u32, key: &[u8]) -> Option<&Entry> {
+        let hash = self.shared.keyspace.hash(key);
+        let shard = self.held.shard(self.shared.keyspace.shard_of(hash))?;
+        let entry = shard.table(db)?.get(hash, key)?;
+        if self.is_over(entry.deadline) {
+            self.expired.borrow_mut().push((db, key.into()));
+            return None;
+        }
+        Some(entry)
+    }
+
+    pub(crate) fn exists(&self, key: &[u8]) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// The string at a key.
+    #[inline]
+    pub(crate) fn string(&self, key: &[u8]) -> Result<Option<&[u8]>, Error> {
+        match self.get(key).map(|entry| &entry.data) {
+            None => Ok(None),
+            Some(Data::String(bytes)) => Ok(Some(bytes)),
+            Some(_) => Err(Error::WRONG_TYPE),
+        }
+    }
+
+    /// Gives a key a value and a deadline, whatever it had.
+    pub(crate) fn put(&mut self, key: &[u8], data: Data, deadline: Option<Deadline>) {
+        self.put_in(self.session.db, key, data, deadline);
+    }
+
+    pub(crate) fn put_in(&mut self, db: u32, key: &[u8], data: Data, deadline: Option<Deadline>) {
+        let hash = self.shared.keyspace.hash(key);
+        let Some(shard) = self.shard_mut(hash) else {
+            return;
+        };
+        let first_volatile = deadline.is_some() && !shard.has_volatile();
+        let old = shard.table_mut(db).put(
+            hash,
+            Entry {
+                key: Bytes::from(key),
+                data,
+                deadline,
+            },
+        );
+        shard.touch(db, key);
+        self.volatile |= first_volatile;
+        if old.is_some_and(|old| self.is_over(old.deadline)) {
+            self.note(|| Record::Expired {
+                db,
+                key: key.into(),
+            });
+        }
+        self.note(|| Record::Changed {
+            db,
+            key: key.into(),
+        });
+    }
+
+    /// Changes the live entry of a key, which counts as a change of the key.
+    pub(crate) fn edit<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<R> {
+        self.get(key)?;
+        let db = self.session.db;
+        let hash = self.shared.keyspace.hash(key);
+        let shard = self.shard_mut(hash)?;
+        let was_volatile = shard.has_volatile();
+        let result = shard.table_mut(db).edit(hash, key, change);
+        shard.touch(db, key);
+        let first_volatile = !was_volatile && shard.has_volatile();
+        self.volatile |= first_volatile;
+        self.note(|| Record::Changed {
+            db,
+            key: key.into(),
+        });
+        result
+    }
+
+    /// Removes a key and returns what it held, if it was live.
+    pub(crate) fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        let db = self.session.db;
+        let hash = self.shared.keyspace.hash(key);
+        let shard = self.shard_mut(hash)?;
+        let entry = shard.table_mut(db).take(hash, key)?;
+        shard.touch(db, key);
+        if self.is_over(entry.deadline) {
+            self.note(|| Record::Expired {
+                db,
+                key: key.into(),
+            });
+            return None;
+        }
+        self.note(|| Record::Changed {
+            db,
+            key: key.into(),
+        });
+        Some(entry)
+    }
+
+    /// Empties a database, or all. Every shard must be held.
+    pub(crate) fn flush(&mut self, db: Option<u32>) {
+        let databases = db.map_or(0..self.shared.databases, |db| db..db + 1);
+        for index in 0..self.shared.keyspace.shards() {
+            if let Some(shard) = self.held.shard_mut(index) {
+                self.flushed
+                    .extend(databases.clone().filter_map(|db| shard.clear(db)));
+            }
+        }
+        self.note(|| Record::Flushed { db });
+    }
+
+    /// Watches a key for a transaction. One that has expired is removed first, as that is no change.
+    pub(crate) fn watch(&mut self, key: &[u8]) {
+        let db = self.session.db;
+        let hash = self.shared.keyspace.hash(key);
+        if !self.exists(key) {
+            self.take(key);
+        }
+        let index = self.shared.keyspace.shard_of(hash);
+        if let Some(shard) = self.held.shard_mut(index) {
+            let dirty = self.session.watch(db, key, index);
+            shard.watch(db, key, dirty);
+        }
+    }
+
+    /// Whether a watched key changed, or expired, since it was watched.
+    pub(crate) fn changed_since(&self, watching: &Watching) -> bool {
+        watching.is_dirty()
+            || watching
+                .keys
+                .iter()
+                .any(|(db, key)| self.has_expired(*db, key))
+    }
+
+    fn has_expired(&self, db: u32, key: &[u8]) -> bool {
+        let hash = self.shared.keyspace.hash(key);
+        let shard = self.held.shard(self.shared.keyspace.shard_of(hash));
+        let entry = shard.and_then(|shard| shard.table(db)?.get(hash, key));
+        entry.is_some_and(|entry| self.is_over(entry.deadline))
+    }
+
+    fn shard_mut(&mut self, hash: u64) -> Option<&mut Shard> {
+        let shard = self.held.shard_mut(self.shared.keyspace.shard_of(hash));
+        debug_assert!(
+            shard.is_some(),
+            "a command changes a key that is not locked for it"
+        );
+        shard
+    }
+
+    /// Calls `visit` for shards from that index on, until it says that it has seen enough. They are
+    /// locked one after the other, unless they are held already.
+    pub(crate) fn walk_shards(&self, from: usize, mut visit: impl FnMut(usize, &Shard) -> bool) {
+        for index in from..self.shared.keyspace.shards() {
+            let go_on = match self.held.shard(index) {
+                Some(shard) => visit(index, shard),
+                None if self.held.is_nothing() => visit(index, &self.shared.keyspace.read(index)),
+                None => true,
+            };
+            if !go_on {
+                return;
+            }
+        }
+    }
+
+    /// Whether an entry is there for a client.
+    pub(crate) fn is_live(&self, entry: &Entry) -> bool {
+        !self.is_over(entry.deadline)
+    }
+
+    #[inline]
+    fn note(&mut self, record: impl FnOnce() -> Record) {
+        if self.shared.hub.is_listening() {
+            self.journal.push(record());
+        }
+    }
+
+    /// Ends a command of a transaction.
+    pub(crate) fn end_command(&mut self) {
+        self.journal.end_command();
+    }
+
+    /// Releases the locks, and then does what must wait until then.
+    #[inline]
+    pub(crate) fn finish(self) {
+        let Context {
+            shared,
+            session,
+            held,
+            journal,
+            expired,
+            flushed,
+            volatile,
+            ..
+        } = self;
+        drop(held);
+        drop(flushed);
+        if volatile {
+            shared.start_sweeper();
+        }
+        journal.tell(&shared.hub, Some(session.id));
+        for (db, key) in expired.into_inner() {
+            shared.remove_expired(db, &key);
+        }
+    }
+}

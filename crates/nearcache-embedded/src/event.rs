@@ -1,0 +1,190 @@
+//! What changed: events for whoever keeps copies of values, or waits for them.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::RwLock;
+
+/// A change that took effect. See [`Store::subscribe`](crate::Store::subscribe).
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// One command changed these keys: their value or their time to live, or removed them.
+    Changed {
+        /// The database they are in.
+        db: u32,
+        /// The keys, each once, in no particular order. Never empty.
+        keys: &'a [&'a [u8]],
+        /// The id of the client that did it; `None` is the store itself, because they expired.
+        by: Option<u64>,
+    },
+    /// All keys are gone.
+    Flushed {
+        /// Of this database; `None` is all of them.
+        db: Option<u32>,
+        /// The id of the client that did it.
+        by: Option<u64>,
+    },
+}
+
+type Subscriber = dyn Fn(&Event<'_>) + Send + Sync;
+
+/// The subscribers of a store.
+#[derive(Default)]
+pub(crate) struct Hub {
+    /// How many there are, so that nobody pays who has none.
+    count: AtomicUsize,
+    subscribers: RwLock<Vec<(u64, Arc<Subscriber>)>>,
+}
+
+impl Hub {
+    pub(crate) fn subscribe(self: &Arc<Self>, subscriber: Arc<Subscriber>) -> Subscription {
+        let mut subscribers = self.subscribers.write();
+        let id = subscribers.last().map_or(0, |(last, _)| last + 1);
+        subscribers.push((id, subscriber));
+        self.count.store(subscribers.len(), Ordering::Relaxed);
+        Subscription {
+            hub: Arc::downgrade(self),
+            id,
+        }
+    }
+
+    /// Whether anyone listens. Asked while the changed key's shard is locked: whoever subscribed and
+    /// then read the key before the change, under the same lock, is seen here.
+    #[inline]
+    pub(crate) fn is_listening(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    pub(crate) fn emit(&self, event: &Event<'_>) {
+        // Called without the lock, so that a subscriber may subscribe, unsubscribe, or use the store.
+        let subscribers: Vec<_> = self
+            .subscribers
+            .read()
+            .iter()
+            .map(|(_, s)| s.clone())
+            .collect();
+        for subscriber in subscribers {
+            subscriber(event);
+        }
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("subscribers", &self.count)
+            .finish()
+    }
+}
+
+/// Keeps a subscriber subscribed; dropping it ends that. A call that is under way on another thread may
+/// still end after the drop.
+#[derive(Debug)]
+#[must_use = "dropping it unsubscribes"]
+pub struct Subscription {
+    hub: Weak<Hub>,
+    id: u64,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(hub) = self.hub.upgrade() {
+            let mut subscribers = hub.subscribers.write();
+            let removed = subscribers.extract_if(.., |(id, _)| *id == self.id).next();
+            hub.count.store(subscribers.len(), Ordering::Relaxed);
+            drop(subscribers);
+            // The subscriber may own things that unsubscribe in turn.
+            drop(removed);
+        }
+    }
+}
+
+/// What a command changed, to be told when the locks are released.
+#[derive(Default)]
+pub(crate) struct Journal {
+    records: Vec<Record>,
+}
+
+pub(crate) enum Record {
+    Changed {
+        db: u32,
+        key: Box<[u8]>,
+    },
+    Expired {
+        db: u32,
+        key: Box<[u8]>,
+    },
+    Flushed {
+        db: Option<u32>,
+    },
+    /// Commands of a transaction are told of one by one.
+    EndOfCommand,
+}
+
+impl Journal {
+    pub(crate) fn push(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    pub(crate) fn end_command(&mut self) {
+        if !self.records.is_empty() {
+            self.records.push(Record::EndOfCommand);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn tell(&self, hub: &Hub, client: Option<u64>) {
+        if !self.records.is_empty() {
+            for command in self
+                .records
+                .split(|record| matches!(record, Record::EndOfCommand))
+            {
+                tell_command(command, hub, client);
+            }
+        }
+    }
+}
+
+fn tell_command(records: &[Record], hub: &Hub, client: Option<u64>) {
+    // What expired was gone before the command did anything.
+    let mut expired: Vec<_> = records.iter().filter_map(Record::expired).collect();
+    tell_keys(&mut expired, hub, None);
+    for record in records {
+        if let Record::Flushed { db } = *record {
+            hub.emit(&Event::Flushed { db, by: client });
+        }
+    }
+    let mut changed: Vec<_> = records.iter().filter_map(Record::changed).collect();
+    tell_keys(&mut changed, hub, client);
+}
+
+fn tell_keys(changes: &mut Vec<(u32, &[u8])>, hub: &Hub, by: Option<u64>) {
+    changes.sort_unstable();
+    changes.dedup();
+    for of_db in changes.chunk_by(|a, b| a.0 == b.0) {
+        let keys: Vec<&[u8]> = of_db.iter().map(|(_, key)| *key).collect();
+        hub.emit(&Event::Changed {
+            db: of_db[0].0,
+            keys: &keys,
+            by,
+        });
+    }
+}
+
+impl Record {
+    fn changed(&self) -> Option<(u32, &[u8])> {
+        match self {
+            Record::Changed { db, key } => Some((*db, key)),
+            _ => None,
+        }
+    }
+
+    fn expired(&self) -> Option<(u32, &[u8])> {
+        match self {
+            Record::Expired { db, key } => Some((*db, key)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Active expiry: removing keys that expired and that nobody asks for.
+//!
+//! Commands never see an expired key (see [`crate::context`]), so this is about memory and events only. It
+//! goes in bounded steps. A thread makes them ten times a second while there are keys with a deadline; it
+//! starts with the first such key and ends when there are none, or with the store. A store with a manual
+//! clock has no thread: tests make the steps themselves.
+//!
+//! Invariants:
+//! 1. While a key has a deadline (and the clock is the system's), the thread runs or is being started.
+//! 2. The thread never keeps a store alive.
+
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::event::{Journal, Record};
+use crate::store::Shared;
+
+/// How long the thread rests between steps.
+const REST: Duration = Duration::from_millis(100);
+/// How long it rests when a step left something to do: others get the locks in between.
+const BREATH: Duration = Duration::from_millis(1);
+/// About how many keys one step removes.
+const STEP: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Sweeper {
+    store: Weak<Shared>,
+    running: AtomicBool,
+    thread: Mutex<Option<Thread>>,
+    /// The shard at which the next step begins.
+    next: AtomicUsize,
+}
+
+impl Sweeper {
+    pub(crate) fn of(store: Weak<Shared>) -> Self {
+        Sweeper {
+            store,
+            ..Sweeper::default()
+        }
+    }
+
+    /// Lets the thread notice that the store is gone.
+    pub(crate) fn wake(&self) {
+        if let Some(thread) = self.thread.lock().take() {
+            thread.unpark();
+        }
+    }
+}
+
+impl Shared {
+    /// Starts the thread, unless it runs. Called when a shard got its first key with a deadline.
+    #[cold]
+    pub(crate) fn start_sweeper(&self) {
+        if self.clock.is_manual() || self.sweeper.running.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let store = self.sweeper.store.clone();
+        let spawned = thread::Builder::new()
+            .name("nearcache-expiry".into())
+            .spawn(move || sweep(&store));
+        match spawned {
+            Ok(handle) => *self.sweeper.thread.lock() = Some(handle.thread().clone()),
+            // Keys still expire when they are asked for. The next first key tries again.
+            Err(_) => self.sweeper.running.store(false, Ordering::SeqCst),
+        }
+    }
+
+    /// One bounded step. Returns how many keys it removed.
+    pub(crate) fn expire_step(&self) -> usize {
+        let now = self.clock.now_ms();
+        let shards = self.keyspace.shards();
+        let first = self.sweeper.next.load(Ordering::Relaxed) % shards;
+        let mut removed = 0;
+        for index in (first..shards).chain(0..first) {
+            if removed >= STEP {
+                self.sweeper.next.store(index, Ordering::Relaxed);
+                break;
+            }
+            if self.keyspace.read(index).is_due(now) {
+                removed += self.expire_in(index, now, STEP - removed);
+            }
+        }
+        removed
+    }
+
+    fn expire_in(&self, index: usize, now: i64, limit: usize) -> usize {
+        let mut journal = Journal::default();
+        let mut gone = Vec::new();
+        let mut shard = self.keyspace.write(index);
+        for db in 0..self.databases {
+            if gone.len() >= limit {
+                break;
+            }
+            if shard.table(db).is_some_and(|table| table.is_due(now)) {
+                let before = gone.len();
+                shard
+                    .table_mut(db)
+                    .expire(now, limit - before, |entry| gone.push((db, entry)));
+                for (_, entry) in &gone[before..] {
+                    shard.touch(db, &entry.key);
+                }
+            }
+        }
+        let listening = self.hub.is_listening();
+        drop(shard);
+        if listening {
+            gone.iter().for_each(|(db, entry)| {
+                journal.push(Record::Expired {
+                    db: *db,
+                    key: (*entry.key).into(),
+                })
+            });
+            journal.tell(&self.hub, None);
+        }
+        gone.len()
+    }
+
+    /// Removes a key that a command found expired.
+    #[cold]
+    pub(crate) fn remove_expired(&self, db: u32, key: &[u8]) {
+        let hash = self.keyspace.hash(key);
+        let mut shard = self.keyspace.write(self.keyspace.shard_of(hash));
+        let now = self.clock.now_ms();
+        // Meanwhile it may have been given another value.
+        let expired = shard
+            .table(db)
+            .and_then(|table| table.get(hash, key)?.deadline);
+        if expired.is_none_or(|deadline| deadline.unix_ms() > now) {
+            return;
+        }
+        let entry = shard.table_mut(db).take(hash, key);
+        shard.touch(db, key);
+        let listening = self.hub.is_listening();
+        drop(shard);
+        drop(entry);
+        if listening {
+            let mut journal = Journal::default();
+            journal.push(Record::Expired {
+                db,
+                key: key.into(),
+            });
+            journal.tell(&self.hub, None);
+        }
+    }
+
+    fn has_volatile(&self) -> bool {
+        (0..self.keyspace.shards()).any(|index| self.keyspace.read(index).has_volatile())
+    }
+
+    /// Whether the thread may end. Looks again after saying so: a key that came in between saw `running`
+    /// and did not start another thread.
+    fn may_rest(&self) -> bool {
+        if self.has_volatile() {
+            return false;
+        }
+        self.sweeper.running.store(false, Ordering::SeqCst);
+        !self.has_volatile() || self.sweeper.running.swap(true, Ordering::SeqCst)
+    }
+}
+
+fn sweep(store: &Weak<Shared>) {
+    loop {
+        // The store may be dropped here, on this thread, when the last handle went in between.
+        let Some(shared) = store.upgrade() else {
+            return;
+        };
+        let removed = shared.expire_step();
+        if removed == 0 && shared.may_rest() {
+            return;
+        }
+        drop(shared);
+        thread::park_timeout(if removed < STEP { REST } else { BREATH });
+    }
+}

@@ -1,0 +1,115 @@
+//! Small byte strings: keys and values up to 15 bytes live in place, longer ones on the heap.
+//!
+//! A cache is full of short keys, counters and flags. Keeping them in the 24 bytes that a `Vec` takes
+//! anyway saves an allocation (and its 16 bytes of overhead) and a cache miss on every lookup. Numbers
+//! have no form of their own: most fit in place as text, and a reply needs the text.
+
+use std::fmt;
+use std::ops::Deref;
+
+/// How many bytes are kept in place.
+const INLINE: usize = 15;
+
+/// An owned byte string.
+#[derive(Clone)]
+pub(crate) enum Bytes {
+    Inline { len: u8, bytes: [u8; INLINE] },
+    Heap(Vec<u8>),
+}
+
+impl Bytes {
+    /// Changes the bytes through a `Vec`, in place when they are on the heap.
+    pub(crate) fn edit<R>(&mut self, change: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        match self {
+            Bytes::Heap(bytes) => change(bytes),
+            Bytes::Inline { .. } => {
+                let mut bytes = self.to_vec();
+                let result = change(&mut bytes);
+                *self = Bytes::from(bytes);
+                result
+            }
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            Bytes::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl From<&[u8]> for Bytes {
+    #[inline]
+    fn from(slice: &[u8]) -> Self {
+        if slice.len() <= INLINE {
+            let mut bytes = [0; INLINE];
+            bytes[..slice.len()].copy_from_slice(slice);
+            Bytes::Inline {
+                len: slice.len() as u8,
+                bytes,
+            }
+        } else {
+            Bytes::Heap(slice.to_vec())
+        }
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        if bytes.len() <= INLINE {
+            Bytes::from(&bytes[..])
+        } else {
+            Bytes::Heap(bytes)
+        }
+    }
+}
+
+impl From<Bytes> for Vec<u8> {
+    fn from(bytes: Bytes) -> Self {
+        match bytes {
+            Bytes::Heap(bytes) => bytes,
+            inline @ Bytes::Inline { .. } => inline.to_vec(),
+        }
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_string_takes_no_more_room_than_a_vec() {
+        assert_eq!(size_of::<Bytes>(), 24);
+        assert_eq!(size_of::<Option<Bytes>>(), 24);
+    }
+
+    #[test]
+    fn every_length_around_the_limit_is_kept() {
+        for len in 0..40 {
+            let source: Vec<u8> = (0..len).collect();
+            assert_eq!(&*Bytes::from(&source[..]), &source[..]);
+            assert_eq!(Vec::from(Bytes::from(source.clone())), source);
+        }
+    }
+
+    #[test]
+    fn an_edit_moves_between_the_two_forms() {
+        let mut bytes = Bytes::from(&b"short"[..]);
+        bytes.edit(|b| b.extend_from_slice(b", and then much longer"));
+        assert_eq!(&*bytes, b"short, and then much longer");
+        bytes.edit(|b| b.truncate(5));
+        assert_eq!(&*bytes, b"short");
+    }
+}

@@ -1,0 +1,177 @@
+//! The keys: which shard a key lies in, and how shards are locked.
+//!
+//! Invariants:
+//! 1. **Lock order.** Whoever holds several shards took them in ascending order, all at once, and takes
+//!    no other before all are released. [`Keyspace::lock`] is the only place that locks more than one.
+//! 2. **No callback under a lock.** Subscribers are called, and the values of a flushed database
+//!    dropped, when every shard is released.
+//! 3. A command sees and changes only shards that are held for it, so commands (also those of several
+//!    keys, a `MULTI`, or a script) are atomic.
+//!
+//! [`table`] says how the keys of a shard are kept, and what `SCAN` promises.
+
+pub(crate) mod bytes;
+pub(crate) mod entry;
+mod shard;
+pub(crate) mod table;
+
+use foldhash::quality::RandomState;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::hash::BuildHasher;
+
+pub(crate) use shard::Shard;
+
+/// How many shards there can be: as many as a [`ShardSet`] has room for.
+pub(crate) const MAX_SHARDS: usize = 256;
+
+/// Shards lie on cache lines of their own, so that locking one does not slow down its neighbours.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Padded(RwLock<Shard>);
+
+#[derive(Debug)]
+pub(crate) struct Keyspace {
+    shards: Box<[Padded]>,
+    /// How many top bits of a hash choose the shard.
+    bits: u32,
+    hasher: RandomState,
+}
+
+impl Keyspace {
+    /// A key space of that many shards, rounded up to a power of two.
+    pub(crate) fn new(shards: usize) -> Self {
+        let count = shards.clamp(1, MAX_SHARDS).next_power_of_two();
+        let bits = count.trailing_zeros();
+        // Seeded afresh: nobody can choose keys that collide.
+        let hasher = RandomState::default();
+        let shard = |index: u64| Shard::new(index << 1 << (63 - bits), bits, hasher.clone());
+        let shards = (0..count as u64)
+            .map(|index| Padded(RwLock::new(shard(index))))
+            .collect();
+        Keyspace {
+            shards,
+            bits,
+            hasher,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// The shard that covers a position of the hash space.
+    #[inline]
+    pub(crate) fn shard_of(&self, hash: u64) -> usize {
+        (hash >> 1 >> (63 - self.bits)) as usize
+    }
+
+    pub(crate) fn shard_of_key(&self, key: &[u8]) -> usize {
+        self.shard_of(self.hash(key))
+    }
+
+    /// The position at which a shard ends; 0 for the last one.
+    pub(crate) fn end_of(&self, index: usize) -> u64 {
+        (index as u64 + 1).wrapping_shl(63 - self.bits) << 1
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub(crate) fn every_shard(&self) -> ShardSet {
+        let mut set = ShardSet::default();
+        (0..self.shards.len()).for_each(|index| set.add(index));
+        set
+    }
+
+    #[inline]
+    pub(crate) fn read(&self, index: usize) -> RwLockReadGuard<'_, Shard> {
+        self.shards[index].0.read()
+    }
+
+    #[inline]
+    pub(crate) fn write(&self, index: usize) -> RwLockWriteGuard<'_, Shard> {
+        self.shards[index].0.write()
+    }
+
+    #[inline]
+    pub(crate) fn lock_one(&self, index: usize, exclusive: bool) -> Held<'_> {
+        if exclusive {
+            Held::Write(index, self.write(index))
+        } else {
+            Held::Read(index, self.read(index))
+        }
+    }
+
+    /// Locks a set of shards, in order.
+    pub(crate) fn lock(&self, set: ShardSet, exclusive: bool) -> Held<'_> {
+        if exclusive {
+            Held::Writes(set.iter().map(|index| (index, self.write(index))).collect())
+        } else {
+            Held::Reads(set.iter().map(|index| (index, self.read(index))).collect())
+        }
+    }
+}
+
+/// A set of shards. Iterates in ascending order, which is the lock order.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(crate) struct ShardSet([u64; MAX_SHARDS / 64]);
+
+impl ShardSet {
+    pub(crate) fn add(&mut self, index: usize) {
+        self.0[index / 64] |= 1 << (index % 64);
+    }
+
+    pub(crate) fn add_all(&mut self, other: ShardSet) {
+        for (word, other) in self.0.iter_mut().zip(other.0) {
+            *word |= other;
+        }
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
+        (0..MAX_SHARDS).filter(move |index| self.0[index / 64] & (1 << (index % 64)) != 0)
+    }
+}
+
+/// The shards that are locked for a command.
+pub(crate) enum Held<'k> {
+    /// None: for commands without keys, and for those that walk the shards one by one.
+    Nothing,
+    Read(usize, RwLockReadGuard<'k, Shard>),
+    Write(usize, RwLockWriteGuard<'k, Shard>),
+    Reads(Vec<(usize, RwLockReadGuard<'k, Shard>)>),
+    Writes(Vec<(usize, RwLockWriteGuard<'k, Shard>)>),
+}
+
+impl Held<'_> {
+    /// A shard, if it is held.
+    #[inline]
+    pub(crate) fn shard(&self, index: usize) -> Option<&Shard> {
+        match self {
+            Held::Nothing => None,
+            Held::Read(held, shard) => (*held == index).then_some(&**shard),
+            Held::Write(held, shard) => (*held == index).then_some(&**shard),
+            Held::Reads(shards) => position(shards, index).map(|at| &*shards[at].1),
+            Held::Writes(shards) => position(shards, index).map(|at| &*shards[at].1),
+        }
+    }
+
+    /// A shard, if it is held for writing.
+    #[inline]
+    pub(crate) fn shard_mut(&mut self, index: usize) -> Option<&mut Shard> {
+        match self {
+            Held::Write(held, shard) => (*held == index).then_some(&mut **shard),
+            Held::Writes(shards) => position(shards, index).map(|at| &mut *shards[at].1),
+            Held::Nothing | Held::Read(..) | Held::Reads(_) => None,
+        }
+    }
+
+    pub(crate) fn is_nothing(&self) -> bool {
+        matches!(self, Held::Nothing)
+    }
+}
+
+fn position<G>(shards: &[(usize, G)], index: usize) -> Option<usize> {
+    shards.binary_search_by_key(&index, |(held, _)| *held).ok()
+}

@@ -1,0 +1,118 @@
+//! A shard: what one lock protects. Its part of every database, and who watches keys in it.
+
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use foldhash::quality::RandomState;
+
+use super::table::Table;
+
+#[derive(Debug)]
+pub(crate) struct Shard {
+    start: u64,
+    bits: u32,
+    hasher: RandomState,
+    /// By database number. Those beyond the end have never been written to.
+    databases: Vec<Table>,
+    watches: Vec<Watch>,
+    /// At which number of watches the forgotten ones are next looked for.
+    purge_at: usize,
+}
+
+/// A `WATCH`ed key. The flag belongs to the connection, which forgets the watch by dropping it.
+#[derive(Debug)]
+struct Watch {
+    db: u32,
+    key: Box<[u8]>,
+    dirty: Weak<AtomicBool>,
+}
+
+impl Shard {
+    pub(super) fn new(start: u64, bits: u32, hasher: RandomState) -> Self {
+        Shard {
+            start,
+            bits,
+            hasher,
+            databases: Vec::new(),
+            watches: Vec::new(),
+            purge_at: 16,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn table(&self, db: u32) -> Option<&Table> {
+        self.databases.get(db as usize)
+    }
+
+    pub(crate) fn table_mut(&mut self, db: u32) -> &mut Table {
+        let index = db as usize;
+        if index >= self.databases.len() {
+            let Shard {
+                start,
+                bits,
+                ref hasher,
+                ..
+            } = *self;
+            self.databases
+                .resize_with(index + 1, || Table::new(start, bits, hasher.clone()));
+        }
+        &mut self.databases[index]
+    }
+
+    /// The databases that have ever been written to, with their numbers.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (u32, &Table)> {
+        (0..).zip(&self.databases)
+    }
+
+    pub(crate) fn has_volatile(&self) -> bool {
+        self.databases.iter().any(|table| table.volatile() > 0)
+    }
+
+    pub(crate) fn is_due(&self, now: i64) -> bool {
+        self.databases.iter().any(|table| table.is_due(now))
+    }
+
+    /// Empties a database and hands over what was in it, to be dropped when the lock is not held.
+    pub(crate) fn clear(&mut self, db: u32) -> Option<Table> {
+        let emptied = Table::new(self.start, self.bits, self.hasher.clone());
+        let table = self.databases.get_mut(db as usize)?;
+        let cleared = std::mem::replace(table, emptied);
+        self.watches.retain(|watch| {
+            let hit = watch.db == db && cleared.contains(&watch.key);
+            hit.then(|| watch.touch()).is_none()
+        });
+        Some(cleared)
+    }
+
+    pub(crate) fn watch(&mut self, db: u32, key: &[u8], dirty: Weak<AtomicBool>) {
+        if self.watches.len() >= self.purge_at {
+            self.watches.retain(|watch| watch.dirty.strong_count() > 0);
+            self.purge_at = (self.watches.len() * 2).max(16);
+        }
+        self.watches.push(Watch {
+            db,
+            key: key.into(),
+            dirty,
+        });
+    }
+
+    /// Tells whoever watches the key that it changed.
+    #[inline]
+    pub(crate) fn touch(&mut self, db: u32, key: &[u8]) {
+        if !self.watches.is_empty() {
+            self.watches.retain(|watch| {
+                let hit = watch.db == db && *watch.key == *key;
+                hit.then(|| watch.touch()).is_none()
+            });
+        }
+    }
+}
+
+impl Watch {
+    fn touch(&self) {
+        if let Some(dirty) = self.dirty.upgrade() {
+            // The shard's lock orders this with the EXEC that will look.
+            dirty.store(true, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! One database's keys within one shard: a hash table in **segments**, each of which covers a
+//! contiguous range of the hash space.
+//!
+//! A hash is a position in `0..2^64`. The top bits choose the shard, the next ones the segment, so
+//! walking shards and segments in order walks the space in order. That gives `SCAN` a cursor that stays
+//! meaningful however the table grows or shrinks in between: the position up to which everything was
+//! returned. A segment that is full is split in two, by the next bit; two halves that are nearly empty
+//! become one again. So growth never stops the world to rehash: a split moves at most one segment.
+//!
+//! Invariants:
+//! 1. The segments' ranges partition the shard's range, and an entry lies in the segment that covers its
+//!    hash.
+//! 2. `directory[i]` is the segment that covers the i-th of `2^depth` equal parts of the shard's range.
+//! 3. A walk that starts at 0 and follows the returned positions sees every entry that is there
+//!    throughout, exactly once, whatever is inserted and removed in between.
+//! 4. `len` and `volatile` count the entries and those with a deadline; no deadline in a segment is
+//!    earlier than its `soonest`.
+//!
+//! [`Table::put`], [`Table::edit`] and [`Table::take`] are the only ways to change an entry: whatever is
+//! to be accounted for, is accounted for there.
+
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+
+use super::entry::{Deadline, Entry};
+
+/// A segment is split rather than grown beyond this: as many as 128 buckets hold.
+const SEGMENT_MAX: usize = 112;
+/// Two halves are joined when they hold no more than this together: far enough from [`SEGMENT_MAX`] that
+/// an insertion does not split them again.
+const SEGMENT_MIN: usize = SEGMENT_MAX / 4;
+/// Ranges are never cut finer than this, so that a position between two segments has [`CURSOR_BITS`]
+/// significant bits.
+pub(crate) const CURSOR_BITS: u32 = 48;
+
+#[derive(Debug)]
+struct Segment {
+    entries: HashTable<Entry>,
+    /// The first position that it covers.
+    start: u64,
+    /// How many bits below the shard's its entries have in common.
+    depth: u32,
+    /// A lower bound of the deadlines in it: while it lies ahead, nothing here has expired.
+    soonest: i64,
+}
+
+impl Segment {
+    fn new(start: u64, depth: u32) -> Self {
+        Segment {
+            entries: HashTable::new(),
+            start,
+            depth,
+            soonest: i64::MAX,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    directory: Vec<u32>,
+    segments: Vec<Segment>,
+    depth: u32,
+    /// How many segments are as deep as the directory: when none is, the directory can be halved.
+    deepest: usize,
+    len: usize,
+    volatile: usize,
+    hasher: RandomState,
+    /// How many of the hash's top bits chose the shard.
+    shard_bits: u32,
+}
+
+impl Table {
+    /// The table of the shard whose range begins at `start`.
+    pub(crate) fn new(start: u64, shard_bits: u32, hasher: RandomState) -> Self {
+        Table {
+            directory: vec![0],
+            segments: vec![Segment::new(start, 0)],
+            depth: 0,
+            deepest: 1,
+            len: 0,
+            volatile: 0,
+            hasher,
+            shard_bits,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// How many entries have a deadline.
+    pub(crate) fn volatile(&self) -> usize {
+        self.volatile
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
+        self.segments[self.locate(hash)]
+            .entries
+            .find(spread(hash), |e| *e.key == *key)
+    }
+
+    /// Inserts an entry, or replaces the one of that key and returns it.
+    pub(crate) fn put(&mut self, hash: u64, entry: Entry) -> Option<Entry> {
+        let mut index = self.locate(hash);
+        let segment = &mut self.segments[index];
+        self.volatile += usize::from(entry.deadline.is_some());
+        note(&mut segment.soonest, entry.deadline);
+        if let Some(old) = segment
+            .entries
+            .find_mut(spread(hash), |e| *e.key == *entry.key)
+        {
+            let old = std::mem::replace(old, entry);
+            self.volatile -= usize::from(old.deadline.is_some());
+            return Some(old);
+        }
+        while self.segments[index].entries.len() >= SEGMENT_MAX && self.split(index) {
+            index = self.locate(hash);
+        }
+        let hasher = &self.hasher;
+        self.segments[index]
+            .entries
+            .insert_unique(spread(hash), entry, |e| spread(hash_of(hasher, &e.key)));
+        self.len += 1;
+        None
+    }
+
+    /// Changes an entry in place. Its key must stay.
+    pub(crate) fn edit<R>(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        change: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<R> {
+        let index = self.locate(hash);
+        let segment = &mut self.segments[index];
+        let entry = segment.entries.find_mut(spread(hash), |e| *e.key == *key)?;
+        let was_volatile = entry.deadline.is_some();
+        let result = change(entry);
+        self.volatile += usize::from(entry.deadline.is_some());
+        self.volatile -= usize::from(was_volatile);
+        note(&mut segment.soonest, entry.deadline);
+        Some(result)
+    }
+
+    /// Removes an entry.
+    pub(crate) fn take(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
+        let index = self.locate(hash);
+        let occupied = self.segments[index]
+            .entries
+            .find_entry(spread(hash), |e| *e.key == *key)
+            .ok()?;
+        let (entry, _) = occupied.remove();
+        self.len -= 1;
+        self.volatile -= usize::from(entry.deadline.is_some());
+        self.join(index);
+        Some(entry)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.segments
+            .iter()
+            .flat_map(|segment| segment.entries.iter())
+    }
+
+    /// Visits the entries from position `from` to the end of its segment, and returns the position at
+    /// which to go on: the shard's end (which is 0 in the last shard) when this was the last segment.
+    pub(crate) fn walk<'t>(&'t self, from: u64, mut visit: impl FnMut(&'t Entry)) -> u64 {
+        let segment = &self.segments[self.locate(from)];
+        for entry in &segment.entries {
+            // A segment that was joined since covers positions that were walked already.
+            if from <= segment.start || hash_of(&self.hasher, &entry.key) >= from {
+                visit(entry);
+            }
+        }
+        self.end(segment)
+    }
+
+    /// Whether something may have expired by `now`.
+    pub(crate) fn is_due(&self, now: i64) -> bool {
+        self.volatile > 0 && self.segments.iter().any(|segment| segment.soonest <= now)
+    }
+
+    /// Removes entries that expired by `now`, segment by segment, until at least `limit` are gone or
+    /// there are no more.
+    pub(crate) fn expire(&mut self, now: i64, limit: usize, mut removed: impl FnMut(Entry)) {
+        let mut position = self.segments[self.directory[0] as usize].start;
+        let end = position.wrapping_add(self.span(0));
+        let mut count = 0;
+        loop {
+            let index = self.locate(position);
+            let next = self.end(&self.segments[index]);
+            let segment = &mut self.segments[index];
+            if segment.soonest <= now {
+                segment.soonest = i64::MAX;
+                let soonest = &mut segment.soonest;
+                let due = segment.entries.extract_if(|entry| {
+                    let expired = entry
+                        .deadline
+                        .is_some_and(|deadline| deadline.unix_ms() <= now);
+                    if !expired {
+                        note(soonest, entry.deadline);
+                    }
+                    expired
+                });
+                for entry in due {
+                    count += 1;
+                    self.len -= 1;
+                    self.volatile -= 1;
+                    removed(entry);
+                }
+                self.join(index);
+            }
+            if next == end || count >= limit {
+                return;
+            }
+            position = next;
+        }
+    }
+
+    /// The segment that covers a position.
+    #[inline]
+    fn locate(&self, position: u64) -> usize {
+        // Two shifts, because one by 64 is not allowed.
+        let part = position << self.shard_bits >> 1 >> (63 - self.depth);
+        self.directory[part as usize] as usize
+    }
+
+    /// How many positions a segment of that depth covers, modulo 2^64.
+    fn span(&self, depth: u32) -> u64 {
+        1u64.checked_shl(64 - self.shard_bits - depth).unwrap_or(0)
+    }
+
+    fn end(&self, segment: &Segment) -> u64 {
+        segment.start.wrapping_add(self.span(segment.depth))
+    }
+
+    /// Lets `index` be the segment for the whole range that it covers.
+    fn claim(&mut self, index: usize) {
+        let segment = &self.segments[index];
+        let parts = 1usize << (self.depth - segment.depth);
+        let first = (segment.start << self.shard_bits >> 1 >> (63 - self.depth)) as usize;
+        self.directory[first..first + parts].fill(index as u32);
+    }
+
+    /// Splits a segment in two. False if its range is too small for that.
+    fn split(&mut self, index: usize) -> bool {
+        let depth = self.segments[index].depth + 1;
+        if self.shard_bits + depth > CURSOR_BITS {
+            return false;
+        }
+        if depth > self.depth {
+            self.directory = self
+                .directory
+                .iter()
+                .flat_map(|&segment| [segment, segment])
+                .collect();
+            self.depth = depth;
+            self.deepest = 0;
+        }
+        let half = self.span(depth);
+        let hasher = &self.hasher;
+        let lower = &mut self.segments[index];
+        lower.depth = depth;
+        let mut upper = Segment::new(lower.start | half, depth);
+        upper.soonest = lower.soonest;
+        upper
+            .entries
+            .reserve(SEGMENT_MAX, |e| spread(hash_of(hasher, &e.key)));
+        for entry in lower
+            .entries
+            .extract_if(|e| hash_of(hasher, &e.key) & half != 0)
+        {
+            let hash = spread(hash_of(hasher, &entry.key));
+            upper
+                .entries
+                .insert_unique(hash, entry, |e| spread(hash_of(hasher, &e.key)));
+        }
+        self.segments.push(upper);
+        self.claim(self.segments.len() - 1);
+        if depth == self.depth {
+            self.deepest += 2;
+        }
+        true
+    }
+
+    /// Joins a segment that lost an entry with its other half, if both are nearly empty.
+    fn join(&mut self, index: usize) {
+        let Segment {
+            ref entries,
+            depth,
+            start,
+            ..
+        } = self.segments[index];
+        if depth == 0 {
+            if entries.is_empty() {
+                self.segments[index].entries = HashTable::new();
+            }
+            return;
+        }
+        let half = self.span(depth);
+        let other = self.locate(start ^ half);
+        let count = entries.len() + self.segments[other].entries.len();
+        if count > SEGMENT_MIN || self.segments[other].depth != depth {
+            return;
+        }
+        let (low, high) = if start & half == 0 {
+            (index, other)
+        } else {
+            (other, index)
+        };
+        let upper = std::mem::replace(&mut self.segments[high], Segment::new(0, 0));
+        let hasher = &self.hasher;
+        let lower = &mut self.segments[low];
+        for entry in upper.entries {
+            let hash = spread(hash_of(hasher, &entry.key));
+            lower
+                .entries
+                .insert_unique(hash, entry, |e| spread(hash_of(hasher, &e.key)));
+        }
+        lower.soonest = lower.soonest.min(upper.soonest);
+        lower.depth = depth - 1;
+        self.claim(low);
+        self.segments.swap_remove(high);
+        if high < self.segments.len() {
+            self.claim(high);
+        }
+        if depth == self.depth {
+            self.deepest -= 2;
+            if self.deepest == 0 {
+                self.halve();
+            }
+        }
+    }
+
+    /// Halves the directory as often as no segment needs all of it.
+    fn halve(&mut self) {
+        while self.deepest == 0 && self.depth > 0 {
+            self.directory = self.directory.iter().copied().step_by(2).collect();
+            self.depth -= 1;
+            self.deepest = self
+                .segments
+                .iter()
+                .filter(|segment| segment.depth == self.depth)
+                .count();
+        }
+    }
+}
+
+fn hash_of(hasher: &RandomState, key: &[u8]) -> u64 {
+    hasher.hash_one(key)
+}
+
+/// The hash as a segment's own table sees it. Within a segment the top bits are all alike, and the top
+/// bits are what hashbrown tells entries apart by.
+#[inline]
+fn spread(hash: u64) -> u64 {
+    hash.rotate_left(32)
+}
+
+fn note(soonest: &mut i64, deadline: Option<Deadline>) {
+    if let Some(deadline) = deadline {
+        *soonest = (*soonest).min(deadline.unix_ms());
+    }
+}
+
+impl Table {
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        self.get(hash_of(&self.hasher, key), key).is_some()
+    }
+}

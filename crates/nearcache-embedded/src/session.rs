@@ -1,0 +1,97 @@
+//! What a server keeps for a connection: database, protocol, name, and the transaction it is in.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use redis::ProtocolVersion;
+
+use crate::command::Command;
+use crate::keyspace::ShardSet;
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: u64,
+    pub(crate) db: u32,
+    pub(crate) protocol: ProtocolVersion,
+    pub(crate) name: Option<Arc<[u8]>>,
+    pub(crate) transaction: Option<Box<Transaction>>,
+    pub(crate) watching: Option<Box<Watching>>,
+}
+
+/// Commands between `MULTI` and `EXEC`.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    pub(crate) queue: Vec<Queued>,
+    /// Whether a command was refused, so that `EXEC` will refuse as well.
+    pub(crate) aborted: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) command: &'static Command,
+    pub(crate) args: Vec<Box<[u8]>>,
+}
+
+impl Queued {
+    pub(crate) fn with_args<R>(&self, run: impl FnOnce(&[&[u8]]) -> R) -> R {
+        let args: Vec<&[u8]> = self.args.iter().map(AsRef::as_ref).collect();
+        run(&args)
+    }
+}
+
+/// Keys under `WATCH`.
+#[derive(Debug, Default)]
+pub(crate) struct Watching {
+    dirty: Arc<AtomicBool>,
+    pub(crate) keys: Vec<(u32, Box<[u8]>)>,
+    pub(crate) shards: ShardSet,
+}
+
+impl Watching {
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::Relaxed)
+    }
+}
+
+impl Session {
+    pub(crate) fn new(id: u64) -> Self {
+        Session {
+            id,
+            db: 0,
+            protocol: ProtocolVersion::RESP2,
+            name: None,
+            transaction: None,
+            watching: None,
+        }
+    }
+
+    /// Another handle's session: the same client, outside of any transaction.
+    pub(crate) fn handle(&self) -> Self {
+        Session {
+            db: self.db,
+            protocol: self.protocol,
+            name: self.name.clone(),
+            ..Session::new(self.id)
+        }
+    }
+
+    /// As a new connection has it, of the same client.
+    pub(crate) fn reset(&mut self) {
+        *self = Session::new(self.id);
+    }
+
+    /// Notes that the next `EXEC` must refuse, if there will be one.
+    pub(crate) fn abort(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.aborted = true;
+        }
+    }
+
+    /// Notes a watched key, and returns the flag that says it changed.
+    pub(crate) fn watch(&mut self, db: u32, key: &[u8], shard: usize) -> Weak<AtomicBool> {
+        let watching = self.watching.get_or_insert_default();
+        watching.keys.push((db, key.into()));
+        watching.shards.add(shard);
+        Arc::downgrade(&watching.dirty)
+    }
+}

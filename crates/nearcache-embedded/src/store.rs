@@ -1,0 +1,211 @@
+//! The store: the key space and everything that belongs to it, and its life cycle.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::clock::Clock;
+use crate::connection::Connection;
+use crate::event::{Event, Hub, Subscription};
+use crate::expiry::Sweeper;
+use crate::keyspace::{Keyspace, MAX_SHARDS};
+use crate::script::{Script, Scripts};
+
+/// An in-process Redis. Clones are handles to the same one; it is gone when the last of them and of its
+/// connections is dropped.
+///
+/// ```
+/// let store = nearcache_embedded::Store::new();
+/// let mut connection = store.connect();
+/// redis::cmd("SET").arg("greeting").arg("hello").exec(&mut connection)?;
+/// let greeting: String = redis::cmd("GET").arg("greeting").query(&mut connection)?;
+/// assert_eq!(greeting, "hello");
+/// # Ok::<(), redis::RedisError>(())
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+/// What all handles and connections of a store share.
+pub(crate) struct Shared {
+    pub(crate) keyspace: Keyspace,
+    pub(crate) databases: u32,
+    pub(crate) clock: Clock,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) scripts: Scripts,
+    pub(crate) sweeper: Sweeper,
+    pub(crate) started: Instant,
+    pub(crate) run_id: String,
+    clients: AtomicU64,
+    draws: AtomicU64,
+}
+
+impl Store {
+    /// A store with the system's clock and 16 databases.
+    #[must_use]
+    pub fn new() -> Store {
+        Store::builder().build()
+    }
+
+    /// A store with settings of your own.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A connection of a new client, as a server gives it: database 0, RESP2.
+    #[must_use]
+    pub fn connect(&self) -> Connection {
+        // Numbers only: nothing is ordered by them.
+        let id = self.shared.clients.fetch_add(1, Ordering::Relaxed) + 1;
+        Connection::new(self.shared.clone(), id)
+    }
+
+    /// Lets connections run a script by its native twin: `EVAL` with its exact text, and `EVALSHA` from
+    /// now on, as if it had been loaded. Registering a script again changes nothing.
+    pub fn register(&self, script: Script) {
+        self.shared.scripts.register(script);
+    }
+
+    /// Calls `f` for every change from now on, until the [`Subscription`] is dropped.
+    ///
+    /// An event comes once for each command that really changed something, after the change took effect and
+    /// before the command returns, on the thread that ran the command. No lock is held then, so `f` may use
+    /// the store; it should be quick all the same. Events of commands on different threads may arrive in
+    /// another order than the changes took effect: look at the key, do not infer its value from events.
+    ///
+    /// What `f` cannot miss: a change that took effect after this call returned. A store without subscribers
+    /// pays one relaxed atomic load for each change.
+    pub fn subscribe(&self, f: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Subscription {
+        self.shared.hub.subscribe(Arc::new(f))
+    }
+
+    /// Removes keys that have expired, as many as fit into one short step, and returns how many that were.
+    ///
+    /// A store does this by itself from time to time; with a [manual clock](Clock::manual) it does not. It
+    /// only matters for memory, `DBSIZE`, and the events of keys that nobody asks for: no command ever
+    /// returns an expired key.
+    pub fn expire_cycle(&self) -> usize {
+        self.shared.expire_step()
+    }
+
+    /// The clock that deadlines are measured by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+}
+
+impl Shared {
+    /// A number that nobody can foresee without knowing the seed.
+    pub(crate) fn random(&self) -> u64 {
+        let n = self.draws.fetch_add(1, Ordering::Relaxed);
+        self.keyspace.hash(&n.to_ne_bytes())
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Store::new()
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("run_id", &self.run_id)
+            .field("databases", &self.databases)
+            .field("shards", &self.keyspace.shards())
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.sweeper.wake();
+    }
+}
+
+/// Settings of a [`Store`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Builder {
+    clock: Clock,
+    databases: u32,
+    shards: usize,
+    scripts: Vec<Script>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(4, usize::from);
+        Builder {
+            clock: Clock::system(),
+            databases: 16,
+            shards: (cores * 16).min(MAX_SHARDS),
+            scripts: Vec::new(),
+        }
+    }
+}
+
+impl Builder {
+    /// The clock that deadlines are measured by; the system's unless set.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How many databases `SELECT` can choose from: 1 to 2^20, and 16 unless set, like a server.
+    pub fn databases(mut self, databases: u32) -> Self {
+        self.databases = databases.clamp(1, 1 << 20);
+        self
+    }
+
+    /// How many locks the keys are spread over, rounded up to a power of two: 1 to 256, and 16 for each
+    /// core unless set.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// [Registers](Store::register) a script.
+    pub fn script(mut self, script: Script) -> Self {
+        self.scripts.push(script);
+        self
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn build(self) -> Store {
+        let keyspace = Keyspace::new(self.shards);
+        let scripts = Scripts::default();
+        self.scripts
+            .into_iter()
+            .for_each(|script| scripts.register(script));
+        // 160 random bits in hexadecimal, drawn through the seeded hash.
+        let words = (0u8..3).map(|n| format!("{:016x}", keyspace.hash(&[n])));
+        let run_id = words.collect::<String>()[..40].to_owned();
+        let shared = Arc::new_cyclic(|shared| Shared {
+            keyspace,
+            databases: self.databases,
+            clock: self.clock,
+            hub: Arc::default(),
+            scripts,
+            sweeper: Sweeper::of(shared.clone()),
+            started: Instant::now(),
+            run_id,
+            clients: AtomicU64::new(0),
+            draws: AtomicU64::new(0),
+        });
+        Store { shared }
+    }
+}

@@ -1,0 +1,144 @@
+//! redis-rs's `ConnectionLike`, blocking and async.
+
+use redis::{Cmd, RedisError, RedisResult, ServerError, Value};
+
+use crate::connection::Connection;
+use crate::wire::{empty_command, read_command};
+
+impl redis::ConnectionLike for Connection {
+    fn req_packed_command(&mut self, mut cmd: &[u8]) -> RedisResult<Value> {
+        let args = read_command(&mut cmd)?;
+        if args.is_empty() {
+            return Err(empty_command());
+        }
+        Ok(self.run(&args))
+    }
+
+    fn req_packed_commands(
+        &mut self,
+        mut cmd: &[u8],
+        offset: usize,
+        count: usize,
+    ) -> RedisResult<Vec<Value>> {
+        let mut replies = Replies::new(offset, count);
+        while !cmd.is_empty() {
+            let args = read_command(&mut cmd)?;
+            replies.push(self.run(&args));
+        }
+        replies.finish()
+    }
+
+    fn req_command(&mut self, cmd: &Cmd) -> RedisResult<Value> {
+        self.request(cmd)
+    }
+
+    fn get_db(&self) -> i64 {
+        self.db()
+    }
+
+    fn check_connection(&mut self) -> bool {
+        true
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+}
+
+/// Every future is ready at its first poll: nothing here waits for anything but another thread's short
+/// critical section.
+#[cfg(feature = "aio")]
+impl redis::aio::ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> redis::RedisFuture<'a, Value> {
+        Box::pin(async move { self.request(cmd) })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a redis::Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> redis::RedisFuture<'a, Vec<Value>> {
+        Box::pin(async move {
+            let mut replies = Replies::new(offset, count);
+            if pipeline.is_transaction() {
+                replies.push(self.run(&[b"MULTI"]));
+            }
+            for cmd in pipeline.cmd_iter() {
+                replies.push(self.execute(cmd));
+            }
+            if pipeline.is_transaction() {
+                replies.push(self.run(&[b"EXEC"]));
+            }
+            replies.finish()
+        })
+    }
+
+    fn get_db(&self) -> i64 {
+        self.db()
+    }
+}
+
+impl Connection {
+    fn request(&mut self, cmd: &Cmd) -> RedisResult<Value> {
+        if cmd.args_iter().len() == 0 {
+            return Err(empty_command());
+        }
+        let reply = self.execute(cmd);
+        Ok(if cmd.is_no_response() {
+            Value::Nil
+        } else {
+            reply
+        })
+    }
+}
+
+/// The replies to a pipeline: the first `offset` are skipped, but an error among them fails the whole,
+/// because only a transaction skips any.
+struct Replies {
+    offset: usize,
+    count: usize,
+    seen: usize,
+    kept: Vec<Value>,
+    errors: Vec<(usize, ServerError)>,
+}
+
+impl Replies {
+    fn new(offset: usize, count: usize) -> Self {
+        Replies {
+            offset,
+            count,
+            seen: 0,
+            kept: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, reply: Value) {
+        if self.seen >= self.offset {
+            if self.kept.len() < self.count {
+                self.kept.push(reply);
+            }
+        } else if let Value::ServerError(error) = reply {
+            // Counted without the MULTI.
+            self.errors.push((self.seen.saturating_sub(1), error));
+        }
+        self.seen += 1;
+    }
+
+    fn finish(self) -> RedisResult<Vec<Value>> {
+        if self.errors.is_empty() {
+            Ok(self.kept)
+        } else {
+            Err(aborted(self.errors))
+        }
+    }
+}
+
+/// The error of a transaction that was refused.
+fn aborted(errors: Vec<(usize, ServerError)>) -> RedisError {
+    errors
+        .into_iter()
+        .next()
+        .map_or_else(empty_command, |(_, error)| error.into())
+}
