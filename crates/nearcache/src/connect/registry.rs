@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 
 use super::Backend;
 use super::target::{Place, Target};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+#[cfg(any(not(unix), not(feature = "embedded")))]
+use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
 
 /// How callers wait.
