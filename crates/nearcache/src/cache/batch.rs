@@ -249,7 +249,7 @@ mod tests {
                 .map(<[usize]>::len)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(sizes(&[]), []);
+        assert!(sizes(&[]).is_empty());
         assert_eq!(sizes(&[1; 2_500]), [1_000, 1_000, 500]);
         assert_eq!(
             sizes(&[BYTES, 1, BYTES + 1, BYTES / 2, BYTES / 2, 1]),
