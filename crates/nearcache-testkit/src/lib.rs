@@ -1,0 +1,267 @@
+//! Real Redis servers for nearcache's tests: started on a free port of 127.0.0.1 with a unix socket
+//! beside it, gone when the test is.
+//!
+//! [`Redis::start`] is a server of the caller's own, to be killed and restarted at will;
+//! [`Redis::shared`] is one for the whole test binary, where each test keeps to a [`random_prefix`].
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a server may take to start. Generous: a loaded machine is slow.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running `redis-server`. Dropped, it is killed and its folder is removed.
+#[derive(Debug)]
+pub struct Redis {
+    port: u16,
+    folder: PathBuf,
+    arguments: Vec<String>,
+    process: Option<Process>,
+}
+
+impl Redis {
+    /// A server of the caller's own.
+    pub fn start() -> Redis {
+        Redis::start_with(&[])
+    }
+
+    /// A server of the caller's own, with more arguments, as `["--requirepass", "secret"]`.
+    ///
+    /// # Panics
+    /// When there is no `redis-server`, with what to install, or when it does not start, with its log.
+    pub fn start_with(arguments: &[&str]) -> Redis {
+        let folder = std::env::temp_dir().join(format!("nearcache-{}", random_name()));
+        fs::create_dir(&folder).expect("a folder for the server");
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        let mut redis = Redis {
+            port: 0,
+            folder,
+            arguments,
+            process: None,
+        };
+        // Between finding a free port and taking it, another process may take it.
+        for _ in 0..5 {
+            redis.port = free_port();
+            if redis.launch() {
+                return redis;
+            }
+        }
+        panic!("redis-server did not start:\n{}", redis.log());
+    }
+
+    /// One server for the whole test binary. It ends with the process.
+    pub fn shared() -> &'static Redis {
+        static SHARED: LazyLock<Redis> = LazyLock::new(Redis::start);
+        &SHARED
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `redis://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address())
+    }
+
+    /// `redis+unix:///.../redis.sock`.
+    pub fn unix_url(&self) -> String {
+        format!("redis+unix://{}", self.socket().display())
+    }
+
+    /// The server's process id.
+    ///
+    /// # Panics
+    /// When it was killed.
+    pub fn pid(&self) -> u32 {
+        self.process
+            .as_ref()
+            .expect("the server was killed")
+            .server
+            .id()
+    }
+
+    /// Kills the server as a crash would. Its port stays its own for [`Redis::restart`].
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts the server again on its port, without its data.
+    ///
+    /// # Panics
+    /// When it does not start, with its log.
+    pub fn restart(&mut self) {
+        self.process = None;
+        assert!(
+            self.launch(),
+            "redis-server did not start again:\n{}",
+            self.log()
+        );
+    }
+
+    /// One command, written inline as in `telnet`; the reply as it came.
+    ///
+    /// # Panics
+    /// When the server is not there.
+    pub fn inline(&self, command: &str) -> String {
+        inline(self.port, command).expect("the server answers")
+    }
+
+    fn launch(&mut self) -> bool {
+        let _ = fs::remove_file(self.socket());
+        let log = fs::File::create(self.folder.join("log")).expect("a log file");
+        let server = Command::new(server_binary())
+            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
+            .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
+            .arg("--dir")
+            .arg(&self.folder)
+            .arg("--unixsocket")
+            .arg(self.socket())
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().expect("a log file"))
+            .stdout(log)
+            .spawn()
+            .expect("redis-server can be started");
+        self.process = Some(Process::watched(server, &self.folder));
+        let since = Instant::now();
+        while since.elapsed() < PATIENCE {
+            // A server that asks for a password is up as well.
+            if inline(self.port, "PING").is_ok_and(|reply| reply.starts_with(['+', '-'])) {
+                return true;
+            }
+            let process = self.process.as_mut().expect("just started");
+            if !matches!(process.server.try_wait(), Ok(None)) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.process = None;
+        false
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("redis.sock")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.process = None;
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A server, and a shell that ends it when this process ends without having done so: values in a
+/// `static` are never dropped, and neither is anything when a test is killed.
+#[derive(Debug)]
+struct Process {
+    server: Child,
+    watch: Child,
+}
+
+impl Process {
+    fn watched(server: Child, folder: &Path) -> Process {
+        // Its input is a pipe from us: it reads until we are gone.
+        let watch = Command::new("sh")
+            .args([
+                "-c",
+                r#"read _; kill -9 "$0"; rm -rf "$1""#,
+                &server.id().to_string(),
+            ])
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh can be started");
+        Process { server, watch }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The watch first: afterwards the server's pid may be another's.
+        let _ = self.watch.kill();
+        let _ = self.watch.wait();
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// The `redis-server` to run: `$REDIS_SERVER`, or the one on `PATH`.
+///
+/// # Panics
+/// When there is none, with what to install.
+pub fn server_binary() -> PathBuf {
+    if let Some(binary) = std::env::var_os("REDIS_SERVER").filter(|binary| !binary.is_empty()) {
+        return PathBuf::from(binary);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(OsString::new);
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join("redis-server"))
+        .find(|file| file.is_file());
+    found.unwrap_or_else(|| {
+        panic!(
+            "these tests run against a real Redis, and there is no redis-server on PATH. Install it \
+             (Debian and Ubuntu: apt-get install redis-server; macOS: brew install redis), or set \
+             REDIS_SERVER to the file"
+        )
+    })
+}
+
+/// A prefix that no other test has.
+pub fn random_prefix() -> String {
+    format!("t{}", random_name())
+}
+
+/// A port of 127.0.0.1 on which nobody listens.
+///
+/// # Panics
+/// When there is none.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Waits until something holds that takes its time outside this process.
+///
+/// # Panics
+/// When it does not hold within 20 seconds.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(
+            since.elapsed() < PATIENCE,
+            "still not so after {PATIENCE:?}: {what}"
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn random_name() -> String {
+    std::iter::repeat_with(fastrand::alphanumeric)
+        .take(12)
+        .collect()
+}
+
+fn inline(port: u16, command: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes())?;
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply)?;
+    Ok(String::from_utf8_lossy(&reply).into_owned())
+}

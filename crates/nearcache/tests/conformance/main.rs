@@ -1,0 +1,15 @@
+//! One suite for every place a cache can live in: what holds on Redis holds embedded, over TCP as over
+//! a unix socket, with RESP2 as with RESP3, async as blocking.
+//!
+//! A test is an `async fn` that takes a [`Target`] and is written once; `suite!` runs it on all of
+//! them. A new place is one line in `target.rs`.
+
+#[macro_use]
+mod target;
+
+mod batches;
+mod counters;
+mod expiry;
+mod keys;
+mod lifecycle;
+mod values;

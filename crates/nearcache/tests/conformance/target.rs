@@ -1,0 +1,196 @@
+//! The places the suite runs in, and the two faces of a cache behind one macro.
+
+use nearcache::{Builder, Cache, Error, blocking};
+use nearcache_testkit::{Redis, random_prefix};
+
+/// A place, with the way callers wait there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    place: Place,
+    blocking: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    Embedded,
+    RedisResp2,
+    RedisResp3,
+    RedisUnix,
+}
+
+impl Target {
+    pub(crate) const fn asynchronous(place: Place) -> Target {
+        Target {
+            place,
+            blocking: false,
+        }
+    }
+
+    pub(crate) const fn blocking(place: Place) -> Target {
+        Target {
+            place,
+            blocking: true,
+        }
+    }
+
+    pub(crate) fn is_embedded(self) -> bool {
+        matches!(self.place, Place::Embedded)
+    }
+
+    /// The URL, without a prefix. For the embedded store it names one that `stay` keeps.
+    pub(crate) fn url(self, name: &str) -> String {
+        match self.place {
+            Place::Embedded => format!("memory://{name}"),
+            Place::RedisResp2 => format!("{}?protocol=2", Redis::shared().url()),
+            Place::RedisResp3 => format!("{}?protocol=3", Redis::shared().url()),
+            Place::RedisUnix => Redis::shared().unix_url(),
+        }
+    }
+
+    /// A cache with a prefix that no other test has.
+    pub(crate) fn cache(self) -> Face {
+        let prefix = random_prefix();
+        self.cache_at(&self.url(&prefix), &prefix)
+    }
+
+    /// A cache with this prefix.
+    pub(crate) fn cache_at(self, url: &str, prefix: &str) -> Face {
+        self.build(
+            url,
+            Options {
+                prefix,
+                ..Options::default()
+            },
+        )
+        .expect("a cache")
+    }
+
+    pub(crate) fn build(self, url: &str, options: Options<'_>) -> Result<Face, Error> {
+        Ok(if self.blocking {
+            Face::Blocking(options.onto(blocking::Cache::builder(url)).build()?)
+        } else {
+            Face::Async(options.onto(Cache::builder(url)).build()?)
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options<'o> {
+    pub(crate) prefix: &'o str,
+    pub(crate) separator: Option<&'o str>,
+    pub(crate) default_ttl: Option<&'o str>,
+    pub(crate) ttl_jitter: f64,
+}
+
+impl Options<'_> {
+    fn onto<M>(self, mut builder: Builder<M>) -> Builder<M> {
+        builder = builder.prefix(self.prefix).ttl_jitter(self.ttl_jitter);
+        if let Some(separator) = self.separator {
+            builder = builder.separator(separator);
+        }
+        if let Some(ttl) = self.default_ttl {
+            builder = builder.default_ttl(ttl);
+        }
+        builder
+    }
+}
+
+/// A cache, async or blocking.
+#[derive(Clone, Debug)]
+pub(crate) enum Face {
+    Async(Cache),
+    Blocking(blocking::Cache),
+}
+
+/// Carries an operation out on either face: `call!(cache.get::<u8>("key"))`.
+macro_rules! call {
+    ($face:ident . $($operation:tt)*) => {
+        match &$face {
+            $crate::target::Face::Async(cache) => cache.$($operation)*.await,
+            $crate::target::Face::Blocking(cache) => cache.$($operation)*.run(),
+        }
+    };
+}
+
+/// Asks either face something that it answers at once: `ask!(cache.stats())`.
+macro_rules! ask {
+    ($face:ident . $($question:tt)*) => {
+        match &$face {
+            $crate::target::Face::Async(cache) => cache.$($question)*,
+            $crate::target::Face::Blocking(cache) => cache.$($question)*,
+        }
+    };
+}
+
+/// The keys that a pattern matches, sorted.
+pub(crate) async fn keys_matching(face: &Face, pattern: &[u8]) -> Vec<Vec<u8>> {
+    let mut keys = Vec::new();
+    match face {
+        Face::Async(cache) => {
+            let mut listing = cache.keys().matching(pattern);
+            while let Some(key) = listing.next().await {
+                keys.push(key.expect("a key").as_bytes().to_vec());
+            }
+        }
+        Face::Blocking(cache) => {
+            for key in cache.keys().matching(pattern) {
+                keys.push(key.expect("a key").as_bytes().to_vec());
+            }
+        }
+    }
+    keys.sort();
+    keys
+}
+
+/// A raw command, for what another program would do: `raw(&cache, &["LPUSH", "key", "x"])`. Keys are
+/// given with their prefix.
+pub(crate) async fn raw(face: &Face, arguments: &[&[u8]]) -> redis::Value {
+    let mut command = redis::Cmd::new();
+    command.arg(arguments);
+    let reply = match face {
+        Face::Async(cache) => {
+            let mut connection = cache.connection().await.expect("a connection");
+            command.query_async(&mut connection).await
+        }
+        Face::Blocking(cache) => {
+            let mut connection = cache.connection().run().expect("a connection");
+            command.query(&mut connection)
+        }
+    };
+    reply.expect("a reply")
+}
+
+/// Runs each test on every target.
+macro_rules! suite {
+    ($($test:ident),* $(,)?) => {
+        suite!(@on embedded, asynchronous, Embedded: $($test),*);
+        suite!(@on embedded_blocking, blocking, Embedded: $($test),*);
+        suite!(@on redis_resp2, asynchronous, RedisResp2: $($test),*);
+        suite!(@on redis_resp2_blocking, blocking, RedisResp2: $($test),*);
+        suite!(@on redis_resp3, asynchronous, RedisResp3: $($test),*);
+        suite!(@on redis_resp3_blocking, blocking, RedisResp3: $($test),*);
+        suite!(@on redis_unix, asynchronous, RedisUnix: $($test),*);
+        suite!(@on redis_unix_blocking, blocking, RedisUnix: $($test),*);
+    };
+    (@on $module:ident, $way:ident, $place:ident: $($test:ident),*) => {
+        mod $module {
+            use $crate::target::{Place, Target};
+            $(
+                #[test]
+                fn $test() {
+                    $crate::target::run(super::$test(Target::$way(Place::$place)));
+                }
+            )*
+        }
+    };
+}
+
+/// On a runtime of several threads, as a service has.
+pub(crate) fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(test);
+}
