@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -107,7 +107,7 @@ impl Redis {
         );
     }
 
-    /// One command, written inline as in `telnet`; the reply as it came.
+    /// One command, written inline as in `telnet`; a string's text, or the reply's line as it came.
     ///
     /// # Panics
     /// When the server is not there.
@@ -258,10 +258,22 @@ fn random_name() -> String {
 }
 
 fn inline(port: u16, command: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes())?;
-    let mut reply = Vec::new();
-    stream.read_to_end(&mut reply)?;
-    Ok(String::from_utf8_lossy(&reply).into_owned())
+    let mut stream = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
+    stream
+        .get_ref()
+        .set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream
+        .get_mut()
+        .write_all(format!("{command}\r\n").as_bytes())?;
+    let mut reply = String::new();
+    stream.read_line(&mut reply)?;
+    if let Some(length) = reply
+        .strip_prefix('$')
+        .and_then(|length| length.trim().parse().ok())
+    {
+        let mut bulk = vec![0; length];
+        stream.read_exact(&mut bulk)?;
+        reply = String::from_utf8_lossy(&bulk).into_owned();
+    }
+    Ok(reply)
 }

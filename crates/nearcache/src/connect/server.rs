@@ -53,7 +53,7 @@ impl ServerInfo {
                 .map(str::trim)
         };
         let (kind, version) = match (field("valkey_version"), field("redis_version")) {
-            _ if field("nearcache_version").is_some() => {
+            _ if field("nearcache_embedded_version").is_some() => {
                 (ServerKind::Embedded, field("redis_version"))
             }
             (Some(version), _) => (ServerKind::Valkey, Some(version)),

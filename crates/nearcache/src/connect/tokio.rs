@@ -77,14 +77,13 @@ impl Server {
         Ok(link)
     }
 
-    async fn connected(&self, limit: Duration) -> Result<Arc<Connected>> {
-        let link = self.link()?;
+    async fn connected(&self, link: &Arc<Link>, limit: Duration) -> Result<Arc<Connected>> {
         let mut outcome = match link.look() {
             Found::Ready(connected) => return Ok(connected),
             Found::Connecting(outcome) => outcome,
             Found::Nothing(tell) => {
                 let outcome = tell.subscribe();
-                self.connect_in_background(&link, tell, limit);
+                self.connect_in_background(link, tell, limit);
                 outcome
             }
         };
@@ -135,8 +134,9 @@ impl Server {
     where
         F: Future<Output = RedisResult<T>>,
     {
+        let link = self.link()?;
         let call = async {
-            let connected = self.connected(limit).await?;
+            let connected = self.connected(&link, limit).await?;
             work(connected.connection.clone()).await.map_err(|error| {
                 if error.is_unrecoverable_error() {
                     connected.alive.lose(&self.common);
@@ -280,13 +280,17 @@ impl Connected {
             Some(protocol) => Self::open_as(target, protocol, runtime, common)
                 .await
                 .map_err(Error::from_redis),
-            None => match Self::open_as(target, Protocol::Resp3, runtime, common).await {
-                Err(error) if error.kind() == redis::ErrorKind::RESP3NotSupported => {
+            None => match Self::open_as(target, Protocol::Resp3, runtime, common)
+                .await
+                .map_err(Error::from_redis)
+            {
+                // A server that does not know HELLO, or not this version of the protocol.
+                Err(error) if error.kind() == ErrorKind::Server => {
                     Self::open_as(target, Protocol::Resp2, runtime, common)
                         .await
                         .map_err(Error::from_redis)
                 }
-                outcome => outcome.map_err(Error::from_redis),
+                outcome => outcome,
             },
         }
     }
