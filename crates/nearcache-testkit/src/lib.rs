@@ -4,7 +4,6 @@
 //! [`Redis::start`] is a server of the caller's own, to be killed and restarted at will;
 //! [`Redis::shared`] is one for the whole test binary, where each test keeps to a [`random_prefix`].
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -209,7 +208,7 @@ pub fn server_binary() -> PathBuf {
     if let Some(binary) = std::env::var_os("REDIS_SERVER").filter(|binary| !binary.is_empty()) {
         return PathBuf::from(binary);
     }
-    let path = std::env::var_os("PATH").unwrap_or_else(OsString::new);
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
         .map(|folder| folder.join("redis-server"))
         .find(|file| file.is_file());

@@ -351,7 +351,8 @@ mod tests {
 
     #[test]
     fn a_shared_error_keeps_its_source_when_it_is_added_to() {
-        let shared = Error::io(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let shared = Error::from_redis(refused.into());
         let other = shared.clone();
         let mine = shared.for_key(b"k");
         assert_eq!(mine.kind(), ErrorKind::Connect);

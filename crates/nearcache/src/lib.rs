@@ -25,7 +25,7 @@
 //!
 //! # Where to look next
 //! - [`Cache`]: every verb, with what it does while Redis is away.
-//! - [`blocking::Cache`](crate::blocking): the same without an async runtime (feature `blocking`).
+//! - `nearcache::blocking::Cache`: the same without an async runtime (feature `blocking`).
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
 //! - [`Text`] and [`Raw`]: values that are not to be JSON.
@@ -47,7 +47,7 @@
 //! | feature | | what it adds |
 //! | --- | --- | --- |
 //! | `embedded` | default | `memory://` |
-//! | `blocking` | | [`blocking`](crate::blocking) |
+//! | `blocking` | | `nearcache::blocking`, for code without an async runtime |
 
 #[cfg(feature = "blocking")]
 pub mod blocking;

@@ -1,7 +1,7 @@
 //! The seam to whatever runs us: the only place where time is read, waited for, or a task is started.
 //!
 //! The core is async and is written once. An async caller polls it on tokio; a blocking caller polls
-//! it on its own thread with [`block_on`], over backends whose futures are ready at once. Tests put a
+//! it on its own thread with `block_on`, over backends whose futures are ready at once. Tests put a
 //! clock of their own here and move it.
 
 use std::future::Future;

@@ -7,8 +7,7 @@ use crate::keyspace::Key;
 use crate::ttl::{IntoTtl, Remaining};
 use std::time::SystemTime;
 
-/// A cache narrowed to one key: the verbs of [`Cache`] (or of
-/// [`blocking::Cache`](crate::blocking::Cache)) without the key.
+/// A cache narrowed to one key: the verbs of [`Cache`] (or of `blocking::Cache`) without the key.
 ///
 /// ```
 /// # async fn example() -> nearcache::Result<()> {

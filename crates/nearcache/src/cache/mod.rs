@@ -75,7 +75,8 @@ use crate::ttl::{IntoTtl, Remaining};
 ///
 /// # Runtimes
 /// A cache may live in a `static` and be called from any number of tokio runtimes: each has a
-/// connection of its own. Without a runtime, use [`blocking::Cache`](crate::blocking::Cache).
+/// connection of its own. Without a runtime, use
+/// `nearcache::blocking::Cache` (feature `blocking`).
 #[derive(Clone)]
 pub struct Cache {
     core: Arc<Core>,

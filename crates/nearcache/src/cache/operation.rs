@@ -1,7 +1,7 @@
 //! What the verbs return: operations that take their options and are then carried out, by `.await`
 //! for an async caller, by `.run()` for a blocking one.
 //!
-//! An operation is the same type for both, marked by [`Async`] or [`Blocking`]; nothing happens until
+//! An operation is the same type for both, marked by [`Async`] or `Blocking`; nothing happens until
 //! it is carried out.
 
 use std::fmt;
@@ -25,7 +25,7 @@ pub use super::write::{Set, SetIf};
 #[non_exhaustive]
 pub struct Async;
 
-/// Marks operations of [`blocking::Cache`](crate::blocking::Cache), which end in `.run()`.
+/// Marks operations of `blocking::Cache`, which end in `.run()`.
 #[cfg(feature = "blocking")]
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -104,7 +104,7 @@ impl<T, M> fmt::Debug for Pending<'_, T, M> {
     }
 }
 
-/// Makes an operation something to `.await` and, marked [`Blocking`], something to `.run()`. It must
+/// Makes an operation something to `.await` and, marked `Blocking`, something to `.run()`. It must
 /// have a `start`, which gives its [`CacheFuture`].
 macro_rules! operation {
     ($name:ident<$life:lifetime $(, $generic:ident: $bound:path)* $(; ?Sized $unsized:ident: $unsized_bound:path)?> -> $output:ty) => {

@@ -193,10 +193,13 @@ pub struct Keys<'c, M = Async> {
     mode: Marked<M>,
 }
 
+/// A scan, and the stored keys of the page that it has just gone through.
+type Paged = (Scan, Option<Vec<Vec<u8>>>);
+
 enum State<'c> {
     NotStarted,
     Between(Scan),
-    Asking(BoxFuture<'c, Result<(Scan, Option<Vec<Vec<u8>>>)>>),
+    Asking(BoxFuture<'c, Result<Paged>>),
     Ended,
 }
 
@@ -247,7 +250,7 @@ impl<'c, M> Keys<'c, M> {
     }
 
     /// Takes in what a page brought; an error is for the caller, and is the end.
-    fn receive(&mut self, page: Result<(Scan, Option<Vec<Vec<u8>>>)>) -> Option<Error> {
+    fn receive(&mut self, page: Result<Paged>) -> Option<Error> {
         match page {
             Ok((scan, Some(keys))) => {
                 self.state = State::Between(scan);

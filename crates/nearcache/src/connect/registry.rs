@@ -24,8 +24,9 @@ pub(crate) enum Mode {
     Blocking,
 }
 
-static BACKENDS: LazyLock<Mutex<HashMap<(Mode, Target), Weak<dyn Backend>>>> =
-    LazyLock::new(Mutex::default);
+type Backends = HashMap<(Mode, Target), Weak<dyn Backend>>;
+
+static BACKENDS: LazyLock<Mutex<Backends>> = LazyLock::new(Mutex::default);
 
 /// The backend for a target: one that is in use already, or a new one. Connects to nothing yet.
 ///
@@ -46,10 +47,6 @@ pub(crate) fn open(target: &Target, mode: Mode) -> Result<Arc<dyn Backend>> {
     Ok(backend)
 }
 
-#[cfg_attr(
-    not(feature = "blocking"),
-    expect(clippy::unnecessary_wraps, clippy::infallible_destructuring_match)
-)]
 fn new_backend(target: &Target, mode: Mode) -> Result<Arc<dyn Backend>> {
     Ok(match (&target.place, mode) {
         #[cfg(feature = "embedded")]

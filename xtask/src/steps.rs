@@ -1,0 +1,154 @@
+//! What must hold, in the order in which it is cheapest to find out.
+
+use std::process::{Command, Stdio};
+
+/// One command, and what it is for.
+pub(crate) struct Step {
+    pub(crate) name: String,
+    pub(crate) program: &'static str,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: &'static [(&'static str, &'static str)],
+}
+
+/// The crates that others use: what is tested with each set of features.
+const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
+
+/// The examples, each of which checks what it claims.
+const EXAMPLES: [&str; 6] = [
+    "quickstart",
+    "batch",
+    "counters",
+    "ttl",
+    "blocking",
+    "replay",
+];
+
+pub(crate) fn all(quick: bool) -> Vec<Step> {
+    let mut steps = vec![
+        cargo("format", &["fmt", "--all", "--check"], &[]),
+        cargo(
+            "lints, all features",
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--",
+                "-D",
+                "warnings",
+            ],
+            &[],
+        ),
+    ];
+    if !quick {
+        for (features, flag) in [
+            ("no features", &["--no-default-features"][..]),
+            ("default features", &[]),
+        ] {
+            let arguments = [
+                &["clippy", "--all-targets"][..],
+                &of_libraries(),
+                flag,
+                &["--", "-D", "warnings"],
+            ]
+            .concat();
+            steps.push(cargo(&format!("lints, {features}"), &arguments, &[]));
+        }
+    }
+    steps.push(cargo(
+        "documentation",
+        &["doc", "--workspace", "--all-features", "--no-deps"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    ));
+    steps.push(cargo(
+        "tests, all features",
+        &["test", "--workspace", "--all-features", "--no-fail-fast"],
+        &[],
+    ));
+    if !quick {
+        for (features, flag) in [
+            ("no features", &["--no-default-features"][..]),
+            ("default features", &[]),
+        ] {
+            let arguments = [&["test", "--no-fail-fast"][..], &of_libraries(), flag].concat();
+            steps.push(cargo(&format!("tests, {features}"), &arguments, &[]));
+        }
+        for example in EXAMPLES {
+            steps.push(cargo(
+                &format!("example {example}"),
+                &["run", "--quiet", "--example", example],
+                &[],
+            ));
+        }
+        steps.push(cargo(
+            "the benchmarks build",
+            &[
+                "clippy",
+                "--manifest-path",
+                "bench/Cargo.toml",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+            &[],
+        ));
+    }
+    steps.extend(deny());
+    steps
+}
+
+fn of_libraries() -> Vec<&'static str> {
+    LIBRARIES
+        .iter()
+        .flat_map(|library| ["--package", library])
+        .collect()
+}
+
+/// Licences, banned crates and sources, where `cargo deny` is installed; advisories where their
+/// database can be had.
+fn deny() -> Vec<Step> {
+    let quiet = |arguments: &[&str]| {
+        let mut command = Command::new("cargo");
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    if !quiet(&["deny", "--version"]) {
+        println!(
+            "cargo deny is not installed (cargo install cargo-deny): licences and bans are not checked"
+        );
+        return Vec::new();
+    }
+    let mut steps = vec![cargo(
+        "licences, bans and sources",
+        &["deny", "check", "bans", "licenses", "sources"],
+        &[],
+    )];
+    if quiet(&["deny", "fetch", "db"]) {
+        steps.push(cargo(
+            "advisories",
+            &["deny", "check", "--disable-fetch", "advisories"],
+            &[],
+        ));
+    } else {
+        println!("the database of advisories cannot be reached: advisories are not checked");
+    }
+    steps
+}
+
+fn cargo(
+    name: &str,
+    arguments: &[&str],
+    environment: &'static [(&'static str, &'static str)],
+) -> Step {
+    Step {
+        name: name.to_owned(),
+        program: "cargo",
+        arguments: arguments.iter().map(ToString::to_string).collect(),
+        environment,
+    }
+}
