@@ -72,3 +72,8 @@ pub use redis;
 /// The embedded store, to be used alone or given to [`Builder::store`].
 #[cfg(feature = "embedded")]
 pub use nearcache_embedded as embedded;
+
+/// The README's programs run, too.
+#[cfg(all(doctest, feature = "embedded", feature = "blocking"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -406,3 +406,67 @@ impl Drop for DriverEnd {
         self.alive.lose(&self.common);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::moved;
+
+    /// Long enough that a test would notice if real time counted.
+    const LIMIT: Duration = Duration::from_secs(600);
+
+    /// A server on a moved clock, and the listener behind it: accepted by the kernel, read by nobody.
+    fn silent() -> (Arc<Server>, moved::Clock, std::net::TcpListener) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let place = Place::Tcp {
+            host: address.ip().to_string(),
+            port: address.port(),
+        };
+        let clock = moved::Clock::new();
+        let server = Server::new(Target::new(place), Runtime::Moved(clock.clone()));
+        (Arc::new(server), clock, listener)
+    }
+
+    async fn settle() {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_ends_when_its_limit_has_passed_and_not_before() {
+        let (server, clock, _listener) = silent();
+        let call = tokio::spawn(async move { server.request(&redis::cmd("PING"), LIMIT).await });
+        settle().await;
+        clock.advance(LIMIT - Duration::from_millis(1));
+        settle().await;
+        assert!(!call.is_finished());
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_gives_up_does_not_stop_the_connect_that_others_wait_for() {
+        let (server, _clock, listener) = silent();
+        let ping = redis::cmd("PING");
+        let mut first = server.request(&ping, LIMIT);
+        assert!(futures_util::poll!(&mut first).is_pending());
+        settle().await;
+        let second = tokio::spawn({
+            let server = Arc::clone(&server);
+            async move { server.request(&redis::cmd("PING"), LIMIT).await }
+        });
+        settle().await;
+        drop(first);
+        settle().await;
+        assert!(!second.is_finished());
+        assert!(listener.accept().is_ok());
+        listener.set_nonblocking(true).unwrap();
+        assert!(
+            listener.accept().is_err(),
+            "the second caller opened a connection of its own"
+        );
+        second.abort();
+    }
+}
