@@ -315,9 +315,9 @@ fn command() -> impl Strategy<Value = Vec<Arg>> {
                 let at = at.index(args.len() + 1);
                 args.truncate(args.len().max(at));
                 if at < args.len() {
-                    args[at] = hostile.into()
+                    args[at] = hostile.into();
                 } else {
-                    args.push(hostile.into())
+                    args.push(hostile.into());
                 }
             }
             Some(_) => {}
@@ -373,9 +373,15 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
     }
 
     fn command(&mut self, args: &[Arg]) -> Checked {
-        if name(args) == "DBSIZE" && self.queued.is_empty() {
+        if name(args) == "DBSIZE" {
             // A server counts keys that expired until somebody asks for them.
-            self.both(redis::cmd("EXISTS").arg(&KEYS[..]));
+            let ask: Vec<Arg> = [&b"EXISTS"[..]]
+                .iter()
+                .chain(&KEYS)
+                .map(|arg| arg.to_vec())
+                .collect();
+            let (ours, theirs) = self.both(&cmd(&ask));
+            self.compare(&ask, &ours, &theirs)?;
         }
         let (ours, theirs) = self.both(&cmd(args));
         self.compare(args, &ours, &theirs)
@@ -447,8 +453,8 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
             (Ok(ours), Ok(theirs)) => {
                 prop_assert_eq!(ours.len(), theirs.len());
                 for (args, (ours, theirs)) in commands.iter().zip(ours.iter().zip(theirs)) {
-                    let in_between = name(args) == "DBSIZE";
-                    if !in_between {
+                    // Nobody asked for what expired in between.
+                    if name(args) != "DBSIZE" || !matches!(ours, Value::Int(_)) {
                         self.compare(args, ours, theirs)?;
                     }
                 }
@@ -474,10 +480,7 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
         for db in ["0", "1", "2", "15"] {
             self.command(&[b"SELECT".to_vec(), db.into()])?;
             self.command(&[b"KEYS".to_vec(), b"*".to_vec()])?;
-            let keys: Vec<Vec<u8>> = redis::cmd("KEYS")
-                .arg("*")
-                .query(&mut self.theirs)
-                .expect("keys");
+            let keys = all_keys(&mut self.theirs);
             for key in &keys {
                 for read in ["TYPE", "GET", "PTTL"] {
                     self.command(&[read.into(), key.clone()])?;
@@ -493,6 +496,13 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
         }
         Ok(())
     }
+}
+
+fn all_keys(connection: &mut impl ConnectionLike) -> Vec<Arg> {
+    redis::cmd("KEYS")
+        .arg("*")
+        .query(connection)
+        .expect("the keys")
 }
 
 fn scan_all(
@@ -516,6 +526,14 @@ fn scan_all(
 
 fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool {
     match (name, ours, theirs) {
+        // There is no Lua here.
+        (_, Value::ServerError(ours), _)
+            if ours
+                .details()
+                .is_some_and(|text| text.contains("native twin")) =>
+        {
+            true
+        }
         (_, Value::ServerError(ours), Value::ServerError(theirs)) => ours == theirs,
         (_, Value::SimpleString(ours), _) if ours == "QUEUED" => {
             *theirs == Value::SimpleString(ours.clone())

@@ -161,6 +161,9 @@ impl Decimal {
         if self.is_infinite() {
             return None;
         }
+        if self.mantissa == 0 {
+            return Some("0".to_owned());
+        }
         let sign = if self.negative { "-" } else { "" };
         if self.exponent >= 0 {
             let mut number = Natural::from(self.mantissa);
@@ -370,6 +373,7 @@ mod tests {
         assert_eq!(sum("1", "-1"), "0");
         assert_eq!(sum(".5", "1."), "1.5");
         assert_eq!(sum("-0", "-1e-40"), "0");
+        assert_eq!(sum("-0", "0"), "0");
     }
 
     #[test]

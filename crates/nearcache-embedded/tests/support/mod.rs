@@ -8,14 +8,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A server of its own, on a socket in a directory of its own. Ends with the value.
-pub struct RedisServer {
+pub(crate) struct RedisServer {
     child: Child,
     directory: PathBuf,
 }
 
 impl RedisServer {
     /// Starts the server that `REDIS_SERVER` names, or else the `redis-server` on the path.
-    pub fn start() -> RedisServer {
+    pub(crate) fn start() -> RedisServer {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "nearcache-{}-{}",
@@ -45,7 +45,7 @@ impl RedisServer {
         RedisServer { child, directory }
     }
 
-    pub fn connect(&self) -> redis::Connection {
+    pub(crate) fn connect(&self) -> redis::Connection {
         let url = format!("redis+unix://{}", self.directory.join("socket").display());
         redis::Client::open(url)
             .and_then(|client| client.get_connection())
