@@ -108,12 +108,10 @@ impl Shared {
         let listening = self.hub.is_listening();
         drop(shard);
         if listening {
-            gone.iter().for_each(|(db, entry)| {
-                journal.push(Record::Expired {
-                    db: *db,
-                    key: (*entry.key).into(),
-                })
-            });
+            for (db, entry) in &gone {
+                let (db, key) = (*db, (*entry.key).into());
+                journal.push(Record::Expired { db, key });
+            }
             journal.tell(&self.hub, None);
         }
         gone.len()

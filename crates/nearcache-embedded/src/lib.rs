@@ -1,5 +1,6 @@
 //! An in-process Redis for [redis-rs](https://docs.rs/redis).
 
+mod aborted;
 mod clock;
 mod command;
 mod connection;

@@ -50,7 +50,6 @@ impl Store {
     }
 
     /// A store with settings of your own.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }

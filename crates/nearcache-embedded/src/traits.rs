@@ -1,7 +1,8 @@
 //! redis-rs's `ConnectionLike`, blocking and async.
 
-use redis::{Cmd, RedisError, RedisResult, ServerError, Value};
+use redis::{Cmd, RedisResult, ServerError, Value};
 
+use crate::aborted::transaction_aborted;
 use crate::connection::Connection;
 use crate::wire::{empty_command, read_command};
 
@@ -126,19 +127,10 @@ impl Replies {
         self.seen += 1;
     }
 
-    fn finish(self) -> RedisResult<Vec<Value>> {
+    fn finish(mut self) -> RedisResult<Vec<Value>> {
         if self.errors.is_empty() {
-            Ok(self.kept)
-        } else {
-            Err(aborted(self.errors))
+            return Ok(self.kept);
         }
+        Err(transaction_aborted(&self.errors, self.kept.pop()))
     }
-}
-
-/// The error of a transaction that was refused.
-fn aborted(errors: Vec<(usize, ServerError)>) -> RedisError {
-    errors
-        .into_iter()
-        .next()
-        .map_or_else(empty_command, |(_, error)| error.into())
 }

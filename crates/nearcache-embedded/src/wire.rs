@@ -24,7 +24,7 @@ pub(crate) fn with_args<R>(cmd: &Cmd, run: impl FnOnce(Args<'_>) -> R) -> R {
         if !has_cursor {
             return run(&on_stack[..len]);
         }
-    } else if let Some(args) = args.map(simple).collect::<Option<Vec<_>>>() {
+    } else if let Some(args) = collect(args) {
         return run(&args);
     }
     // The number that a cursor argument stands for can be read from the encoded command only.
@@ -34,11 +34,13 @@ pub(crate) fn with_args<R>(cmd: &Cmd, run: impl FnOnce(Args<'_>) -> R) -> R {
     run(&args)
 }
 
-fn simple<'a>(arg: Arg<&'a [u8]>) -> Option<&'a [u8]> {
-    match arg {
+/// The arguments, unless one is a cursor.
+fn collect<'a>(args: impl Iterator<Item = Arg<&'a [u8]>>) -> Option<Vec<&'a [u8]>> {
+    args.map(|arg| match arg {
         Arg::Simple(bytes) => Some(bytes),
         _ => None,
-    }
+    })
+    .collect()
 }
 
 /// Reads one command, an array of bulk strings, off the front of `bytes`.
@@ -136,7 +138,7 @@ mod tests {
                 cmd.arg("x");
             });
             with_args(&cmd, |args| {
-                assert_eq!((args[1], args.len()), (&b"42"[..], 2 + extra))
+                assert_eq!((args[1], args.len()), (&b"42"[..], 2 + extra));
             });
         }
     }

@@ -2,10 +2,10 @@
 
 use redis::Value;
 
-use super::Args;
 use super::options::{EX, EXAT, PX, PXAT, Unit};
 use super::parse::{integer, is};
 use super::strings::expire_at;
+use super::{Args, excerpt};
 use crate::context::Context;
 use crate::keyspace::entry::Deadline;
 use crate::reply::{Error, Reply, truth};
@@ -71,7 +71,7 @@ impl Condition {
                 () if is(arg, "GT") => &mut condition.later,
                 () if is(arg, "LT") => &mut condition.earlier,
                 () => {
-                    let option = String::from_utf8_lossy(arg);
+                    let option = excerpt(arg, usize::MAX);
                     return Err(Error::from(format!("ERR Unsupported option {option}")));
                 }
             };

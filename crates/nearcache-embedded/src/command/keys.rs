@@ -87,7 +87,9 @@ pub(super) fn copy(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 
 /// The number of a database that there is.
 pub(super) fn database(cx: &Context<'_>, arg: &[u8]) -> Result<u32, Error> {
-    let number = i32::try_from(integer(arg)?).map_err(|_| Error::NOT_AN_INTEGER)?;
+    let number = i32::try_from(integer(arg)?).map_err(|_| {
+        Error::new("ERR value is out of range, value must between -2147483648 and 2147483647")
+    })?;
     u32::try_from(number)
         .ok()
         .filter(|db| *db < cx.shared.databases)

@@ -27,7 +27,7 @@ fn push(cx: &mut Context<'_>, args: Args<'_>, push: fn(&mut List, Bytes)) -> Rep
     let extend = |list: &mut List| {
         elements
             .iter()
-            .for_each(|element| push(list, Bytes::from(*element)))
+            .for_each(|element| push(list, Bytes::from(*element)));
     };
     if old.is_some() {
         cx.edit(key, |entry| {

@@ -7,6 +7,7 @@
 mod counters;
 mod expiry;
 mod hello;
+mod info;
 mod keys;
 mod lists;
 mod numbers;

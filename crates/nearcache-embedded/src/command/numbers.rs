@@ -11,7 +11,7 @@ use crate::reply::Error;
 /// The largest exponent of two that there is.
 const MAX_EXPONENT: i32 = 16_383;
 /// How many characters a server reads as a number.
-const MAX_TEXT: usize = 255;
+const MAX_TEXT: usize = 5 * 1024 - 1;
 const DECIMALS: u32 = 17;
 
 /// `mantissa × 2^exponent`. The mantissa's top bit is set, unless the number is zero.
@@ -85,7 +85,7 @@ impl Decimal {
         }
         let scale = exponent - fraction.len() as i64;
         // Far out of range, and not worth the work.
-        if scale.abs() > 6000 {
+        if scale.abs() > 12_000 {
             return None;
         }
         let mut denominator = Natural::one();
@@ -160,6 +160,9 @@ impl Decimal {
     pub(super) fn to_text(self) -> Option<String> {
         if self.is_infinite() {
             return None;
+        }
+        if self.mantissa == 0 {
+            return Some("0".to_owned());
         }
         let sign = if self.negative { "-" } else { "" };
         if self.exponent >= 0 {
@@ -370,6 +373,7 @@ mod tests {
         assert_eq!(sum("1", "-1"), "0");
         assert_eq!(sum(".5", "1."), "1.5");
         assert_eq!(sum("-0", "-1e-40"), "0");
+        assert_eq!(sum("-0", "0"), "0");
     }
 
     #[test]

@@ -23,8 +23,12 @@ pub(super) fn eval(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 }
 
 pub(super) fn evalsha(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    let missing = Error::new("NOSCRIPT No matching script. Please use EVAL.");
-    call(cx, args, |cx| cx.shared.scripts.get(args[1]).ok_or(missing))
+    const MISSING: Error = Error::new("NOSCRIPT No matching script. Please use EVAL.");
+    // What cannot be a SHA1 is refused before anything else is looked at.
+    if args[1].len() != 40 {
+        return Err(MISSING);
+    }
+    call(cx, args, |cx| cx.shared.scripts.get(args[1]).ok_or(MISSING))
 }
 
 fn call(

@@ -192,7 +192,7 @@ fn range(start: i64, end: i64, len: usize) -> Option<Range<usize>> {
         }
     };
     let (start, end) = (from_start(start), from_start(end).min(len - 1));
-    (start <= end).then_some(start as usize..end as usize + 1)
+    (start <= end).then(|| start as usize..end as usize + 1)
 }
 
 pub(super) fn setrange(cx: &mut Context<'_>, args: Args<'_>) -> Reply {

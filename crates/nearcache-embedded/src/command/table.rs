@@ -6,7 +6,8 @@
 use super::Place::{Anywhere, AtOnce, Container, NoScript};
 use super::{Command, Keys};
 use super::{
-    counters, expiry, hello, keys, lists, scan, scripting, server, session, strings, transactions,
+    counters, expiry, hello, info, keys, lists, scan, scripting, server, session, strings,
+    transactions,
 };
 
 const SHARED: bool = false;
@@ -134,7 +135,7 @@ table! {
     ("client|no-evict", 3, SHARED,   NONE,     NoScript,  session::client_no_evict),
     // The server
     ("time",           1, SHARED,    NONE,         Anywhere,  server::time),
-    ("info",          -1, SHARED,    Keys::InTurn, Anywhere,  server::info),
+    ("info",          -1, SHARED,    Keys::InTurn, Anywhere,  info::info),
     ("command",       -1, SHARED,    NONE,         Container, server::command),
     ("command|count",  2, SHARED,    NONE,         Anywhere,  server::command_count),
 }
@@ -145,7 +146,7 @@ static INDEX: [u8; SLOTS] = index();
 const SLOTS: usize = 256;
 
 const fn index() -> [u8; SLOTS] {
-    assert!(COUNT < SLOTS / 2);
+    const { assert!(COUNT < SLOTS / 2) }
     let mut slots = [0; SLOTS];
     let mut row = 0;
     while row < COUNT {

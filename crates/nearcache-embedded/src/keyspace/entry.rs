@@ -9,7 +9,10 @@ use super::bytes::Bytes;
 #[derive(Clone, Debug)]
 pub(crate) enum Data {
     String(Bytes),
-    /// Boxed, so that the rarer types do not widen every entry.
+    #[expect(
+        clippy::box_collection,
+        reason = "the rarer types must not widen every entry"
+    )]
     List(Box<VecDeque<Bytes>>),
 }
 

@@ -1,0 +1,104 @@
+//! `INFO`: what tools read of a server.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use redis::{ProtocolVersion, Value, VerbatimFormat};
+
+use super::Args;
+use super::parse::is;
+use super::server::VERSION;
+use crate::context::Context;
+use crate::reply::Reply;
+
+struct Section {
+    name: &'static str,
+    text: fn(&Context<'_>) -> String,
+}
+
+const SECTIONS: [Section; 6] = [
+    Section {
+        name: "Server",
+        text: server,
+    },
+    Section {
+        name: "Clients",
+        text: |_| "connected_clients:1\r\nblocked_clients:0\r\n".into(),
+    },
+    Section {
+        name: "Persistence",
+        text: |_| "loading:0\r\nasync_loading:0\r\naof_enabled:0\r\n".into(),
+    },
+    Section {
+        name: "Replication",
+        text: |_| "role:master\r\nconnected_slaves:0\r\n".into(),
+    },
+    Section {
+        name: "Cluster",
+        text: |_| "cluster_enabled:0\r\n".into(),
+    },
+    Section {
+        name: "Keyspace",
+        text: keyspace,
+    },
+];
+
+pub(super) fn info(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let wanted = |section: &&Section| {
+        let names = |arg: &&[u8]| {
+            [section.name, "all", "everything", "default"]
+                .iter()
+                .any(|word| is(arg, word))
+        };
+        args.len() == 1 || args[1..].iter().any(names)
+    };
+    let print = |section: &Section| format!("# {}\r\n{}", section.name, (section.text)(cx));
+    let text = SECTIONS
+        .iter()
+        .filter(wanted)
+        .map(print)
+        .collect::<Vec<_>>()
+        .join("\r\n");
+    Ok(match cx.session.protocol {
+        ProtocolVersion::RESP2 => Value::BulkString(text.into_bytes()),
+        _ => Value::VerbatimString {
+            format: VerbatimFormat::Text,
+            text,
+        },
+    })
+}
+
+fn server(cx: &Context<'_>) -> String {
+    let uptime = cx.shared.started.elapsed().as_secs();
+    let now = cx.now();
+    format!(
+        "redis_version:{VERSION}\r\nredis_mode:standalone\r\nos:{} {}\r\narch_bits:{}\r\nprocess_id:{}\r\nrun_id:{}\r\n\
+         tcp_port:0\r\nserver_time_usec:{now}000\r\nuptime_in_seconds:{uptime}\r\nuptime_in_days:{}\r\n\
+         nearcache_embedded_version:{}\r\n",
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        usize::BITS,
+        std::process::id(),
+        cx.shared.run_id,
+        uptime / 86_400,
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
+fn keyspace(cx: &Context<'_>) -> String {
+    let mut sizes = BTreeMap::<u32, (usize, usize)>::new();
+    cx.walk_shards(0, |_, shard| {
+        for (db, table) in shard.tables() {
+            let (keys, expires) = sizes.entry(db).or_default();
+            *keys += table.len();
+            *expires += table.volatile();
+        }
+        true
+    });
+    let mut text = String::new();
+    for (db, (keys, expires)) in sizes.into_iter().filter(|(_, (keys, _))| *keys > 0) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "db{db}:keys={keys},expires={expires},avg_ttl=0\r\n");
+    }
+    text
+}
