@@ -20,11 +20,10 @@
 //! ```
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::cache::operation::{
-    Blocking, Clear, Get, GetMany, Incr, Keys, LookUp, Pending, Set, SetIf, SetMany, Touch,
+    Blocking, Clear, Close, Get, GetMany, Incr, Keys, LookUp, Pending, Set, SetIf, SetMany, Touch,
 };
 use crate::cache::{Bound, Builder, Core, Stats, verbs};
 use crate::codec::{Decode, Encode};
@@ -40,7 +39,7 @@ pub use crate::connect::BlockingConnection as Connection;
 /// Cloning is cheap, and clones are the same cache; threads may share one.
 #[derive(Clone)]
 pub struct Cache {
-    core: Arc<Core>,
+    core: Core,
 }
 
 impl Cache {
@@ -65,6 +64,13 @@ impl Cache {
     /// A cache at this URL, with options beyond those of the URL.
     pub fn builder(url: &str) -> Builder<Blocking> {
         Builder::new(url)
+    }
+
+    /// See [`within`](crate::Cache::within).
+    pub fn within(&self, timeout: Duration) -> Cache {
+        Cache {
+            core: self.core.within(timeout),
+        }
     }
 
     /// See [`get`](crate::Cache::get).
@@ -224,8 +230,8 @@ impl Cache {
     }
 
     /// See [`close`](crate::Cache::close).
-    pub fn close(&self) {
-        self.core.close();
+    pub fn close(&self) -> Close<'_, Blocking> {
+        Close::new(&self.core)
     }
 
     /// See [`is_open`](crate::Cache::is_open).

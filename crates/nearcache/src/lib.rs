@@ -56,6 +56,7 @@ mod codec;
 mod connect;
 mod error;
 mod keyspace;
+mod resilience;
 mod runtime;
 mod ttl;
 
@@ -64,6 +65,7 @@ pub use codec::{Decode, Encode, Raw, Text};
 pub use connect::{Connection, Protocol, ServerInfo, ServerKind};
 pub use error::{Error, ErrorKind, Result};
 pub use keyspace::Key;
+pub use resilience::{BreakerState, Fallback, Outage};
 pub use ttl::{IntoTtl, Remaining, Ttl};
 
 /// The redis crate that [`Connection`] works with.

@@ -5,21 +5,29 @@
 //! clock of their own here and move it.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
 /// What runs us.
 #[derive(Clone, Debug)]
 pub(crate) enum Runtime {
-    /// The tokio runtime that polls.
-    Tokio,
+    /// The machine's clock, and the tokio runtime that polls.
+    Real,
     /// tokio's tasks under a clock that only a test moves.
     #[cfg(test)]
     Moved(moved::Clock),
 }
 
 impl Runtime {
+    pub(crate) fn now(&self) -> Instant {
+        match self {
+            Runtime::Real => Instant::now(),
+            #[cfg(test)]
+            Runtime::Moved(clock) => clock.now(),
+        }
+    }
+
     /// The output of `work`, or `None` if it takes longer than `limit`.
     pub(crate) async fn timeout<T>(
         &self,
@@ -27,7 +35,7 @@ impl Runtime {
         work: impl Future<Output = T>,
     ) -> Option<T> {
         match self {
-            Runtime::Tokio => tokio::time::timeout(limit, work).await.ok(),
+            Runtime::Real => tokio::time::timeout(limit, work).await.ok(),
             #[cfg(test)]
             Runtime::Moved(clock) => clock.timeout(limit, work).await,
         }
@@ -47,6 +55,43 @@ impl Runtime {
 #[cfg(feature = "blocking")]
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    let mut future = pin!(future);
+    match future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(output) => output,
+        Poll::Pending => park_on(future, std::thread::park),
+    }
+}
+
+/// As [`block_on`], for at most so long.
+#[cfg(feature = "blocking")]
+pub(crate) fn block_on_for<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let deadline = Instant::now() + limit;
+    let late = std::future::poll_fn(|_| {
+        if Instant::now() < deadline {
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(())
+        }
+    });
+    let mut late = std::pin::pin!(late);
+    let mut future = std::pin::pin!(future);
+    let either = std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        std::task::Poll::Ready(output) => std::task::Poll::Ready(Some(output)),
+        std::task::Poll::Pending => late.as_mut().poll(context).map(|()| None),
+    });
+    park_on(either, || {
+        std::thread::park_timeout(deadline.saturating_duration_since(Instant::now()))
+    })
+}
+
+#[cfg(feature = "blocking")]
+fn park_on<T>(future: impl Future<Output = T>, park: impl Fn()) -> T {
+    use std::pin::pin;
     use std::sync::Arc;
     use std::task::{Context, Poll, Wake, Waker};
     use std::thread::{self, Thread};
@@ -60,19 +105,13 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 
     let mut future = pin!(future);
-    if let Poll::Ready(output) = future
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
-    {
-        return output;
-    }
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;
         }
-        thread::park();
+        park();
     }
 }
 
@@ -81,16 +120,20 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 pub(crate) mod moved {
     use std::future::Future;
     use std::sync::Arc;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use tokio::sync::watch;
 
     #[derive(Clone, Debug)]
-    pub(crate) struct Clock(Arc<watch::Sender<Duration>>);
+    pub(crate) struct Clock(Arc<watch::Sender<Instant>>);
 
     impl Clock {
         pub(crate) fn new() -> Self {
-            Clock(Arc::new(watch::Sender::new(Duration::ZERO)))
+            Clock(Arc::new(watch::Sender::new(Instant::now())))
+        }
+
+        pub(super) fn now(&self) -> Instant {
+            *self.0.borrow()
         }
 
         pub(crate) fn advance(&self, by: Duration) {
@@ -125,6 +168,11 @@ mod tests {
         assert_eq!(block_on(told), Ok(7));
         assert_eq!(thread.join().unwrap(), Ok(()));
         assert_eq!(block_on(async { 8 }), 8);
+        assert_eq!(block_on_for(Duration::from_secs(60), async { 9 }), Some(9));
+        assert_eq!(
+            block_on_for(Duration::from_millis(1), std::future::pending::<()>()),
+            None
+        );
     }
 
     #[tokio::test]

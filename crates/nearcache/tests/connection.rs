@@ -109,13 +109,13 @@ async fn equal_targets_share_a_connection_until_the_last_is_gone() {
         redis.inline("CLIENT LIST")
     );
 
-    first.close();
+    first.close().await.unwrap();
     second.set("k", &1).await.unwrap();
     drop(elsewhere);
     eventually("the unused connection is closed", || {
         connections(&redis, "shared") == 1
     });
-    second.close();
+    second.close().await.unwrap();
     eventually("closing the last one closes the connection", || {
         connections(&redis, "shared") == 0
     });
@@ -124,7 +124,7 @@ async fn equal_targets_share_a_connection_until_the_last_is_gone() {
     let sync = blocking::Cache::connect(&url).unwrap();
     let other = blocking::Cache::connect(&url).unwrap();
     assert_eq!(connections(&redis, "shared"), 1);
-    sync.close();
+    sync.close().run().unwrap();
     other.set("k", &1).run().unwrap();
     drop(other);
     eventually("the last one takes the pool along", || {

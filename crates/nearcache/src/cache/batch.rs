@@ -57,18 +57,21 @@ impl Core {
     async fn read_many<T: Decode>(&self, keys: &[StoredKey]) -> Result<Vec<Option<T>>> {
         let mut values = Vec::with_capacity(keys.len());
         for part in parts(keys, |key| key.as_bytes().len()) {
-            let mut command = keyed("MGET", part);
-            let reply = self.backend()?.request(&command, self.limit).await?;
-            command.clear();
-            match reply {
-                Value::Array(replies) if replies.len() == part.len() => {
+            let command = keyed("MGET", part);
+            match self.request(&command).await {
+                Err(error) => {
+                    for key in part {
+                        values.push(self.decode(self.fall_back(key, error.clone())?).hit());
+                    }
+                }
+                Ok(Value::Array(replies)) if replies.len() == part.len() => {
                     for (reply, key) in replies.into_iter().zip(part) {
                         let bytes = reply::bytes("MGET", reply)
                             .map_err(|error| error.for_key(key.user()))?;
                         values.push(self.decode(bytes).hit());
                     }
                 }
-                other => return Err(Error::unexpected("MGET", &other)),
+                Ok(other) => return Err(Error::unexpected("MGET", &other)),
             }
         }
         Ok(values)
@@ -149,8 +152,7 @@ impl Core {
             for ((key, value), reply) in part.iter().zip(replies) {
                 match reply {
                     Value::ServerError(error) => {
-                        let error =
-                            Error::from_server(&error).on_host(self.backend()?.common().host());
+                        let error = Error::from_server(&error).on_host(self.host());
                         return Err(error.for_key(key.user()));
                     }
                     reply => {
@@ -167,10 +169,7 @@ impl Core {
     pub(super) async fn unlink(&self, keys: &[StoredKey]) -> Result<u64> {
         let mut deleted = 0;
         for part in parts(keys, |key| key.as_bytes().len()) {
-            let reply = self
-                .backend()?
-                .request(&keyed("UNLINK", part), self.limit)
-                .await?;
+            let reply = self.request(&keyed("UNLINK", part)).await?;
             let count = reply::count("UNLINK", &reply)?;
             self.counters.deletes.add(count);
             deleted += count;

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Parts};
+use super::core::{Core, Parts, check_timeout};
 use super::operation::{Async, Marked};
 use crate::Cache;
 use crate::connect::target::Target;
@@ -14,13 +14,11 @@ use crate::connect::url::{self, MAX_POOL_SIZE, Parsed};
 use crate::connect::{self, Backend, Mode, Protocol};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::{Keyspace, SEPARATOR};
+use crate::resilience::Fallback;
 use crate::ttl::{IntoTtl, Ttl};
 
 /// How long Redis may take for one call, unless something else is asked for.
 const TIMEOUT: Duration = Duration::from_millis(500);
-
-/// The longest timeout: beyond it, a call that hangs is a call that hangs.
-const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
 /// A cache in the making. What is said here goes before what the URL says.
 ///
@@ -52,6 +50,8 @@ pub struct Builder<M = Async> {
     client_name: Option<String>,
     protocol: Option<Protocol>,
     pool_size: Option<usize>,
+    breaker: Option<bool>,
+    fallback: Fallback,
     #[cfg(feature = "embedded")]
     store: Option<nearcache_embedded::Store>,
     mode: Marked<M>,
@@ -72,6 +72,8 @@ impl<M> Builder<M> {
             client_name: None,
             protocol: None,
             pool_size: None,
+            breaker: None,
+            fallback: Fallback::Error,
             #[cfg(feature = "embedded")]
             store: None,
             mode: PhantomData,
@@ -148,6 +150,34 @@ impl<M> Builder<M> {
         self
     }
 
+    /// Whether the circuit breaker is on: it is, unless said otherwise. After five failures in a row it
+    /// turns calls away at once, with [`ErrorKind::Unavailable`], and lets one through from time to time
+    /// (after 0.1 s, then up to 2 s apart) to see whether Redis is back. Caches that share a connection
+    /// share its breaker.
+    pub fn breaker(mut self, on: bool) -> Self {
+        self.breaker = Some(on);
+        self
+    }
+
+    /// What reads answer when Redis does not: the error, unless said otherwise.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// use nearcache::{Cache, Fallback};
+    ///
+    /// let nobody_listens_here = "redis://127.0.0.1:1";
+    /// let cache = Cache::builder(nobody_listens_here).on_unavailable(Fallback::Miss).build()?;
+    /// assert_eq!(cache.get::<String>("user:1").await?, None);
+    /// assert!(cache.set("user:1", "Alice").await.is_err()); // a write is told
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// ```
+    pub fn on_unavailable(mut self, fallback: Fallback) -> Self {
+        self.fallback = fallback;
+        self
+    }
+
     /// The embedded store to use, for a `memory://` URL: one that tests move the clock of, say, or
     /// that is used beside the cache.
     #[cfg(feature = "embedded")]
@@ -156,7 +186,7 @@ impl<M> Builder<M> {
         self
     }
 
-    pub(crate) fn build_core(self, mode: Mode) -> Result<Arc<Core>> {
+    pub(crate) fn build_core(self, mode: Mode) -> Result<Core> {
         let parsed = self.url?;
         let target = Target {
             username: self.username.or(parsed.target.username),
@@ -165,6 +195,7 @@ impl<M> Builder<M> {
             client_name: self.client_name.or(parsed.target.client_name),
             protocol: self.protocol.or(parsed.target.protocol),
             pool_size: self.pool_size.unwrap_or(parsed.target.pool_size),
+            breaker: self.breaker.unwrap_or(parsed.target.breaker),
             place: parsed.target.place,
         };
         let prefix = self.prefix.or(parsed.prefix).unwrap_or_default();
@@ -178,9 +209,7 @@ impl<M> Builder<M> {
                 "ttl_jitter is {ttl_jitter}; it is a ratio from 0 to 1, as in 0.1 for ± 10 %"
             ));
         }
-        if limit < Duration::from_millis(1) || limit > MAX_TIMEOUT {
-            return invalid(format!("timeout is {limit:?}; it is from 1ms to 1h"));
-        }
+        check_timeout(limit)?;
         if !(1..=MAX_POOL_SIZE).contains(&target.pool_size) {
             return invalid(format!(
                 "pool_size is {}; it is from 1 to {MAX_POOL_SIZE}",
@@ -197,14 +226,15 @@ impl<M> Builder<M> {
         #[cfg(not(feature = "embedded"))]
         let backend: Arc<dyn Backend> = connect::open(&target, mode)?;
 
-        Ok(Arc::new(Core::new(Parts {
+        Ok(Core::new(Parts {
             backend,
             target,
             keyspace,
             default_ttl,
             ttl_jitter,
             limit,
-        })))
+            fallback: self.fallback,
+        }))
     }
 }
 

@@ -2,6 +2,7 @@
 //! server, and what it counts.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,19 +10,29 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::stats::{Counters, Stats};
 use crate::connect::target::Target;
-use crate::connect::{Backend, Lease, LinkEvent};
-use crate::error::{Error, Result};
+use crate::connect::{Backend, Entry, Lease, LinkEvent};
+use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::{Keyspace, StoredKey};
+use crate::resilience::{self, Fallback};
+use crate::runtime::Runtime;
 use crate::ttl::Ttl;
 
+/// A cache, as its verbs see it. Cheap to clone; clones share everything but the limit.
+#[derive(Clone)]
 pub(crate) struct Core {
+    shared: Arc<Shared>,
+    /// How long Redis may take for one call.
+    pub(super) limit: Duration,
+}
+
+/// What clones share.
+pub(crate) struct Shared {
     lease: Lease,
     pub(super) target: Target,
     pub(super) keyspace: Keyspace,
     pub(super) default_ttl: Option<Ttl>,
     pub(super) ttl_jitter: f64,
-    /// How long Redis may take for one call.
-    pub(super) limit: Duration,
+    pub(super) fallback: Fallback,
     pub(super) counters: Arc<Counters>,
     listener: u64,
 }
@@ -34,6 +45,7 @@ pub(super) struct Parts {
     pub(super) default_ttl: Option<Ttl>,
     pub(super) ttl_jitter: f64,
     pub(super) limit: Duration,
+    pub(super) fallback: Fallback,
 }
 
 impl Core {
@@ -45,6 +57,7 @@ impl Core {
             default_ttl,
             ttl_jitter,
             limit,
+            fallback,
         } = parts;
         let counters = Arc::new(Counters::default());
         let count = Arc::clone(&counters);
@@ -55,40 +68,76 @@ impl Core {
                 LinkEvent::Ready => count.connects.add(1),
                 LinkEvent::Lost => count.losses.add(1),
             }));
-        Core {
-            lease: Lease::new(backend),
+        let lease = Lease::new(backend);
+        let shared = Shared {
+            lease,
             target,
             keyspace,
             default_ttl,
             ttl_jitter,
-            limit,
+            fallback,
             counters,
             listener,
+        };
+        Core {
+            shared: Arc::new(shared),
+            limit,
         }
     }
 
+    /// The same cache, with another limit.
+    pub(crate) fn within(&self, limit: Duration) -> Self {
+        Core {
+            shared: Arc::clone(&self.shared),
+            limit,
+        }
+    }
+
+    /// Lets a call in.
+    ///
     /// # Errors
     /// `Closed`, once it was.
-    pub(super) fn backend(&self) -> Result<&Arc<dyn Backend>> {
-        self.lease.backend()
+    pub(super) fn enter(&self) -> Result<Entry<'_>> {
+        check_timeout(self.limit)?;
+        self.lease.enter()
+    }
+
+    /// One command.
+    pub(super) async fn request(&self, command: &Cmd) -> Result<Value> {
+        let call = self.enter()?;
+        resilience::request(&**call.backend(), command, self.limit).await
     }
 
     /// One command about one key.
     pub(super) async fn call(&self, command: &Cmd, key: &StoredKey) -> Result<Value> {
-        let reply = self.backend()?.request(command, self.limit).await;
-        reply.map_err(|error| error.for_key(key.user()))
+        self.request(command)
+            .await
+            .map_err(|error| error.for_key(key.user()))
     }
 
     pub(super) async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
-        self.backend()?.pipeline(pipeline, self.limit).await
+        let call = self.enter()?;
+        resilience::pipeline(&**call.backend(), pipeline, self.limit).await
+    }
+
+    pub(super) fn host(&self) -> &Arc<str> {
+        self.lease.common().host()
     }
 
     pub(super) fn stored(&self, key: &[u8]) -> Result<StoredKey> {
         self.keyspace.stored(key)
     }
 
-    pub(crate) fn close(&self) {
+    pub(super) fn close(&self) {
         self.lease.close();
+    }
+
+    pub(super) async fn drained(&self) {
+        self.lease.drained().await;
+    }
+
+    pub(super) fn runtime(&self) -> &Runtime {
+        self.lease.common().runtime()
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -96,7 +145,12 @@ impl Core {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.counters.read()
+        let breaker = self.lease.common().breaker();
+        Stats {
+            breaker: breaker.state(),
+            breaker_openings: breaker.openings(),
+            ..self.counters.read()
+        }
     }
 
     /// `Debug` of the faces: where it goes, never the password.
@@ -107,15 +161,40 @@ impl Core {
             .field("default_ttl", &self.default_ttl)
             .field("ttl_jitter", &self.ttl_jitter)
             .field("timeout", &self.limit)
+            .field("on_unavailable", &self.fallback)
             .field("open", &self.is_open())
             .finish()
     }
 }
 
-impl Drop for Core {
+/// A core is a handle to what it shares.
+impl Deref for Core {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Drop for Shared {
     fn drop(&mut self) {
         self.lease.common().listeners().remove(self.listener);
     }
+}
+
+/// The longest timeout: beyond it, a call that hangs is a call that hangs.
+const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// # Errors
+/// `InvalidConfig` for a timeout out of its range.
+pub(super) fn check_timeout(limit: Duration) -> Result<()> {
+    if (Duration::from_millis(1)..=MAX_TIMEOUT).contains(&limit) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidConfig,
+        format!("timeout is {limit:?}; it is from 1ms to 1h"),
+    ))
 }
 
 /// What a reply must be for the command that it answers.

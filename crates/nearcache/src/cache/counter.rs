@@ -79,7 +79,7 @@ pub(crate) fn counter<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, Option<i
                 ErrorKind::NotInteger,
                 format!("what is there has {} bytes and is no counter", bytes.len()),
             )
-            .on_host(core.backend()?.common().host())
+            .on_host(core.host())
             .for_key(key.user())),
         }
     })

@@ -18,8 +18,7 @@ mod stats;
 mod write;
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use self::bound::Bound;
 pub use self::builder::Builder;
@@ -41,7 +40,7 @@ pub(crate) mod verbs {
 }
 
 use self::operation::{
-    Async, Clear, Get, GetMany, Incr, Keys, LookUp, Pending, Set, SetIf, SetMany, Touch,
+    Async, Clear, Close, Get, GetMany, Incr, Keys, LookUp, Pending, Set, SetIf, SetMany, Touch,
 };
 use crate::codec::{Decode, Encode};
 use crate::connect::{Connection, ServerInfo};
@@ -79,7 +78,7 @@ use crate::ttl::{IntoTtl, Remaining};
 /// `nearcache::blocking::Cache` (feature `blocking`).
 #[derive(Clone)]
 pub struct Cache {
-    core: Arc<Core>,
+    core: Core,
 }
 
 impl Cache {
@@ -108,8 +107,26 @@ impl Cache {
         Builder::new(url)
     }
 
-    pub(crate) fn from_core(core: Arc<Core>) -> Cache {
+    pub(crate) fn from_core(core: Core) -> Cache {
         Cache { core }
+    }
+
+    /// The same cache, with another timeout: 1 ms to 1 hour, of Redis's time for one call.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// use std::time::Duration;
+    ///
+    /// let value: Option<u32> = cache.within(Duration::from_millis(50)).get("answer").await?;
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// ```
+    pub fn within(&self, timeout: Duration) -> Cache {
+        Cache {
+            core: self.core.within(timeout),
+        }
     }
 
     /// The value of a key, or `None`: not there, expired, a cached nothing, or not readable as `T`
@@ -477,10 +494,16 @@ impl Cache {
         verbs::connection(&self.core)
     }
 
-    /// Closes the cache, with all its clones: calls on them fail from now on. Caches that were opened
-    /// apart and share its connection are not affected; with the last of them the connection is closed.
-    pub fn close(&self) {
-        self.core.close();
+    /// Closes the cache, with all its clones: calls on them fail from now on with
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed), and those under way are waited for. Caches that
+    /// were opened apart and share its connection are not affected; with the last of them the connection
+    /// is closed. Dropping the last clone does the same, without waiting.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if calls are still under way after the timeout.
+    /// The cache is closed all the same.
+    pub fn close(&self) -> Close<'_> {
+        Close::new(&self.core)
     }
 
     /// Whether the cache has not been closed. (Whether the server is there, [`ping`](Cache::ping)

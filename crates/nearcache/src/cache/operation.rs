@@ -16,6 +16,7 @@ use crate::error::Result;
 pub use super::batch::{GetMany, SetMany};
 pub use super::counter::Incr;
 pub use super::expiry::Touch;
+pub use super::manage::Close;
 pub use super::read::{Get, LookUp};
 pub use super::scan::{Clear, Keys};
 pub use super::write::{Set, SetIf};

@@ -6,8 +6,9 @@ use std::marker::PhantomData;
 use super::core::{Core, reply};
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::codec::{Decode, Stored};
-use crate::error::Result;
-use crate::keyspace::StoredKey;
+use crate::error::{Error, Result};
+use crate::keyspace::{Key, StoredKey};
+use crate::resilience::{Fallback, Outage};
 
 /// The answer of `lookup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +53,7 @@ impl<'c, T: Decode, M> Get<'c, T, M> {
     fn start(self) -> CacheFuture<'c, Option<T>> {
         let core = self.core;
         match self.key {
-            Ok(key) => CacheFuture::asking(async move { Ok(core.read(&key, "GET").await?.hit()) }),
+            Ok(key) => CacheFuture::asking(async move { Ok(core.look_up(&key).await?.hit()) }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
@@ -82,7 +83,7 @@ impl<'c, T: Decode, M> LookUp<'c, T, M> {
     fn start(self) -> CacheFuture<'c, Lookup<T>> {
         let core = self.core;
         match self.key {
-            Ok(key) => CacheFuture::asking(async move { core.read(&key, "GET").await }),
+            Ok(key) => CacheFuture::asking(async move { core.look_up(&key).await }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
@@ -123,6 +124,29 @@ pub(crate) fn contains<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, bool, M
 }
 
 impl Core {
+    /// `GET`, or what the fallback says where Redis does not answer.
+    async fn look_up<T: Decode>(&self, key: &StoredKey) -> Result<Lookup<T>> {
+        match self.read(key, "GET").await {
+            Err(error) => Ok(self.decode(self.fall_back(key, error)?)),
+            found => found,
+        }
+    }
+
+    /// The bytes that the fallback gives for a key, or the error if it has nothing to say to it.
+    pub(super) fn fall_back(&self, key: &StoredKey, error: Error) -> Result<Option<Vec<u8>>> {
+        if matches!(self.fallback, Fallback::Error) || !Fallback::covers(&error) {
+            return Err(error);
+        }
+        self.counters.fallbacks.add(1);
+        Ok(match &self.fallback {
+            Fallback::Call(answer) => answer(&Outage {
+                key: &Key::from(key.user()),
+                error: &error,
+            }),
+            Fallback::Error | Fallback::Miss => None,
+        })
+    }
+
     /// `GET` or `GETDEL`, decoded.
     async fn read<T: Decode>(&self, key: &StoredKey, verb: &'static str) -> Result<Lookup<T>> {
         // Of the size it will have, so that it is one allocation each.

@@ -17,6 +17,7 @@ use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::connect::{Backend, BoxFuture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::{Key, StoredKey};
+use crate::resilience;
 
 /// How many keys the server looks at for one page, unless `.page_size(..)` says otherwise.
 const PAGE: usize = 1_000;
@@ -32,22 +33,28 @@ struct Scan {
 
 impl Core {
     fn scan(&self, pattern: &[u8], page: usize) -> Result<Scan> {
-        let backend = self.backend()?;
-        let mut nodes = backend.nodes();
-        if nodes.is_empty() {
-            nodes.push(Arc::clone(backend));
-        }
         Ok(Scan {
-            nodes,
+            nodes: self.nodes()?,
             cursor: 0,
             pattern: self.keyspace.pattern(pattern),
             page,
         })
     }
 
+    /// The servers that hold keys: all of them.
+    fn nodes(&self) -> Result<Vec<Arc<dyn Backend>>> {
+        let call = self.enter()?;
+        let nodes = call.backend().nodes();
+        Ok(if nodes.is_empty() {
+            vec![Arc::clone(call.backend())]
+        } else {
+            nodes
+        })
+    }
+
     /// The next page of stored keys, or `None` at the end. A page may be empty.
     async fn page(&self, scan: &mut Scan) -> Result<Option<Vec<Vec<u8>>>> {
-        self.backend()?;
+        let _call = self.enter()?;
         let Some(node) = scan.nodes.last() else {
             return Ok(None);
         };
@@ -58,7 +65,7 @@ impl Core {
             .arg(&*scan.pattern)
             .arg("COUNT")
             .arg(scan.page);
-        let reply = node.request(&command, self.limit).await?;
+        let reply = resilience::request(&**node, &command, self.limit).await?;
         let (cursor, keys) = redis::from_redis_value(reply).map_err(|_| {
             Error::new(
                 ErrorKind::Protocol,
@@ -147,13 +154,9 @@ impl Core {
         let mut pipeline = Pipeline::new();
         pipeline.atomic().cmd("DBSIZE").cmd("FLUSHDB");
         let mut flushed = 0;
-        let backend = self.backend()?;
-        let mut nodes = backend.nodes();
-        if nodes.is_empty() {
-            nodes.push(Arc::clone(backend));
-        }
-        for node in nodes {
-            match &node.pipeline(&pipeline, self.limit).await?[..] {
+        let _call = self.enter()?;
+        for node in self.nodes()? {
+            match &resilience::pipeline(&*node, &pipeline, self.limit).await?[..] {
                 [size, Value::Okay] => flushed += reply::count("DBSIZE", size)?,
                 [_, Value::ServerError(error)] | [Value::ServerError(error), _] => {
                     return Err(Error::from_server(error).on_host(node.common().host()));

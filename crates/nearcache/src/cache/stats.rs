@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::resilience::BreakerState;
+
 /// What a cache has done since it was opened, its clones included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -27,6 +29,12 @@ pub struct Stats {
     pub connects: u64,
     /// Connections that broke.
     pub losses: u64,
+    /// Reads that were answered by the fallback, because Redis did not.
+    pub fallbacks: u64,
+    /// Whether calls go through to the server. Caches that share a connection share its breaker.
+    pub breaker: BreakerState,
+    /// How often the breaker has opened.
+    pub breaker_openings: u64,
 }
 
 impl Stats {
@@ -69,6 +77,7 @@ pub(crate) struct Counters {
     pub(super) bytes_out: Counter,
     pub(super) connects: Counter,
     pub(super) losses: Counter,
+    pub(super) fallbacks: Counter,
 }
 
 impl Counters {
@@ -84,6 +93,8 @@ impl Counters {
             bytes_out: self.bytes_out.get(),
             connects: self.connects.get(),
             losses: self.losses.get(),
+            fallbacks: self.fallbacks.get(),
+            ..Stats::default()
         }
     }
 }

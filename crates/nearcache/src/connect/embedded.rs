@@ -12,6 +12,7 @@ use super::raw::Raw;
 use super::target::Target;
 use super::{Backend, BoxFuture, Common, checked, replies, shape};
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::Runtime;
 
 /// A client of an embedded store.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl Embedded {
         }
         Ok(Embedded {
             client,
-            common: Common::new(target.host()),
+            common: Common::new(target, Runtime::Real),
             _store: store,
         })
     }

@@ -25,9 +25,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ::tokio::sync::Notify;
 use redis::{Cmd, Pipeline, Value};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::resilience::{self, Breaker};
+use crate::runtime::Runtime;
 
 #[cfg(feature = "embedded")]
 pub(crate) use embedded::over_store;
@@ -35,10 +38,11 @@ pub(crate) use events::{LinkEvent, Listeners};
 #[cfg(feature = "blocking")]
 pub use raw::BlockingConnection;
 pub use raw::Connection;
-use raw::Raw;
+pub(crate) use raw::Raw;
 pub(crate) use registry::{Mode, open};
 pub use server::{ServerInfo, ServerKind};
 pub use target::Protocol;
+use target::Target;
 
 /// A future behind a pointer, as the waist hands them out.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -87,15 +91,19 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
 pub(crate) struct Common {
     host: Arc<str>,
     listeners: Listeners,
+    runtime: Runtime,
+    breaker: Breaker,
     users: AtomicUsize,
     server: OnceLock<ServerInfo>,
 }
 
 impl Common {
-    fn new(host: Arc<str>) -> Self {
+    pub(crate) fn new(target: &Target, runtime: Runtime) -> Self {
         Common {
-            host,
+            host: target.host(),
             listeners: Listeners::default(),
+            runtime,
+            breaker: Breaker::new(target.breaker),
             users: AtomicUsize::new(0),
             server: OnceLock::new(),
         }
@@ -106,6 +114,16 @@ impl Common {
         &self.host
     }
 
+    /// Where time comes from.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// What keeps callers from a server that does not answer.
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
     /// Whom to tell when the connection is made and lost.
     pub(crate) fn listeners(&self) -> &Listeners {
         &self.listeners
@@ -113,44 +131,85 @@ impl Common {
 }
 
 /// One use of a backend. After the last, its connections are closed.
+///
+/// 1. A call that was let in is counted until it is over.
+/// 2. Once it is closed no call is let in. (A call counts itself before it looks, and closing looks at
+///    the count after it has closed: one of the two sees the other.)
 #[derive(Debug)]
 pub(crate) struct Lease {
     backend: Arc<dyn Backend>,
     open: AtomicBool,
+    calls: AtomicUsize,
+    drained: Notify,
 }
+
+/// A call under way. It keeps `close` waiting until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Entry<'l>(&'l Lease);
 
 impl Lease {
     pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
         backend.common().users.fetch_add(1, Ordering::Relaxed);
+        let (open, calls, drained) = (AtomicBool::new(true), AtomicUsize::new(0), Notify::new());
         Lease {
             backend,
-            open: AtomicBool::new(true),
+            open,
+            calls,
+            drained,
         }
     }
 
     /// # Errors
     /// `Closed`, once it was.
-    pub(crate) fn backend(&self) -> Result<&Arc<dyn Backend>> {
-        if self.is_open() {
-            Ok(&self.backend)
+    pub(crate) fn enter(&self) -> Result<Entry<'_>> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let entry = Entry(self);
+        if self.open.load(Ordering::SeqCst) {
+            Ok(entry)
         } else {
             Err(Error::closed())
         }
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
+        self.open.load(Ordering::SeqCst)
     }
 
     pub(crate) fn common(&self) -> &Common {
         self.backend.common()
     }
 
+    /// Lets no call in any more, and gives the connections back. Calls under way go on.
     pub(crate) fn close(&self) {
-        if self.open.swap(false, Ordering::AcqRel)
+        if self.open.swap(false, Ordering::SeqCst)
             && self.common().users.fetch_sub(1, Ordering::AcqRel) == 1
         {
             self.backend.disconnect();
+        }
+    }
+
+    /// Waits, once it is closed, for the calls under way.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let notified = self.drained.notified();
+            if self.calls.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Entry<'_> {
+    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
+        &self.0.backend
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        if self.0.calls.fetch_sub(1, Ordering::SeqCst) == 1 && !self.0.is_open() {
+            self.0.drained.notify_waiters();
         }
     }
 }
@@ -167,9 +226,7 @@ pub(crate) async fn server(backend: &dyn Backend, limit: Duration) -> Result<Ser
     if let Some(info) = known.get() {
         return Ok(info.clone());
     }
-    let reply = backend
-        .request(redis::cmd("INFO").arg("server"), limit)
-        .await?;
+    let reply = resilience::request(backend, redis::cmd("INFO").arg("server"), limit).await?;
     let info = ServerInfo::from_info(&reply)?;
     Ok(known.get_or_init(|| info).clone())
 }

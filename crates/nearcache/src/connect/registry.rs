@@ -71,7 +71,7 @@ fn new_backend(target: &Target, mode: Mode) -> Result<Arc<dyn Backend>> {
                 "this system has no unix sockets; use redis://HOST:PORT",
             ));
         }
-        (_, Mode::Async) => Arc::new(super::tokio::Server::new(target.clone(), Runtime::Tokio)),
+        (_, Mode::Async) => Arc::new(super::tokio::Server::new(target.clone(), Runtime::Real)),
         #[cfg(feature = "blocking")]
         (_, Mode::Blocking) => Arc::new(super::socket::Server::new(target.clone())),
     })

@@ -24,6 +24,7 @@ use super::target::{Place, Protocol, Target};
 use super::tokio::KEEPALIVE;
 use super::{Backend, BoxFuture, Common, LinkEvent, checked, replies, shape, timed_out};
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::Runtime;
 
 /// A server, and the sockets that wait for a caller.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ struct Pool {
 
 impl Server {
     pub(super) fn new(target: Target) -> Self {
-        let common = Common::new(target.host());
+        let common = Common::new(&target, Runtime::Real);
         Server {
             target,
             common,

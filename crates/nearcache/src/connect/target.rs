@@ -65,6 +65,8 @@ pub(crate) struct Target {
     pub(crate) client_name: Option<String>,
     /// Of blocking callers, who need a connection each while they wait.
     pub(crate) pool_size: usize,
+    /// Whether a server that does not answer is left alone for a while.
+    pub(crate) breaker: bool,
 }
 
 impl Target {
@@ -77,6 +79,7 @@ impl Target {
             protocol: None,
             client_name: None,
             pool_size: POOL_SIZE,
+            breaker: true,
         }
     }
 
@@ -112,6 +115,7 @@ impl fmt::Debug for Target {
             protocol,
             client_name,
             pool_size,
+            breaker,
         } = self;
         f.debug_struct("Target")
             .field("place", &format_args!("{place}"))
@@ -121,6 +125,7 @@ impl fmt::Debug for Target {
             .field("protocol", protocol)
             .field("client_name", client_name)
             .field("pool_size", pool_size)
+            .field("breaker", breaker)
             .finish()
     }
 }

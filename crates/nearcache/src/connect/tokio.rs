@@ -34,21 +34,22 @@ use crate::runtime::Runtime;
 pub(super) const KEEPALIVE: (Duration, Duration) =
     (Duration::from_secs(15), Duration::from_secs(5));
 
+/// How long a connect goes on, whoever still waits for it.
+const CONNECT: Duration = Duration::from_secs(2);
+
 /// A server, and a link to it for each runtime that has called.
 #[derive(Debug)]
 pub(super) struct Server {
     target: Target,
-    runtime: Runtime,
     common: Arc<Common>,
     links: RwLock<Vec<(runtime::Id, Arc<Link>)>>,
 }
 
 impl Server {
     pub(super) fn new(target: Target, runtime: Runtime) -> Self {
-        let common = Arc::new(Common::new(target.host()));
+        let common = Arc::new(Common::new(&target, runtime));
         Server {
             target,
-            runtime,
             common,
             links: RwLock::default(),
         }
@@ -106,12 +107,13 @@ impl Server {
         let link = Arc::downgrade(link);
         let target = self.target.clone();
         let common = Arc::clone(&self.common);
-        let runtime = self.runtime.clone();
-        self.runtime.spawn(async move {
-            let opening = Connected::open(&target, &runtime, &common);
-            let outcome = match runtime.timeout(limit, opening).await {
+        // Longer than the caller may wait: the callers after it find what it began.
+        let patience = limit.max(CONNECT);
+        self.common.runtime().spawn(async move {
+            let opening = Connected::open(&target, &common);
+            let outcome = match common.runtime().timeout(patience, opening).await {
                 Some(outcome) => outcome.map(Arc::new),
-                None => Err(timed_out(limit, "while connecting")),
+                None => Err(timed_out(patience, "while connecting")),
             };
             let outcome = outcome.map_err(|error| error.on_host(common.host()));
             // Without a link the backend was closed meanwhile, and whoever waits takes the connection.
@@ -144,7 +146,7 @@ impl Server {
                 Error::from_redis(error)
             })
         };
-        match self.runtime.timeout(limit, call).await {
+        match self.common.runtime().timeout(limit, call).await {
             Some(outcome) => outcome.map_err(|error| error.on_host(self.common.host())),
             None => Err(timed_out(limit, "").on_host(self.common.host())),
         }
@@ -182,8 +184,8 @@ impl Backend for Server {
     fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
         Box::pin(async move {
             Handle::try_current().map_err(|_| no_runtime())?;
-            let opening = Connected::open(&self.target, &self.runtime, &self.common);
-            let connected = match self.runtime.timeout(limit, opening).await {
+            let opening = Connected::open(&self.target, &self.common);
+            let connected = match self.common.runtime().timeout(limit, opening).await {
                 Some(outcome) => outcome,
                 None => Err(timed_out(limit, "while connecting")),
             };
@@ -275,18 +277,18 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
-    async fn open(target: &Target, runtime: &Runtime, common: &Arc<Common>) -> Result<Self> {
+    async fn open(target: &Target, common: &Arc<Common>) -> Result<Self> {
         match target.protocol {
-            Some(protocol) => Self::open_as(target, protocol, runtime, common)
+            Some(protocol) => Self::open_as(target, protocol, common)
                 .await
                 .map_err(Error::from_redis),
-            None => match Self::open_as(target, Protocol::Resp3, runtime, common)
+            None => match Self::open_as(target, Protocol::Resp3, common)
                 .await
                 .map_err(Error::from_redis)
             {
                 // A server that does not know HELLO, or not this version of the protocol.
                 Err(error) if error.kind() == ErrorKind::Server => {
-                    Self::open_as(target, Protocol::Resp2, runtime, common)
+                    Self::open_as(target, Protocol::Resp2, common)
                         .await
                         .map_err(Error::from_redis)
                 }
@@ -298,7 +300,6 @@ impl Connected {
     async fn open_as(
         target: &Target,
         protocol: Protocol,
-        runtime: &Runtime,
         common: &Arc<Common>,
     ) -> RedisResult<Self> {
         match &target.place {
@@ -309,18 +310,11 @@ impl Connected {
                     .with_time(KEEPALIVE.0)
                     .with_interval(KEEPALIVE.1);
                 SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-                Self::over(stream, target, protocol, runtime, common).await
+                Self::over(stream, target, protocol, common).await
             }
             #[cfg(unix)]
             Place::Unix { path } => {
-                Self::over(
-                    UnixStream::connect(path).await?,
-                    target,
-                    protocol,
-                    runtime,
-                    common,
-                )
-                .await
+                Self::over(UnixStream::connect(path).await?, target, protocol, common).await
             }
             place => Err(RedisError::from(std::io::Error::other(format!(
                 "{place} is no server"
@@ -332,7 +326,6 @@ impl Connected {
         stream: S,
         target: &Target,
         protocol: Protocol,
-        runtime: &Runtime,
         common: &Arc<Common>,
     ) -> RedisResult<Self>
     where
@@ -347,7 +340,7 @@ impl Connected {
             alive: Arc::clone(&alive),
             common: Arc::clone(common),
         };
-        let driver = runtime.spawn(async move {
+        let driver = common.runtime().spawn(async move {
             let _end = end;
             driver.await;
         });

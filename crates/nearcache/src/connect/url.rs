@@ -34,7 +34,8 @@ pub(crate) struct Parsed {
 
 const SCHEMES: [&str; 5] = ["memory", "redis", "redis+unix", "valkey", "valkey+unix"];
 
-const OPTIONS: [&str; 11] = [
+const OPTIONS: [&str; 12] = [
+    "breaker",
     "client_name",
     "db",
     "default_ttl",
@@ -340,6 +341,11 @@ fn parse_option(
                 );
             }
         },
+        "breaker" => match value.as_str() {
+            "on" => into.target.breaker = true,
+            "off" => into.target.breaker = false,
+            _ => return wrong("this is neither on nor off", "write on or off"),
+        },
         "pool_size" => match value.parse() {
             Ok(size) if (1..=MAX_POOL_SIZE).contains(&size) => into.target.pool_size = size,
             _ => {
@@ -558,7 +564,7 @@ mod tests {
     fn every_option_can_stand_in_the_url() {
         let parsed = parse(
             "redis://h?prefix=my%20app&separator=/&default_ttl=5m&ttl_jitter=0.1&timeout=250ms&db=2\
-             &username=u&password=p&client_name=api&protocol=resp2&pool_size=4",
+             &username=u&password=p&client_name=api&protocol=resp2&pool_size=4&breaker=off",
         )
         .unwrap();
         assert_eq!(parsed.prefix.as_deref(), Some("my app"));
@@ -568,6 +574,7 @@ mod tests {
         assert_eq!(parsed.timeout, Some(Duration::from_millis(250)));
         assert_eq!(parsed.target.protocol, Some(Protocol::Resp2));
         assert_eq!(parsed.target.pool_size, 4);
+        assert!(!parsed.target.breaker);
         assert_eq!(parsed.target.client_name.as_deref(), Some("api"));
     }
 
@@ -581,7 +588,10 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(text.contains("allowed: client_name, db,"), "{text}");
+        assert!(
+            text.contains("allowed: breaker, client_name, db,"),
+            "{text}"
+        );
         for (url, part, says) in [
             ("redi://localhost", "redi", "did you mean \"redis\"?"),
             ("rediss://localhost", "rediss", "TLS"),

@@ -1,0 +1,56 @@
+//! What may be sent twice.
+//!
+//! When a connection dies with a command in flight, nobody knows whether the server has run it. A
+//! command that changes nothing can be sent again all the same; one that writes cannot: sent again, an
+//! `INCR` counts twice, and a `SET` may undo what another wrote in between.
+
+use redis::{Arg, Cmd};
+
+use crate::error::{Error, ErrorKind};
+
+/// The commands of ours that change nothing.
+const READS: [&[u8]; 7] = [
+    b"GET", b"MGET", b"EXISTS", b"PTTL", b"SCAN", b"PING", b"INFO",
+];
+
+/// Whether a command that failed so may be sent again.
+pub(super) fn may_be_sent_again(command: &Cmd, error: &Error) -> bool {
+    // A timeout has used up the budget; any other error is the server's answer.
+    error.kind() == ErrorKind::Connect
+        && matches!(command.args_iter().next(), Some(Arg::Simple(verb)) if READS.contains(&verb))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_changes_nothing_is_sent_again_and_only_after_a_lost_connection() {
+        let lost = Error::new(ErrorKind::Connect, "");
+        for verb in ["GET", "MGET", "EXISTS", "PTTL", "SCAN", "PING"] {
+            assert!(
+                may_be_sent_again(redis::cmd(verb).arg("k"), &lost),
+                "{verb}"
+            );
+        }
+        for verb in [
+            "SET", "INCRBY", "UNLINK", "GETDEL", "PEXPIRE", "EVALSHA", "get",
+        ] {
+            assert!(
+                !may_be_sent_again(redis::cmd(verb).arg("k"), &lost),
+                "{verb}"
+            );
+        }
+        for kind in [
+            ErrorKind::Timeout,
+            ErrorKind::Auth,
+            ErrorKind::WrongType,
+            ErrorKind::Unavailable,
+        ] {
+            assert!(
+                !may_be_sent_again(&redis::cmd("GET"), &Error::new(kind, "")),
+                "{kind}"
+            );
+        }
+    }
+}
