@@ -160,15 +160,15 @@ const fn index() -> [u8; SLOTS] {
     slots
 }
 
-/// A multiplicative hash (FNV-1a), blind to the case of letters.
+/// A hash that is blind to the case of letters.
 const fn slot_of(name: &[u8]) -> usize {
-    let mut hash: u32 = 0x811c_9dc5;
+    let mut word = name.len() as u64;
     let mut at = 0;
     while at < name.len() {
-        hash = (hash ^ name[at].to_ascii_lowercase() as u32).wrapping_mul(0x0100_0193);
+        word = word.rotate_left(7) ^ (name[at] | 0x20) as u64;
         at += 1;
     }
-    (hash ^ (hash >> 16)) as usize % SLOTS
+    (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % SLOTS
 }
 
 /// The command of that name, in whatever case.

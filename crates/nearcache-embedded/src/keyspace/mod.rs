@@ -130,7 +130,13 @@ impl ShardSet {
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
-        (0..MAX_SHARDS).filter(move |index| self.0[index / 64] & (1 << (index % 64)) != 0)
+        (0..).step_by(64).zip(self.0).flat_map(|(first, mut word)| {
+            std::iter::from_fn(move || {
+                let bit = (word > 0).then(|| word.trailing_zeros() as usize)?;
+                word &= word - 1;
+                Some(first + bit)
+            })
+        })
     }
 }
 

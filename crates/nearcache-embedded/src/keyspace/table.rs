@@ -154,7 +154,7 @@ impl Table {
         let (entry, _) = occupied.remove();
         self.len -= 1;
         self.volatile -= usize::from(entry.deadline.is_some());
-        self.join(index);
+        self.join(hash);
         Some(entry)
     }
 
@@ -210,7 +210,7 @@ impl Table {
                     self.volatile -= 1;
                     removed(entry);
                 }
-                self.join(index);
+                self.join(position);
             }
             if next == end || count >= limit {
                 return;
@@ -285,32 +285,47 @@ impl Table {
         true
     }
 
-    /// Joins a segment that lost an entry with its other half, if both are nearly empty.
-    fn join(&mut self, index: usize) {
+    /// Joins the segment at a position, which lost an entry, with its other half, and that one with its
+    /// own, as long as both are nearly empty.
+    fn join(&mut self, position: u64) {
+        while let Some((low, high)) = self.nearly_empty_halves(position) {
+            self.merge(low, high);
+        }
+        let index = self.locate(position);
+        let segment = &mut self.segments[index];
+        if segment.entries.is_empty() && segment.entries.capacity() > SEGMENT_MIN {
+            segment.entries = HashTable::new();
+        }
+    }
+
+    /// The segment at a position and its other half, in order, if they should be joined.
+    fn nearly_empty_halves(&self, position: u64) -> Option<(usize, usize)> {
+        let index = self.locate(position);
         let Segment {
             ref entries,
             depth,
             start,
             ..
         } = self.segments[index];
-        if depth == 0 {
-            if entries.is_empty() {
-                self.segments[index].entries = HashTable::new();
-            }
-            return;
+        if depth == 0 || entries.len() > SEGMENT_MIN {
+            return None;
         }
         let half = self.span(depth);
         let other = self.locate(start ^ half);
-        let count = entries.len() + self.segments[other].entries.len();
-        if count > SEGMENT_MIN || self.segments[other].depth != depth {
-            return;
+        let together = entries.len() + self.segments[other].entries.len();
+        if together > SEGMENT_MIN || self.segments[other].depth != depth {
+            return None;
         }
-        let (low, high) = if start & half == 0 {
+        Some(if start & half == 0 {
             (index, other)
         } else {
             (other, index)
-        };
+        })
+    }
+
+    fn merge(&mut self, low: usize, high: usize) {
         let upper = std::mem::replace(&mut self.segments[high], Segment::new(0, 0));
+        let depth = upper.depth;
         let hasher = &self.hasher;
         let lower = &mut self.segments[low];
         for entry in upper.entries {
@@ -328,9 +343,7 @@ impl Table {
         }
         if depth == self.depth {
             self.deepest -= 2;
-            if self.deepest == 0 {
-                self.halve();
-            }
+            self.halve();
         }
     }
 
@@ -370,3 +383,6 @@ impl Table {
         self.get(hash_of(&self.hasher, key), key).is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;

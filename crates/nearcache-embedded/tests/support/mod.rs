@@ -45,11 +45,21 @@ impl RedisServer {
         RedisServer { child, directory }
     }
 
+    #[cfg(feature = "aio")]
+    pub(crate) async fn connect_async(&self) -> redis::aio::MultiplexedConnection {
+        let connection = self.client().get_multiplexed_async_connection().await;
+        connection.expect("a connection to the server")
+    }
+
     pub(crate) fn connect(&self) -> redis::Connection {
-        let url = format!("redis+unix://{}", self.directory.join("socket").display());
-        redis::Client::open(url)
-            .and_then(|client| client.get_connection())
+        self.client()
+            .get_connection()
             .expect("a connection to the server")
+    }
+
+    fn client(&self) -> redis::Client {
+        let url = format!("redis+unix://{}", self.directory.join("socket").display());
+        redis::Client::open(url).expect("a client")
     }
 }
 
