@@ -85,7 +85,7 @@ pub(crate) fn block_on_for<T>(limit: Duration, future: impl Future<Output = T>) 
         std::task::Poll::Pending => late.as_mut().poll(context).map(|()| None),
     });
     park_on(either, || {
-        std::thread::park_timeout(deadline.saturating_duration_since(Instant::now()))
+        std::thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
     })
 }
 

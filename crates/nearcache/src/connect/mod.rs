@@ -3,7 +3,8 @@
 //!
 //! `url` reads where to go, `target` is the place with its identity, `registry` lets equal targets
 //! share a connection, and a file each implements the trait: `embedded` (a store in this process),
-//! `tokio` (a server, for async callers), `socket` (a server, for blocking callers). `raw` is the
+//! `tokio` (a server, for async callers), `socket` (a server, for blocking callers, over the `stream`
+//! that keeps a deadline). `raw` is the
 //! way past the cache, for commands that it has no verb for.
 
 #[cfg(feature = "embedded")]
@@ -14,6 +15,8 @@ mod registry;
 mod server;
 #[cfg(feature = "blocking")]
 mod socket;
+#[cfg(feature = "blocking")]
+mod stream;
 pub(crate) mod target;
 mod tokio;
 pub(crate) mod url;

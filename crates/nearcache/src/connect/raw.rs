@@ -166,6 +166,18 @@ enum BlockingKind {
 }
 
 #[cfg(feature = "blocking")]
+fn exchange(
+    socket: &mut Socket,
+    packed: &[u8],
+    offset: usize,
+    count: usize,
+    limit: Duration,
+) -> RedisResult<Vec<Value>> {
+    let now = std::time::Instant::now();
+    socket.exchange(packed, offset, count, now, now + limit)
+}
+
+#[cfg(feature = "blocking")]
 impl BlockingConnection {
     pub(crate) fn new(raw: Raw, db: i64, limit: Duration) -> Self {
         let kind = match raw {
@@ -187,7 +199,7 @@ impl redis::ConnectionLike for BlockingConnection {
                 redis::ConnectionLike::req_packed_command(connection, cmd)
             }
             BlockingKind::Socket(socket) => {
-                let mut replies = socket.exchange(cmd, 0, 1, self.limit)?;
+                let mut replies = exchange(socket, cmd, 0, 1, self.limit)?;
                 Ok(replies.pop().unwrap_or(Value::Nil))
             }
         }
@@ -204,7 +216,7 @@ impl redis::ConnectionLike for BlockingConnection {
             BlockingKind::Embedded(connection) => {
                 redis::ConnectionLike::req_packed_commands(connection, cmd, offset, count)
             }
-            BlockingKind::Socket(socket) => socket.exchange(cmd, offset, count, self.limit),
+            BlockingKind::Socket(socket) => exchange(socket, cmd, offset, count, self.limit),
         }
     }
 

@@ -9,19 +9,15 @@
 //!    taken for another command's.
 //! 4. At most `pool_size` sockets are open; who finds none free waits for one, within its limit.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-#[cfg(unix)]
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
-use socket2::{SockRef, TcpKeepalive};
 
 use super::raw::Raw;
-use super::target::{Place, Protocol, Target};
-use super::tokio::KEEPALIVE;
+use super::stream::{Stream, Timed};
+use super::target::{Protocol, Target};
 use super::{Backend, BoxFuture, Common, LinkEvent, checked, replies, shape, timed_out};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
@@ -75,12 +71,13 @@ impl Server {
         count: usize,
         limit: Duration,
     ) -> Result<Vec<Value>> {
-        let mut taken = self.take(limit)?;
-        let left = match taken.since {
-            None => limit,
-            Some(since) => limit.saturating_sub(since.elapsed()),
-        };
-        match taken.socket.exchange(packed, offset, count, left) {
+        // The clock is read here, and then only where something takes its time.
+        let begun = Instant::now();
+        let mut taken = self.take(begun, limit)?;
+        match taken
+            .socket
+            .exchange(packed, offset, count, taken.now, begun + limit)
+        {
             Ok(values) => {
                 self.give_back(taken);
                 Ok(values)
@@ -90,55 +87,55 @@ impl Server {
                 self.give_back(taken);
                 Err(Error::from_redis(error))
             }
+            Err(error) if error.is_timeout() => {
+                self.drop_one(taken.generation, false);
+                Err(timed_out(limit, ""))
+            }
             Err(error) => {
-                let lost = !error.is_timeout();
-                self.drop_one(taken.generation, lost);
-                if error.is_timeout() {
-                    Err(timed_out(limit, ""))
-                } else {
-                    Err(Error::from_redis(error))
-                }
+                self.drop_one(taken.generation, true);
+                Err(Error::from_redis(error))
             }
         }
     }
 
-    fn take(&self, limit: Duration) -> Result<Taken> {
+    fn take(&self, begun: Instant, limit: Duration) -> Result<Taken> {
         let mut pool = self.pool.lock();
-        // The clock is read only where there is something to wait for.
-        let mut since = None;
+        let mut now = begun;
         loop {
             let generation = pool.generation;
-            if let Some(socket) = pool.idle.pop() {
-                return Ok(Taken {
-                    socket,
-                    generation,
-                    since,
-                });
+            while let Some(socket) = pool.idle.pop() {
+                if socket.is_usable(now) {
+                    return Ok(Taken {
+                        socket,
+                        generation,
+                        now,
+                    });
+                }
+                pool.open -= 1;
             }
-            let since = *since.get_or_insert_with(Instant::now);
             if pool.open < self.target.pool_size {
                 pool.open += 1;
                 drop(pool);
-                let opened = Socket::open(&self.target, limit.saturating_sub(since.elapsed()));
+                let opened = Socket::open(&self.target, begun + limit);
                 let socket = opened.map_err(|error| {
                     self.drop_one(generation, false);
-                    if error.kind() == ErrorKind::Timeout {
-                        timed_out(limit, "while connecting")
-                    } else {
-                        error
+                    match error.kind() {
+                        ErrorKind::Timeout => timed_out(limit, "while connecting"),
+                        _ => error,
                     }
                 })?;
                 self.common.listeners.tell(LinkEvent::Ready);
                 return Ok(Taken {
                     socket,
                     generation,
-                    since: Some(since),
+                    now: Instant::now(),
                 });
             }
-            if self.freed.wait_until(&mut pool, since + limit).timed_out() && pool.idle.is_empty() {
+            if self.freed.wait_until(&mut pool, begun + limit).timed_out() && pool.idle.is_empty() {
                 let doing = format!("waiting for one of {} connections", self.target.pool_size);
                 return Err(timed_out(limit, &doing));
             }
+            now = Instant::now();
         }
     }
 
@@ -175,8 +172,7 @@ impl Server {
 struct Taken {
     socket: Socket,
     generation: u64,
-    /// When the caller began, if it had to wait or connect.
-    since: Option<Instant>,
+    now: Instant,
 }
 
 impl Backend for Server {
@@ -203,7 +199,7 @@ impl Backend for Server {
 
     fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
         Box::pin(async move {
-            let socket = Socket::open(&self.target, limit)
+            let socket = Socket::open(&self.target, Instant::now() + limit)
                 .map_err(|error| error.on_host(&self.common.host))?;
             Ok(Raw::Socket(Box::new(socket)))
         })
@@ -230,44 +226,43 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    fn open(target: &Target, limit: Duration) -> Result<Self> {
+    fn open(target: &Target, deadline: Instant) -> Result<Self> {
         match target.protocol {
-            Some(protocol) => Self::open_as(target, protocol, limit),
-            None => {
-                let since = Instant::now();
-                match Self::open_as(target, Protocol::Resp3, limit) {
-                    // A server that does not know HELLO, or not this version of the protocol.
-                    Err(error) if error.kind() == ErrorKind::Server => Self::open_as(
-                        target,
-                        Protocol::Resp2,
-                        limit.saturating_sub(since.elapsed()),
-                    ),
-                    outcome => outcome,
+            Some(protocol) => Self::open_as(target, protocol, deadline),
+            None => match Self::open_as(target, Protocol::Resp3, deadline) {
+                // A server that does not know HELLO, or not this version of the protocol.
+                Err(error) if error.kind() == ErrorKind::Server => {
+                    Self::open_as(target, Protocol::Resp2, deadline)
                 }
-            }
+                outcome => outcome,
+            },
         }
     }
 
-    fn open_as(target: &Target, protocol: Protocol, limit: Duration) -> Result<Self> {
-        let since = Instant::now();
-        let stream = Stream::open(&target.place, limit).map_err(Error::io)?;
-        let stream = Timed {
-            stream,
-            armed: [None; 2],
-            deadline: since + limit,
-            limit,
-        };
+    fn open_as(target: &Target, protocol: Protocol, deadline: Instant) -> Result<Self> {
+        let stream = Timed::new(Stream::open(&target.place, deadline).map_err(Error::io)?);
         let mut socket = Socket {
             stream,
             parser: redis::Parser::new(),
             in_step: true,
         };
-        socket.shake_hands(target, protocol, limit.saturating_sub(since.elapsed()))?;
+        socket.shake_hands(target, protocol, deadline)?;
         Ok(socket)
     }
 
+    /// Whether the server has not hung up on it meanwhile. Asked of the kernel only after it has lain
+    /// idle for a while: it costs three system calls.
+    fn is_usable(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.stream.begun) < LAIN_IDLE || self.stream.is_connected()
+    }
+
     /// HELLO or AUTH, SELECT, and who we are, in one round trip.
-    fn shake_hands(&mut self, target: &Target, protocol: Protocol, limit: Duration) -> Result<()> {
+    fn shake_hands(
+        &mut self,
+        target: &Target,
+        protocol: Protocol,
+        deadline: Instant,
+    ) -> Result<()> {
         let mut greeting = Pipeline::new();
         // What the server must agree to; what follows is courtesy, and old servers do not know it.
         let mut must = 0;
@@ -310,7 +305,13 @@ impl Socket {
             .arg("LIB-VER")
             .arg(env!("CARGO_PKG_VERSION"));
         let replies = self
-            .exchange(&greeting.get_packed_pipeline(), 0, greeting.len(), limit)
+            .exchange(
+                &greeting.get_packed_pipeline(),
+                0,
+                greeting.len(),
+                Instant::now(),
+                deadline,
+            )
             .map_err(Error::from_redis)?;
         for reply in replies.into_iter().take(must) {
             checked(reply)?;
@@ -324,7 +325,8 @@ impl Socket {
         packed: &[u8],
         offset: usize,
         count: usize,
-        limit: Duration,
+        now: Instant,
+        deadline: Instant,
     ) -> RedisResult<Vec<Value>> {
         if !self.in_step {
             return Err(io::Error::new(
@@ -334,7 +336,7 @@ impl Socket {
             .into());
         }
         self.in_step = false;
-        self.stream.start(limit);
+        self.stream.start(now, deadline);
         self.stream.write_all(packed)?;
         let mut replies = Vec::with_capacity(count);
         let mut refused = None;
@@ -376,131 +378,5 @@ impl std::fmt::Debug for Socket {
     }
 }
 
-enum Stream {
-    Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
-
-impl Stream {
-    fn open(place: &Place, limit: Duration) -> io::Result<Self> {
-        match place {
-            Place::Tcp { host, port } => {
-                let since = Instant::now();
-                let mut failure =
-                    io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-                for address in (host.as_str(), *port).to_socket_addrs()? {
-                    let left = limit
-                        .saturating_sub(since.elapsed())
-                        .max(Duration::from_millis(1));
-                    match TcpStream::connect_timeout(&address, left) {
-                        Ok(stream) => {
-                            stream.set_nodelay(true)?;
-                            let keepalive = TcpKeepalive::new()
-                                .with_time(KEEPALIVE.0)
-                                .with_interval(KEEPALIVE.1);
-                            SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-                            return Ok(Stream::Tcp(stream));
-                        }
-                        Err(error) => failure = error,
-                    }
-                }
-                Err(failure)
-            }
-            #[cfg(unix)]
-            Place::Unix { path } => UnixStream::connect(path).map(Stream::Unix),
-            place => Err(io::Error::other(format!("{place} is no server"))),
-        }
-    }
-}
-
-/// A stream that keeps to a deadline.
-///
-/// The kernel's timeout is per read, so it is set to what is left before each. The first read and the
-/// first write of an exchange have the whole limit, which is what the last exchange left set: an
-/// exchange of one read costs no system call more.
-struct Timed {
-    stream: Stream,
-    /// The kernel's timeouts as they are set, for reading and for writing.
-    armed: [Option<Duration>; 2],
-    deadline: Instant,
-    limit: Duration,
-}
-
-const READ: usize = 0;
-const WRITE: usize = 1;
-
-impl Timed {
-    fn start(&mut self, limit: Duration) {
-        self.limit = limit;
-        self.deadline = Instant::now() + limit;
-    }
-
-    fn arm(&mut self, way: usize, fresh: bool) -> io::Result<()> {
-        let left = if fresh {
-            self.limit
-        } else {
-            self.deadline.saturating_duration_since(Instant::now())
-        };
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        if self.armed[way] == Some(left) {
-            return Ok(());
-        }
-        match (&self.stream, way) {
-            (Stream::Tcp(stream), READ) => stream.set_read_timeout(Some(left))?,
-            (Stream::Tcp(stream), _) => stream.set_write_timeout(Some(left))?,
-            #[cfg(unix)]
-            (Stream::Unix(stream), READ) => stream.set_read_timeout(Some(left))?,
-            #[cfg(unix)]
-            (Stream::Unix(stream), _) => stream.set_write_timeout(Some(left))?,
-        }
-        self.armed[way] = Some(left);
-        Ok(())
-    }
-
-    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let mut fresh = true;
-        while !bytes.is_empty() {
-            self.arm(WRITE, fresh)?;
-            fresh = false;
-            let written = match &mut self.stream {
-                Stream::Tcp(stream) => stream.write(bytes),
-                #[cfg(unix)]
-                Stream::Unix(stream) => stream.write(bytes),
-            };
-            match written {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        // The reply's first read has what is left, which is all of the limit but microseconds.
-        Ok(())
-    }
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            // Nothing read yet in this exchange: the whole limit is as good as what is left.
-            let fresh =
-                self.deadline.saturating_duration_since(Instant::now()) + SLACK >= self.limit;
-            self.arm(READ, fresh)?;
-            let read = match &mut self.stream {
-                Stream::Tcp(stream) => stream.read(buffer),
-                #[cfg(unix)]
-                Stream::Unix(stream) => stream.read(buffer),
-            };
-            match read {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read,
-            }
-        }
-    }
-}
-
-/// A limit may be exceeded by this much, to spare a system call in nearly every exchange.
-const SLACK: Duration = Duration::from_millis(1);
+/// After this, a socket of the pool is looked at before it is used.
+const LAIN_IDLE: Duration = Duration::from_millis(100);

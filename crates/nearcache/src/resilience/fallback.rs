@@ -18,8 +18,11 @@ pub enum Fallback {
     Miss,
     /// What this function says: the bytes of a value as they would lie in Redis, or `None` for a miss.
     /// It is called once for each key, and must be quick.
-    Call(Arc<dyn Fn(&Outage<'_>) -> Option<Vec<u8>> + Send + Sync>),
+    Call(Arc<Answer>),
 }
+
+/// What answers in Redis's place.
+type Answer = dyn Fn(&Outage<'_>) -> Option<Vec<u8>> + Send + Sync;
 
 impl Fallback {
     /// [`Fallback::Call`] of a closure.

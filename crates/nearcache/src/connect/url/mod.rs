@@ -8,15 +8,16 @@
 //!
 //! Parsed by hand rather than with the `url` crate, because every error points at the part that is
 //! wrong, in the URL as it was written. A password is shown in no error: not even one that, left
-//! unescaped, has spilled into the parts that follow it.
+//! unescaped, has spilled into the parts that follow it (`written`).
+
+mod written;
 
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
-
+use self::written::Written;
 use super::target::{PORT, Place, Protocol, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ttl::Ttl;
@@ -380,86 +381,6 @@ fn suggest(why: &mut String, unknown: &str, known: &[&str]) {
         && distance <= 2 + unknown.len() / 6
     {
         let _ = write!(why, "; did you mean \"{known}\"?");
-    }
-}
-
-/// The URL as it was written, for errors that point into it.
-struct Written<'u> {
-    url: &'u str,
-}
-
-impl<'u> Written<'u> {
-    fn new(url: &'u str) -> Self {
-        Written { url }
-    }
-
-    fn decode(&self, range: Range<usize>) -> Result<String> {
-        percent_decode_str(&self.url[range.clone()])
-            .decode_utf8()
-            .map(Into::into)
-            .map_err(|_| {
-                self.error(
-                    range,
-                    "this is not UTF-8 once its %XX are decoded",
-                    "encode UTF-8, as in %C3%A9 for é",
-                )
-            })
-    }
-
-    /// What must not be shown: the password before `@` (all of it, wherever it was cut in two), and
-    /// the value of `password=`.
-    fn secrets(&self) -> Vec<Range<usize>> {
-        let mut secrets = Vec::new();
-        let start = self.url.find("://").map_or(0, |at| at + 3);
-        if let Some(at) = self.url.rfind('@') {
-            let query = self.url.find('?').unwrap_or(self.url.len());
-            // An `@` in the query is one of a value's, if there is one before the query as well.
-            let at = self.url[..query].rfind('@').unwrap_or(at);
-            if at >= start {
-                let user = self.url[start..at]
-                    .find(':')
-                    .map_or(start, |colon| start + colon + 1);
-                secrets.push(user..at);
-            }
-        }
-        let mut from = start;
-        while let Some(found) = self.url[from..].find("password=") {
-            let value = from + found + "password=".len();
-            let end = self.url[value..]
-                .find('&')
-                .map_or(self.url.len(), |end| value + end);
-            secrets.push(value..end);
-            from = end;
-        }
-        secrets
-    }
-
-    /// The message, the URL without its secrets, and a line of carets under what is wrong.
-    fn error(&self, wrong: Range<usize>, why: &str, help: &str) -> Error {
-        let secrets = self.secrets();
-        let mut shown = String::new();
-        let mut carets = String::new();
-        for (at, character) in self.url.char_indices() {
-            let hidden = secrets.iter().find(|secret| secret.contains(&at));
-            let text = match hidden {
-                Some(secret) if secret.start == at => "***".to_owned(),
-                Some(_) => continue,
-                None => character.escape_debug().to_string(),
-            };
-            let pointed_at = wrong.contains(&at)
-                || hidden
-                    .is_some_and(|secret| secret.start < wrong.end && wrong.start < secret.end);
-            let mark = if pointed_at { "^" } else { " " };
-            carets.push_str(&mark.repeat(text.chars().count()));
-            shown.push_str(&text);
-        }
-        let carets = carets.trim_end();
-        let message = if carets.is_empty() {
-            format!("{why}\n  {shown}\n{help}")
-        } else {
-            format!("{why}\n  {shown}\n  {carets}\n{help}")
-        };
-        Error::new(ErrorKind::InvalidUrl, message)
     }
 }
 

@@ -1,0 +1,88 @@
+//! The URL as it was written: decoding its parts, and errors that point into it without showing its
+//! secrets.
+
+use std::ops::Range;
+
+use percent_encoding::percent_decode_str;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The URL as it was written, for errors that point into it.
+pub(super) struct Written<'u> {
+    pub(super) url: &'u str,
+}
+
+impl<'u> Written<'u> {
+    pub(super) fn new(url: &'u str) -> Self {
+        Written { url }
+    }
+
+    pub(super) fn decode(&self, range: Range<usize>) -> Result<String> {
+        percent_decode_str(&self.url[range.clone()])
+            .decode_utf8()
+            .map(Into::into)
+            .map_err(|_| {
+                self.error(
+                    range,
+                    "this is not UTF-8 once its %XX are decoded",
+                    "encode UTF-8, as in %C3%A9 for é",
+                )
+            })
+    }
+
+    /// What must not be shown: the password before `@` (all of it, wherever it was cut in two), and
+    /// the value of `password=`.
+    fn secrets(&self) -> Vec<Range<usize>> {
+        let mut secrets = Vec::new();
+        let start = self.url.find("://").map_or(0, |at| at + 3);
+        if let Some(at) = self.url.rfind('@') {
+            let query = self.url.find('?').unwrap_or(self.url.len());
+            // An `@` in the query is one of a value's, if there is one before the query as well.
+            let at = self.url[..query].rfind('@').unwrap_or(at);
+            if at >= start {
+                let user = self.url[start..at]
+                    .find(':')
+                    .map_or(start, |colon| start + colon + 1);
+                secrets.push(user..at);
+            }
+        }
+        let mut from = start;
+        while let Some(found) = self.url[from..].find("password=") {
+            let value = from + found + "password=".len();
+            let end = self.url[value..]
+                .find('&')
+                .map_or(self.url.len(), |end| value + end);
+            secrets.push(value..end);
+            from = end;
+        }
+        secrets
+    }
+
+    /// The message, the URL without its secrets, and a line of carets under what is wrong.
+    pub(super) fn error(&self, wrong: Range<usize>, why: &str, help: &str) -> Error {
+        let secrets = self.secrets();
+        let mut shown = String::new();
+        let mut carets = String::new();
+        for (at, character) in self.url.char_indices() {
+            let hidden = secrets.iter().find(|secret| secret.contains(&at));
+            let text = match hidden {
+                Some(secret) if secret.start == at => "***".to_owned(),
+                Some(_) => continue,
+                None => character.escape_debug().to_string(),
+            };
+            let pointed_at = wrong.contains(&at)
+                || hidden
+                    .is_some_and(|secret| secret.start < wrong.end && wrong.start < secret.end);
+            let mark = if pointed_at { "^" } else { " " };
+            carets.push_str(&mark.repeat(text.chars().count()));
+            shown.push_str(&text);
+        }
+        let carets = carets.trim_end();
+        let message = if carets.is_empty() {
+            format!("{why}\n  {shown}\n{help}")
+        } else {
+            format!("{why}\n  {shown}\n  {carets}\n{help}")
+        };
+        Error::new(ErrorKind::InvalidUrl, message)
+    }
+}
