@@ -190,6 +190,8 @@ impl Error {
             "NOPERM" => ErrorKind::Denied,
             "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "OOM" | "BUSY" | "TRYAGAIN"
             | "MISCONF" | "NOREPLICAS" => ErrorKind::Unavailable,
+            // No connection could be made: the answer to a greeting, before the server hangs up.
+            "ERR" if detail.contains("max number of clients") => ErrorKind::Connect,
             "ERR" if detail.contains("is not an integer") => ErrorKind::NotInteger,
             "ERR" if detail.contains("would overflow") => ErrorKind::Overflow,
             // What servers before 6 say of a wrong or a missing password.

@@ -497,4 +497,53 @@ mod tests {
             .unwrap_err();
         assert_eq!(server.asked(), 3);
     }
+
+    #[tokio::test]
+    async fn a_minute_of_outage_at_a_thousand_calls_a_second_logs_a_few_lines() {
+        let (server, clock) = Scripted::new();
+        server.will([ErrorKind::Connect; 60_000]);
+        let lines = LogLines::default();
+        let logging = tracing::subscriber::set_default(lines.clone());
+        for _ in 0..60_000 {
+            server.set().await.unwrap_err();
+            clock.advance(Duration::from_millis(1));
+        }
+        server.script.lock().clear();
+        clock.advance(LONGEST);
+        server.set().await.unwrap();
+        drop(logging);
+        let lines = lines.0.load(Ordering::Relaxed);
+        assert!((3..30).contains(&lines), "{lines} lines");
+        assert!(
+            server.asked() < 60,
+            "{} calls reached the server",
+            server.asked()
+        );
+    }
+
+    /// Counts what is logged.
+    #[derive(Clone, Default)]
+    struct LogLines(std::sync::Arc<AtomicUsize>);
+
+    impl tracing::Subscriber for LogLines {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use self::written::Written;
 use super::target::{PORT, Place, Protocol, Target};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::ttl::Ttl;
 
 /// What a URL says: where to go, and the options it sets.
@@ -387,6 +387,7 @@ fn suggest(why: &mut String, unknown: &str, known: &[&str]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use proptest::prelude::*;
 
     fn tcp(host: &str, port: u16) -> Place {
