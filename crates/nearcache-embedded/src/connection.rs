@@ -92,8 +92,8 @@ impl Connection {
 
     #[inline]
     fn perform(&mut self, command: &Command, args: Args<'_>) -> Reply {
-        let held = command.lock(&self.shared.keyspace, &self.session, args);
-        let mut cx = Context::new(&self.shared, &mut self.session, held);
+        let locked = command.lock(&self.shared.keyspace, &self.session, args);
+        let mut cx = Context::new(&self.shared, &mut self.session, locked);
         let reply = (command.run)(&mut cx, args);
         cx.finish();
         reply

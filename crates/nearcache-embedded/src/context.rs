@@ -4,13 +4,13 @@
 //! [`edit`](Context::edit), [`take`](Context::take) and [`flush`](Context::flush) only. These hide what has
 //! expired, wake who watches, and note down what subscribers are to be told.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 
 use crate::event::{Journal, Record};
 use crate::keyspace::bytes::Bytes;
 use crate::keyspace::entry::{Data, Deadline, Entry};
 use crate::keyspace::table::Table;
-use crate::keyspace::{Held, Shard};
+use crate::keyspace::{Held, Locked, Shard};
 use crate::reply::Error;
 use crate::session::{Session, Watching};
 use crate::store::Shared;
@@ -19,11 +19,19 @@ pub(crate) struct Context<'c> {
     pub(crate) shared: &'c Shared,
     pub(crate) session: &'c mut Session,
     held: Held<'c>,
+    /// The key that the shard was locked for, with its hash.
+    hashed: (&'c [u8], u64),
     now: Cell<Option<i64>>,
+    aftermath: RefCell<Option<Box<Aftermath>>>,
+}
+
+/// What must wait until the locks are released. Most commands leave nothing.
+#[derive(Default)]
+struct Aftermath {
     journal: Journal,
     /// Keys that were found expired, to be removed when there is a lock that allows it.
-    expired: RefCell<Vec<(u32, Box<[u8]>)>>,
-    /// Tables that were flushed, to be dropped when no lock is held.
+    expired: Vec<(u32, Box<[u8]>)>,
+    /// Tables that were flushed, to be dropped.
     flushed: Vec<Table>,
     /// Whether the first key with a deadline came into a shard.
     volatile: bool,
@@ -31,17 +39,34 @@ pub(crate) struct Context<'c> {
 
 impl<'c> Context<'c> {
     #[inline]
-    pub(crate) fn new(shared: &'c Shared, session: &'c mut Session, held: Held<'c>) -> Self {
+    pub(crate) fn new(shared: &'c Shared, session: &'c mut Session, locked: Locked<'c>) -> Self {
+        let Locked { held, hashed } = locked;
         Context {
             shared,
             session,
             held,
+            hashed,
             now: Cell::new(None),
-            journal: Journal::default(),
-            expired: RefCell::default(),
-            flushed: Vec::new(),
-            volatile: false,
+            aftermath: RefCell::default(),
         }
+    }
+
+    /// The hash of a key, which often is the one that was locked for.
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        let (hashed, hash) = self.hashed;
+        if std::ptr::eq(hashed, key) {
+            hash
+        } else {
+            self.shared.keyspace.hash(key)
+        }
+    }
+
+    #[cold]
+    fn after(&self) -> RefMut<'_, Aftermath> {
+        RefMut::map(self.aftermath.borrow_mut(), |after| {
+            &mut **after.get_or_insert_default()
+        })
     }
 
     /// Unix time in milliseconds: the same throughout a command, a transaction, or a script.
@@ -67,11 +92,11 @@ impl<'c> Context<'c> {
 
     #[inline]
     pub(crate) fn get_in(&self, db: u32, key: &[u8]) -> Option<&Entry> {
-        let hash = self.shared.keyspace.hash(key);
+        let hash = self.hash(key);
         let shard = self.held.shard(self.shared.keyspace.shard_of(hash))?;
         let entry = shard.table(db)?.get(hash, key)?;
         if self.is_over(entry.deadline) {
-            self.expired.borrow_mut().push((db, key.into()));
+            self.after().expired.push((db, key.into()));
             return None;
         }
         Some(entry)
@@ -97,7 +122,7 @@ impl<'c> Context<'c> {
     }
 
     pub(crate) fn put_in(&mut self, db: u32, key: &[u8], data: Data, deadline: Option<Deadline>) {
-        let hash = self.shared.keyspace.hash(key);
+        let hash = self.hash(key);
         let Some(shard) = self.shard_mut(hash) else {
             return;
         };
@@ -111,7 +136,9 @@ impl<'c> Context<'c> {
             },
         );
         shard.touch(db, key);
-        self.volatile |= first_volatile;
+        if first_volatile {
+            self.after().volatile = true;
+        }
         if old.is_some_and(|old| self.is_over(old.deadline)) {
             self.note(|| Record::Expired {
                 db,
@@ -132,13 +159,15 @@ impl<'c> Context<'c> {
     ) -> Option<R> {
         self.get(key)?;
         let db = self.session.db;
-        let hash = self.shared.keyspace.hash(key);
+        let hash = self.hash(key);
         let shard = self.shard_mut(hash)?;
         let was_volatile = shard.has_volatile();
         let result = shard.table_mut(db).edit(hash, key, change);
         shard.touch(db, key);
         let first_volatile = !was_volatile && shard.has_volatile();
-        self.volatile |= first_volatile;
+        if first_volatile {
+            self.after().volatile = true;
+        }
         self.note(|| Record::Changed {
             db,
             key: key.into(),
@@ -149,7 +178,7 @@ impl<'c> Context<'c> {
     /// Removes a key and returns what it held, if it was live.
     pub(crate) fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let db = self.session.db;
-        let hash = self.shared.keyspace.hash(key);
+        let hash = self.hash(key);
         let shard = self.shard_mut(hash)?;
         let entry = shard.table_mut(db).take(hash, key)?;
         shard.touch(db, key);
@@ -172,8 +201,9 @@ impl<'c> Context<'c> {
         let databases = db.map_or(0..self.shared.databases, |db| db..db + 1);
         for index in 0..self.shared.keyspace.shards() {
             if let Some(shard) = self.held.shard_mut(index) {
-                self.flushed
-                    .extend(databases.clone().filter_map(|db| shard.clear(db)));
+                let cleared: Vec<Table> =
+                    databases.clone().filter_map(|db| shard.clear(db)).collect();
+                self.after().flushed.extend(cleared);
             }
         }
         self.note(|| Record::Flushed { db });
@@ -182,7 +212,7 @@ impl<'c> Context<'c> {
     /// Watches a key for a transaction. One that has expired is removed first, as that is no change.
     pub(crate) fn watch(&mut self, key: &[u8]) {
         let db = self.session.db;
-        let hash = self.shared.keyspace.hash(key);
+        let hash = self.hash(key);
         if !self.exists(key) {
             self.take(key);
         }
@@ -203,7 +233,7 @@ impl<'c> Context<'c> {
     }
 
     fn has_expired(&self, db: u32, key: &[u8]) -> bool {
-        let hash = self.shared.keyspace.hash(key);
+        let hash = self.hash(key);
         let shard = self.held.shard(self.shared.keyspace.shard_of(hash));
         let entry = shard.and_then(|shard| shard.table(db)?.get(hash, key));
         entry.is_some_and(|entry| self.is_over(entry.deadline))
@@ -239,37 +269,38 @@ impl<'c> Context<'c> {
     }
 
     #[inline]
-    fn note(&mut self, record: impl FnOnce() -> Record) {
+    fn note(&self, record: impl FnOnce() -> Record) {
         if self.shared.hub.is_listening() {
-            self.journal.push(record());
+            self.after().journal.push(record());
         }
     }
 
     /// Ends a command of a transaction.
     pub(crate) fn end_command(&mut self) {
-        self.journal.end_command();
+        if let Some(aftermath) = self.aftermath.get_mut() {
+            aftermath.journal.end_command();
+        }
     }
 
-    /// Releases the locks, and then does what must wait until then.
+    /// Releases the locks, and then does what had to wait until then.
     #[inline]
     pub(crate) fn finish(self) {
-        let Context {
-            shared,
-            session,
-            held,
-            journal,
-            expired,
-            flushed,
-            volatile,
-            ..
-        } = self;
-        drop(held);
-        drop(flushed);
-        if volatile {
+        drop(self.held);
+        if let Some(aftermath) = self.aftermath.into_inner() {
+            aftermath.settle(self.shared, self.session.id);
+        }
+    }
+}
+
+impl Aftermath {
+    #[cold]
+    fn settle(self, shared: &Shared, client: u64) {
+        drop(self.flushed);
+        if self.volatile {
             shared.start_sweeper();
         }
-        journal.tell(&shared.hub, Some(session.id));
-        for (db, key) in expired.into_inner() {
+        self.journal.tell(&shared.hub, Some(client));
+        for (db, key) in self.expired {
             shared.remove_expired(db, &key);
         }
     }

@@ -163,9 +163,9 @@ impl Builder {
         self
     }
 
-    /// How many databases `SELECT` can choose from: 1 to 2^20, and 16 unless set, like a server.
+    /// How many databases `SELECT` can choose from: 1 to 1024, and 16 unless set, like a server.
     pub fn databases(mut self, databases: u32) -> Self {
-        self.databases = databases.clamp(1, 1 << 20);
+        self.databases = databases.clamp(1, 1024);
         self
     }
 

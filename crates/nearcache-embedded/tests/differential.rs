@@ -459,7 +459,13 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
                     }
                 }
             }
-            (Err(ours), Err(theirs)) => prop_assert_eq!(ours.to_string(), theirs.to_string()),
+            (Err(ours), Err(theirs)) => {
+                prop_assert_eq!(ours.kind(), theirs.kind());
+                // Without the feature, redis-rs's own words for a refused transaction are out of reach.
+                if cfg!(feature = "aio") {
+                    prop_assert_eq!(ours.to_string(), theirs.to_string());
+                }
+            }
             _ => prop_assert!(false, "{pipeline:?}\n  ours: {ours:?}\ntheirs: {theirs:?}"),
         }
         Ok(())

@@ -24,7 +24,7 @@ mod transactions;
 use std::fmt;
 
 use crate::context::Context;
-use crate::keyspace::{Held, Keyspace, ShardSet};
+use crate::keyspace::{Held, Keyspace, Locked, ShardSet};
 use crate::reply::{Error, Reply};
 use crate::session::Session;
 
@@ -121,12 +121,12 @@ impl Command {
         &self,
         keyspace: &'k Keyspace,
         session: &Session,
-        args: Args<'_>,
-    ) -> Held<'k> {
+        args: &'k [&'k [u8]],
+    ) -> Locked<'k> {
         match self.keys {
-            Keys::None | Keys::InTurn => Held::Nothing,
+            Keys::None | Keys::InTurn => Locked::from(Held::Nothing),
             Keys::Range { first, last, .. } if last >= 0 && first == last as usize => {
-                keyspace.lock_one(keyspace.shard_of_key(args[first]), self.exclusive)
+                keyspace.lock_one(args[first], self.exclusive)
             }
             Keys::Range { .. } | Keys::Counted | Keys::All => {
                 keyspace.lock(self.shards(keyspace, args), self.exclusive)
@@ -147,7 +147,7 @@ impl Command {
 }
 
 /// Everything that the queued commands need, and the watched keys.
-fn lock_queued<'k>(keyspace: &'k Keyspace, session: &Session) -> Held<'k> {
+fn lock_queued<'k>(keyspace: &'k Keyspace, session: &Session) -> Locked<'k> {
     let mut set = ShardSet::default();
     let mut exclusive = false;
     if let Some(watching) = &session.watching {

@@ -95,22 +95,30 @@ impl Keyspace {
         self.shards[index].0.write()
     }
 
+    /// Locks the shard of a key.
     #[inline]
-    pub(crate) fn lock_one(&self, index: usize, exclusive: bool) -> Held<'_> {
-        if exclusive {
+    pub(crate) fn lock_one<'k>(&'k self, key: &'k [u8], exclusive: bool) -> Locked<'k> {
+        let hash = self.hash(key);
+        let index = self.shard_of(hash);
+        let held = if exclusive {
             Held::Write(index, self.write(index))
         } else {
             Held::Read(index, self.read(index))
+        };
+        Locked {
+            held,
+            hashed: (key, hash),
         }
     }
 
     /// Locks a set of shards, in order.
-    pub(crate) fn lock(&self, set: ShardSet, exclusive: bool) -> Held<'_> {
-        if exclusive {
+    pub(crate) fn lock(&self, set: ShardSet, exclusive: bool) -> Locked<'_> {
+        let held = if exclusive {
             Held::Writes(set.iter().map(|index| (index, self.write(index))).collect())
         } else {
             Held::Reads(set.iter().map(|index| (index, self.read(index))).collect())
-        }
+        };
+        Locked::from(held)
     }
 }
 
@@ -137,6 +145,23 @@ impl ShardSet {
                 Some(first + bit)
             })
         })
+    }
+}
+
+/// Shards that are locked, and the hash that was computed to find the one of a single key.
+pub(crate) struct Locked<'k> {
+    pub(crate) held: Held<'k>,
+    pub(crate) hashed: (&'k [u8], u64),
+}
+
+impl<'k> From<Held<'k>> for Locked<'k> {
+    fn from(held: Held<'k>) -> Self {
+        // No key is this very slice.
+        const NO_KEY: &[u8] = &[0];
+        Locked {
+            held,
+            hashed: (NO_KEY, 0),
+        }
     }
 }
 
