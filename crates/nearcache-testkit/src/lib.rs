@@ -76,6 +76,11 @@ impl Redis {
         format!("redis+unix://{}", self.socket().display())
     }
 
+    /// The server's port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The server's process id.
     ///
     /// # Panics
@@ -93,12 +98,42 @@ impl Redis {
         self.process = None;
     }
 
-    /// Starts the server again on its port, without its data.
+    /// Stops the server where it stands (`SIGSTOP`): the kernel goes on accepting, nothing is answered.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a frozen server go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "the server cannot be signalled"
+        );
+    }
+
+    /// Starts the server again on its port, with the data that it has saved: none, unless told to.
     ///
     /// # Panics
     /// When it does not start, with its log.
     pub fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// As [`Redis::restart`], with more arguments.
+    ///
+    /// # Panics
+    /// When it does not start, with its log.
+    pub fn restart_with(&mut self, arguments: &[&str]) {
         self.process = None;
+        self.arguments
+            .extend(arguments.iter().map(ToString::to_string));
         assert!(
             self.launch(),
             "redis-server did not start again:\n{}",
@@ -112,6 +147,18 @@ impl Redis {
     /// When the server is not there.
     pub fn inline(&self, command: &str) -> String {
         inline(self.port, command).expect("the server answers")
+    }
+
+    /// Several commands on one connection; the reply to the last. For what must be done after `AUTH`.
+    ///
+    /// # Panics
+    /// When the server is not there.
+    pub fn inlines(&self, commands: &[&str]) -> String {
+        let mut connection = Inline::open(self.port).expect("the server takes connections");
+        let replies = commands
+            .iter()
+            .map(|command| connection.ask(command).expect("the server answers"));
+        replies.last().unwrap_or_default()
     }
 
     fn launch(&mut self) -> bool {
@@ -257,22 +304,41 @@ fn random_name() -> String {
 }
 
 fn inline(port: u16, command: &str) -> io::Result<String> {
-    let mut stream = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
-    stream
-        .get_ref()
-        .set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream
-        .get_mut()
-        .write_all(format!("{command}\r\n").as_bytes())?;
-    let mut reply = String::new();
-    stream.read_line(&mut reply)?;
-    if let Some(length) = reply
-        .strip_prefix('$')
-        .and_then(|length| length.trim().parse().ok())
-    {
-        let mut bulk = vec![0; length];
-        stream.read_exact(&mut bulk)?;
-        reply = String::from_utf8_lossy(&bulk).into_owned();
+    Inline::open(port)?.ask(command)
+}
+
+/// A connection on which commands are written as in `telnet`.
+#[derive(Debug)]
+pub struct Inline(BufReader<TcpStream>);
+
+impl Inline {
+    /// # Errors
+    /// When nobody listens on that port of 127.0.0.1.
+    pub fn open(port: u16) -> io::Result<Inline> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        Ok(Inline(BufReader::new(stream)))
     }
-    Ok(reply)
+
+    /// One command; a string's text, or the reply's line as it came.
+    ///
+    /// # Errors
+    /// When the server hangs up, or does not answer within 5 seconds.
+    pub fn ask(&mut self, command: &str) -> io::Result<String> {
+        self.0
+            .get_mut()
+            .write_all(format!("{command}\r\n").as_bytes())?;
+        let mut reply = String::new();
+        self.0.read_line(&mut reply)?;
+        let Some(length) = reply
+            .strip_prefix('$')
+            .and_then(|length| length.trim().parse::<usize>().ok())
+        else {
+            return Ok(reply);
+        };
+        let mut bulk = vec![0; length + 2];
+        self.0.read_exact(&mut bulk)?;
+        bulk.truncate(length);
+        Ok(String::from_utf8_lossy(&bulk).into_owned())
+    }
 }

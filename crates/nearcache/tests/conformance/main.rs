@@ -5,6 +5,9 @@
 //! them. A new place is one line in `target.rs`.
 
 #[macro_use]
+#[path = "../support/face.rs"]
+mod face;
+#[macro_use]
 mod target;
 
 mod batches;

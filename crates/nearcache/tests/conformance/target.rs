@@ -3,6 +3,8 @@
 use nearcache::{Builder, Cache, Error, blocking};
 use nearcache_testkit::{Redis, random_prefix};
 
+pub(crate) use crate::face::{Face, run};
+
 /// A place, with the way callers wait there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
@@ -95,33 +97,6 @@ impl Options<'_> {
     }
 }
 
-/// A cache, async or blocking.
-#[derive(Clone, Debug)]
-pub(crate) enum Face {
-    Async(Cache),
-    Blocking(blocking::Cache),
-}
-
-/// Carries an operation out on either face: `call!(cache.get::<u8>("key"))`.
-macro_rules! call {
-    ($face:ident . $($operation:tt)*) => {
-        match &$face {
-            $crate::target::Face::Async(cache) => cache.$($operation)*.await,
-            $crate::target::Face::Blocking(cache) => cache.$($operation)*.run(),
-        }
-    };
-}
-
-/// Asks either face something that it answers at once: `ask!(cache.stats())`.
-macro_rules! ask {
-    ($face:ident . $($question:tt)*) => {
-        match &$face {
-            $crate::target::Face::Async(cache) => cache.$($question)*,
-            $crate::target::Face::Blocking(cache) => cache.$($question)*,
-        }
-    };
-}
-
 /// The keys that a pattern matches, sorted.
 pub(crate) async fn keys_matching(face: &Face, pattern: &[u8]) -> Vec<Vec<u8>> {
     let mut keys = Vec::new();
@@ -178,19 +153,9 @@ macro_rules! suite {
             $(
                 #[test]
                 fn $test() {
-                    $crate::target::run(super::$test(Target::$way(Place::$place)));
+                    $crate::face::run(super::$test(Target::$way(Place::$place)));
                 }
             )*
         }
     };
-}
-
-/// On a runtime of several threads, as a service has.
-pub(crate) fn run(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-        .block_on(test);
 }

@@ -1,0 +1,334 @@
+//! What happens when Redis fails: the table of `docs/failure.md`, as a test.
+//!
+//! Each fault is brought about on a real server, and each verb is called under it, async and blocking.
+//! The kind of error is what the table says; no call takes longer than its timeout (with a guard's
+//! width: what it really takes is measured by the benchmarks); and after the fault the same cache works
+//! again by itself.
+
+#[macro_use]
+#[path = "../support/face.rs"]
+mod face;
+mod scene;
+
+use std::time::{Duration, Instant};
+
+use nearcache::ErrorKind::{Auth, Connect, Timeout, Unavailable};
+use nearcache::{BreakerState, Cache, ErrorKind, Fallback, Raw, blocking};
+use nearcache_testkit::Redis;
+
+use crate::face::{Face, run};
+use crate::scene::Scene;
+
+/// The timeout of every cache here.
+const TIMEOUT: Duration = Duration::from_millis(300);
+
+/// How much longer than its timeout a call may take before the test calls it hanging.
+const GUARD: Duration = Duration::from_millis(500);
+
+/// The longest that a cache needs to notice that Redis is back.
+const BACK: Duration = Duration::from_secs(4);
+
+/// What a verb's call came to: `None` for success.
+type Outcome = Option<ErrorKind>;
+
+/// A row of the table: what each verb's call comes to.
+#[derive(Debug, PartialEq)]
+struct Row {
+    get: Outcome,
+    set: Outcome,
+    get_many: Outcome,
+    delete: Outcome,
+    incr: Outcome,
+    keys: Outcome,
+    clear: Outcome,
+    ping: Outcome,
+}
+
+impl Row {
+    /// A resolver that takes longer than the timeout to say that there is no such host is no fault of
+    /// ours.
+    fn forgive_a_slow_resolver(&mut self) {
+        let Row {
+            get,
+            set,
+            get_many,
+            delete,
+            incr,
+            keys,
+            clear,
+            ping,
+        } = self;
+        for outcome in [get, set, get_many, delete, incr, keys, clear, ping] {
+            *outcome = outcome.map(|kind| if kind == Timeout { Connect } else { kind });
+        }
+    }
+
+    const fn all(outcome: Outcome) -> Row {
+        Row {
+            get: outcome,
+            set: outcome,
+            get_many: outcome,
+            delete: outcome,
+            incr: outcome,
+            keys: outcome,
+            clear: outcome,
+            ping: outcome,
+        }
+    }
+}
+
+#[test]
+fn nobody_listens() {
+    hold(Scene::killed(), &Row::all(Some(Connect)));
+}
+
+#[test]
+fn the_host_has_no_address() {
+    hold(Scene::unknown_host(), &Row::all(Some(Connect)));
+}
+
+#[test]
+fn the_password_is_wrong() {
+    hold(Scene::wrong_password(), &Row::all(Some(Auth)));
+}
+
+#[test]
+fn the_server_is_stopped() {
+    hold(Scene::stopped(), &Row::all(Some(Timeout)));
+}
+
+#[test]
+fn the_server_is_out_of_memory() {
+    let row = Row {
+        set: Some(Unavailable),
+        incr: Some(Unavailable),
+        ..Row::all(None)
+    };
+    hold(Scene::out_of_memory(), &row);
+}
+
+#[test]
+fn the_server_is_loading_its_data() {
+    hold(Scene::loading(), &Row::all(Some(Unavailable)));
+}
+
+#[test]
+fn the_server_is_a_read_only_replica() {
+    let row = Row {
+        set: Some(Unavailable),
+        delete: Some(Unavailable),
+        incr: Some(Unavailable),
+        clear: Some(Unavailable),
+        ..Row::all(None)
+    };
+    hold(Scene::read_only_replica(), &row);
+}
+
+#[test]
+fn the_server_takes_no_more_clients() {
+    hold(Scene::full(), &Row::all(Some(Connect)));
+}
+
+/// Brings the fault about, calls every verb under it, ends it, and sees the same caches work again.
+fn hold(mut scene: Scene, expected: &Row) {
+    run(async {
+        let faces = scene.open("breaker=off");
+        let guarded = scene.open("breaker=on");
+        if scene.begins_connected() {
+            for face in faces.iter().chain(&guarded) {
+                call!(face.set("present", &1)).unwrap();
+            }
+        }
+        scene.begin();
+        for face in &faces {
+            let mut row = row(face).await;
+            if !scene.mends() {
+                row.forgive_a_slow_resolver();
+            }
+            assert_eq!(row, *expected, "{face:?}");
+        }
+        // With the breaker on, calls stay as short, and the server is left alone.
+        for face in &guarded {
+            for _ in 0..8 {
+                timed(async { call!(face.get::<u8>("k")).err().map(|error| error.kind()) }).await;
+            }
+        }
+        scene.end();
+        if !scene.mends() {
+            return;
+        }
+        for face in faces.iter().chain(&guarded) {
+            let since = Instant::now();
+            while let Err(error) = call!(face.set("k", &2)) {
+                assert!(since.elapsed() < BACK, "{face:?} still fails: {error}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert_eq!(call!(face.get::<u8>("k")).unwrap(), Some(2), "{face:?}");
+            assert_eq!(ask!(face.stats()).breaker, BreakerState::Closed);
+        }
+    });
+}
+
+async fn row(face: &Face) -> Row {
+    macro_rules! outcome {
+        ($($operation:tt)*) => {
+            timed(async { call!(face.$($operation)*).err().map(|error| error.kind()) }).await
+        };
+    }
+    Row {
+        get: outcome!(get::<u8>("k")),
+        set: outcome!(set("k", &1)),
+        get_many: outcome!(get_many::<u8>(["k", "l"])),
+        delete: outcome!(delete("k")),
+        incr: outcome!(incr("n")),
+        keys: timed(async {
+            match face {
+                Face::Async(cache) => cache.keys().next().await.and_then(Result::err),
+                Face::Blocking(cache) => cache.keys().next().and_then(Result::err),
+            }
+            .map(|error| error.kind())
+        })
+        .await,
+        clear: outcome!(clear()),
+        ping: outcome!(ping()),
+    }
+}
+
+/// One call, which does not hang.
+async fn timed(call: impl Future<Output = Outcome>) -> Outcome {
+    let since = Instant::now();
+    let outcome = call.await;
+    let took = since.elapsed();
+    // A clear is several round trips, each with the timeout to itself.
+    assert!(took < 2 * TIMEOUT + GUARD, "a call took {took:?}");
+    outcome
+}
+
+#[test]
+fn reads_fall_back_and_writes_are_told() {
+    let mut redis = Redis::start();
+    redis.kill();
+    let url = redis.url();
+    run(async {
+        let build = |fallback: Fallback| {
+            let cache = Cache::builder(&url)
+                .on_unavailable(fallback.clone())
+                .build()
+                .unwrap();
+            let sync = blocking::Cache::builder(&url)
+                .on_unavailable(fallback)
+                .build()
+                .unwrap();
+            [Face::Async(cache), Face::Blocking(sync)]
+        };
+        for face in build(Fallback::Miss) {
+            assert_eq!(call!(face.get::<u8>("k")).unwrap(), None);
+            assert_eq!(
+                call!(face.get_many::<u8>(["a", "b"])).unwrap(),
+                [None, None]
+            );
+            assert!(call!(face.set("k", &1)).is_err());
+            assert!(call!(face.delete("k")).is_err());
+            assert!(call!(face.ttl("k")).is_err());
+            assert!(call!(face.contains("k")).is_err());
+            assert_eq!(ask!(face.stats()).fallbacks, 3);
+        }
+        let local = Fallback::call(|outage| {
+            assert!(outage.error.kind() == Connect || outage.error.kind() == Unavailable);
+            (*outage.key == "known").then(|| b"7".to_vec())
+        });
+        for face in build(local) {
+            assert_eq!(call!(face.get::<u8>("known")).unwrap(), Some(7));
+            assert_eq!(
+                call!(face.get_many::<u8>(["x", "known"])).unwrap(),
+                [None, Some(7)]
+            );
+        }
+        for face in build(Fallback::Error) {
+            assert_eq!(call!(face.get::<u8>("k")).unwrap_err().kind(), Connect);
+        }
+    });
+}
+
+#[test]
+fn a_fallback_does_not_hide_what_the_caller_did_wrong() {
+    let redis = Redis::start();
+    redis.inline("RPUSH list x");
+    run(async {
+        let cache = Cache::builder(&redis.url())
+            .on_unavailable(Fallback::Miss)
+            .build()
+            .unwrap();
+        assert_eq!(
+            cache.get::<u8>("list").await.unwrap_err().kind(),
+            ErrorKind::WrongType
+        );
+        assert_eq!(
+            cache.get::<u8>("").await.unwrap_err().kind(),
+            ErrorKind::InvalidKey
+        );
+        for _ in 0..20 {
+            let _ = cache.get::<u8>("list").await;
+        }
+        assert_eq!(cache.stats().breaker, BreakerState::Closed);
+    });
+}
+
+#[test]
+fn the_timeout_can_be_set_for_one_call() {
+    let redis = Redis::start();
+    run(async {
+        let cache = Cache::open(&format!("{}?timeout=20s&breaker=off", redis.url())).unwrap();
+        let sync =
+            blocking::Cache::open(&format!("{}?timeout=20s&breaker=off", redis.url())).unwrap();
+        for face in [Face::Async(cache), Face::Blocking(sync)] {
+            call!(face.ping()).unwrap();
+            redis.freeze();
+            let short = match &face {
+                Face::Async(cache) => cache.within(Duration::from_millis(30)).get::<u8>("k").await,
+                Face::Blocking(cache) => {
+                    cache.within(Duration::from_millis(30)).get::<u8>("k").run()
+                }
+            };
+            assert_eq!(short.unwrap_err().kind(), Timeout);
+            redis.thaw();
+            assert_eq!(call!(face.get::<u8>("k")).unwrap(), None);
+            let none = match &face {
+                Face::Async(cache) => cache.within(Duration::ZERO).get::<u8>("k").await,
+                Face::Blocking(cache) => cache.within(Duration::ZERO).get::<u8>("k").run(),
+            };
+            assert_eq!(none.unwrap_err().kind(), ErrorKind::InvalidConfig);
+        }
+    });
+}
+
+#[test]
+fn a_close_waits_for_the_calls_under_way() {
+    let redis = Redis::start();
+    run(async {
+        let cache = Cache::connect(&format!("{}?timeout=20s", redis.url()))
+            .await
+            .unwrap();
+        redis.inline("CLIENT PAUSE 10000 WRITE");
+        let writer = cache.clone();
+        let write = tokio::spawn(async move { writer.set("k", &Raw(b"last words")).await });
+        let closer = cache.clone();
+        // The write is on its way before the cache is closed.
+        while redis.inline("CLIENT LIST").matches("cmd=set").count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let close = tokio::spawn(async move { closer.close().await });
+        while cache.is_open() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            cache.get::<u8>("k").await.unwrap_err().kind(),
+            ErrorKind::Closed
+        );
+        assert!(!close.is_finished() && !write.is_finished());
+        redis.inline("CLIENT UNPAUSE");
+        write.await.unwrap().unwrap();
+        close.await.unwrap().unwrap();
+        assert!(redis.inline("GET k").contains("last words"));
+    });
+}

@@ -1,0 +1,40 @@
+//! The two faces of a cache behind one macro, so that a test of what both do is written once.
+
+use nearcache::{Cache, blocking};
+
+/// A cache, async or blocking.
+#[derive(Clone, Debug)]
+pub(crate) enum Face {
+    Async(Cache),
+    Blocking(blocking::Cache),
+}
+
+/// Carries an operation out on either face: `call!(cache.get::<u8>("key"))`.
+macro_rules! call {
+    ($face:ident . $($operation:tt)*) => {
+        match &$face {
+            $crate::face::Face::Async(cache) => cache.$($operation)*.await,
+            $crate::face::Face::Blocking(cache) => cache.$($operation)*.run(),
+        }
+    };
+}
+
+/// Asks either face something that it answers at once: `ask!(cache.stats())`.
+macro_rules! ask {
+    ($face:ident . $($question:tt)*) => {
+        match &$face {
+            $crate::face::Face::Async(cache) => cache.$($question)*,
+            $crate::face::Face::Blocking(cache) => cache.$($question)*,
+        }
+    };
+}
+
+/// On a runtime of several threads, as a service has.
+pub(crate) fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(test);
+}
