@@ -3,7 +3,7 @@
 use nearcache::{Builder, Cache, Error, blocking};
 use nearcache_testkit::{Redis, random_prefix};
 
-pub(crate) use crate::face::{Face, run};
+pub(crate) use crate::face::Face;
 
 /// A place, with the way callers wait there.
 #[derive(Clone, Copy, Debug)]

@@ -113,9 +113,7 @@ impl Scene {
                 self.tell("CLIENT KILL TYPE normal SKIPME yes");
             }
             Fault::Stopped => self.redis.freeze(),
-            Fault::OutOfMemory => {
-                self.tell("CONFIG SET maxmemory 100kb maxmemory-policy noeviction")
-            }
+            Fault::OutOfMemory => self.tell("CONFIG SET maxmemory 1kb maxmemory-policy noeviction"),
             Fault::Loading => {
                 self.tell("DEBUG POPULATE 20000");
                 self.tell("SAVE");
