@@ -89,7 +89,7 @@ const HOSTILE: [&str; 24] = [
     "EX",
     "NX",
     "GET",
-    "\u{fc}\0\r\nx",
+    "x\0\r\ny",
     "*",
 ];
 
@@ -308,7 +308,11 @@ fn command() -> impl Strategy<Value = Vec<Arg>> {
         }
         match damage {
             None => {}
-            Some((at, None)) if args.len() > 1 => {
+            // What is quoted in an error must be text, or redis-rs cannot read the reply: so nothing else
+            // may move to where an option belongs.
+            Some((at, None))
+                if args.len() > 1 && args.iter().all(|arg| str::from_utf8(arg).is_ok()) =>
+            {
                 args.remove(1 + at.index(args.len() - 1));
             }
             Some((at, Some(hostile))) if at.index(args.len() + 1) > 0 => {
@@ -350,6 +354,7 @@ fn name(args: &[Arg]) -> String {
 
 /// The two, side by side.
 struct Pair<A, B> {
+    store: Store,
     ours: A,
     theirs: B,
     /// The names of the commands that wait for EXEC.
@@ -374,12 +379,9 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
 
     fn command(&mut self, args: &[Arg]) -> Checked {
         if name(args) == "DBSIZE" {
-            // A server counts keys that expired until somebody asks for them.
-            let ask: Vec<Arg> = [&b"EXISTS"[..]]
-                .iter()
-                .chain(&KEYS)
-                .map(|arg| arg.to_vec())
-                .collect();
+            // Keys that expired are counted until they are removed: here by a cycle, there by a scan.
+            while self.store.expire_cycle() > 0 {}
+            let ask = ["SCAN", "0", "COUNT", "1000000"].map(Arg::from);
             let (ours, theirs) = self.both(&cmd(&ask));
             self.compare(&ask, &ours, &theirs)?;
         }
@@ -612,9 +614,11 @@ fn replies_and_contents_are_those_of_a_server() {
     let test = runner.run(
         &(any::<bool>(), vec(step(), 1..2 * STEPS)),
         |(resp3, steps)| {
+            let store = Store::new();
             let mut pair = Pair {
-                ours: Store::new().connect(),
+                ours: store.connect(),
                 theirs: theirs.borrow_mut(),
+                store,
                 queued: Vec::new(),
             };
             for reset in ["RESET", "FLUSHALL"] {
