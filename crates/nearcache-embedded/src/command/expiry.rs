@@ -143,6 +143,5 @@ fn time(cx: &Context<'_>, key: &[u8], of: impl FnOnce(i64, i64) -> i64) -> Value
 
 /// To the nearest second.
 fn seconds(ms: i64) -> i64 {
-    // Wraps at the end of time, as it does on a server.
-    ms.wrapping_add(500) / 1000
+    ms / 1000 + i64::from(ms % 1000 >= 500)
 }

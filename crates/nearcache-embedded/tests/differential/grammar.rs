@@ -1,0 +1,332 @@
+//! Random commands: mostly right, and wrong in every way that can be thought of.
+
+use std::fmt;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+pub(crate) type Arg = Vec<u8>;
+
+/// What is sent in one go.
+#[derive(Clone)]
+pub(crate) enum Step {
+    Command(Vec<Arg>),
+    Pipeline {
+        commands: Vec<Vec<Arg>>,
+        atomic: bool,
+    },
+    /// A scan to its end, with these options.
+    Scan(Vec<Arg>),
+}
+
+const KEYS: [&[u8]; 9] = [
+    b"a",
+    b"b",
+    b"c",
+    b"user:1",
+    b"user:2",
+    b"",
+    b"\0\xff\r\n",
+    b"a key that is too long to lie in place",
+    b"[k]*",
+];
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Command(args) => f.write_str(&line(args)),
+            Step::Pipeline { commands, atomic } => {
+                write!(
+                    f,
+                    "pipeline, atomic {atomic}: {:?}",
+                    commands.iter().map(|args| line(args)).collect::<Vec<_>>()
+                )
+            }
+            Step::Scan(options) => write!(f, "scan {}", line(options)),
+        }
+    }
+}
+
+pub(crate) fn line(args: &[Arg]) -> String {
+    args.iter()
+        .map(|arg| format!("\"{}\"", arg.escape_ascii()))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Hostile in any position. No small positive number among them: as a time to live, it would make replies
+/// depend on how fast the test runs.
+const HOSTILE: [&str; 24] = [
+    "",
+    " ",
+    "abc",
+    "0",
+    "-1",
+    "-0",
+    "+5",
+    " 7",
+    "00",
+    "1.5",
+    "1e3",
+    "nan",
+    "inf",
+    "100000000",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "-9223372036854775809",
+    "18446744073709551615",
+    "EX",
+    "NX",
+    "GET",
+    "x\0\r\ny",
+    "*",
+];
+
+/// A command line: words stand for themselves, lower-case words for a kind of argument, and `*` for any
+/// number of times.
+const GRAMMAR: [&str; 96] = [
+    "GET key",
+    "GET key",
+    "SET key value",
+    "SET key value",
+    "SET key value setopt*",
+    "SET key value setopt*",
+    "SET key int",
+    "SET key float",
+    "SETNX key value",
+    "SETEX key ttl value",
+    "PSETEX key ttl value",
+    "GETSET key value",
+    "GETDEL key",
+    "GETEX key",
+    "GETEX key getexopt*",
+    "GETEX key getexopt*",
+    "MGET key key*",
+    "MSET key value pair*",
+    "MSETNX key value pair*",
+    "APPEND key value",
+    "APPEND key value",
+    "STRLEN key",
+    "GETRANGE key index index",
+    "SUBSTR key index index",
+    "SETRANGE key offset value",
+    "SETRANGE key offset value",
+    "INCR key",
+    "INCR key",
+    "DECR key",
+    "INCRBY key int",
+    "INCRBY key int",
+    "DECRBY key int",
+    "INCRBYFLOAT key float",
+    "INCRBYFLOAT key float",
+    "DEL key key*",
+    "UNLINK key key*",
+    "EXISTS key key*",
+    "TOUCH key key*",
+    "TYPE key",
+    "TYPE key",
+    "EXPIRE key ttl",
+    "EXPIRE key ttl expireopt*",
+    "PEXPIRE key ttl expireopt*",
+    "EXPIREAT key seconds expireopt*",
+    "PEXPIREAT key millis expireopt*",
+    "EXPIREAT key int",
+    "TTL key",
+    "PTTL key",
+    "EXPIRETIME key",
+    "PEXPIRETIME key",
+    "PERSIST key",
+    "PERSIST key",
+    "RENAME key key",
+    "RENAME key key",
+    "RENAMENX key key",
+    "COPY key key",
+    "COPY key key copyopt*",
+    "COPY key key copyopt*",
+    "KEYS pattern",
+    "KEYS pattern",
+    "SCAN cursor",
+    "SCAN cursor scanopt*",
+    "RANDOMKEY",
+    "DBSIZE",
+    "FLUSHDB",
+    "FLUSHDB flushopt",
+    "FLUSHALL flushopt",
+    "LPUSH key value value*",
+    "RPUSH key value value*",
+    "LLEN key",
+    "LRANGE key index index",
+    "PING",
+    "PING value",
+    "ECHO value",
+    "TIME",
+    "SELECT db",
+    "SELECT db",
+    "MULTI",
+    "MULTI",
+    "EXEC",
+    "EXEC",
+    "DISCARD",
+    "WATCH key key*",
+    "WATCH key",
+    "UNWATCH",
+    "RESET",
+    "HELLO helloopt*",
+    "CLIENT clientopt",
+    "INFO section",
+    "EVALSHA sha numkeys key*",
+    "EVAL bad numkeys key*",
+    "SCRIPT scriptopt",
+    "unknown word*",
+    "EXPIRETIME key",
+    "LRANGE key index index",
+    "GET key",
+];
+
+fn phrase(kind: &str) -> BoxedStrategy<Vec<Arg>> {
+    let one_of = |options: &'static [&'static str]| select(options).prop_map(str::to_owned).boxed();
+    let text = match kind {
+        "key" => return select(&KEYS[..]).prop_map(|key| vec![key.to_vec()]).boxed(),
+        "value" => {
+            let any = vec(any::<u8>(), 0..40);
+            return prop_oneof![any, select(vec![b"hello".to_vec(), b"1".to_vec(), b"10".to_vec()])]
+                .prop_map(|value| vec![value])
+                .boxed();
+        }
+        "pair" => return (phrase("key"), phrase("value")).prop_map(|(key, value)| [key, value].concat()).boxed(),
+        "int" => prop_oneof![
+            (-100i64..100).prop_map(|n| n.to_string()),
+            any::<i64>().prop_map(|n| n.to_string()),
+            one_of(&["9223372036854775807", "-9223372036854775808", "9223372036854775808", "01", "1.0"]),
+        ]
+        .boxed(),
+        "float" => prop_oneof![
+            (-1000i32..1000, 1u32..1000).prop_map(|(n, m)| format!("{n}.{m}")),
+            any::<f64>().prop_map(|n| n.to_string()),
+            any::<f64>().prop_map(|n| format!("{n:e}")),
+            (any::<i64>(), any::<u64>(), -30i32..30).prop_map(|(n, m, e)| format!("{n}.{m}e{e}")),
+            one_of(&["0.1", "0.2", "1e17", "-1e-17", "3.0e3", "nan", "inf", "-inf", "1e4932", "-1e4932", "1e400", "1e5000", ".5", "5.", "1e", "e1", "-0", "0.0000000000000000049"]),
+        ]
+        .boxed(),
+        "ttl" => prop_oneof![9 => (1_000_000i64..1_000_000_000).prop_map(|n| n.to_string()), 1 => one_of(&HOSTILE)].boxed(),
+        "seconds" => prop_oneof![
+            (4_000_000_000i64..5_000_000_000).prop_map(|n| n.to_string()),
+            (-5i64..1_000_000).prop_map(|n| n.to_string()),
+            one_of(&["9223372036854775", "9223372036854776", "-9223372036854776"]),
+        ]
+        .boxed(),
+        "millis" => prop_oneof![
+            (4_000_000_000_000i64..5_000_000_000_000).prop_map(|n| n.to_string()),
+            (-5i64..1_000_000).prop_map(|n| n.to_string()),
+            one_of(&["9223372036854775807", "-9223372036854775808"]),
+        ]
+        .boxed(),
+        "index" => prop_oneof![5 => (-50i64..50).prop_map(|n| n.to_string()), 1 => one_of(&HOSTILE)].boxed(),
+        "offset" => prop_oneof![
+            5 => (-2i64..60).prop_map(|n| n.to_string()),
+            1 => one_of(&["536870912", "536870911999", "9223372036854775807", "x"]),
+        ]
+        .boxed(),
+        "db" => one_of(&["0", "1", "2", "15", "16", "-1", "2147483648", "99999999999999999999", "x"]),
+        "cursor" => one_of(&["0", "0", "0", "1", "-1", "x", "18446744073709551615", "18446744073709551616", "1x", ""]),
+        "pattern" => one_of(&["*", "a", "?", "user:*", "u*r:[1]", "[^a]", "[a-c]", "[c-a]", r"\[k\]\*", "[", "[a", r"\", "", "*a*", "[]", r"[\]a]", "*\0*", "[^", "a-", "[a-", "??"]),
+        "word" => one_of(&["foo", "bar's", "BAZ", "", "a rather long word, of which several are too much to be quoted in whole"]),
+        "sha" => one_of(&["ffffffffffffffffffffffffffffffffffffffff", "abc", ""]),
+        "bad" => one_of(&["return 1"]),
+        "numkeys" => one_of(&["-1", "x", "1000", "9223372036854775807"]),
+        "unknown" => one_of(&["foo", "GETX", "", "clientx", "a rather long name"]),
+        "section" => one_of(&["server", "keyspace", "SERVER", "nothing"]),
+        _ => {
+            let options: &[&str] = match kind {
+                "setopt" => &["NX", "XX", "GET", "KEEPTTL", "EX ttl", "PX ttl", "EXAT seconds", "PXAT millis", "ex ttl", "Get", "EX", "PERSIST", "FOO"],
+                "getexopt" => &["PERSIST", "EX ttl", "PX ttl", "EXAT seconds", "PXAT millis", "KEEPTTL", "NX", "GET", "FOO"],
+                "expireopt" => &["NX", "XX", "GT", "LT", "gt", "nx", "FOO"],
+                "copyopt" => &["REPLACE", "DB db", "DB db", "replace", "DB", "FOO"],
+                "scanopt" => &["MATCH pattern", "COUNT int", "TYPE string", "TYPE list", "type STRING", "TYPE foo", "MATCH", "FOO bar"],
+                "flushopt" => &["ASYNC", "SYNC", "async sync", "FOO", "SYNC FOO"],
+                "helloopt" => &["2", "3", "2", "3", "4", "x", "SETNAME me", "SETNAME", "AUTH default any", "AUTH nobody any", "AUTH default", "FOO"],
+                "clientopt" => &["ID", "GETNAME", "SETNAME me", "SETNAME word", "SETNAME word word", "GETNAME x", "NO-EVICT on", "no-evict off", "NO-EVICT x", "FOO", "ID x"],
+                "scriptopt" => &["EXISTS sha", "EXISTS sha sha", "EXISTS", "FLUSH", "FLUSH SYNC", "FLUSH x", "LOAD", "FOO"],
+                other => panic!("no such kind: {other}"),
+            };
+            return select(options).prop_flat_map(words).boxed();
+        }
+    };
+    text.prop_map(|text| vec![text.into_bytes()]).boxed()
+}
+
+fn words(line: &'static str) -> BoxedStrategy<Vec<Arg>> {
+    let parts: Vec<_> = line
+        .split(' ')
+        .map(|word| match word.strip_suffix('*') {
+            Some(kind) => vec(phrase(kind), 0..4)
+                .prop_map(|phrases| phrases.concat())
+                .boxed(),
+            // What is written in lower case and is no kind is an option in lower case.
+            None if word.chars().all(|c| c.is_ascii_lowercase()) && !is_literal(word) => {
+                phrase(word)
+            }
+            None => Just(vec![word.as_bytes().to_vec()]).boxed(),
+        })
+        .collect();
+    parts.prop_map(|phrases| phrases.concat()).boxed()
+}
+
+fn is_literal(word: &str) -> bool {
+    [
+        "string", "list", "foo", "bar", "me", "any", "default", "nobody", "on", "off", "x", "ex",
+        "gt", "nx", "replace", "async", "sync", "type",
+    ]
+    .contains(&word)
+}
+
+/// A command that is mostly right: in letters of any case, and now and then with an argument too much, one
+/// missing, or one that is hostile.
+fn command() -> impl Strategy<Value = Vec<Arg>> {
+    let args = select(&GRAMMAR[..]).prop_flat_map(words);
+    let damage = prop_oneof![
+        12 => Just(None),
+        1 => (any::<prop::sample::Index>(), Just(None)).prop_map(Some),
+        1 => (any::<prop::sample::Index>(), select(&HOSTILE[..]).prop_map(Some)).prop_map(Some),
+    ];
+    (args, any::<u32>(), damage).prop_map(|(mut args, case, damage)| {
+        for (at, letter) in args[0].iter_mut().enumerate() {
+            if case >> 31 == 1 && case >> (at % 31) & 1 == 1 {
+                letter.make_ascii_lowercase();
+            }
+        }
+        match damage {
+            None => {}
+            // What is quoted in an error must be text, or redis-rs cannot read the reply: so nothing else
+            // may move to where an option belongs.
+            Some((at, None))
+                if args.len() > 1 && args.iter().all(|arg| str::from_utf8(arg).is_ok()) =>
+            {
+                args.remove(1 + at.index(args.len() - 1));
+            }
+            Some((at, Some(hostile))) if at.index(args.len() + 1) > 0 => {
+                let at = at.index(args.len() + 1);
+                args.truncate(args.len().max(at));
+                if at < args.len() {
+                    args[at] = hostile.into();
+                } else {
+                    args.push(hostile.into());
+                }
+            }
+            Some(_) => {}
+        }
+        args
+    })
+}
+
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    let scan_options =
+        vec(phrase("scanopt"), 0..3).prop_map(|phrases| Step::Scan(phrases.concat()));
+    prop_oneof![
+        10 => command().prop_map(Step::Command),
+        2 => (vec(command(), 1..6), any::<bool>()).prop_map(|(commands, atomic)| Step::Pipeline { commands, atomic }),
+        1 => scan_options,
+    ]
+}
