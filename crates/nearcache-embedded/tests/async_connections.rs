@@ -1,9 +1,8 @@
 //! Async connections, as redis-rs uses them.
 #![cfg(feature = "aio")]
 
-mod support;
-
 use nearcache_embedded::Store;
+use nearcache_testkit::Redis;
 use redis::aio::ConnectionLike;
 use redis::{AsyncCommands, Value, cmd, pipe};
 
@@ -35,8 +34,12 @@ async fn nothing_is_run_before_the_future_is_polled() {
 /// As on a server, but for the random part.
 #[tokio::test]
 async fn a_refused_transaction_is_the_same_error_as_on_a_server() {
-    let server = support::RedisServer::start();
-    let mut theirs = server.connect_async().await;
+    let server = Redis::start();
+    let mut theirs = redis::Client::open(server.unix_url())
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
     let mut ours = Store::new().connect();
     for refused in [
         &["NOPE"][..],

@@ -1,8 +1,7 @@
 //! Scripts: a twin does what its Lua text does on a server.
 
-mod support;
-
 use nearcache_embedded::{Call, Script, ScriptError, Store};
+use nearcache_testkit::Redis;
 use proptest::prelude::*;
 use redis::{Cmd, ConnectionLike, ErrorKind, ServerErrorKind, Value, cmd};
 
@@ -78,8 +77,13 @@ fn without_position(reply: Value) -> Value {
 
 #[test]
 fn a_twin_does_what_its_lua_does_on_a_server() {
-    let server = support::RedisServer::start();
-    let theirs = std::cell::RefCell::new(server.connect());
+    let server = Redis::start();
+    let theirs = std::cell::RefCell::new(
+        redis::Client::open(server.unix_url())
+            .unwrap()
+            .get_connection()
+            .unwrap(),
+    );
     let key = || {
         prop::sample::select(vec![
             "a".to_owned(),

@@ -3,9 +3,7 @@
 //! `NEARCACHE_DIFFERENTIAL=100000` sets about how many commands are compared; 5,000 are by default.
 
 mod grammar;
-#[path = "../support/mod.rs"]
-mod support;
-
+use nearcache_testkit::Redis;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
@@ -277,8 +275,13 @@ fn replies_and_contents_are_those_of_a_server() {
     let commands = std::env::var("NEARCACHE_DIFFERENTIAL")
         .ok()
         .map_or(5_000, |n| n.parse().expect("a number of commands"));
-    let server = support::RedisServer::start();
-    let theirs = RefCell::new(server.connect());
+    let server = Redis::start();
+    let theirs = RefCell::new(
+        redis::Client::open(server.unix_url())
+            .unwrap()
+            .get_connection()
+            .unwrap(),
+    );
     let cases = u32::try_from(commands / STEPS + 1).expect("a smaller number");
     // A step is one command on average, or a little more.
     let mut runner = TestRunner::new(Config {
