@@ -28,6 +28,7 @@
 //! - `nearcache::blocking::Cache`: the same without an async runtime (feature `blocking`).
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
+//! - [`Fallback`]: what a read answers while Redis is away.
 //! - [`Text`] and [`Raw`]: values that are not to be JSON.
 //!
 //! # URLs
@@ -39,8 +40,8 @@
 //! | `redis+unix://[[user]:password@]/path/to.sock` | Redis over a unix socket |
 //! | `valkey://`, `valkey+unix://` | Valkey, likewise |
 //!
-//! After a `?`, joined by `&`: `prefix`, `separator`, `default_ttl`, `ttl_jitter`, `timeout`, `db`,
-//! `username`, `password`, `client_name`, `protocol`, `pool_size`; each is described at the [`Builder`]'s
+//! After a `?`, joined by `&`: `prefix`, `separator`, `default_ttl`, `ttl_jitter`, `timeout`, `breaker`,
+//! `db`, `username`, `password`, `client_name`, `protocol`, `pool_size`; each is described at the [`Builder`]'s
 //! method of that name. Special characters are percent-encoded (`%40` for `@`).
 //!
 //! # Features
@@ -79,3 +80,8 @@ pub use nearcache_embedded as embedded;
 #[cfg(all(doctest, feature = "embedded", feature = "blocking"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// And those of the guides.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/failure.md")]
+struct Failure;
