@@ -196,9 +196,13 @@ impl Lease {
         loop {
             let notified = self.drained.notified();
             if self.calls.load(Ordering::SeqCst) == 0 {
-                return;
+                break;
             }
             notified.await;
+        }
+        // What a call that was connecting while it was closed has left.
+        if self.common().users.load(Ordering::Acquire) == 0 {
+            self.backend.disconnect();
         }
     }
 }

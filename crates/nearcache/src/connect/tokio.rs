@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, RedisResult, Value};
 use socket2::{SockRef, TcpKeepalive};
@@ -42,7 +43,15 @@ const CONNECT: Duration = Duration::from_secs(2);
 pub(super) struct Server {
     target: Target,
     common: Arc<Common>,
-    links: RwLock<Vec<(runtime::Id, Arc<Link>)>>,
+    links: Mutex<Vec<(runtime::Id, Arc<Link>)>>,
+    /// The connection that was used last, where a call finds it without a lock.
+    latest: ArcSwapOption<Latest>,
+}
+
+#[derive(Debug)]
+struct Latest {
+    runtime: runtime::Id,
+    connected: Arc<Connected>,
 }
 
 impl Server {
@@ -51,40 +60,55 @@ impl Server {
         Server {
             target,
             common,
-            links: RwLock::default(),
+            links: Mutex::default(),
+            latest: ArcSwapOption::empty(),
         }
     }
 
-    /// The link of the runtime that polls us.
-    fn link(&self) -> Result<Arc<Link>> {
-        let runtime = Handle::try_current().map_err(|_| no_runtime())?.id();
-        let find = |links: &[(runtime::Id, Arc<Link>)]| {
-            links
-                .iter()
-                .find(|(id, _)| *id == runtime)
-                .map(|(_, link)| Arc::clone(link))
+    /// The connection, if this runtime used one last and it is alive.
+    fn ready(&self, runtime: runtime::Id) -> Option<Arc<Connected>> {
+        let latest = self.latest.load();
+        let latest = latest.as_ref()?;
+        (latest.runtime == runtime && latest.connected.alive.is_alive())
+            .then(|| Arc::clone(&latest.connected))
+    }
+
+    /// The runtime's connection, and what is left of the limit once it is there.
+    async fn connected(
+        &self,
+        runtime: runtime::Id,
+        limit: Duration,
+    ) -> Result<(Arc<Connected>, Duration)> {
+        let begun = self.common.runtime().now();
+        let Some(outcome) = self
+            .common
+            .runtime()
+            .timeout(limit, self.found(runtime, limit))
+            .await
+        else {
+            return Err(timed_out(limit, "while connecting"));
         };
-        if let Some(link) = find(&self.links.read()) {
-            return Ok(link);
-        }
-        let mut links = self.links.write();
-        if let Some(link) = find(&links) {
-            return Ok(link);
-        }
-        // The links of runtimes that have ended go when a new runtime comes.
-        links.retain(|(_, link)| link.is_in_use());
-        let link = Arc::new(Link::default());
-        links.push((runtime, Arc::clone(&link)));
-        Ok(link)
+        let connected = outcome?;
+        self.latest.store(Some(Arc::new(Latest {
+            runtime,
+            connected: Arc::clone(&connected),
+        })));
+        let now = self.common.runtime().now();
+        Ok((
+            connected,
+            limit.saturating_sub(now.saturating_duration_since(begun)),
+        ))
     }
 
-    async fn connected(&self, link: &Arc<Link>, limit: Duration) -> Result<Arc<Connected>> {
+    /// The runtime's connection: the one that is there, the one that another call is making, or a new one.
+    async fn found(&self, runtime: runtime::Id, limit: Duration) -> Outcome {
+        let link = self.link(runtime);
         let mut outcome = match link.look() {
             Found::Ready(connected) => return Ok(connected),
             Found::Connecting(outcome) => outcome,
             Found::Nothing(tell) => {
                 let outcome = tell.subscribe();
-                self.connect_in_background(link, tell, limit);
+                self.connect_in_background(&link, tell, limit);
                 outcome
             }
         };
@@ -96,6 +120,18 @@ impl Server {
                 "the runtime shut down while it connected",
             )),
         }
+    }
+
+    fn link(&self, runtime: runtime::Id) -> Arc<Link> {
+        let mut links = self.links.lock();
+        if let Some((_, link)) = links.iter().find(|(id, _)| *id == runtime) {
+            return Arc::clone(link);
+        }
+        // The links of runtimes that have ended go when a new runtime comes.
+        links.retain(|(_, link)| link.is_in_use());
+        let link = Arc::new(Link::default());
+        links.push((runtime, Arc::clone(&link)));
+        link
     }
 
     fn connect_in_background(
@@ -136,19 +172,26 @@ impl Server {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let link = self.link()?;
-        let call = async {
-            let connected = self.connected(&link, limit).await?;
-            work(connected.connection.clone()).await.map_err(|error| {
+        let runtime = Handle::try_current().map_err(|_| no_runtime())?.id();
+        let (connected, left) = match self.ready(runtime) {
+            Some(connected) => (connected, limit),
+            // Boxed: it is rare and large, and the calls that need it not should not carry it.
+            None => Box::pin(self.connected(runtime, limit)).await?,
+        };
+        match self
+            .common
+            .runtime()
+            .timeout(left, work(connected.connection.clone()))
+            .await
+        {
+            Some(Ok(output)) => Ok(output),
+            Some(Err(error)) => {
                 if error.is_unrecoverable_error() {
                     connected.alive.lose(&self.common);
                 }
-                Error::from_redis(error)
-            })
-        };
-        match self.common.runtime().timeout(limit, call).await {
-            Some(outcome) => outcome.map_err(|error| error.on_host(self.common.host())),
-            None => Err(timed_out(limit, "").on_host(self.common.host())),
+                Err(Error::from_redis(error))
+            }
+            None => Err(timed_out(limit, "")),
         }
     }
 }
@@ -159,8 +202,8 @@ impl Backend for Server {
             let send = async |mut connection: MultiplexedConnection| {
                 connection.send_packed_command(command).await
             };
-            let reply = self.within(limit, send).await?;
-            checked(reply).map_err(|error| error.on_host(self.common.host()))
+            let reply = self.within(limit, send).await.and_then(checked);
+            reply.map_err(|error| error.on_host(self.common.host()))
         })
     }
 
@@ -176,8 +219,11 @@ impl Backend for Server {
                     .send_packed_commands(pipeline, offset, count)
                     .await
             };
-            let values = self.within(limit, send).await?;
-            replies(pipeline, values).map_err(|error| error.on_host(self.common.host()))
+            let values = self
+                .within(limit, send)
+                .await
+                .and_then(|values| replies(pipeline, values));
+            values.map_err(|error| error.on_host(self.common.host()))
         })
     }
 
@@ -195,7 +241,8 @@ impl Backend for Server {
     }
 
     fn disconnect(&self) {
-        self.links.write().clear();
+        self.links.lock().clear();
+        self.latest.store(None);
     }
 
     fn common(&self) -> &Common {
