@@ -59,6 +59,7 @@ mod error;
 mod keyspace;
 mod resilience;
 mod runtime;
+mod striped;
 mod ttl;
 
 pub use cache::{Bound, Builder, Cache, Lookup, Stats, operation};

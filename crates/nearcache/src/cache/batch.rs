@@ -171,7 +171,7 @@ impl Core {
         for part in parts(keys, |key| key.as_bytes().len()) {
             let reply = self.request(&keyed("UNLINK", part)).await?;
             let count = reply::count("UNLINK", &reply)?;
-            self.counters.deletes.add(count);
+            self.counters().deletes.add(count);
             deleted += count;
         }
         Ok(deleted)

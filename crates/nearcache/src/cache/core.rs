@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::{Keyspace, StoredKey};
 use crate::resilience::{self, Fallback};
 use crate::runtime::Runtime;
+use crate::striped::Striped;
 use crate::ttl::Ttl;
 
 /// A cache, as its verbs see it. Cheap to clone; clones share everything but the limit.
@@ -33,7 +34,7 @@ pub(crate) struct Shared {
     pub(super) default_ttl: Option<Ttl>,
     pub(super) ttl_jitter: f64,
     pub(super) fallback: Fallback,
-    pub(super) counters: Arc<Counters>,
+    counters: Arc<Striped<Counters>>,
     listener: u64,
 }
 
@@ -59,14 +60,14 @@ impl Core {
             limit,
             fallback,
         } = parts;
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::<Striped<Counters>>::default();
         let count = Arc::clone(&counters);
         let listener = backend
             .common()
             .listeners()
             .add(Arc::new(move |event| match event {
-                LinkEvent::Ready => count.connects.add(1),
-                LinkEvent::Lost => count.losses.add(1),
+                LinkEvent::Ready => count.mine().connects.add(1),
+                LinkEvent::Lost => count.mine().losses.add(1),
             }));
         let lease = Lease::new(backend);
         let shared = Shared {
@@ -124,6 +125,11 @@ impl Core {
         self.lease.common().host()
     }
 
+    /// What this thread counts in.
+    pub(super) fn counters(&self) -> &Counters {
+        self.counters.mine()
+    }
+
     pub(super) fn stored(&self, key: &[u8]) -> Result<StoredKey> {
         self.keyspace.stored(key)
     }
@@ -149,7 +155,7 @@ impl Core {
         Stats {
             breaker: breaker.state(),
             breaker_openings: breaker.openings(),
-            ..self.counters.read()
+            ..Counters::sum(&self.counters)
         }
     }
 

@@ -137,7 +137,7 @@ impl Core {
         if matches!(self.fallback, Fallback::Error) || !Fallback::covers(&error) {
             return Err(error);
         }
-        self.counters.fallbacks.add(1);
+        self.counters().fallbacks.add(1);
         Ok(match &self.fallback {
             Fallback::Call(answer) => answer(&Outage {
                 key: &Key::from(key.user()),
@@ -159,7 +159,7 @@ impl Core {
 
     /// What cannot be decoded is a miss, and is counted.
     pub(super) fn decode<T: Decode>(&self, bytes: Option<Vec<u8>>) -> Lookup<T> {
-        let counters = &self.counters;
+        let counters = self.counters();
         let Some(bytes) = bytes else {
             counters.misses.add(1);
             return Lookup::Miss;

@@ -164,7 +164,7 @@ impl Core {
                 _ => return Err(Error::unexpected("FLUSHDB", &Value::Nil)),
             }
         }
-        self.counters.deletes.add(flushed);
+        self.counters().deletes.add(flushed);
         Ok(flushed)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::resilience::BreakerState;
+use crate::striped::Striped;
 
 /// What a cache has done since it was opened, its clones included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,39 +66,39 @@ impl Counter {
     }
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(super) hits: Counter,
-    pub(super) nothings: Counter,
-    pub(super) misses: Counter,
-    pub(super) undecodable: Counter,
-    pub(super) writes: Counter,
-    pub(super) deletes: Counter,
-    pub(super) bytes_in: Counter,
-    pub(super) bytes_out: Counter,
-    pub(super) connects: Counter,
-    pub(super) losses: Counter,
-    pub(super) fallbacks: Counter,
+macro_rules! counters {
+    ($($name:ident),*) => {
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(super) $name: Counter),*
+        }
+
+        impl Counters {
+            /// What all threads have counted.
+            pub(super) fn sum(all: &Striped<Counters>) -> Stats {
+                let mut stats = Stats::default();
+                for counters in all.all() {
+                    $(stats.$name += counters.$name.get();)*
+                }
+                stats
+            }
+        }
+    };
 }
 
-impl Counters {
-    pub(super) fn read(&self) -> Stats {
-        Stats {
-            hits: self.hits.get(),
-            nothings: self.nothings.get(),
-            misses: self.misses.get(),
-            undecodable: self.undecodable.get(),
-            writes: self.writes.get(),
-            deletes: self.deletes.get(),
-            bytes_in: self.bytes_in.get(),
-            bytes_out: self.bytes_out.get(),
-            connects: self.connects.get(),
-            losses: self.losses.get(),
-            fallbacks: self.fallbacks.get(),
-            ..Stats::default()
-        }
-    }
-}
+counters!(
+    hits,
+    nothings,
+    misses,
+    undecodable,
+    writes,
+    deletes,
+    bytes_in,
+    bytes_out,
+    connects,
+    losses,
+    fallbacks
+);
 
 #[cfg(test)]
 mod tests {

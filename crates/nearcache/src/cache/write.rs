@@ -57,8 +57,8 @@ impl Core {
     }
 
     pub(super) fn count_write(&self, bytes: usize) {
-        self.counters.writes.add(1);
-        self.counters.bytes_out.add(bytes as u64);
+        self.counters().writes.add(1);
+        self.counters().bytes_out.add(bytes as u64);
     }
 }
 
@@ -227,7 +227,7 @@ pub(crate) fn delete<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, bool, M> 
             "UNLINK",
             &core.call(redis::cmd("UNLINK").arg(&key), &key).await?,
         )?;
-        core.counters.deletes.add(u64::from(deleted));
+        core.counters().deletes.add(u64::from(deleted));
         Ok(deleted)
     })
 }

@@ -34,6 +34,7 @@ use redis::{Cmd, Pipeline, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::resilience::{self, Breaker};
 use crate::runtime::Runtime;
+use crate::striped::Striped;
 
 #[cfg(feature = "embedded")]
 pub(crate) use embedded::over_store;
@@ -142,18 +143,22 @@ impl Common {
 pub(crate) struct Lease {
     backend: Arc<dyn Backend>,
     open: AtomicBool,
-    calls: AtomicUsize,
+    calls: Striped<AtomicUsize>,
     drained: Notify,
 }
 
 /// A call under way. It keeps `close` waiting until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Entry<'l>(&'l Lease);
+pub(crate) struct Entry<'l> {
+    lease: &'l Lease,
+    /// Where the call is counted: it may end on another thread.
+    calls: &'l AtomicUsize,
+}
 
 impl Lease {
     pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
         backend.common().users.fetch_add(1, Ordering::Relaxed);
-        let (open, calls, drained) = (AtomicBool::new(true), AtomicUsize::new(0), Notify::new());
+        let (open, calls, drained) = (AtomicBool::new(true), Striped::default(), Notify::new());
         Lease {
             backend,
             open,
@@ -165,8 +170,9 @@ impl Lease {
     /// # Errors
     /// `Closed`, once it was.
     pub(crate) fn enter(&self) -> Result<Entry<'_>> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        let entry = Entry(self);
+        let calls = self.calls.mine();
+        calls.fetch_add(1, Ordering::SeqCst);
+        let entry = Entry { lease: self, calls };
         if self.open.load(Ordering::SeqCst) {
             Ok(entry)
         } else {
@@ -195,7 +201,11 @@ impl Lease {
     pub(crate) async fn drained(&self) {
         loop {
             let notified = self.drained.notified();
-            if self.calls.load(Ordering::SeqCst) == 0 {
+            if self
+                .calls
+                .all()
+                .all(|calls| calls.load(Ordering::SeqCst) == 0)
+            {
                 break;
             }
             notified.await;
@@ -209,14 +219,14 @@ impl Lease {
 
 impl Entry<'_> {
     pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
-        &self.0.backend
+        &self.lease.backend
     }
 }
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        if self.0.calls.fetch_sub(1, Ordering::SeqCst) == 1 && !self.0.is_open() {
-            self.0.drained.notify_waiters();
+        if self.calls.fetch_sub(1, Ordering::SeqCst) == 1 && !self.lease.is_open() {
+            self.lease.drained.notify_waiters();
         }
     }
 }
