@@ -1,0 +1,31 @@
+//! nearcache beside its peers, measured in one run: see README.md for how to run it and what each line
+//! means.
+//!
+//! `harness` measures and compares, `scenario` has a file for each family of scenarios, `floor` is the
+//! least that a client can do. A new peer is an implementation of a family's trait and a line in its
+//! list; a new scenario is a call of [`harness::Bench::compare`].
+
+mod floor;
+mod harness;
+mod machine;
+mod options;
+mod report;
+mod scenario;
+mod server;
+
+use harness::Bench;
+use options::Options;
+
+type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+fn main() -> Result<()> {
+    let Some(options) = Options::parse()? else {
+        print!("{}", options::HELP);
+        return Ok(());
+    };
+    let mut bench = Bench::new(options)?;
+    scenario::asynchronous(&mut bench)?;
+    scenario::blocking(&mut bench)?;
+    scenario::embedded(&mut bench)?;
+    bench.finish()
+}

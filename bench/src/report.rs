@@ -1,0 +1,205 @@
+//! What came out: a table to read, and JSON to compute with.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::harness::Unit;
+use crate::machine::Machine;
+use crate::options::Options;
+
+/// A scenario's figures.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outcome {
+    name: String,
+    unit: &'static str,
+    peer: String,
+    contenders: Vec<Measured>,
+}
+
+impl Outcome {
+    pub(crate) fn new(name: &str, unit: Unit, peer: &str, contenders: Vec<Measured>) -> Self {
+        Outcome {
+            name: name.to_owned(),
+            unit: match unit {
+                Unit::Rate => "calls/s",
+                Unit::Nanos { .. } => "ns/call",
+            },
+            peer: peer.to_owned(),
+            contenders,
+        }
+    }
+}
+
+/// A contender's figures, in its scenario's unit.
+#[derive(Debug, Serialize)]
+pub(crate) struct Measured {
+    name: &'static str,
+    goal: Option<f64>,
+    rounds: Vec<f64>,
+    figure: Spread,
+    /// Its speed over the peer's, round by round.
+    ratio: Spread,
+}
+
+impl Measured {
+    pub(crate) fn new(
+        name: &'static str,
+        goal: Option<f64>,
+        unit: Unit,
+        speeds: &[f64],
+        peer: &[f64],
+    ) -> Self {
+        let rounds: Vec<f64> = match unit {
+            Unit::Rate => speeds.to_vec(),
+            Unit::Nanos { threads } => {
+                let nanos = |speed| threads as f64 * 1e9 / speed;
+                speeds.iter().copied().map(nanos).collect()
+            }
+        };
+        let ratios = speeds.iter().zip(peer).map(|(speed, peer)| speed / peer);
+        Measured {
+            name,
+            goal,
+            figure: Spread::of(rounds.clone()),
+            ratio: Spread::of(ratios.collect()),
+            rounds,
+        }
+    }
+
+    fn missed(&self) -> bool {
+        self.goal.is_some_and(|goal| self.ratio.median < goal)
+    }
+}
+
+/// From the least to the most, with what lies in the middle.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Spread {
+    min: f64,
+    median: f64,
+    max: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let upper = values[values.len() / 2];
+        let lower = values[(values.len() - 1) / 2];
+        Spread {
+            min: values[0],
+            median: (lower + upper) / 2.0,
+            max: values[values.len() - 1],
+        }
+    }
+}
+
+pub(crate) fn name(name: &str) {
+    println!("{name}");
+}
+
+pub(crate) fn opening(machine: &Machine, rounds: usize, span: Duration) {
+    println!("{machine}");
+    println!("{rounds} rounds, {span:?} for each contender in each\n");
+}
+
+pub(crate) fn server(version: &str) {
+    println!("redis-server {version}, on loopback, nothing saved\n");
+}
+
+const NAME: usize = 31;
+
+pub(crate) fn scenario(outcome: &Outcome) {
+    let Outcome {
+        name, unit, peer, ..
+    } = outcome;
+    println!("{name:<width$} {unit:>11}   ÷ {peer}", width = NAME + 2);
+    for measured in &outcome.contenders {
+        let Measured {
+            name,
+            figure,
+            ratio,
+            goal,
+            ..
+        } = measured;
+        let figure = grouped(figure.median);
+        let ratio = if name == peer {
+            "1".to_owned()
+        } else {
+            format!("{:.2}..{:.2}..{:.2}", ratio.min, ratio.median, ratio.max)
+        };
+        let goal = match goal {
+            Some(goal) if measured.missed() => format!("   missed {goal:.2}"),
+            Some(goal) => format!("   meets {goal:.2}"),
+            None => String::new(),
+        };
+        println!("  {name:<NAME$} {figure:>11}   {ratio}{goal}");
+    }
+    println!();
+}
+
+pub(crate) fn closing(outcomes: &[Outcome]) {
+    let with_goal = |outcome: &Outcome| {
+        let contenders = outcome.contenders.iter();
+        contenders
+            .filter(|measured| measured.goal.is_some())
+            .count()
+    };
+    let goals: usize = outcomes.iter().map(with_goal).sum();
+    let missed: Vec<String> = outcomes
+        .iter()
+        .flat_map(|outcome| outcome.contenders.iter().map(move |one| (outcome, one)))
+        .filter(|(_, measured)| measured.missed())
+        .map(|(outcome, measured)| {
+            let (name, ratio) = (&outcome.name, measured.ratio.median);
+            format!(
+                "  {name}: {} at {ratio:.2} × {}",
+                measured.name, outcome.peer
+            )
+        })
+        .collect();
+    println!("{} of {goals} goals met", goals - missed.len());
+    for line in missed {
+        println!("{line}");
+    }
+}
+
+/// Writes everything to `results/`, a file for each run.
+pub(crate) fn write(machine: &Machine, options: &Options, outcomes: &[Outcome]) -> Result<()> {
+    #[derive(Serialize)]
+    struct Run<'a> {
+        unix_time: u64,
+        machine: &'a Machine,
+        rounds: usize,
+        span_millis: u128,
+        scenarios: &'a [Outcome],
+    }
+    let unix_time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let run = Run {
+        unix_time,
+        machine,
+        rounds: options.rounds,
+        span_millis: options.span.as_millis(),
+        scenarios: outcomes,
+    };
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    std::fs::create_dir_all(&directory)?;
+    let file = format!("{unix_time}.json");
+    std::fs::write(directory.join(&file), serde_json::to_vec_pretty(&run)?)?;
+    println!("\nwritten to bench/results/{file}");
+    Ok(())
+}
+
+/// `1234567.8` as `1,234,568`.
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut grouped = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}

@@ -1,0 +1,113 @@
+//! What is measured: a file for each family of scenarios. Here is what they share: the keys, and what
+//! each verb asks.
+
+mod asynchronous;
+mod blocking;
+mod embedded;
+
+use std::sync::LazyLock;
+
+use redis::Cmd;
+
+use crate::Result;
+use crate::floor::Floor;
+use crate::server::Server;
+
+pub(crate) use asynchronous::run as asynchronous;
+pub(crate) use blocking::run as blocking;
+pub(crate) use embedded::run as embedded;
+
+/// How many keys there are, each with a value.
+const KEYS: usize = 10_000;
+
+/// How many keys a batch has.
+const BATCH: usize = 100;
+
+/// How far apart two tasks or threads begin: a prime, so that they spread over all keys.
+pub(crate) const APART: usize = 1_009;
+
+/// What each key holds.
+const VALUE: [u8; 100] = [b'v'; 100];
+
+/// The keys, all of one length.
+static NAMES: LazyLock<Vec<String>> =
+    LazyLock::new(|| (0..KEYS).map(|id| format!("bench:{id:08}")).collect());
+
+/// The key at a place, counted round and round.
+fn key(place: usize) -> &'static str {
+    &NAMES[place % KEYS]
+}
+
+/// A batch of keys, likewise.
+fn keys(place: usize) -> &'static [String] {
+    let first = place % (KEYS / BATCH) * BATCH;
+    &NAMES[first..first + BATCH]
+}
+
+/// What a call asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Get,
+    Set,
+    GetMany,
+}
+
+impl Verb {
+    fn name(self) -> &'static str {
+        match self {
+            Verb::Get => "get",
+            Verb::Set => "set",
+            Verb::GetMany => "get_many",
+        }
+    }
+
+    /// The command of the call at a place.
+    fn command(self, place: usize) -> Cmd {
+        match self {
+            Verb::Get => redis::cmd("GET").arg(key(place)).take(),
+            Verb::Set => redis::cmd("SET").arg(key(place)).arg(&VALUE).take(),
+            Verb::GetMany => redis::cmd("MGET").arg(keys(place)).take(),
+        }
+    }
+
+    /// How many bytes Redis answers with.
+    fn reply(self) -> usize {
+        let value = "$100\r\n".len() + VALUE.len() + "\r\n".len();
+        match self {
+            Verb::Get => value,
+            Verb::Set => "+OK\r\n".len(),
+            Verb::GetMany => "*100\r\n".len() + BATCH * value,
+        }
+    }
+
+    /// The floor for this verb, on a connection of its own.
+    fn floor(self, server: &Server) -> Result<Floor> {
+        let commands: Vec<Cmd> = (0..KEYS).map(|place| self.command(place)).collect();
+        Floor::new(server.port(), &commands, self.reply())
+    }
+}
+
+/// Gives every key its value.
+fn fill(server: &Server) -> Result<()> {
+    let mut connection = server.client()?.get_connection()?;
+    let mut pipeline = redis::pipe();
+    for place in 0..KEYS {
+        pipeline.add_command(Verb::Set.command(place)).ignore();
+    }
+    Ok(pipeline.exec(&mut connection)?)
+}
+
+/// `1 thread`, `2 threads`.
+fn threads(count: usize) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} thread{plural}")
+}
+
+/// Every call is checked: a fast wrong answer is none.
+fn check(bytes: usize, expected: usize) -> Result<()> {
+    if bytes == expected {
+        Ok(())
+    } else {
+        Err(format!("read {bytes} bytes of values, expected {expected}").into())
+    }
+}
