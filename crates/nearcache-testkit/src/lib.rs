@@ -3,6 +3,9 @@
 //!
 //! [`Redis::start`] is a server of the caller's own, to be killed and restarted at will;
 //! [`Redis::shared`] is one for the whole test binary, where each test keeps to a [`random_prefix`].
+//! [`Proxy`] stands between a client and a server, counts, and breaks things.
+
+mod proxy;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,6 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
+
+pub use proxy::{Close, Counts, Direction, Fault, Frames, Hold, Proxy};
 
 /// How long a server may take to start. Generous: a loaded machine is slow.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,252 @@
+//! Sockets, of TCP and unix alike: where the proxy listens, what it connects to, and the thread that
+//! accepts. An accepted connection is handed to [`pump`](super::pump).
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::Shared;
+use super::fault::Close;
+use super::pump;
+
+/// How long the server may take to accept.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How often a thread that writes to a full socket looks whether the connection still is one.
+const STALLED: Duration = Duration::from_millis(20);
+
+/// Where to connect to.
+#[derive(Clone, Debug)]
+pub(super) enum Endpoint {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// `host:port`, a path, or a URL of either.
+    pub(super) fn parse(text: &str) -> io::Result<Endpoint> {
+        let unix = ["redis+unix://", "unix://"];
+        if let Some(path) = unix.iter().find_map(|scheme| text.strip_prefix(scheme)) {
+            let path = path.split('?').next().unwrap_or(path);
+            return Ok(Endpoint::Unix(PathBuf::from(path)));
+        }
+        if text.starts_with('/') {
+            return Ok(Endpoint::Unix(PathBuf::from(text)));
+        }
+        let address = text.strip_prefix("redis://").unwrap_or(text);
+        let address = address.split('/').next().unwrap_or(address);
+        let address = address.rsplit('@').next().unwrap_or(address);
+        let resolved = address.to_socket_addrs().map_err(|error| {
+            let help = "expected host:port, /path/of.sock, or a URL as redis://host:port";
+            io::Error::new(error.kind(), format!("{address}: {error}; {help}"))
+        })?;
+        resolved
+            .into_iter()
+            .next()
+            .map(Endpoint::Tcp)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, address))
+    }
+
+    pub(super) fn connect(&self) -> io::Result<Stream> {
+        match self {
+            Endpoint::Tcp(address) => {
+                let stream = TcpStream::connect_timeout(address, CONNECT)?;
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+            Endpoint::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path)?)),
+        }
+    }
+}
+
+/// A connection's one end.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    pub(super) fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).read(into),
+            Stream::Unix(stream) => (&*stream).read(into),
+        }
+    }
+
+    /// Returns `WouldBlock` or `TimedOut` every [`STALLED`].
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).write(bytes),
+            Stream::Unix(stream) => (&*stream).write(bytes),
+        }
+    }
+
+    pub(super) fn shutdown(&self, how: Shutdown) {
+        // It fails when the other side was faster.
+        let _ = match self {
+            Stream::Tcp(stream) => stream.shutdown(how),
+            Stream::Unix(stream) => stream.shutdown(how),
+        };
+    }
+
+    /// Begins to close: readers are woken, and with a [`Close::Finish`] the other side reads the end.
+    /// A [`Close::Reset`] is sent when the last of the stream's owners lets go of it.
+    pub(super) fn close(&self, close: Close) {
+        match (self, close) {
+            (Stream::Tcp(stream), Close::Reset) => {
+                let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+                self.shutdown(Shutdown::Read);
+            }
+            _ => self.shutdown(Shutdown::Both),
+        }
+    }
+
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.set_write_timeout(Some(STALLED)),
+            Stream::Unix(stream) => stream.set_write_timeout(Some(STALLED)),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+            Listener::Unix(listener) => Ok(Stream::Unix(listener.accept()?.0)),
+        }
+    }
+}
+
+/// An address that stays the proxy's own, whether somebody listens there or not.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) endpoint: Endpoint,
+    /// Bound, and never listening: while it is, the system gives the port to nobody else. Not every
+    /// system lets a listener be bound beside it; there it is done without.
+    reservation: Option<Socket>,
+    /// A listener the accepting thread has not taken yet.
+    pub(super) fresh: Option<Listener>,
+    /// Somebody listens, or will at once.
+    pub(super) open: bool,
+}
+
+impl Port {
+    pub(super) fn open(endpoint: &Endpoint) -> io::Result<Port> {
+        let mut port = Port {
+            endpoint: endpoint.clone(),
+            reservation: None,
+            fresh: None,
+            open: false,
+        };
+        if let Endpoint::Tcp(address) = endpoint {
+            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&(*address).into())?;
+            let bound = socket.local_addr()?.as_socket();
+            port.endpoint = Endpoint::Tcp(bound.unwrap_or(*address));
+            port.reservation = Some(socket);
+        }
+        port.listen()?;
+        Ok(port)
+    }
+
+    /// Listens, when nobody does.
+    pub(super) fn listen(&mut self) -> io::Result<()> {
+        if self.open {
+            return Ok(());
+        }
+        self.fresh = Some(match &self.endpoint {
+            Endpoint::Tcp(address) => {
+                let first = TcpListener::bind(address);
+                Listener::Tcp(match first {
+                    Err(_) if self.reservation.take().is_some() => TcpListener::bind(address)?,
+                    other => other?,
+                })
+            }
+            Endpoint::Unix(path) => {
+                let _ = std::fs::remove_file(path);
+                Listener::Unix(UnixListener::bind(path)?)
+            }
+        });
+        self.open = true;
+        Ok(())
+    }
+}
+
+/// The thread that accepts on one port, until the proxy ends. While connections are refused it has
+/// let go of its listener, and waits for a fresh one.
+///
+/// To be told of a refusal or of the end while it waits for a client, it is connected to: whoever
+/// changes what it should do then calls [`wake`].
+pub(super) fn accept(shared: &Arc<Shared>, port: usize) {
+    while let Some(listener) = next_listener(shared, port) {
+        loop {
+            let accepted = listener.accept();
+            let mut state = shared.lock();
+            if state.ended || state.faults.refuse() {
+                drop(listener);
+                state.ports[port].open = false;
+                shared.tell(&mut state);
+                break;
+            }
+            let Ok(client) = accepted else {
+                // Out of descriptors, say: not for long, or the test has a louder problem.
+                drop(state);
+                thread::sleep(Duration::from_millis(5));
+                continue;
+            };
+            state.counts.connections += 1;
+            let reject = state.faults.reject();
+            shared.tell(&mut state);
+            drop(state);
+            if let Some(close) = reject {
+                client.close(close);
+                continue;
+            }
+            match shared.target.connect() {
+                Ok(server) => pump::start(shared, client, server),
+                // The server is away. Refused the client can no longer be.
+                Err(_) => client.close(Close::Reset),
+            }
+        }
+    }
+}
+
+fn next_listener(shared: &Shared, port: usize) -> Option<Listener> {
+    let mut state = shared.lock();
+    loop {
+        if state.ended {
+            return None;
+        }
+        if let Some(listener) = state.ports[port].fresh.take() {
+            return Some(listener);
+        }
+        state = shared.wait(state);
+    }
+}
+
+/// Makes the thread that accepts there look at the state.
+pub(super) fn wake(endpoint: &Endpoint) {
+    let _ = match endpoint {
+        Endpoint::Tcp(address) => TcpStream::connect_timeout(address, CONNECT).map(drop),
+        Endpoint::Unix(path) => UnixStream::connect(path).map(drop),
+    };
+}

@@ -1,0 +1,522 @@
+//! What happens to the bytes of a connection: each of its two directions is a [`Lane`], with a thread
+//! that reads frames into it and a thread that writes them out when no fault and no hold is against
+//! it. All state is behind the one lock of [`Shared`]; sockets are used outside it.
+//!
+//! What the code below keeps to:
+//!
+//! 1. A lane is first in, first out: what arrived first leaves first, or vanishes. Whatever holds up
+//!    the frame at the head holds up all behind it.
+//! 2. A frame is counted and labelled before anything can pass it on: whoever has seen an effect of a
+//!    frame finds it in the counts.
+//! 3. Once a request or a reply of a lane has vanished, so does everything after it. Such a
+//!    connection is reset when the proxy is healed.
+//! 4. A connection is in the map until the last of its four threads has let go of its sockets. Then
+//!    they are closed, under the lock: whoever sees it gone knows the other side was told.
+//! 5. No thread waits without a way out. Those that read are woken by their socket's shutdown; those
+//!    that write look up every few milliseconds; all others wait for the lane's condition, which is
+//!    told of everything they look at.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::Shutdown;
+use std::sync::{Arc, Condvar, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::fault::{Close, Direction, Fault, Frames, Label};
+use super::listener::Stream;
+use super::resp::{Frame, Kind, Side, Splitter};
+use super::{Shared, State};
+
+/// How much of a stream is read at once. A pipeline up to this size is seen as one.
+const CHUNK: usize = 64 << 10;
+
+/// How many bytes a lane takes in before it makes the sender wait.
+const MAX_QUEUED: usize = 64 << 20;
+
+/// Under a bandwidth limit, how much time's worth of bytes is written at once.
+const SLICE: Duration = Duration::from_millis(10);
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    client: Arc<Stream>,
+    server: Arc<Stream>,
+    pub(super) to_server: Lane,
+    pub(super) to_client: Lane,
+    /// The commands that are still to be answered.
+    unanswered: VecDeque<Label>,
+    /// A command was sent since the last reply: the next reply ends a round trip.
+    round: bool,
+    /// In RESP2, arrays may now be what RESP3 calls pushes.
+    subscribed: bool,
+    closed: bool,
+    threads: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) queue: VecDeque<Item>,
+    bytes: usize,
+    /// The sender has ended its stream.
+    ended: Option<Close>,
+    /// Everything vanishes.
+    dead: bool,
+    /// Something has vanished that was missed.
+    lost: bool,
+    changed: Arc<Condvar>,
+}
+
+#[derive(Debug)]
+pub(super) struct Item {
+    /// In order of arrival, over all connections.
+    pub(super) id: u64,
+    frame: Frame,
+    label: Label,
+    arrived: Instant,
+    /// From 0 to 1: its share of every jitter.
+    dice: f64,
+}
+
+/// What a writing thread has to do next.
+enum Next {
+    /// Nothing before the lane changes, or before then.
+    Wait(Option<Instant>),
+    Write(Vec<u8>, Option<Close>),
+    /// The sender's stream has ended, and is written out.
+    End(Close),
+    Leave,
+}
+
+impl Item {
+    pub(super) fn is_one_of(&self, direction: Direction, frames: &Frames) -> bool {
+        frames.include(direction, &self.frame, &self.label)
+    }
+}
+
+impl Lane {
+    fn new() -> Lane {
+        Lane {
+            queue: VecDeque::new(),
+            bytes: 0,
+            ended: None,
+            dead: false,
+            lost: false,
+            changed: Arc::new(Condvar::new()),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        let item = self.queue.pop_front()?;
+        self.bytes -= item.frame.bytes.len();
+        self.changed.notify_all();
+        Some(item)
+    }
+}
+
+impl Connection {
+    pub(super) fn lane(&mut self, direction: Direction) -> &mut Lane {
+        match direction {
+            Direction::ToServer => &mut self.to_server,
+            Direction::ToClient => &mut self.to_client,
+        }
+    }
+
+    /// Both sides are there, as far as the proxy knows.
+    pub(super) fn is_live(&self) -> bool {
+        !self.closed && self.to_server.ended.is_none() && self.to_client.ended.is_none()
+    }
+
+    /// The client would miss what has vanished.
+    pub(super) fn is_lossy(&self) -> bool {
+        self.to_server.lost || self.to_client.lost
+    }
+
+    /// Begins to close both sides. The threads leave, and the last of them finishes it.
+    pub(super) fn close(&mut self, close: Close) {
+        if self.closed {
+            return;
+        }
+        self.closed = true;
+        self.client.close(close);
+        self.server.close(Close::Finish);
+        for lane in [&mut self.to_server, &mut self.to_client] {
+            lane.queue.clear();
+            lane.bytes = 0;
+            lane.changed.notify_all();
+        }
+    }
+
+    pub(super) fn look_up(&self) {
+        self.to_server.changed.notify_all();
+        self.to_client.changed.notify_all();
+    }
+
+    /// Labels what arrived, and follows what it means for the connection.
+    fn label(&mut self, direction: Direction, frame: &mut Frame) -> Label {
+        let own = || Label::of(frame);
+        if frame.kind == Kind::Raw {
+            return Label::default();
+        }
+        if direction == Direction::ToServer {
+            // An empty command is ignored by servers, too.
+            let Some(label) = own() else {
+                return Label::default();
+            };
+            self.round = true;
+            // Answered by pushes, one for each channel.
+            if is_subscription(&label) {
+                self.subscribed = true;
+            } else {
+                self.unanswered.push_back(label.clone());
+            }
+            return label;
+        }
+        if frame.kind == Kind::Push {
+            return own().unwrap_or_default();
+        }
+        if self.subscribed && frame.bytes.starts_with(b"*") {
+            let label = own().unwrap_or_default();
+            if is_subscription(&label) || label.name.ends_with(b"message") {
+                frame.kind = Kind::Push;
+                return label;
+            }
+        }
+        self.unanswered.pop_front().unwrap_or_default()
+    }
+}
+
+/// `SUBSCRIBE` and its kin, as commands and as confirmations.
+fn is_subscription(label: &Label) -> bool {
+    label.name.to_ascii_lowercase().ends_with(b"subscribe")
+}
+
+/// Takes the connection in, and starts its threads.
+pub(super) fn start(shared: &Arc<Shared>, client: Stream, server: Stream) {
+    if client.prepare().and_then(|()| server.prepare()).is_err() {
+        return;
+    }
+    let mut state = shared.lock();
+    // It may have been decided while the server was being connected to.
+    if state.ended {
+        return;
+    }
+    let id = state.next_id();
+    let connection = Connection {
+        client: Arc::new(client),
+        server: Arc::new(server),
+        to_server: Lane::new(),
+        to_client: Lane::new(),
+        unanswered: VecDeque::new(),
+        round: false,
+        subscribed: false,
+        closed: false,
+        threads: 4,
+    };
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        let (from, to) = match direction {
+            Direction::ToServer => (&connection.client, &connection.server),
+            Direction::ToClient => (&connection.server, &connection.client),
+        };
+        let (from, to) = (Arc::clone(from), Arc::clone(to));
+        let changed = match direction {
+            Direction::ToServer => &connection.to_server.changed,
+            Direction::ToClient => &connection.to_client.changed,
+        };
+        let reader = Pump {
+            shared: Arc::clone(shared),
+            id,
+            direction,
+            changed: Arc::clone(changed),
+        };
+        let writer = reader.clone();
+        let reader = thread::spawn(move || {
+            reader.read(&from);
+            reader.leave(from);
+        });
+        let writer = thread::spawn(move || {
+            writer.write(&to);
+            writer.leave(to);
+        });
+        state.threads.extend([reader, writer]);
+    }
+    state.threads.retain(|thread| !thread.is_finished());
+    state.connections.insert(id, connection);
+    shared.tell(&mut state);
+}
+
+/// One thread's place: a connection and a direction.
+#[derive(Clone)]
+struct Pump {
+    shared: Arc<Shared>,
+    id: u64,
+    direction: Direction,
+    changed: Arc<Condvar>,
+}
+
+impl Pump {
+    fn read(&self, from: &Stream) {
+        let mut splitter = Splitter::new(match self.direction {
+            Direction::ToServer => Side::Requests,
+            Direction::ToClient => Side::Replies,
+        });
+        let mut chunk = vec![0; CHUNK];
+        let mut frames = Vec::new();
+        loop {
+            let ended = match from.read(&mut chunk) {
+                Ok(0) => Some(Close::Finish),
+                Ok(length) => {
+                    splitter.feed(&chunk[..length], &mut frames);
+                    None
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => Some(Close::Reset),
+            };
+            if ended.is_some() {
+                frames.extend(splitter.finish());
+            }
+            if !self.arrived(&mut frames, ended) {
+                return;
+            }
+        }
+    }
+
+    /// Puts what arrived into the lane, in one step, and says whether to read on.
+    fn arrived(&self, frames: &mut Vec<Frame>, ended: Option<Close>) -> bool {
+        let mut guard = self.shared.lock();
+        let state = &mut *guard;
+        let arrived = Instant::now();
+        for mut frame in frames.drain(..) {
+            let id = state.next_id();
+            let Some(connection) = state.connections.get_mut(&self.id) else {
+                return false;
+            };
+            if connection.closed {
+                return false;
+            }
+            let label = connection.label(self.direction, &mut frame);
+            if frame.kind == Kind::Request && !label.name.is_empty() {
+                state.counts.requests += 1;
+                state.commands.push(label.text());
+            }
+            let lane = connection.lane(self.direction);
+            lane.bytes += frame.bytes.len();
+            lane.queue.push_back(Item {
+                id,
+                frame,
+                label,
+                arrived,
+                dice: fastrand::f64(),
+            });
+        }
+        let Some(connection) = state.connections.get_mut(&self.id) else {
+            return false;
+        };
+        if ended == Some(Close::Reset) && self.direction == Direction::ToServer {
+            // A client that is gone waits for nothing.
+            connection.close(Close::Reset);
+        }
+        connection.lane(self.direction).ended = ended;
+        self.changed.notify_all();
+        self.shared.tell(state);
+        loop {
+            let Some(connection) = guard.connections.get_mut(&self.id) else {
+                return false;
+            };
+            if connection.closed || ended.is_some() {
+                return false;
+            }
+            if connection.lane(self.direction).bytes <= MAX_QUEUED {
+                return true;
+            }
+            guard = wait(&self.changed, guard, None);
+        }
+    }
+
+    fn write(&self, to: &Stream) {
+        let mut state = self.shared.lock();
+        loop {
+            match self.next(&mut state) {
+                Next::Leave => return,
+                Next::Wait(until) => state = wait(&self.changed, state, until),
+                Next::Write(bytes, close) => {
+                    drop(state);
+                    let written = self.write_out(to, &bytes);
+                    state = self.shared.lock();
+                    let Some(connection) = state.connections.get_mut(&self.id) else {
+                        return;
+                    };
+                    match (written, close, self.direction) {
+                        (true, None, _) => {}
+                        (true, Some(close), _) => connection.close(close),
+                        // What it said last may still be on its way to the client.
+                        (false, _, Direction::ToServer) => connection.to_server.dead = true,
+                        (false, _, Direction::ToClient) => connection.close(Close::Finish),
+                    }
+                    self.shared.tell(&mut state);
+                }
+                Next::End(close) => {
+                    let Some(connection) = state.connections.get_mut(&self.id) else {
+                        return;
+                    };
+                    match self.direction {
+                        // The client may still read what it asked for.
+                        Direction::ToServer => connection.server.shutdown(Shutdown::Write),
+                        Direction::ToClient => connection.close(close),
+                    }
+                    self.shared.tell(&mut state);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Decides about the frame at the head of the lane.
+    fn next(&self, state: &mut State) -> Next {
+        let (faults, holds) = (&mut state.faults, &state.holds);
+        let Some(connection) = state.connections.get_mut(&self.id) else {
+            return Next::Leave;
+        };
+        if connection.closed {
+            return Next::Leave;
+        }
+        let lane = connection.lane(self.direction);
+        loop {
+            let Some(head) = lane.queue.front() else {
+                let Some(close) = lane.ended else {
+                    return Next::Wait(None);
+                };
+                if !lane.dead && !faults.silence() {
+                    return Next::End(close);
+                }
+                if self.direction == Direction::ToServer {
+                    // Nobody is left whom it could matter to.
+                    connection.close(Close::Finish);
+                    return Next::Leave;
+                }
+                lane.lost = true;
+                return Next::Wait(None);
+            };
+            if lane.dead {
+                lane.pop();
+                continue;
+            }
+            let chosen = |frames: &Frames| head.is_one_of(self.direction, frames);
+            if holds.iter().any(|hold| hold.keeps(head, self.direction)) {
+                return Next::Wait(None);
+            }
+            if faults.drops(chosen) {
+                let missed = head.frame.kind != Kind::Push || faults.silence();
+                lane.dead |= missed;
+                lane.lost |= missed;
+                lane.pop();
+                continue;
+            }
+            let due = head.arrived + faults.delay(head.dice, chosen);
+            if due > Instant::now() {
+                return Next::Wait(Some(due));
+            }
+            let strike = faults.strike(chosen);
+            let Some(item) = lane.pop() else {
+                return Next::Wait(None);
+            };
+            let answers = match item.frame.kind {
+                Kind::Reply => true,
+                Kind::Push => is_subscription(&item.label),
+                Kind::Request | Kind::Raw => false,
+            };
+            if answers && std::mem::take(&mut connection.round) {
+                state.counts.round_trips += 1;
+            }
+            let mut bytes = item.frame.bytes;
+            return match strike {
+                Some(Fault::Truncate { at, close, .. }) => {
+                    bytes.truncate(at);
+                    Next::Write(bytes, Some(close))
+                }
+                Some(Fault::Replace { with, close, .. }) => Next::Write(with, close),
+                _ => Next::Write(bytes, None),
+            };
+        }
+    }
+
+    /// Writes, at the pace the limit of the moment allows. `false` when the other side is gone, or
+    /// the connection is closed.
+    fn write_out(&self, to: &Stream, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let Some((length, pause)) = self.allowance(bytes.len()) else {
+                return false;
+            };
+            match to.write(&bytes[..length]) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
+                    _ => return false,
+                },
+            }
+            if let Some(pause) = pause {
+                self.pause(Instant::now() + pause);
+            }
+        }
+        true
+    }
+
+    /// How much may be written now, and how long to pause after it. `None` once it is closed.
+    fn allowance(&self, length: usize) -> Option<(usize, Option<Duration>)> {
+        let mut state = self.shared.lock();
+        let limit = state.faults.bytes_per_second(self.direction);
+        if state.connections.get_mut(&self.id)?.closed {
+            return None;
+        }
+        let Some(limit) = limit else {
+            return Some((length, None));
+        };
+        let slice = (limit as f64 * SLICE.as_secs_f64()).max(1.0) as usize;
+        let length = length.min(slice);
+        let pause = Duration::from_secs_f64(length as f64 / limit as f64);
+        Some((length, Some(pause)))
+    }
+
+    /// Waits until then, or until the limit is another.
+    fn pause(&self, until: Instant) {
+        let mut state = self.shared.lock();
+        let limit = state.faults.bytes_per_second(self.direction);
+        while Instant::now() < until
+            && state.faults.bytes_per_second(self.direction) == limit
+            && state
+                .connections
+                .get(&self.id)
+                .is_some_and(|connection| !connection.closed)
+        {
+            state = wait(&self.changed, state, Some(until));
+        }
+    }
+
+    /// Lets go of the socket, and of the connection when it is the last thread to do so.
+    fn leave(&self, stream: Arc<Stream>) {
+        let mut state = self.shared.lock();
+        drop(stream);
+        let Some(connection) = state.connections.get_mut(&self.id) else {
+            return;
+        };
+        connection.threads -= 1;
+        if connection.threads == 0 {
+            state.connections.remove(&self.id);
+        }
+        self.shared.tell(&mut state);
+    }
+}
+
+fn wait<'a>(
+    condition: &Condvar,
+    state: MutexGuard<'a, State>,
+    until: Option<Instant>,
+) -> MutexGuard<'a, State> {
+    let Some(until) = until else {
+        return condition
+            .wait(state)
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+    };
+    let left = until.saturating_duration_since(Instant::now());
+    let waited = condition.wait_timeout(state, left);
+    waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+}
