@@ -79,6 +79,10 @@ pub struct Counts {
     pub requests: usize,
     /// See [`Proxy::round_trips`].
     pub round_trips: usize,
+    /// Pushes that arrived at the proxy, see [`Frames::pushes`].
+    pub pushes: usize,
+    /// Frames that vanished, by [`Fault::Drop`] and [`Fault::Silence`].
+    pub vanished: usize,
 }
 
 /// Frames kept back by [`Proxy::hold`]. Dropped, it lets them go.
@@ -222,7 +226,8 @@ impl Proxy {
 
     /// Closes every connection there is now, and returns when that is done. New ones are welcome.
     pub fn cut(&self, close: Close) {
-        self.close_those(close, |_| true);
+        let closing = self.shared.lock().close_those(close, |_| true);
+        self.shared.wait_until_closed(&closing);
     }
 
     /// Keeps these frames back from now on, those already waiting in the proxy included. What comes
@@ -309,16 +314,13 @@ impl Proxy {
     /// Makes everybody who waits look at the faults, and opens and closes the ports as they say.
     fn follow(&self, mut state: MutexGuard<'_, State>) {
         let refuse = state.faults.refuse();
-        for connection in state.connections.values() {
-            connection.look_up();
-        }
         if !refuse {
             for port in &mut state.ports {
                 port.listen()
                     .unwrap_or_else(|error| panic!("cannot listen again: {error}: {port:?}"));
             }
         }
-        self.shared.tell(&mut state);
+        self.shared.look_up(&mut state);
         drop(state);
         if refuse {
             self.wake_acceptors();
@@ -329,12 +331,16 @@ impl Proxy {
         }
     }
 
-    fn mend(&self, state: MutexGuard<'_, State>) {
-        let loses = state.faults.lose();
+    /// The same when faults have gone.
+    fn mend(&self, mut state: MutexGuard<'_, State>) {
+        // In the same step: an end that was kept from a client must not reach it in between.
+        let closing = if state.faults.lose() {
+            Vec::new()
+        } else {
+            state.close_those(Close::Reset, Connection::is_lossy)
+        };
         self.follow(state);
-        if !loses {
-            self.close_those(Close::Reset, Connection::is_lossy);
-        }
+        self.shared.wait_until_closed(&closing);
     }
 
     fn wake_acceptors(&self) {
@@ -344,21 +350,6 @@ impl Proxy {
         drop(state);
         for endpoint in endpoints {
             listener::wake(&endpoint);
-        }
-    }
-
-    fn close_those(&self, close: Close, chosen: impl Fn(&Connection) -> bool) {
-        let mut state = self.shared.lock();
-        let mut closing = Vec::new();
-        for (id, connection) in &mut state.connections {
-            if chosen(connection) {
-                connection.close(close);
-                closing.push(*id);
-            }
-        }
-        self.shared.tell(&mut state);
-        while closing.iter().any(|id| state.connections.contains_key(id)) {
-            state = self.shared.wait(state);
         }
     }
 
@@ -378,7 +369,7 @@ impl Drop for Proxy {
             let _ = acceptor.join();
         }
         // Nobody can start a connection any more.
-        self.close_those(Close::Finish, |_| true);
+        self.cut(Close::Finish);
         let mut state = self.shared.lock();
         state.ports.clear();
         let threads = std::mem::take(&mut state.threads);
@@ -459,6 +450,18 @@ impl State {
         }
     }
 
+    /// Begins to close connections, and says which.
+    fn close_those(&mut self, close: Close, chosen: impl Fn(&Connection) -> bool) -> Vec<u64> {
+        let mut closing = Vec::new();
+        for (id, connection) in &mut self.connections {
+            if chosen(connection) {
+                connection.close(close);
+                closing.push(*id);
+            }
+        }
+        closing
+    }
+
     fn held(&self, id: u64) -> usize {
         self.held_ids(id).count()
     }
@@ -504,12 +507,26 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Makes every connection look at its lanes again, too.
+    /// Faults or holds have changed: every lane is looked at again, too.
     fn look_up(&self, state: &mut State) {
-        for connection in state.connections.values() {
-            connection.look_up();
+        for connection in state.connections.values_mut() {
+            for direction in [Direction::ToServer, Direction::ToClient] {
+                connection.settle(direction, &state.faults, &state.holds, &mut state.counts);
+                connection.lane(direction).changed.notify_all();
+            }
         }
         self.tell(state);
+    }
+
+    fn wait_until_closed(&self, connections: &[u64]) {
+        let mut state = self.lock();
+        self.tell(&mut state);
+        while connections
+            .iter()
+            .any(|id| state.connections.contains_key(id))
+        {
+            state = self.wait(state);
+        }
     }
 
     fn wait_until(&self, what: &str, mut holds: impl FnMut(&Counts) -> bool) -> Result<(), String> {
@@ -602,8 +619,13 @@ impl fmt::Display for Counts {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} connections, {} of them live, {} requests, {} round trips",
-            self.connections, self.live, self.requests, self.round_trips
+            "{} connections ({} live now), {} requests in {} round trips, {} pushes, {} frames vanished",
+            self.connections,
+            self.live,
+            self.requests,
+            self.round_trips,
+            self.pushes,
+            self.vanished
         )
     }
 }

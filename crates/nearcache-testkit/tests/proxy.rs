@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nearcache_testkit::{Close, Direction, Fault, Frames, Proxy, Redis, eventually, random_prefix};
+use nearcache_testkit::{Close, Direction, Fault, Frames, Proxy, Redis, random_prefix};
 
 /// A connection that speaks the protocol by hand.
 struct Client(TcpStream);
@@ -384,7 +384,7 @@ fn in_silence_connections_stay_open_and_nothing_comes() {
     for client in [&mut before, &mut after] {
         client.send("PING\r\n");
     }
-    proxy.wait_until("both have asked", |counts| counts.requests == 3);
+    proxy.wait_until("both have asked", |counts| counts.vanished == 2);
     // Not even that the server is gone is heard.
     redis.kill();
     for client in [&mut before, &mut after] {
@@ -415,11 +415,10 @@ fn one_direction_goes_dead_from_the_frame_that_vanished() {
     proxy.set(Fault::Drop(Frames::replies().of("INCR")));
     client.asks("PING\r\n", "+PONG\r\n");
     client.send(format!("INCR {key}\r\nPING\r\n"));
-    // The server has done it once: the first was lost on the way there, the second on the way back.
-    eventually("the server has counted", || {
-        Redis::shared().inline(&format!("GET {key}")) == "1"
-    });
+    proxy.wait_until("both vanished twice", |counts| counts.vanished == 4);
     client.has_nothing();
+    // The first was lost on the way there, the second on the way back.
+    assert_eq!(Redis::shared().inline(&format!("GET {key}")), "1");
     proxy.unset(&Fault::Drop(Frames::replies().of("INCR")));
     client.is_reset();
     serves(&proxy);
