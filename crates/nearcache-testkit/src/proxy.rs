@@ -71,9 +71,10 @@ pub struct Proxy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Accepted connections, those that were closed at once included.
+    /// Accepted connections, those that were closed at once included. One that is counted is within
+    /// reach of [`Proxy::cut`].
     pub connections: usize,
-    /// Connections neither side of which has ended, now.
+    /// Connections that are open as far as their clients know, now.
     pub live: usize,
     /// Commands that arrived at the proxy.
     pub requests: usize,
@@ -224,7 +225,8 @@ impl Proxy {
         self.mend(state);
     }
 
-    /// Closes every connection there is now, and returns when that is done. New ones are welcome.
+    /// Closes every connection there is now, and returns when that is done. New ones are welcome. What
+    /// was passed on before is read first, unless a [`Close::Reset`] finds the client far behind.
     pub fn cut(&self, close: Close) {
         let closing = self.shared.lock().close_those(close, |_| true);
         self.shared.wait_until_closed(&closing);
@@ -637,6 +639,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
+    /// Invariant 5 of the pump.
     #[test]
     fn dropping_the_proxy_ends_its_threads_and_sockets() {
         let redis = Redis::start();

@@ -121,9 +121,10 @@ impl Connection {
         }
     }
 
-    /// Both sides are there, as far as the proxy knows.
+    /// The client has not ended it, and has not been told that the server has.
     pub(super) fn is_live(&self) -> bool {
-        !self.closed && self.to_server.ended.is_none() && self.to_client.ended.is_none()
+        let told = self.to_client.ended.is_some() && !self.to_client.lost;
+        !self.closed && self.to_server.ended.is_none() && !told
     }
 
     /// The client would miss what has vanished.
@@ -263,6 +264,7 @@ pub(super) fn start(shared: &Arc<Shared>, client: Stream, server: Stream) {
     }
     state.threads.retain(|thread| !thread.is_finished());
     state.connections.insert(id, connection);
+    state.counts.connections += 1;
     shared.tell(&mut state);
 }
 
