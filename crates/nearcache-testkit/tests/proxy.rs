@@ -1,5 +1,7 @@
 //! The proxy in front of a real server: what passes it, each way it can break things, and its counts.
 
+mod client;
+
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -8,66 +10,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use client::Client;
 use nearcache_testkit::{Close, Direction, Fault, Frames, Proxy, Redis, random_prefix};
-
-/// A connection that speaks the protocol by hand.
-struct Client(TcpStream);
-
-impl Client {
-    fn of(proxy: &Proxy) -> Client {
-        let stream = TcpStream::connect(proxy.address()).expect("the proxy listens");
-        // So that a test that would hang fails.
-        let patience = Some(Duration::from_secs(30));
-        stream.set_read_timeout(patience).expect("a timeout");
-        stream.set_nodelay(true).expect("an option");
-        Client(stream)
-    }
-
-    fn send(&mut self, text: impl AsRef<[u8]>) {
-        self.0.write_all(text.as_ref()).expect("can be sent");
-    }
-
-    /// Reads as many bytes as are expected, and they are these.
-    #[track_caller]
-    fn gets(&mut self, text: &str) {
-        let mut bytes = vec![0; text.len()];
-        self.0.read_exact(&mut bytes).expect("an answer");
-        assert_eq!(String::from_utf8_lossy(&bytes), text);
-    }
-
-    #[track_caller]
-    fn asks(&mut self, text: &str, answer: &str) {
-        self.send(text);
-        self.gets(answer);
-    }
-
-    /// What comes until the end.
-    fn rest(&mut self) -> (Vec<u8>, Option<ErrorKind>) {
-        let mut bytes = Vec::new();
-        let error = self.0.read_to_end(&mut bytes).err();
-        (bytes, error.map(|error| error.kind()))
-    }
-
-    #[track_caller]
-    fn is_at_its_end(&mut self) {
-        assert_eq!(self.rest(), (Vec::new(), None));
-    }
-
-    #[track_caller]
-    fn is_reset(&mut self) {
-        assert_eq!(self.rest(), (Vec::new(), Some(ErrorKind::ConnectionReset)));
-    }
-
-    /// Nothing has come yet.
-    #[track_caller]
-    fn has_nothing(&mut self) {
-        self.0.set_nonblocking(true).expect("an option");
-        let nothing = self.0.read(&mut [0; 100]);
-        self.0.set_nonblocking(false).expect("an option");
-        let error = nothing.map(drop).expect_err("nothing has come");
-        assert_eq!(error.kind(), ErrorKind::WouldBlock);
-    }
-}
 
 fn start() -> Proxy {
     Proxy::start(&Redis::shared().address())
@@ -221,15 +165,6 @@ fn pushes_are_no_replies_in_either_protocol() {
             "{mark}3\r\n$7\r\nmessage\r\n${length}\r\n{channel}\r\n$5\r\nhello\r\n"
         ));
         assert_eq!(proxy.round_trips(), 2);
-    }
-}
-
-impl Client {
-    fn chunk(&mut self) -> Vec<u8> {
-        let mut bytes = vec![0; 10_000];
-        let length = self.0.read(&mut bytes).expect("an answer");
-        bytes.truncate(length);
-        bytes
     }
 }
 

@@ -1,5 +1,5 @@
 //! Sockets, of TCP and unix alike: where the proxy listens, what it connects to, and the thread that
-//! accepts. An accepted connection is handed to [`pump`](super::pump).
+//! accepts. An accepted connection is handed to [`pump`].
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};

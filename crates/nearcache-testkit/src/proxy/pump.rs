@@ -24,9 +24,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::fault::{Close, Direction, Fault, Faults, Frames, Label};
+use super::hold::Held;
 use super::listener::Stream;
 use super::resp::{Frame, Kind, Side, Splitter};
-use super::{Counts, Held, Shared, State};
+use super::{Counts, Shared, State};
 
 /// How much of a stream is read at once. A pipeline up to this size is seen as one.
 const CHUNK: usize = 64 << 10;
