@@ -10,6 +10,7 @@
 //! [`pump`] for what happens to them.
 
 mod fault;
+mod hold;
 mod listener;
 mod pump;
 mod resp;
@@ -20,16 +21,17 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 pub use fault::{Close, Direction, Fault, Frames};
+pub use hold::Hold;
 
 use crate::{PATIENCE, random_name};
 use fault::Faults;
+use hold::{Held, expect, in_a_thread};
 use listener::{Endpoint, Port};
-use pump::{Connection, Item};
+use pump::Connection;
 
 /// How many commands [`Proxy::commands`] remembers.
 const MAX_COMMANDS: usize = 100_000;
@@ -71,22 +73,19 @@ pub struct Proxy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Accepted connections, those that were closed at once included.
+    /// Accepted connections, those that were closed at once included. One that is counted is within
+    /// reach of [`Proxy::cut`].
     pub connections: usize,
-    /// Connections neither side of which has ended, now.
+    /// Connections that are open as far as their clients know, now.
     pub live: usize,
     /// Commands that arrived at the proxy.
     pub requests: usize,
     /// See [`Proxy::round_trips`].
     pub round_trips: usize,
-}
-
-/// Frames kept back by [`Proxy::hold`]. Dropped, it lets them go.
-#[derive(Debug)]
-#[must_use = "dropped, it lets the frames go"]
-pub struct Hold {
-    shared: Arc<Shared>,
-    id: u64,
+    /// Pushes that arrived at the proxy, see [`Frames::pushes`].
+    pub pushes: usize,
+    /// Frames that vanished, by [`Fault::Drop`] and [`Fault::Silence`].
+    pub vanished: usize,
 }
 
 #[derive(Debug)]
@@ -111,15 +110,6 @@ struct State {
     /// How often `changed` was told of something.
     changes: u64,
     ended: bool,
-}
-
-/// A hold in force.
-#[derive(Debug)]
-struct Held {
-    id: u64,
-    frames: Frames,
-    /// Let through one by one.
-    passed: HashSet<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -220,9 +210,11 @@ impl Proxy {
         self.mend(state);
     }
 
-    /// Closes every connection there is now, and returns when that is done. New ones are welcome.
+    /// Closes every connection there is now, and returns when that is done. New ones are welcome. What
+    /// was passed on before is read first, unless a [`Close::Reset`] finds the client far behind.
     pub fn cut(&self, close: Close) {
-        self.close_those(close, |_| true);
+        let closing = self.shared.lock().close_those(close, |_| true);
+        self.shared.wait_until_closed(&closing);
     }
 
     /// Keeps these frames back from now on, those already waiting in the proxy included. What comes
@@ -309,16 +301,13 @@ impl Proxy {
     /// Makes everybody who waits look at the faults, and opens and closes the ports as they say.
     fn follow(&self, mut state: MutexGuard<'_, State>) {
         let refuse = state.faults.refuse();
-        for connection in state.connections.values() {
-            connection.look_up();
-        }
         if !refuse {
             for port in &mut state.ports {
                 port.listen()
                     .unwrap_or_else(|error| panic!("cannot listen again: {error}: {port:?}"));
             }
         }
-        self.shared.tell(&mut state);
+        self.shared.look_up(&mut state);
         drop(state);
         if refuse {
             self.wake_acceptors();
@@ -329,12 +318,16 @@ impl Proxy {
         }
     }
 
-    fn mend(&self, state: MutexGuard<'_, State>) {
-        let loses = state.faults.lose();
+    /// The same when faults have gone.
+    fn mend(&self, mut state: MutexGuard<'_, State>) {
+        // In the same step: an end that was kept from a client must not reach it in between.
+        let closing = if state.faults.lose() {
+            Vec::new()
+        } else {
+            state.close_those(Close::Reset, Connection::is_lossy)
+        };
         self.follow(state);
-        if !loses {
-            self.close_those(Close::Reset, Connection::is_lossy);
-        }
+        self.shared.wait_until_closed(&closing);
     }
 
     fn wake_acceptors(&self) {
@@ -344,21 +337,6 @@ impl Proxy {
         drop(state);
         for endpoint in endpoints {
             listener::wake(&endpoint);
-        }
-    }
-
-    fn close_those(&self, close: Close, chosen: impl Fn(&Connection) -> bool) {
-        let mut state = self.shared.lock();
-        let mut closing = Vec::new();
-        for (id, connection) in &mut state.connections {
-            if chosen(connection) {
-                connection.close(close);
-                closing.push(*id);
-            }
-        }
-        self.shared.tell(&mut state);
-        while closing.iter().any(|id| state.connections.contains_key(id)) {
-            state = self.shared.wait(state);
         }
     }
 
@@ -378,7 +356,7 @@ impl Drop for Proxy {
             let _ = acceptor.join();
         }
         // Nobody can start a connection any more.
-        self.close_those(Close::Finish, |_| true);
+        self.cut(Close::Finish);
         let mut state = self.shared.lock();
         state.ports.clear();
         let threads = std::mem::take(&mut state.threads);
@@ -387,61 +365,6 @@ impl Drop for Proxy {
             let _ = thread.join();
         }
         let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-impl Hold {
-    /// How many of the frames are in the proxy now, kept back.
-    pub fn held(&self) -> usize {
-        self.shared.lock().held(self.id)
-    }
-
-    /// Waits until at least `count` of the frames are kept back.
-    ///
-    /// # Panics
-    /// When they are not within 20 seconds.
-    #[track_caller]
-    pub fn wait_until_held(&self, count: usize) {
-        expect(self.shared.wait_until_held(self.id, count));
-    }
-
-    /// [`Hold::wait_until_held`] for a test that must not block its thread.
-    ///
-    /// # Panics
-    /// When awaited, as [`Hold::wait_until_held`].
-    pub fn until_held(&self, count: usize) -> impl Future<Output = ()> + Send + 'static {
-        let id = self.id;
-        in_a_thread(&self.shared, move |shared| {
-            shared.wait_until_held(id, count)
-        })
-    }
-
-    /// Lets the first `count` of those held now go, in the order they arrived, and goes on holding.
-    pub fn pass(&self, count: usize) {
-        let mut state = self.shared.lock();
-        let mut held: Vec<_> = state.held_ids(self.id).collect();
-        held.sort_unstable();
-        if let Some(hold) = state.holds.iter_mut().find(|hold| hold.id == self.id) {
-            hold.passed.extend(held.into_iter().take(count));
-        }
-        self.shared.look_up(&mut state);
-    }
-
-    /// Lets them go, and holds no more.
-    pub fn release(self) {}
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.holds.retain(|hold| hold.id != self.id);
-        self.shared.look_up(&mut state);
-    }
-}
-
-impl Held {
-    fn keeps(&self, item: &Item, direction: Direction) -> bool {
-        item.is_one_of(direction, &self.frames) && !self.passed.contains(&item.id)
     }
 }
 
@@ -457,6 +380,18 @@ impl State {
             live: live.count(),
             ..self.counts
         }
+    }
+
+    /// Begins to close connections, and says which.
+    fn close_those(&mut self, close: Close, chosen: impl Fn(&Connection) -> bool) -> Vec<u64> {
+        let mut closing = Vec::new();
+        for (id, connection) in &mut self.connections {
+            if chosen(connection) {
+                connection.close(close);
+                closing.push(*id);
+            }
+        }
+        closing
     }
 
     fn held(&self, id: u64) -> usize {
@@ -504,12 +439,26 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Makes every connection look at its lanes again, too.
+    /// Faults or holds have changed: every lane is looked at again, too.
     fn look_up(&self, state: &mut State) {
-        for connection in state.connections.values() {
-            connection.look_up();
+        for connection in state.connections.values_mut() {
+            for direction in [Direction::ToServer, Direction::ToClient] {
+                connection.settle(direction, &state.faults, &state.holds, &mut state.counts);
+                connection.lane(direction).changed.notify_all();
+            }
         }
         self.tell(state);
+    }
+
+    fn wait_until_closed(&self, connections: &[u64]) {
+        let mut state = self.lock();
+        self.tell(&mut state);
+        while connections
+            .iter()
+            .any(|id| state.connections.contains_key(id))
+        {
+            state = self.wait(state);
+        }
     }
 
     fn wait_until(&self, what: &str, mut holds: impl FnMut(&Counts) -> bool) -> Result<(), String> {
@@ -558,52 +507,17 @@ impl Shared {
     }
 }
 
-#[track_caller]
-fn expect(result: Result<(), String>) {
-    if let Err(why) = result {
-        panic!("{why}");
-    }
-}
-
-/// Something that blocks, as a future of any runtime. It begins at once.
-fn in_a_thread(
-    shared: &Arc<Shared>,
-    wait: impl FnOnce(&Shared) -> Result<(), String> + Send + 'static,
-) -> impl Future<Output = ()> + Send + 'static {
-    #[derive(Default)]
-    struct Ending {
-        result: Option<Result<(), String>>,
-        waker: Option<Waker>,
-    }
-    let ending: Arc<Mutex<Ending>> = Arc::default();
-    let ends = Arc::clone(&ending);
-    let waits = Arc::clone(shared);
-    let thread = thread::spawn(move || {
-        let result = wait(&waits);
-        let mut ending = ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ending.result = Some(result);
-        if let Some(waker) = ending.waker.take() {
-            waker.wake();
-        }
-    });
-    shared.lock().threads.push(thread);
-    std::future::poll_fn(move |context| {
-        let mut ending = ending.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(result) = ending.result.take() {
-            expect(result);
-            return Poll::Ready(());
-        }
-        ending.waker = Some(context.waker().clone());
-        Poll::Pending
-    })
-}
-
 impl fmt::Display for Counts {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} connections, {} of them live, {} requests, {} round trips",
-            self.connections, self.live, self.requests, self.round_trips
+            "{} connections ({} live now), {} requests in {} round trips, {} pushes, {} frames vanished",
+            self.connections,
+            self.live,
+            self.requests,
+            self.round_trips,
+            self.pushes,
+            self.vanished
         )
     }
 }
@@ -615,6 +529,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
+    /// Invariant 5 of the pump.
     #[test]
     fn dropping_the_proxy_ends_its_threads_and_sockets() {
         let redis = Redis::start();

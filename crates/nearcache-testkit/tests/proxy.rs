@@ -1,72 +1,17 @@
 //! The proxy in front of a real server: what passes it, each way it can break things, and its counts.
 
-use std::io::{self, ErrorKind, Read, Write};
+mod client;
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nearcache_testkit::{Close, Direction, Fault, Frames, Proxy, Redis, eventually, random_prefix};
-
-/// A connection that speaks the protocol by hand.
-struct Client(TcpStream);
-
-impl Client {
-    fn of(proxy: &Proxy) -> Client {
-        let stream = TcpStream::connect(proxy.address()).expect("the proxy listens");
-        // So that a test that would hang fails.
-        let patience = Some(Duration::from_secs(30));
-        stream.set_read_timeout(patience).expect("a timeout");
-        stream.set_nodelay(true).expect("an option");
-        Client(stream)
-    }
-
-    fn send(&mut self, text: impl AsRef<[u8]>) {
-        self.0.write_all(text.as_ref()).expect("can be sent");
-    }
-
-    /// Reads as many bytes as are expected, and they are these.
-    #[track_caller]
-    fn gets(&mut self, text: &str) {
-        let mut bytes = vec![0; text.len()];
-        self.0.read_exact(&mut bytes).expect("an answer");
-        assert_eq!(String::from_utf8_lossy(&bytes), text);
-    }
-
-    #[track_caller]
-    fn asks(&mut self, text: &str, answer: &str) {
-        self.send(text);
-        self.gets(answer);
-    }
-
-    /// What comes until the end.
-    fn rest(&mut self) -> (Vec<u8>, Option<ErrorKind>) {
-        let mut bytes = Vec::new();
-        let error = self.0.read_to_end(&mut bytes).err();
-        (bytes, error.map(|error| error.kind()))
-    }
-
-    #[track_caller]
-    fn is_at_its_end(&mut self) {
-        assert_eq!(self.rest(), (Vec::new(), None));
-    }
-
-    #[track_caller]
-    fn is_reset(&mut self) {
-        assert_eq!(self.rest(), (Vec::new(), Some(ErrorKind::ConnectionReset)));
-    }
-
-    /// Nothing has come yet.
-    #[track_caller]
-    fn has_nothing(&mut self) {
-        self.0.set_nonblocking(true).expect("an option");
-        let nothing = self.0.read(&mut [0; 100]);
-        self.0.set_nonblocking(false).expect("an option");
-        let error = nothing.map(drop).expect_err("nothing has come");
-        assert_eq!(error.kind(), ErrorKind::WouldBlock);
-    }
-}
+use client::Client;
+use nearcache_testkit::{Close, Direction, Fault, Frames, Proxy, Redis, random_prefix};
 
 fn start() -> Proxy {
     Proxy::start(&Redis::shared().address())
@@ -223,15 +168,6 @@ fn pushes_are_no_replies_in_either_protocol() {
     }
 }
 
-impl Client {
-    fn chunk(&mut self) -> Vec<u8> {
-        let mut bytes = vec![0; 10_000];
-        let length = self.0.read(&mut bytes).expect("an answer");
-        bytes.truncate(length);
-        bytes
-    }
-}
-
 #[test]
 fn replies_and_requests_are_delayed() {
     let proxy = start();
@@ -304,6 +240,7 @@ fn the_bandwidth_is_limited_each_way() {
     client.gets(&format!("10000\r\n{value}\r\n"));
 }
 
+/// Invariant 4 of the pump.
 #[test]
 fn every_connection_is_cut() {
     let proxy = start();
@@ -384,20 +321,27 @@ fn in_silence_connections_stay_open_and_nothing_comes() {
     for client in [&mut before, &mut after] {
         client.send("PING\r\n");
     }
-    proxy.wait_until("both have asked", |counts| counts.requests == 3);
+    proxy.wait_until("both have asked", |counts| counts.vanished == 2);
     // Not even that the server is gone is heard.
     redis.kill();
-    for client in [&mut before, &mut after] {
+    let mut late = Client::of(&proxy);
+    late.send("PING\r\n");
+    proxy.wait_until("it has asked", |counts| counts.vanished == 3);
+    for client in [&mut before, &mut after, &mut late] {
         client.has_nothing();
     }
+    assert_eq!(proxy.live(), 3);
     redis.restart();
     proxy.heal();
-    // Nobody gets the answer to a question of later.
-    before.is_reset();
-    after.is_reset();
+    // Nobody gets the answer to a question of before for the answer to the next.
+    for client in [&mut before, &mut after, &mut late] {
+        client.is_reset();
+    }
+    assert_eq!(proxy.live(), 0);
     serves(&proxy);
 }
 
+/// Invariant 3 of the pump.
 #[test]
 fn one_direction_goes_dead_from_the_frame_that_vanished() {
     let proxy = start();
@@ -415,11 +359,10 @@ fn one_direction_goes_dead_from_the_frame_that_vanished() {
     proxy.set(Fault::Drop(Frames::replies().of("INCR")));
     client.asks("PING\r\n", "+PONG\r\n");
     client.send(format!("INCR {key}\r\nPING\r\n"));
-    // The server has done it once: the first was lost on the way there, the second on the way back.
-    eventually("the server has counted", || {
-        Redis::shared().inline(&format!("GET {key}")) == "1"
-    });
+    proxy.wait_until("both vanished twice", |counts| counts.vanished == 4);
     client.has_nothing();
+    // The first was lost on the way there, the second on the way back.
+    assert_eq!(Redis::shared().inline(&format!("GET {key}")), "1");
     proxy.unset(&Fault::Drop(Frames::replies().of("INCR")));
     client.is_reset();
     serves(&proxy);
@@ -502,6 +445,7 @@ fn a_reply_is_replaced_by_any_bytes() {
     serves(&proxy);
 }
 
+/// Invariant 2 of the pump.
 #[test]
 fn held_replies_come_when_they_are_released() {
     let proxy = start();
@@ -544,6 +488,7 @@ fn held_requests_have_not_reached_the_server() {
     other.asks(&format!("GET {key}\r\n"), "$2\r\n12\r\n");
 }
 
+/// Invariant 1 of the pump.
 #[test]
 fn what_follows_a_held_frame_waits_behind_it() {
     let proxy = start();
@@ -609,6 +554,32 @@ fn a_server_that_is_away_or_ends_is_felt_by_the_client() {
 }
 
 #[test]
+fn it_can_be_used_by_hand() {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_breakage"))
+        .args(["--to", &Redis::shared().address(), "--delay", "1ms"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
+    let mut line = || lines.next().expect("a line").expect("text");
+    let (url, unix_url) = (line(), line());
+    assert!(unix_url.starts_with("redis+unix://"), "{unix_url}");
+    let pong: String = redis::cmd("PING")
+        .query(&mut connection(&url))
+        .expect("a reply");
+    assert_eq!(pong, "PONG");
+    let mut input = process.stdin.take().expect("piped");
+    input
+        .write_all(b"cut\nnonsense\ncounts\nquit\n")
+        .expect("it reads");
+    assert_eq!(line(), "cut");
+    assert!(line().contains("--help"));
+    assert!(line().starts_with("1 connections (0 live now)"));
+    assert!(process.wait().expect("it ends").success());
+}
+
+#[test]
 fn faults_come_and_go_under_load() {
     let proxy = start();
     let (stop, stopped) = mpsc::channel::<()>();
@@ -628,20 +599,17 @@ fn faults_come_and_go_under_load() {
                     };
                     let mut client = Client(stream);
                     for number in 0..100 {
-                        // Whatever happens, an answer is the answer to its question.
-                        let asked = format!("ECHO {key}:{number}:\r\n");
-                        let mut answer =
-                            vec![0; asked.len() + 4 - 5 + usize::from(asked.len() >= 17)];
+                        let payload = format!("{key}:{number}");
+                        let asked = format!("ECHO {payload}\r\n");
+                        let expected = format!("${}\r\n{payload}\r\n", payload.len());
+                        let mut answer = vec![0; expected.len()];
                         if client.0.write_all(asked.as_bytes()).is_err()
                             || client.0.read_exact(&mut answer).is_err()
                         {
                             continue 'connections;
                         }
-                        let answer = String::from_utf8(answer).expect("text");
-                        assert!(
-                            answer.contains(&format!("\n{key}:{number}:\r\n")),
-                            "{answer}"
-                        );
+                        // Whatever happens, an answer is the answer to its question.
+                        assert_eq!(String::from_utf8_lossy(&answer), expected);
                     }
                 }
             });

@@ -31,13 +31,14 @@ pub enum Fault {
         /// At least 1.
         bytes_per_second: u64,
     },
-    /// These frames vanish. A push vanishes alone. With a request or a reply the direction goes dead
+    /// These frames vanish when their turn comes: what is held or delayed is still there. A push vanishes alone. With a request or a reply the direction goes dead
     /// on that connection: all that follows vanishes too, because a client that got the answer to
     /// its next request for the answer to this one would suffer what no network does to it. For the
     /// same reason [`Proxy::heal`](super::Proxy::heal) resets such a connection.
     Drop(Frames),
     /// Half-open: connections are accepted and stay open, and everything on them vanishes, live ones
-    /// included, the end of a connection too. Healing resets the connections it struck.
+    /// included, the end of a connection too. It needs no server. Healing resets the connections it
+    /// struck.
     Silence,
     /// Nobody listens any more: connecting is refused. Live connections go on.
     Refuse,
@@ -141,6 +142,9 @@ impl Frames {
 
     /// Only those of this command, in any case: the requests and their replies. For pushes, of this
     /// kind, as `invalidate`.
+    ///
+    /// Replies are matched to requests by their order. Of a connection that sends `CLIENT REPLY OFF`
+    /// or `SKIP` or `MONITOR`, or whose `SUBSCRIBE` fails, nobody can tell.
     #[must_use]
     pub fn of(mut self, name: &str) -> Frames {
         self.of = Some(name.as_bytes().to_vec());

@@ -1,5 +1,5 @@
 //! Sockets, of TCP and unix alike: where the proxy listens, what it connects to, and the thread that
-//! accepts. An accepted connection is handed to [`pump`](super::pump).
+//! accepts. An accepted connection is handed to [`pump`].
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -213,21 +213,35 @@ pub(super) fn accept(shared: &Arc<Shared>, port: usize) {
                 thread::sleep(Duration::from_millis(5));
                 continue;
             };
-            state.counts.connections += 1;
-            let reject = state.faults.reject();
-            shared.tell(&mut state);
-            drop(state);
-            if let Some(close) = reject {
-                client.close(close);
+            if let Some(close) = state.faults.reject() {
+                drop(state);
+                turn_away(shared, client, close);
                 continue;
             }
+            let silence = state.faults.silence();
+            drop(state);
             match shared.target.connect() {
                 Ok(server) => pump::start(shared, client, server),
-                // The server is away. Refused the client can no longer be.
-                Err(_) => client.close(Close::Reset),
+                // The server is away, and nobody is to know: the other end of this pair is closed.
+                Err(_) if silence => {
+                    if let Ok((server, _)) = UnixStream::pair() {
+                        pump::start(shared, client, Stream::Unix(server));
+                    }
+                }
+                // Refused the client can no longer be.
+                Err(_) => turn_away(shared, client, Close::Reset),
             }
         }
     }
+}
+
+/// Closes a connection before it is one.
+fn turn_away(shared: &Shared, client: Stream, close: Close) {
+    client.close(close);
+    drop(client);
+    let mut state = shared.lock();
+    state.counts.connections += 1;
+    shared.tell(&mut state);
 }
 
 fn next_listener(shared: &Shared, port: usize) -> Option<Listener> {

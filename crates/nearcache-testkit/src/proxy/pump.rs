@@ -23,10 +23,11 @@ use std::sync::{Arc, Condvar, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::fault::{Close, Direction, Fault, Frames, Label};
+use super::fault::{Close, Direction, Fault, Faults, Frames, Label};
+use super::hold::Held;
 use super::listener::Stream;
 use super::resp::{Frame, Kind, Side, Splitter};
-use super::{Shared, State};
+use super::{Counts, Shared, State};
 
 /// How much of a stream is read at once. A pipeline up to this size is seen as one.
 const CHUNK: usize = 64 << 10;
@@ -63,7 +64,7 @@ pub(super) struct Lane {
     dead: bool,
     /// Something has vanished that was missed.
     lost: bool,
-    changed: Arc<Condvar>,
+    pub(super) changed: Arc<Condvar>,
 }
 
 #[derive(Debug)]
@@ -121,9 +122,10 @@ impl Connection {
         }
     }
 
-    /// Both sides are there, as far as the proxy knows.
+    /// The client has not ended it, and has not been told that the server has.
     pub(super) fn is_live(&self) -> bool {
-        !self.closed && self.to_server.ended.is_none() && self.to_client.ended.is_none()
+        let told = self.to_client.ended.is_some() && !self.to_client.lost;
+        !self.closed && self.to_server.ended.is_none() && !told
     }
 
     /// The client would miss what has vanished.
@@ -146,9 +148,31 @@ impl Connection {
         }
     }
 
-    pub(super) fn look_up(&self) {
-        self.to_server.changed.notify_all();
-        self.to_client.changed.notify_all();
+    /// Makes vanish what must, as far as the head of the lane is concerned. Called whenever something
+    /// arrives, is released or breaks, so that it has vanished when anybody can look.
+    pub(super) fn settle(
+        &mut self,
+        direction: Direction,
+        faults: &Faults,
+        holds: &[Held],
+        counts: &mut Counts,
+    ) {
+        let lane = self.lane(direction);
+        while let Some(head) = lane.queue.front() {
+            if !lane.dead {
+                let held = holds.iter().any(|hold| hold.keeps(head, direction));
+                if held || !faults.drops(|frames| head.is_one_of(direction, frames)) {
+                    return;
+                }
+                let missed = head.frame.kind != Kind::Push || faults.silence();
+                lane.dead |= missed;
+                lane.lost |= missed;
+            }
+            counts.vanished += 1;
+            lane.pop();
+        }
+        // A client would miss the end, too.
+        lane.lost |= lane.ended.is_some() && faults.silence();
     }
 
     /// Labels what arrived, and follows what it means for the connection.
@@ -241,6 +265,7 @@ pub(super) fn start(shared: &Arc<Shared>, client: Stream, server: Stream) {
     }
     state.threads.retain(|thread| !thread.is_finished());
     state.connections.insert(id, connection);
+    state.counts.connections += 1;
     shared.tell(&mut state);
 }
 
@@ -298,6 +323,7 @@ impl Pump {
                 state.counts.requests += 1;
                 state.commands.push(label.text());
             }
+            state.counts.pushes += usize::from(frame.kind == Kind::Push);
             let lane = connection.lane(self.direction);
             lane.bytes += frame.bytes.len();
             lane.queue.push_back(Item {
@@ -316,6 +342,12 @@ impl Pump {
             connection.close(Close::Reset);
         }
         connection.lane(self.direction).ended = ended;
+        connection.settle(
+            self.direction,
+            &state.faults,
+            &state.holds,
+            &mut state.counts,
+        );
         self.changed.notify_all();
         self.shared.tell(state);
         loop {
@@ -379,63 +411,50 @@ impl Pump {
         if connection.closed {
             return Next::Leave;
         }
+        connection.settle(self.direction, faults, holds, &mut state.counts);
         let lane = connection.lane(self.direction);
-        loop {
-            let Some(head) = lane.queue.front() else {
-                let Some(close) = lane.ended else {
-                    return Next::Wait(None);
-                };
-                if !lane.dead && !faults.silence() {
-                    return Next::End(close);
-                }
-                if self.direction == Direction::ToServer {
-                    // Nobody is left whom it could matter to.
-                    connection.close(Close::Finish);
-                    return Next::Leave;
-                }
-                lane.lost = true;
+        let Some(head) = lane.queue.front() else {
+            let Some(close) = lane.ended else {
                 return Next::Wait(None);
             };
-            if lane.dead {
-                lane.pop();
-                continue;
+            if !lane.dead && !lane.lost {
+                return Next::End(close);
             }
-            let chosen = |frames: &Frames| head.is_one_of(self.direction, frames);
-            if holds.iter().any(|hold| hold.keeps(head, self.direction)) {
-                return Next::Wait(None);
+            // Nobody is left to whom it could matter what the server says.
+            if self.direction == Direction::ToServer {
+                connection.close(Close::Finish);
+                return Next::Leave;
             }
-            if faults.drops(chosen) {
-                let missed = head.frame.kind != Kind::Push || faults.silence();
-                lane.dead |= missed;
-                lane.lost |= missed;
-                lane.pop();
-                continue;
+            return Next::Wait(None);
+        };
+        let chosen = |frames: &Frames| head.is_one_of(self.direction, frames);
+        if holds.iter().any(|hold| hold.keeps(head, self.direction)) {
+            return Next::Wait(None);
+        }
+        let due = head.arrived + faults.delay(head.dice, chosen);
+        if due > Instant::now() {
+            return Next::Wait(Some(due));
+        }
+        let strike = faults.strike(chosen);
+        let Some(item) = lane.pop() else {
+            return Next::Wait(None);
+        };
+        let answers = match item.frame.kind {
+            Kind::Reply => true,
+            Kind::Push => is_subscription(&item.label),
+            Kind::Request | Kind::Raw => false,
+        };
+        if answers && std::mem::take(&mut connection.round) {
+            state.counts.round_trips += 1;
+        }
+        let mut bytes = item.frame.bytes;
+        match strike {
+            Some(Fault::Truncate { at, close, .. }) => {
+                bytes.truncate(at);
+                Next::Write(bytes, Some(close))
             }
-            let due = head.arrived + faults.delay(head.dice, chosen);
-            if due > Instant::now() {
-                return Next::Wait(Some(due));
-            }
-            let strike = faults.strike(chosen);
-            let Some(item) = lane.pop() else {
-                return Next::Wait(None);
-            };
-            let answers = match item.frame.kind {
-                Kind::Reply => true,
-                Kind::Push => is_subscription(&item.label),
-                Kind::Request | Kind::Raw => false,
-            };
-            if answers && std::mem::take(&mut connection.round) {
-                state.counts.round_trips += 1;
-            }
-            let mut bytes = item.frame.bytes;
-            return match strike {
-                Some(Fault::Truncate { at, close, .. }) => {
-                    bytes.truncate(at);
-                    Next::Write(bytes, Some(close))
-                }
-                Some(Fault::Replace { with, close, .. }) => Next::Write(with, close),
-                _ => Next::Write(bytes, None),
-            };
+            Some(Fault::Replace { with, close, .. }) => Next::Write(with, close),
+            _ => Next::Write(bytes, None),
         }
     }
 
