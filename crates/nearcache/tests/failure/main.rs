@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use nearcache::ErrorKind::{Auth, Connect, Timeout, Unavailable};
 use nearcache::{BreakerState, Cache, ErrorKind, Fallback, Raw, blocking};
-use nearcache_testkit::Redis;
+use nearcache_testkit::{Direction, Fault, Frames, Proxy, Redis};
 
 use crate::face::{Face, run};
 use crate::scene::Scene;
@@ -129,6 +129,148 @@ fn the_server_takes_no_more_clients() {
     hold(Scene::full(), &Row::all(Some(Connect)));
 }
 
+#[test]
+fn the_server_takes_200_ms_for_everything() {
+    hold(Scene::slow(), &Row::all(None));
+}
+
+#[test]
+fn the_server_accepts_and_never_answers() {
+    hold(Scene::half_open(), &Row::all(Some(Timeout)));
+}
+
+/// A server and a proxy before it, with an async and a blocking cache on that.
+fn broken_way() -> (Redis, Proxy, [Face; 2]) {
+    let redis = Redis::start();
+    let proxy = Proxy::start(&redis.address());
+    let url = format!(
+        "{}?timeout={}ms&breaker=off",
+        proxy.url(),
+        TIMEOUT.as_millis()
+    );
+    let faces = [
+        Face::Async(Cache::open(&url).unwrap()),
+        Face::Blocking(blocking::Cache::open(&url).unwrap()),
+    ];
+    (redis, proxy, faces)
+}
+
+#[test]
+fn garbage_for_a_reply_is_an_error_and_never_the_next_ones() {
+    let (_redis, proxy, faces) = broken_way();
+    run(async {
+        for face in &faces {
+            call!(face.set("k", &1)).unwrap();
+            for garbage in [
+                &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+                b"\x00\xff\xfe\r\n",
+                b"$-7\r\nabc\r\n",
+                b"*3\r\n:1\r\n",
+                b"$5\r\nab",
+                b":42\r\n",
+                b"+PONG\r\n",
+                b"*1\r\n$1\r\n7\r\n",
+                b"%1\r\n+a\r\n+b\r\n",
+                b"$99999999999999999999\r\n",
+            ] {
+                proxy.set(Fault::replace(Frames::replies().of("GET"), garbage));
+                let said = call!(face.get::<u8>("k"));
+                // Where the garbage broke the connection, the read was sent again.
+                let kinds = [ErrorKind::Protocol, Connect, Timeout];
+                match &said {
+                    Ok(value) => assert_eq!(*value, Some(1), "{}", garbage.escape_ascii()),
+                    Err(error) => assert!(
+                        kinds.contains(&error.kind()),
+                        "{}: {error}",
+                        garbage.escape_ascii()
+                    ),
+                }
+                proxy.heal();
+                for n in 0..5 {
+                    // A write may meet the broken connection; it is told, and the next one is not.
+                    if let Err(error) = call!(face.set("n", &n)) {
+                        assert!(kinds.contains(&error.kind()), "{error}");
+                        call!(face.set("n", &n)).unwrap();
+                    }
+                    assert_eq!(
+                        call!(face.get::<u8>("k")).unwrap(),
+                        Some(1),
+                        "{}",
+                        garbage.escape_ascii()
+                    );
+                    assert_eq!(
+                        call!(face.get::<u8>("n")).unwrap(),
+                        Some(n),
+                        "{}",
+                        garbage.escape_ascii()
+                    );
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_read_that_is_cut_in_mid_reply_is_sent_again_and_a_write_is_told() {
+    let (_redis, proxy, faces) = broken_way();
+    run(async {
+        let large = Raw(vec![7_u8; 10_000_000]);
+        for face in &faces {
+            call!(face.set("large", &large)).unwrap();
+            proxy.reset_counts();
+            proxy.set(Fault::truncate(
+                Frames::replies().longer_than(1_000_000),
+                5_000_000,
+            ));
+            assert!(call!(face.get::<Raw>("large")).unwrap().as_ref() == Some(&large));
+            let gets = proxy
+                .commands()
+                .iter()
+                .filter(|command| command.starts_with("GET"))
+                .count();
+            assert_eq!(gets, 2);
+
+            proxy.reset_counts();
+            proxy.set(Fault::truncate(Frames::replies().of("INCRBY"), 2));
+            assert_eq!(call!(face.incr("n")).unwrap_err().kind(), Connect);
+            let counted = proxy
+                .commands()
+                .iter()
+                .filter(|command| command.starts_with("INCRBY"))
+                .count();
+            assert_eq!(counted, 1);
+            proxy.heal();
+            assert_eq!(call!(face.counter("n")).unwrap(), Some(1));
+            call!(face.delete("n")).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_reply_that_dribbles_costs_no_more_than_the_timeout() {
+    let (_redis, proxy, faces) = broken_way();
+    run(async {
+        let large = Raw(vec![7_u8; 1_000_000]);
+        for face in &faces {
+            call!(face.set("large", &large)).unwrap();
+            // Always something to read, and never the end of it.
+            proxy.set(Fault::Limit {
+                direction: Direction::ToClient,
+                bytes_per_second: 20_000,
+            });
+            let outcome = timed(async {
+                call!(face.get::<Raw>("large"))
+                    .err()
+                    .map(|error| error.kind())
+            })
+            .await;
+            assert_eq!(outcome, Some(Timeout));
+            proxy.heal();
+            assert!(call!(face.get::<Raw>("large")).unwrap().as_ref() == Some(&large));
+        }
+    });
+}
+
 /// Brings the fault about, calls every verb under it, ends it, and sees the same caches work again.
 fn hold(mut scene: Scene, expected: &Row) {
     run(async {
@@ -141,7 +283,16 @@ fn hold(mut scene: Scene, expected: &Row) {
         }
         scene.begin();
         for face in &faces {
+            scene.sent();
             let mut row = row(face).await;
+            let sent = scene.sent();
+            for verb in ["GET", "SET", "MGET", "INCRBY", "PING"] {
+                let times = sent
+                    .iter()
+                    .filter(|command| command.split(' ').next() == Some(verb))
+                    .count();
+                assert!(times <= 1, "{verb} was sent {times} times: {sent:?}");
+            }
             if !scene.mends() {
                 row.forgive_a_slow_resolver();
             }
