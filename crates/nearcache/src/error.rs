@@ -216,6 +216,10 @@ impl Error {
         }
         let kind = match error.kind() {
             redis::ErrorKind::AuthenticationFailed => ErrorKind::Auth,
+            // A reply that was cut off is a lost connection, though redis-rs calls it unparsable.
+            redis::ErrorKind::Parse if error.to_string().contains("end of input") => {
+                ErrorKind::Connect
+            }
             redis::ErrorKind::Parse | redis::ErrorKind::UnexpectedReturnType => ErrorKind::Protocol,
             redis::ErrorKind::InvalidClientConfig => ErrorKind::InvalidConfig,
             _ if error.is_timeout() => ErrorKind::Timeout,

@@ -5,7 +5,9 @@
 //! 2. One caller's connect is everyone's: those who come while it is under way wait for it, each for
 //!    as long as its own limit, and a caller that gives up does not stop it.
 //! 3. A connection whose driver has ended is never used again; the next call makes a new one.
-//! 4. redis-rs's own timeouts are off. Ours is the only one, and includes connecting.
+//! 4. A connection on which a call of some length got no reply is retired: the calls on it go on, the
+//!    next ones get another. (It may be half-open; or out of step, if what the server sent was garbage.)
+//! 5. redis-rs's own timeouts are off. Ours is the only one, and includes connecting.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -37,6 +39,10 @@ pub(super) const KEEPALIVE: (Duration, Duration) =
 
 /// How long a connect goes on, whoever still waits for it.
 const CONNECT: Duration = Duration::from_secs(2);
+
+/// A call that waited so long in vain retires its connection. Shorter ones are the caller's choice, and
+/// no sign of anything.
+const SILENT: Duration = Duration::from_millis(100);
 
 /// A server, and a link to it for each runtime that has called.
 #[derive(Debug)]
@@ -191,7 +197,12 @@ impl Server {
                 }
                 Err(Error::from_redis(error))
             }
-            None => Err(timed_out(limit, "")),
+            None => {
+                if left >= SILENT {
+                    connected.alive.lose(&self.common);
+                }
+                Err(timed_out(limit, ""))
+            }
         }
     }
 }
