@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::machine::Machine;
 use crate::options::Options;
-use crate::report::{self, Measured, Outcome};
+use crate::report::{self, Bounds, Measured, Outcome};
 use crate::server::Server;
 
 /// What a contender did in one measurement.
@@ -69,6 +69,7 @@ pub(crate) struct Bench {
     machine: Machine,
     server: OnceCell<Server>,
     outcomes: Vec<Outcome>,
+    bounds: Vec<Bounds>,
 }
 
 impl Bench {
@@ -82,6 +83,7 @@ impl Bench {
             machine,
             server: OnceCell::new(),
             outcomes: Vec::new(),
+            bounds: Vec::new(),
         })
     }
 
@@ -90,7 +92,7 @@ impl Bench {
         if let Some(server) = self.server.get() {
             return Ok(server);
         }
-        let server = Server::start()?;
+        let server = Server::start();
         report::server(server.version());
         Ok(self.server.get_or_init(|| server))
     }
@@ -151,14 +153,40 @@ impl Bench {
         Ok(())
     }
 
+    /// Measures what has no peer but must stay below a bound, if it was asked for.
+    pub(crate) fn bound(
+        &mut self,
+        name: &str,
+        unit: &'static str,
+        most: f64,
+        measure: impl FnOnce(&Bench) -> Result<Vec<(String, f64)>>,
+    ) -> Result<()> {
+        if !self.options.wants(name) {
+            return Ok(());
+        }
+        if self.options.list {
+            report::name(name);
+            return Ok(());
+        }
+        let bounds = Bounds::new(name, unit, most, measure(self)?);
+        report::bounds(&bounds);
+        self.bounds.push(bounds);
+        Ok(())
+    }
+
+    /// How often each contender is measured.
+    pub(crate) fn rounds(&self) -> usize {
+        self.options.rounds
+    }
+
     /// Says which goals were met, and writes everything down.
     pub(crate) fn finish(mut self) -> Result<()> {
-        if self.options.list || self.outcomes.is_empty() {
+        if self.options.list || (self.outcomes.is_empty() && self.bounds.is_empty()) {
             return Ok(());
         }
         self.machine.redis_server = self.server.get().map(|server| server.version().to_owned());
-        report::closing(&self.outcomes);
-        report::write(&self.machine, &self.options, &self.outcomes)
+        report::closing(&self.outcomes, &self.bounds);
+        report::write(&self.machine, &self.options, &self.outcomes, &self.bounds)
     }
 }
 

@@ -27,5 +27,6 @@ fn main() -> Result<()> {
     scenario::asynchronous(&mut bench)?;
     scenario::blocking(&mut bench)?;
     scenario::embedded(&mut bench)?;
+    scenario::failure(&mut bench)?;
     bench.finish()
 }

@@ -74,6 +74,25 @@ impl Measured {
     }
 }
 
+/// Figures that have no peer, and a bound that they must stay below.
+#[derive(Debug, Serialize)]
+pub(crate) struct Bounds {
+    name: String,
+    unit: &'static str,
+    most: f64,
+    figures: Vec<(String, f64)>,
+}
+
+impl Bounds {
+    pub(crate) fn new(name: &str, unit: &'static str, most: f64, figures: Vec<(String, f64)>) -> Self {
+        Bounds { name: name.to_owned(), unit, most, figures }
+    }
+
+    fn missed(&self, figure: f64) -> bool {
+        figure > self.most
+    }
+}
+
 /// From the least to the most, with what lies in the middle.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Spread {
@@ -139,14 +158,29 @@ pub(crate) fn scenario(outcome: &Outcome) {
     println!();
 }
 
-pub(crate) fn closing(outcomes: &[Outcome]) {
+pub(crate) fn bounds(bounds: &Bounds) {
+    let Bounds { name, unit, most, figures } = bounds;
+    println!("{name:<width$} {unit:>11}   at most {most}", width = NAME + 2);
+    for (name, figure) in figures {
+        let verdict = if bounds.missed(*figure) { "missed" } else { "met" };
+        println!("  {name:<NAME$} {figure:>11.2}   {verdict}");
+    }
+    println!();
+}
+
+pub(crate) fn closing(outcomes: &[Outcome], bounds: &[Bounds]) {
     let with_goal = |outcome: &Outcome| {
         let contenders = outcome.contenders.iter();
         contenders
             .filter(|measured| measured.goal.is_some())
             .count()
     };
-    let goals: usize = outcomes.iter().map(with_goal).sum();
+    let ratios: usize = outcomes.iter().map(with_goal).sum();
+    let goals = ratios + bounds.iter().map(|bounds| bounds.figures.len()).sum::<usize>();
+    let too_much = bounds.iter().flat_map(|bounds| {
+        let missed = bounds.figures.iter().filter(|(_, figure)| bounds.missed(*figure));
+        missed.map(|(name, figure)| format!("  {}: {name} at {figure:.2} {}", bounds.name, bounds.unit))
+    });
     let missed: Vec<String> = outcomes
         .iter()
         .flat_map(|outcome| outcome.contenders.iter().map(move |one| (outcome, one)))
@@ -158,6 +192,7 @@ pub(crate) fn closing(outcomes: &[Outcome]) {
                 measured.name, outcome.peer
             )
         })
+        .chain(too_much)
         .collect();
     println!("{} of {goals} goals met", goals - missed.len());
     for line in missed {
@@ -166,7 +201,12 @@ pub(crate) fn closing(outcomes: &[Outcome]) {
 }
 
 /// Writes everything to `results/`, a file for each run.
-pub(crate) fn write(machine: &Machine, options: &Options, outcomes: &[Outcome]) -> Result<()> {
+pub(crate) fn write(
+    machine: &Machine,
+    options: &Options,
+    outcomes: &[Outcome],
+    bounds: &[Bounds],
+) -> Result<()> {
     #[derive(Serialize)]
     struct Run<'a> {
         unix_time: u64,
@@ -174,6 +214,7 @@ pub(crate) fn write(machine: &Machine, options: &Options, outcomes: &[Outcome]) 
         rounds: usize,
         span_millis: u128,
         scenarios: &'a [Outcome],
+        bounds: &'a [Bounds],
     }
     let unix_time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let run = Run {
@@ -182,6 +223,7 @@ pub(crate) fn write(machine: &Machine, options: &Options, outcomes: &[Outcome]) 
         rounds: options.rounds,
         span_millis: options.span.as_millis(),
         scenarios: outcomes,
+        bounds,
     };
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     std::fs::create_dir_all(&directory)?;

@@ -4,6 +4,7 @@
 mod asynchronous;
 mod blocking;
 mod embedded;
+mod failure;
 
 use std::sync::LazyLock;
 
@@ -16,6 +17,7 @@ use crate::server::Server;
 pub(crate) use asynchronous::run as asynchronous;
 pub(crate) use blocking::run as blocking;
 pub(crate) use embedded::run as embedded;
+pub(crate) use failure::run as failure;
 
 /// How many keys there are, each with a value.
 const KEYS: usize = 10_000;

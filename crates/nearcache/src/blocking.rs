@@ -5,7 +5,7 @@
 //! connection of its own from a pool. No runtime is started, and nothing runs beside the caller.
 //!
 //! ```
-//! # fn main() -> nearcache::Result<()> {
+//! # fn example() -> nearcache::Result<()> {
 //! use nearcache::blocking::Cache;
 //!
 //! let cache = Cache::open("memory://")?; // or redis://localhost:6379
@@ -17,6 +17,7 @@
 //! }
 //! # Ok(())
 //! # }
+//! # nearcache::__example(async { example() });
 //! ```
 
 use std::fmt;

@@ -20,7 +20,7 @@
 //! cache.delete("user:1").await?;
 //! # Ok(())
 //! # }
-//! # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+//! # nearcache::__example(example());
 //! ```
 //!
 //! # Where to look next
@@ -76,6 +76,20 @@ pub use redis;
 /// The embedded store, to be used alone or given to [`Builder::store`].
 #[cfg(feature = "embedded")]
 pub use nearcache_embedded as embedded;
+
+/// Runs an example of this documentation, where there is an embedded store for it to run on.
+#[doc(hidden)]
+pub fn __example<E: std::fmt::Debug>(example: impl Future<Output = std::result::Result<(), E>>) {
+    if cfg!(feature = "embedded") {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime
+            .expect("a runtime")
+            .block_on(example)
+            .expect("the example works");
+    }
+}
 
 /// The README's programs run, too.
 #[cfg(all(doctest, feature = "embedded", feature = "blocking"))]

@@ -18,7 +18,7 @@ use std::time::SystemTime;
 /// user.delete().await?;
 /// # Ok(())
 /// # }
-/// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+/// # nearcache::__example(example());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Bound<C> {

@@ -171,7 +171,7 @@ impl<M> Builder<M> {
     /// assert!(cache.set("user:1", "Alice").await.is_err()); // a write is told
     /// # Ok(())
     /// # }
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// # nearcache::__example(example());
     /// ```
     pub fn on_unavailable(mut self, fallback: Fallback) -> Self {
         self.fallback = fallback;

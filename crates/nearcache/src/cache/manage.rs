@@ -9,7 +9,7 @@ use super::core::Core;
 use super::operation::{Async, CacheFuture, Marked, Pending};
 #[cfg(feature = "blocking")]
 use crate::connect::BlockingConnection;
-use crate::connect::{self, Connection, ServerInfo};
+use crate::connect::{Connection, ServerInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::resilience;
 
@@ -25,7 +25,12 @@ pub(crate) fn ping<'c, M>(core: &'c Core) -> Pending<'c, (), M> {
 pub(crate) fn server<'c, M>(core: &'c Core) -> Pending<'c, ServerInfo, M> {
     Pending::new(async move {
         let call = core.enter()?;
-        connect::server(&**call.backend(), core.limit).await
+        let known = call.backend().common().server();
+        if let Some(info) = known.get() {
+            return Ok(info.clone());
+        }
+        let info = ServerInfo::from_info(&core.request(redis::cmd("INFO").arg("server")).await?)?;
+        Ok(known.get_or_init(|| info).clone())
     })
 }
 

@@ -63,14 +63,16 @@ use crate::ttl::{IntoTtl, Remaining};
 /// assert_eq!(name.as_deref(), Some("Alice"));
 /// # Ok(())
 /// # }
-/// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+/// # nearcache::__example(example());
 /// ```
 ///
 /// # While Redis is away
-/// Making a cache succeeds. Each call then fails within its timeout (500 ms unless set otherwise),
-/// with [`ErrorKind::Connect`](crate::ErrorKind::Connect) or
-/// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout); the first call after Redis is back connects
-/// again.
+/// Making a cache succeeds. A call fails within its timeout (500 ms unless set otherwise), with
+/// [`ErrorKind::Connect`](crate::ErrorKind::Connect) or
+/// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout); after five failures in a row, calls fail at once
+/// with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), but one at a time that sees whether
+/// Redis is back. Within 2 s of its return everything works again. What reads answer meanwhile,
+/// [`Builder::on_unavailable`] says.
 ///
 /// # Runtimes
 /// A cache may live in a `static` and be called from any number of tokio runtimes: each has a
@@ -121,7 +123,7 @@ impl Cache {
     /// let value: Option<u32> = cache.within(Duration::from_millis(50)).get("answer").await?;
     /// # Ok(())
     /// # }
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// # nearcache::__example(example());
     /// ```
     pub fn within(&self, timeout: Duration) -> Cache {
         Cache {
@@ -140,7 +142,7 @@ impl Cache {
     /// assert_eq!(cache.get::<u32>("question").await?, None);
     /// # Ok(())
     /// # }
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// # nearcache::__example(example());
     /// ```
     ///
     /// # Errors
@@ -163,7 +165,7 @@ impl Cache {
     /// assert_eq!(cache.lookup::<String>("user:405").await?, Lookup::Miss);
     /// # Ok(())
     /// # }
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// # nearcache::__example(example());
     /// ```
     ///
     /// # Errors
@@ -185,7 +187,7 @@ impl Cache {
     /// assert_eq!(values, [Some(1), None, Some(2), Some(1)]);
     /// # Ok(())
     /// # }
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// # nearcache::__example(example());
     /// ```
     ///
     /// # Errors
@@ -209,7 +211,7 @@ impl Cache {
     /// assert!(!first);
     /// # Ok(())
     /// # }
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// # nearcache::__example(example());
     /// ```
     ///
     /// # Errors
@@ -233,7 +235,7 @@ impl Cache {
     /// cache.set_many([("a", 1), ("b", 2)]).ttl("1h").await?;
     /// # Ok(())
     /// # }
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// # nearcache::__example(example());
     /// ```
     ///
     /// # Errors
@@ -320,7 +322,7 @@ impl Cache {
     /// assert_eq!(cache.delete_pattern("user:*").await?, 2);
     /// # Ok(())
     /// # }
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// # nearcache::__example(example());
     /// ```
     ///
     /// # Errors
@@ -365,7 +367,7 @@ impl Cache {
     /// }
     /// # Ok(())
     /// # }
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// # nearcache::__example(example());
     /// ```
     pub fn keys(&self) -> Keys<'_> {
         Keys::new(&self.core)
@@ -385,7 +387,7 @@ impl Cache {
     /// assert_eq!(cache.ttl("c").await?, Remaining::Missing);
     /// # Ok(())
     /// # }
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// # nearcache::__example(example());
     /// ```
     ///
     /// # Errors
@@ -434,7 +436,7 @@ impl Cache {
     /// assert_eq!(cache.counter("visits").await?, Some(10));
     /// # Ok(())
     /// # }
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+    /// # nearcache::__example(example());
     /// ```
     ///
     /// # Errors

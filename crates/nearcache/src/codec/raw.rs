@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// assert_eq!(page, Some(Text("<h1>Hello</h1>".to_string())));
 /// # Ok(())
 /// # }
-/// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+/// # nearcache::__example(example());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text<S = String>(pub S);
@@ -33,7 +33,7 @@ pub struct Text<S = String>(pub S);
 /// assert_eq!(image, Some(Raw(b"\x89PNG".to_vec())));
 /// # Ok(())
 /// # }
-/// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+/// # nearcache::__example(example());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Raw<B = Vec<u8>>(pub B);

@@ -43,7 +43,7 @@ pub(crate) enum Raw {
 /// assert_eq!(length, 7); // JSON, with its quotes
 /// # Ok(())
 /// # }
-/// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+/// # nearcache::__example(example());
 /// ```
 #[derive(Clone)]
 pub struct Connection {
@@ -141,7 +141,7 @@ fn timed_out(limit: Duration) -> RedisError {
 /// As [`Connection`], with [`redis::ConnectionLike`]: [`redis::Cmd::query`] and `redis::Commands`.
 ///
 /// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let cache = nearcache::blocking::Cache::open("memory://?prefix=app")?;
 /// cache.set("greeting", &"hello").run()?;
 ///
@@ -150,6 +150,7 @@ fn timed_out(limit: Duration) -> RedisError {
 /// assert_eq!(length, 7); // JSON, with its quotes
 /// # Ok(())
 /// # }
+/// # nearcache::__example(async { example() });
 /// ```
 #[cfg(feature = "blocking")]
 pub struct BlockingConnection {

@@ -41,7 +41,7 @@ impl ServerInfo {
     }
 
     /// Reads the answer to `INFO server`.
-    pub(super) fn from_info(reply: &Value) -> Result<Self> {
+    pub(crate) fn from_info(reply: &Value) -> Result<Self> {
         let text = match reply {
             Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
             Value::VerbatimString { text, .. } | Value::SimpleString(text) => text.clone(),
