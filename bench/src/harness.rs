@@ -116,6 +116,9 @@ impl Bench {
         let mut contenders = contenders(self)?;
         if let Some(only) = &self.options.only {
             contenders.retain(|contender| contender.name.contains(only));
+            contenders
+                .iter_mut()
+                .for_each(|contender| contender.goal = None);
         }
         let Some(first) = contenders.first() else {
             return Ok(());

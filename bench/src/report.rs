@@ -84,8 +84,18 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    pub(crate) fn new(name: &str, unit: &'static str, most: f64, figures: Vec<(String, f64)>) -> Self {
-        Bounds { name: name.to_owned(), unit, most, figures }
+    pub(crate) fn new(
+        name: &str,
+        unit: &'static str,
+        most: f64,
+        figures: Vec<(String, f64)>,
+    ) -> Self {
+        Bounds {
+            name: name.to_owned(),
+            unit,
+            most,
+            figures,
+        }
     }
 
     fn missed(&self, figure: f64) -> bool {
@@ -159,10 +169,22 @@ pub(crate) fn scenario(outcome: &Outcome) {
 }
 
 pub(crate) fn bounds(bounds: &Bounds) {
-    let Bounds { name, unit, most, figures } = bounds;
-    println!("{name:<width$} {unit:>11}   at most {most}", width = NAME + 2);
+    let Bounds {
+        name,
+        unit,
+        most,
+        figures,
+    } = bounds;
+    println!(
+        "{name:<width$} {unit:>11}   at most {most}",
+        width = NAME + 2
+    );
     for (name, figure) in figures {
-        let verdict = if bounds.missed(*figure) { "missed" } else { "met" };
+        let verdict = if bounds.missed(*figure) {
+            "missed"
+        } else {
+            "met"
+        };
         println!("  {name:<NAME$} {figure:>11.2}   {verdict}");
     }
     println!();
@@ -176,10 +198,19 @@ pub(crate) fn closing(outcomes: &[Outcome], bounds: &[Bounds]) {
             .count()
     };
     let ratios: usize = outcomes.iter().map(with_goal).sum();
-    let goals = ratios + bounds.iter().map(|bounds| bounds.figures.len()).sum::<usize>();
+    let goals = ratios
+        + bounds
+            .iter()
+            .map(|bounds| bounds.figures.len())
+            .sum::<usize>();
     let too_much = bounds.iter().flat_map(|bounds| {
-        let missed = bounds.figures.iter().filter(|(_, figure)| bounds.missed(*figure));
-        missed.map(|(name, figure)| format!("  {}: {name} at {figure:.2} {}", bounds.name, bounds.unit))
+        let missed = bounds
+            .figures
+            .iter()
+            .filter(|(_, figure)| bounds.missed(*figure));
+        missed.map(|(name, figure)| {
+            format!("  {}: {name} at {figure:.2} {}", bounds.name, bounds.unit)
+        })
     });
     let missed: Vec<String> = outcomes
         .iter()
@@ -194,7 +225,9 @@ pub(crate) fn closing(outcomes: &[Outcome], bounds: &[Bounds]) {
         })
         .chain(too_much)
         .collect();
-    println!("{} of {goals} goals met", goals - missed.len());
+    if goals > 0 {
+        println!("{} of {goals} goals met", goals - missed.len());
+    }
     for line in missed {
         println!("{line}");
     }

@@ -1,6 +1,8 @@
 //! The Redis server of the run.
 
 use nearcache_testkit::Redis;
+use redis::io::tcp::TcpSettings;
+use redis::{Client, IntoConnectionInfo};
 
 use crate::Result;
 
@@ -16,7 +18,8 @@ impl Server {
         let redis = Redis::start();
         let info = redis.inline("INFO server");
         let version = info.lines().find_map(|line| {
-            line.strip_prefix("valkey_version:").or_else(|| line.strip_prefix("redis_version:"))
+            line.strip_prefix("valkey_version:")
+                .or_else(|| line.strip_prefix("redis_version:"))
         });
         let version = version.unwrap_or("of an unknown version").trim().to_owned();
         Server { redis, version }
@@ -34,7 +37,13 @@ impl Server {
         self.redis.url()
     }
 
-    pub(crate) fn client(&self) -> Result<redis::Client> {
-        Ok(redis::Client::open(self.url())?)
+    /// A redis-rs client in its default configuration.
+    pub(crate) fn client(&self) -> Result<Client> {
+        self.client_with(TcpSettings::default())
+    }
+
+    pub(crate) fn client_with(&self, settings: TcpSettings) -> Result<Client> {
+        let info = self.url().into_connection_info()?;
+        Ok(Client::open(info.set_tcp_settings(settings))?)
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nearcache::{Cache, Raw};
-use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{AsyncCommands, Client};
 use tokio::runtime::{self, Runtime};
 use tokio::task::JoinSet;
 
@@ -43,11 +44,17 @@ fn contenders(bench: &Bench, verb: Verb, tasks: usize) -> Result<Vec<Contender<'
             .build()?,
     );
     let cache = runtime.block_on(Cache::connect(&server.url()))?;
-    let raw = runtime.block_on(server.client()?.get_multiplexed_async_connection())?;
+    let connect = |client: Client| {
+        runtime.block_on(async move { client.get_multiplexed_async_connection().await })
+    };
+    let raw = connect(server.client()?)?;
+    // Not its default, but ours: without it, it is the kernel that gathers small writes.
+    let raw_nodelay = connect(server.client_with(TcpSettings::default().set_nodelay(true))?)?;
     let mut floor = verb.floor(server)?;
     Ok(vec![
         contender("nearcache", cache, verb, tasks, &runtime).goal(GOAL),
         contender(PEER, raw, verb, tasks, &runtime),
+        contender("redis-rs, TCP_NODELAY", raw_nodelay, verb, tasks, &runtime),
         Contender::new("loopback floor", move |span| floor.run(tasks, span)),
     ])
 }

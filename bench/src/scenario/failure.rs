@@ -29,7 +29,9 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
         }
         Ok(figures)
     })?;
-    bench.bound("failure/breaker open", "µs a call", TURNED_AWAY, |_| breaker_open())
+    bench.bound("failure/breaker open", "µs a call", TURNED_AWAY, |_| {
+        breaker_open()
+    })
 }
 
 enum What {
@@ -39,7 +41,10 @@ enum What {
 }
 
 fn faults() -> [(&'static str, What); 4] {
-    let dribble = Fault::Limit { direction: Direction::ToClient, bytes_per_second: 20_000 };
+    let dribble = Fault::Limit {
+        direction: Direction::ToClient,
+        bytes_per_second: 20_000,
+    };
     [
         ("nobody listens", What::Killed),
         ("the server is stopped", What::Frozen),
@@ -52,7 +57,11 @@ fn faults() -> [(&'static str, What); 4] {
 fn slowest(what: &What, calls: usize) -> Result<(f64, f64)> {
     let mut redis = Redis::start();
     let proxy = Proxy::start(&redis.address());
-    let url = format!("{}?breaker=off&timeout={}ms", proxy.url(), TIMEOUT.as_millis());
+    let url = format!(
+        "{}?breaker=off&timeout={}ms",
+        proxy.url(),
+        TIMEOUT.as_millis()
+    );
     let runtime = Runtime::new()?;
     let cache = Cache::open(&url)?;
     let sync = blocking::Cache::open(&url)?;
@@ -69,7 +78,9 @@ fn slowest(what: &What, calls: usize) -> Result<(f64, f64)> {
     let mut asynchronous = Duration::ZERO;
     let mut blocking = Duration::ZERO;
     for _ in 0..calls {
-        asynchronous = asynchronous.max(failing(|| runtime.block_on(async { cache.get::<Raw>("k").await }))?);
+        asynchronous = asynchronous.max(failing(|| {
+            runtime.block_on(async { cache.get::<Raw>("k").await })
+        })?);
         blocking = blocking.max(failing(|| sync.get::<Raw>("k").run())?);
     }
     proxy.heal();
@@ -108,13 +119,19 @@ fn breaker_open() -> Result<Vec<(String, f64)>> {
         let outcome = sync.get::<Raw>("k").run();
         keep_turned_away(&mut blocking, since, &outcome);
     }
-    Ok(vec![("async".into(), median(asynchronous)), ("blocking".into(), median(blocking))])
+    Ok(vec![
+        ("async".into(), median(asynchronous)),
+        ("blocking".into(), median(blocking)),
+    ])
 }
 
 /// Not the calls that opened the breaker, nor those that probe.
 fn keep_turned_away(took: &mut Vec<f64>, since: Instant, outcome: &nearcache::Result<Option<Raw>>) {
     let elapsed = since.elapsed();
-    if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
+    if outcome
+        .as_ref()
+        .is_err_and(|error| error.kind() == ErrorKind::Unavailable)
+    {
         took.push(elapsed.as_secs_f64() * 1e6);
     }
 }
