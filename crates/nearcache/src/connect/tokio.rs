@@ -10,8 +10,10 @@
 //! 5. redis-rs's own timeouts are off. Ours is the only one, and includes connecting.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -400,7 +402,11 @@ impl Connected {
         };
         let driver = common.runtime().spawn(async move {
             let _end = end;
-            driver.await;
+            Gathering {
+                driver: Box::pin(driver),
+                gathering: false,
+            }
+            .await;
         });
         // From here on the driver ends with this, whatever happens.
         let mut connected = Connected {
@@ -425,6 +431,29 @@ impl Drop for Connected {
         // Closed on purpose: nothing was lost.
         self.alive.0.store(false, Ordering::Release);
         self.driver.abort();
+    }
+}
+
+/// Drives a connection, one turn of the scheduler late: the tasks that are ready by then have put their
+/// commands in the same write. A task that is alone goes on at once.
+///
+/// Without it, and with `TCP_NODELAY` (which spares a lone command the wait for the network), every
+/// command is a system call, a packet, and a wake-up of the server.
+struct Gathering<D> {
+    driver: Pin<Box<D>>,
+    gathering: bool,
+}
+
+impl<D: Future<Output = ()>> Future for Gathering<D> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.gathering = !self.gathering;
+        if self.gathering {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.driver.as_mut().poll(context)
     }
 }
 
