@@ -11,8 +11,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -41,6 +41,9 @@ pub(super) const KEEPALIVE: (Duration, Duration) =
 
 /// How long a connect goes on, whoever still waits for it.
 const CONNECT: Duration = Duration::from_secs(2);
+
+/// How many commands may wait for their turn to be written; who comes after them waits to wait.
+const QUEUE: usize = 1_024;
 
 /// A call that waited so long in vain retires its connection. Shorter ones are the caller's choice, and
 /// no sign of anything.
@@ -156,7 +159,7 @@ impl Server {
         self.common.runtime().spawn(async move {
             let opening = Connected::open(&target, &common);
             let outcome = match common.runtime().timeout(patience, opening).await {
-                Some(outcome) => outcome.map(Arc::new),
+                Some(outcome) => outcome.map(Connected::shared),
                 None => Err(timed_out(patience, "while connecting")),
             };
             let outcome = outcome.map_err(|error| error.on_host(common.host()));
@@ -249,7 +252,7 @@ impl Backend for Server {
                 None => Err(timed_out(limit, "while connecting")),
             };
             let connected = connected.map_err(|error| error.on_host(self.common.host()))?;
-            Ok(Raw::Multiplexed(Arc::new(connected)))
+            Ok(Raw::Multiplexed(connected.shared()))
         })
     }
 
@@ -334,6 +337,8 @@ pub(crate) struct Connected {
     pub(super) connection: MultiplexedConnection,
     alive: Arc<Alive>,
     driver: AbortHandle,
+    /// Where the driver sees how many hold this.
+    itself: Arc<OnceLock<Weak<Connected>>>,
 }
 
 impl Connected {
@@ -391,7 +396,9 @@ impl Connected {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(QUEUE);
         let handshake = target.handshake(protocol);
         let (connection, driver) =
             MultiplexedConnection::new_with_config(&handshake, stream, config).await?;
@@ -400,10 +407,13 @@ impl Connected {
             alive: Arc::clone(&alive),
             common: Arc::clone(common),
         };
+        let itself = Arc::<OnceLock<Weak<Connected>>>::default();
+        let calls = Arc::clone(&itself);
         let driver = common.runtime().spawn(async move {
             let _end = end;
             Gathering {
                 driver: Box::pin(driver),
+                calls,
                 gathering: false,
             }
             .await;
@@ -413,6 +423,7 @@ impl Connected {
             connection,
             alive,
             driver,
+            itself,
         };
         if let Some(name) = &target.client_name {
             let name = redis::cmd("CLIENT").arg("SETNAME").arg(name).to_owned();
@@ -426,6 +437,14 @@ impl Connected {
     }
 }
 
+impl Connected {
+    fn shared(self) -> Arc<Self> {
+        let shared = Arc::new(self);
+        let _ = shared.itself.set(Arc::downgrade(&shared));
+        shared
+    }
+}
+
 impl Drop for Connected {
     fn drop(&mut self) {
         // Closed on purpose: nothing was lost.
@@ -435,20 +454,33 @@ impl Drop for Connected {
 }
 
 /// Drives a connection, one turn of the scheduler late: the tasks that are ready by then have put their
-/// commands in the same write. A task that is alone goes on at once.
+/// commands in the same write. A call that is alone is not kept waiting.
 ///
 /// Without it, and with `TCP_NODELAY` (which spares a lone command the wait for the network), every
 /// command is a system call, a packet, and a wake-up of the server.
 struct Gathering<D> {
     driver: Pin<Box<D>>,
+    calls: Arc<OnceLock<Weak<Connected>>>,
     gathering: bool,
+}
+
+/// Who holds a connection that nobody calls on: its link, and where it is found without a lock.
+const HOLDERS: usize = 2;
+
+impl<D> Gathering<D> {
+    /// Whether there are others to wait for. Every call under way holds the connection.
+    fn in_company(&self) -> bool {
+        self.calls
+            .get()
+            .is_some_and(|connected| connected.strong_count() > HOLDERS + 1)
+    }
 }
 
 impl<D: Future<Output = ()>> Future for Gathering<D> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.gathering = !self.gathering;
+        self.gathering = !self.gathering && self.in_company();
         if self.gathering {
             context.waker().wake_by_ref();
             return Poll::Pending;
