@@ -67,50 +67,67 @@ impl Connection {
         crate::wire::with_args(cmd, |args| self.run(args))
     }
 
+    /// Runs a command for one of many callers who share this connection: in a session that begins as this
+    /// one stands and ends with the reply. What `SELECT`, `MULTI` or `WATCH` would change is forgotten.
+    ///
+    /// It is what a [`clone`](Clone) would do, without counting handles: threads that only read do not
+    /// wait for each other.
+    pub fn call(&self, cmd: &Cmd) -> Value {
+        let mut session = self.session.handle();
+        crate::wire::with_args(cmd, |args| {
+            reply::value(dispatch(&self.shared, &mut session, args))
+        })
+    }
+
     pub(crate) fn run(&mut self, args: Args<'_>) -> Value {
-        reply::value(self.dispatch(args))
+        reply::value(dispatch(&self.shared, &mut self.session, args))
     }
+}
 
-    #[inline]
-    fn dispatch(&mut self, args: Args<'_>) -> Reply {
-        let command = match command::resolve(args) {
-            Ok(command) => command,
-            Err(error) => {
-                self.refuse(args);
-                return Err(error);
-            }
-        };
-        if let Some(transaction) = &mut self.session.transaction
-            && command.place != Place::AtOnce
-        {
-            let args = args.iter().map(|arg| (*arg).into()).collect();
-            transaction.queue.push(Queued { command, args });
-            return Ok(Value::SimpleString("QUEUED".to_owned()));
+#[inline]
+fn dispatch(shared: &Arc<Shared>, session: &mut Session, args: Args<'_>) -> Reply {
+    let command = match command::resolve(args) {
+        Ok(command) => command,
+        Err(error) => {
+            refuse(session, args);
+            return Err(error);
         }
-        self.perform(command, args)
+    };
+    if let Some(transaction) = &mut session.transaction
+        && command.place != Place::AtOnce
+    {
+        let args = args.iter().map(|arg| (*arg).into()).collect();
+        transaction.queue.push(Queued { command, args });
+        return Ok(Value::SimpleString("QUEUED".to_owned()));
     }
+    perform(shared, session, command, args)
+}
 
-    #[inline]
-    fn perform(&mut self, command: &Command, args: Args<'_>) -> Reply {
-        let locked = command.lock(&self.shared.keyspace, &self.session, args);
-        let mut cx = Context::new(&self.shared, &mut self.session, locked);
-        let reply = (command.run)(&mut cx, args);
-        cx.finish();
-        reply
-    }
+#[inline]
+fn perform(
+    shared: &Arc<Shared>,
+    session: &mut Session,
+    command: &Command,
+    args: Args<'_>,
+) -> Reply {
+    let locked = command.lock(&shared.keyspace, session, args);
+    let mut cx = Context::new(shared, session, locked);
+    let reply = (command.run)(&mut cx, args);
+    cx.finish();
+    reply
+}
 
-    /// A command that cannot be run makes the transaction fail that it would be part of. An `EXEC` that
-    /// cannot be run ends it.
-    #[cold]
-    fn refuse(&mut self, args: Args<'_>) {
-        self.session.abort();
-        if args
-            .first()
-            .is_some_and(|name| name.eq_ignore_ascii_case(b"EXEC"))
-        {
-            self.session.transaction = None;
-            self.session.watching = None;
-        }
+/// A command that cannot be run makes the transaction fail that it would be part of. An `EXEC` that
+/// cannot be run ends it.
+#[cold]
+fn refuse(session: &mut Session, args: Args<'_>) {
+    session.abort();
+    if args
+        .first()
+        .is_some_and(|name| name.eq_ignore_ascii_case(b"EXEC"))
+    {
+        session.transaction = None;
+        session.watching = None;
     }
 }
 

@@ -287,13 +287,11 @@ impl fmt::Display for Error {
     }
 }
 
+/// The kind and the message as it is meant to be read: this is what `unwrap` and a `main` that returns a
+/// `Result` print.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.0.kind)
-            .field("message", &self.to_string())
-            .field("source", &self.0.source)
-            .finish()
+        write!(f, "{:?}: {self}", self.0.kind)
     }
 }
 

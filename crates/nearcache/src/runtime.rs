@@ -29,15 +29,17 @@ impl Runtime {
     }
 
     /// The output of `work`, or `None` if it takes longer than `limit`.
-    pub(crate) async fn timeout<T>(
-        &self,
-        limit: Duration,
-        work: impl Future<Output = T>,
-    ) -> Option<T> {
+    ///
+    /// `work` is made in here, so that it lies in the future once: an argument that is a future lies in it
+    /// twice, as the argument and as what is awaited.
+    pub(crate) async fn timeout<T, F>(&self, limit: Duration, work: impl FnOnce() -> F) -> Option<T>
+    where
+        F: Future<Output = T>,
+    {
         match self {
-            Runtime::Real => tokio::time::timeout(limit, work).await.ok(),
+            Runtime::Real => tokio::time::timeout(limit, work()).await.ok(),
             #[cfg(test)]
-            Runtime::Moved(clock) => clock.timeout(limit, work).await,
+            Runtime::Moved(clock) => clock.timeout(limit, work()).await,
         }
     }
 
@@ -180,10 +182,10 @@ mod tests {
         let clock = moved::Clock::new();
         let runtime = Runtime::Moved(clock.clone());
         let limit = Duration::from_secs(10);
-        assert_eq!(runtime.timeout(limit, async { 1 }).await, Some(1));
+        assert_eq!(runtime.timeout(limit, async || 1).await, Some(1));
 
         let waiting =
-            tokio::spawn(async move { runtime.timeout(limit, std::future::pending::<()>()).await });
+            tokio::spawn(async move { runtime.timeout(limit, std::future::pending::<()>).await });
         tokio::task::yield_now().await;
         clock.advance(Duration::from_secs(9));
         tokio::task::yield_now().await;

@@ -87,7 +87,7 @@ impl<'c> IntoFuture for Close<'c> {
         let core = self.core;
         CacheFuture::asking(async move {
             core.close();
-            let drained = core.runtime().timeout(core.limit, core.drained()).await;
+            let drained = core.runtime().timeout(core.limit, || core.drained()).await;
             drained.ok_or_else(|| still_busy(core))
         })
     }

@@ -17,7 +17,7 @@ use crate::runtime::Runtime;
 /// A client of an embedded store.
 #[derive(Debug)]
 pub(super) struct Embedded {
-    /// Cloned for each call, so that no call sees another's `MULTI`.
+    /// Shared by all calls, none of which sees another's `MULTI`.
     client: Connection,
     common: Common,
     /// Keeps a named store alive as long as someone uses it.
@@ -70,7 +70,7 @@ impl Embedded {
 impl Backend for Embedded {
     fn request<'a>(&'a self, command: &'a Cmd, _limit: Duration) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
-            let reply = self.client.clone().execute(command);
+            let reply = self.client.call(command);
             checked(reply).map_err(|error| error.on_host(&self.common.host))
         })
     }

@@ -94,7 +94,7 @@ impl Server {
         let Some(outcome) = self
             .common
             .runtime()
-            .timeout(limit, self.found(runtime, limit))
+            .timeout(limit, || self.found(runtime, limit))
             .await
         else {
             return Err(timed_out(limit, "while connecting"));
@@ -158,7 +158,7 @@ impl Server {
         let patience = limit.max(CONNECT);
         self.common.runtime().spawn(async move {
             let opening = Connected::open(&target, &common);
-            let outcome = match common.runtime().timeout(patience, opening).await {
+            let outcome = match common.runtime().timeout(patience, || opening).await {
                 Some(outcome) => outcome.map(Connected::shared),
                 None => Err(timed_out(patience, "while connecting")),
             };
@@ -192,7 +192,7 @@ impl Server {
         match self
             .common
             .runtime()
-            .timeout(left, work(connected.connection.clone()))
+            .timeout(left, || work(connected.connection.clone()))
             .await
         {
             Some(Ok(output)) => Ok(output),
@@ -247,7 +247,7 @@ impl Backend for Server {
         Box::pin(async move {
             Handle::try_current().map_err(|_| no_runtime())?;
             let opening = Connected::open(&self.target, &self.common);
-            let connected = match self.common.runtime().timeout(limit, opening).await {
+            let connected = match self.common.runtime().timeout(limit, || opening).await {
                 Some(outcome) => outcome,
                 None => Err(timed_out(limit, "while connecting")),
             };
