@@ -131,7 +131,7 @@ fn deny() -> Vec<Step> {
     if quiet(&["deny", "fetch", "db"]) {
         steps.push(cargo(
             "advisories",
-            &["deny", "check", "--disable-fetch", "advisories"],
+            &["deny", "--offline", "check", "advisories"],
             &[],
         ));
     } else {

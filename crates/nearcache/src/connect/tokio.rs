@@ -189,6 +189,7 @@ impl Server {
             // Boxed: it is rare and large, and the calls that need it not should not carry it.
             None => Box::pin(self.connected(runtime, limit)).await?,
         };
+        connected.alive.submitted.store(true, Ordering::Relaxed);
         match self
             .common
             .runtime()
@@ -402,7 +403,10 @@ impl Connected {
         let handshake = target.handshake(protocol);
         let (connection, driver) =
             MultiplexedConnection::new_with_config(&handshake, stream, config).await?;
-        let alive = Arc::new(Alive(AtomicBool::new(true)));
+        let alive = Arc::new(Alive {
+            alive: AtomicBool::new(true),
+            submitted: AtomicBool::new(false),
+        });
         let end = DriverEnd {
             alive: Arc::clone(&alive),
             common: Arc::clone(common),
@@ -410,13 +414,14 @@ impl Connected {
         let itself = Arc::<OnceLock<Weak<Connected>>>::default();
         let calls = Arc::clone(&itself);
         let driver = common.runtime().spawn(async move {
-            let _end = end;
-            Gathering {
+            let end = end;
+            let gathering = Gathering {
                 driver: Box::pin(driver),
+                alive: Arc::clone(&end.alive),
                 calls,
                 gathering: false,
-            }
-            .await;
+            };
+            gathering.await;
         });
         // From here on the driver ends with this, whatever happens.
         let mut connected = Connected {
@@ -448,7 +453,7 @@ impl Connected {
 impl Drop for Connected {
     fn drop(&mut self) {
         // Closed on purpose: nothing was lost.
-        self.alive.0.store(false, Ordering::Release);
+        self.alive.alive.store(false, Ordering::Release);
         self.driver.abort();
     }
 }
@@ -460,6 +465,7 @@ impl Drop for Connected {
 /// command is a system call, a packet, and a wake-up of the server.
 struct Gathering<D> {
     driver: Pin<Box<D>>,
+    alive: Arc<Alive>,
     calls: Arc<OnceLock<Weak<Connected>>>,
     gathering: bool,
 }
@@ -480,7 +486,10 @@ impl<D: Future<Output = ()>> Future for Gathering<D> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.gathering = !self.gathering && self.in_company();
+        // Nothing to write is nothing to wait for: replies are read at once.
+        self.gathering = !self.gathering
+            && self.alive.submitted.swap(false, Ordering::Relaxed)
+            && self.in_company();
         if self.gathering {
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -489,18 +498,23 @@ impl<D: Future<Output = ()>> Future for Gathering<D> {
     }
 }
 
-/// Whether a connection can still be used.
+/// What callers and driver of a connection tell each other.
 #[derive(Debug)]
-struct Alive(AtomicBool);
+struct Alive {
+    /// Whether the connection can still be used.
+    alive: AtomicBool,
+    /// Whether there are commands that the driver has not seen yet.
+    submitted: AtomicBool,
+}
 
 impl Alive {
     fn is_alive(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.alive.load(Ordering::Acquire)
     }
 
     /// The first to see the end tells.
     fn lose(&self, common: &Common) {
-        if self.0.swap(false, Ordering::AcqRel) {
+        if self.alive.swap(false, Ordering::AcqRel) {
             common.listeners().tell(LinkEvent::Lost);
         }
     }
