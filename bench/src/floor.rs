@@ -1,9 +1,9 @@
 //! The loopback floor: the least that any client could do.
 //!
 //! Commands are encoded beforehand, replies are counted by their bytes and not looked at. One thread
-//! and one socket keep a number of commands in flight: with one, it is a plain question and answer;
-//! with more, each read is followed by one write of as many commands as were answered. What a real
-//! client loses against this is its own work.
+//! and one socket: a number of commands leave in one write, all their replies are read, and so on.
+//! With one command it is a plain question and answer; with more it is what N tasks would do that
+//! always asked together. What a real client loses against this is its own work, and smaller writes.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -48,38 +48,25 @@ impl Floor {
         })
     }
 
-    /// Keeps so many commands in flight until the span is over.
-    pub(crate) fn run(&mut self, in_flight: usize, span: Duration) -> Result<Sample> {
+    /// Sends so many commands at once, reads all their replies, and so on until the span is over.
+    pub(crate) fn run(&mut self, at_once: usize, span: Duration) -> Result<Sample> {
         let start = Instant::now();
-        let until = start + span;
-        let (mut calls, mut waiting, mut bytes) = (0, 0, 0);
-        self.send(in_flight)?;
-        waiting += in_flight;
-        while waiting > 0 {
-            let read = self.stream.read(&mut self.buffer)?;
-            if read == 0 {
-                return Err("the server hung up".into());
-            }
-            bytes += read;
-            let answered = bytes / self.reply;
-            bytes %= self.reply;
-            calls += answered as u64;
-            waiting -= answered;
-            // After the end, what is still in flight is waited for.
-            if Instant::now() < until {
-                self.send(answered)?;
-                waiting += answered;
+        let mut calls = 0;
+        loop {
+            self.send(at_once)?;
+            self.receive(at_once)?;
+            calls += at_once as u64;
+            let elapsed = start.elapsed();
+            if elapsed >= span {
+                return Ok(Sample { calls, elapsed });
             }
         }
-        Ok(Sample {
-            calls,
-            elapsed: start.elapsed(),
-        })
     }
 
     /// One question, one answer.
     pub(crate) fn ask(&mut self) -> Result<()> {
-        self.run(1, Duration::ZERO).map(drop)
+        self.send(1)?;
+        self.receive(1)
     }
 
     fn send(&mut self, mut count: usize) -> Result<()> {
@@ -90,6 +77,18 @@ impl Floor {
             self.stream.write_all(&self.commands[self.next..end])?;
             self.next = if end == self.commands.len() { 0 } else { end };
             count -= now;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, count: usize) -> Result<()> {
+        let mut left = count * self.reply;
+        while left > 0 {
+            let read = self.stream.read(&mut self.buffer)?;
+            if read == 0 || read > left {
+                return Err("the server hung up, or answered more than expected".into());
+            }
+            left -= read;
         }
         Ok(())
     }
