@@ -1,5 +1,7 @@
 //! The places the suite runs in, and the two faces of a cache behind one macro.
 
+use std::time::Duration;
+
 use nearcache::{Builder, Cache, Error, blocking};
 use nearcache_testkit::{Redis, random_prefix};
 
@@ -86,7 +88,12 @@ pub(crate) struct Options<'o> {
 
 impl Options<'_> {
     fn onto<M>(self, mut builder: Builder<M>) -> Builder<M> {
-        builder = builder.prefix(self.prefix).ttl_jitter(self.ttl_jitter);
+        // Generous: here it matters what comes, not when.
+        let patience = Duration::from_secs(10);
+        builder = builder
+            .prefix(self.prefix)
+            .ttl_jitter(self.ttl_jitter)
+            .timeout(patience);
         if let Some(separator) = self.separator {
             builder = builder.separator(separator);
         }

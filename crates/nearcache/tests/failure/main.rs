@@ -20,7 +20,7 @@ use crate::face::{Face, run};
 use crate::scene::Scene;
 
 /// The timeout of every cache here.
-const TIMEOUT: Duration = Duration::from_millis(300);
+const TIMEOUT: Duration = Duration::from_millis(400);
 
 /// How much longer than its timeout a call may take before the test calls it hanging.
 const GUARD: Duration = Duration::from_millis(500);
