@@ -209,7 +209,7 @@ async fn a_database_that_is_not_there_is_an_error_that_names_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_server_costs_the_timeout_and_confuses_no_later_reply() {
     let redis = Redis::start();
-    let url = format!("{}?timeout=100ms&pool_size=2&breaker=off", redis.url());
+    let url = format!("{}?timeout=300ms&pool_size=2&breaker=off", redis.url());
     let cache = Cache::connect(&url).await.unwrap();
     let sync = blocking::Cache::connect(&url).unwrap();
     cache.set("a", &1).await.unwrap();
