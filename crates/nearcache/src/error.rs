@@ -183,7 +183,12 @@ impl Error {
     /// An error that a server answered with, sorted by its code.
     pub(crate) fn from_server(error: &redis::ServerError) -> Self {
         let code = error.code();
+        // A server that does not know a command quotes its arguments, a greeting's password among them.
         let detail = error.details().unwrap_or_default();
+        let detail = detail
+            .split(", with args beginning with")
+            .next()
+            .unwrap_or_default();
         let kind = match code {
             "WRONGTYPE" => ErrorKind::WrongType,
             "NOAUTH" | "WRONGPASS" => ErrorKind::Auth,
@@ -195,7 +200,11 @@ impl Error {
             "ERR" if detail.contains("is not an integer") => ErrorKind::NotInteger,
             "ERR" if detail.contains("would overflow") => ErrorKind::Overflow,
             // What servers before 6 say of a wrong or a missing password.
-            "ERR" if detail.contains("invalid password") || detail.contains("AUTH") => {
+            "ERR"
+                if detail.contains("invalid password")
+                    || detail.starts_with("AUTH ")
+                    || detail.starts_with("Client sent AUTH") =>
+            {
                 ErrorKind::Auth
             }
             _ => ErrorKind::Server,
@@ -227,6 +236,15 @@ impl Error {
             _ if error.is_unrecoverable_error() => ErrorKind::Connect,
             _ => ErrorKind::Server,
         };
+        if kind == ErrorKind::Server {
+            // A refused greeting, in redis-rs's words: what the server quoted in it stays here.
+            let text = error.to_string();
+            let text = text
+                .split(", with args beginning with")
+                .next()
+                .unwrap_or_default();
+            return Error::new(kind, text.to_owned());
+        }
         // What the server said of the credentials may quote the user, never the password.
         Error::new(kind, error.to_string()).caused_by(error)
     }

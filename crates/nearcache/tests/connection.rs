@@ -188,6 +188,30 @@ async fn a_server_without_hello_is_spoken_to_in_resp2() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_hello_takes_the_password_and_never_shows_it() {
+    let redis = Redis::start_with(&["--rename-command", "HELLO", "", "--requirepass", "s3cret"]);
+    let url = format!("redis://:s3cret@{}", redis.address());
+    Cache::connect(&url).await.unwrap();
+    blocking::Cache::connect(&url).unwrap();
+    // Asked for RESP3, such a server quotes the greeting, with the password in it.
+    let resp3 = format!("{url}?protocol=3");
+    let errors = [
+        Cache::connect(&resp3).await.unwrap_err(),
+        blocking::Cache::connect(&resp3).unwrap_err(),
+    ];
+    for error in errors {
+        let mut said = format!("{error} {error:?}");
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            said += &format!(" {cause} {cause:?}");
+            source = cause.source();
+        }
+        assert!(!said.contains("s3cret"), "{said}");
+        assert_eq!(error.kind(), ErrorKind::Server, "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_not_there_is_an_error_that_names_it() {
     let redis = Redis::start();
     let url = format!("{}/99", redis.url());
