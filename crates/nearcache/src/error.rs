@@ -246,7 +246,7 @@ impl Error {
             return Error::new(kind, text.to_owned());
         }
         // What the server said of the credentials may quote the user, never the password.
-        Error::new(kind, error.to_string()).caused_by(error)
+        Error::new(kind, with_advice(error.to_string())).caused_by(error)
     }
 
     #[cfg(feature = "blocking")]
@@ -255,7 +255,7 @@ impl Error {
             std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock => ErrorKind::Timeout,
             _ => ErrorKind::Connect,
         };
-        Error::new(kind, error.to_string()).caused_by(error)
+        Error::new(kind, with_advice(error.to_string())).caused_by(error)
     }
 
     pub(crate) fn closed() -> Self {
@@ -280,6 +280,14 @@ impl Error {
             format!("{command} was answered with {shape}"),
         )
     }
+}
+
+/// What to look at, where nobody listens.
+fn with_advice(mut text: String) -> String {
+    if text.contains("refused") {
+        text.push_str("; is Redis running there?");
+    }
+    text
 }
 
 impl fmt::Display for Error {
