@@ -24,12 +24,15 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use crate::cache::operation::{
-    Blocking, Clear, Close, Get, GetMany, Incr, Keys, LookUp, Pending, Set, SetIf, SetMany, Touch,
+    Blocking, Clear, Close, Get, GetMany, Incr, Keys, LookUp, Pending, Remember, Set, SetIf,
+    SetMany, Touch,
 };
 use crate::cache::{Bound, Builder, Core, Stats, verbs};
 use crate::codec::{Decode, Encode};
 use crate::connect::{Mode, ServerInfo};
 use crate::error::Result;
+use crate::read_through::lead::Way;
+use crate::read_through::load::{BoxError, Loadable};
 use crate::ttl::{IntoTtl, Remaining};
 
 pub use crate::connect::BlockingConnection as Connection;
@@ -92,6 +95,49 @@ impl Cache {
         GetMany::new(&self.core, keys)
     }
 
+    /// See [`remember`](crate::Cache::remember). The loader runs on the calling thread, and may borrow from
+    /// it; with [`stale_for`](Remember::stale_for), [`soft_timeout`](Remember::soft_timeout) or
+    /// [`early_refresh`](Remember::early_refresh) on a thread of its own when the caller is answered without it.
+    ///
+    /// ```
+    /// # fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::blocking::Cache::open("memory://")?;
+    /// let path = "Cargo.toml".to_owned();
+    /// let size: u64 = cache
+    ///     .remember(&path, || std::fs::metadata(&path).map(|file| file.len()))
+    ///     .ttl("1m")
+    ///     .run()?;
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(async { example() });
+    /// ```
+    pub fn remember<F, L, E>(
+        &self,
+        key: impl AsRef<[u8]>,
+        load: F,
+    ) -> Remember<'_, L::Value, F, Blocking>
+    where
+        F: FnOnce() -> std::result::Result<L, E>,
+        L: Loadable,
+        E: Into<BoxError>,
+    {
+        Remember::new(&self.core, key.as_ref(), load, Way::Miss)
+    }
+
+    /// See [`refresh`](crate::Cache::refresh).
+    pub fn refresh<F, L, E>(
+        &self,
+        key: impl AsRef<[u8]>,
+        load: F,
+    ) -> Remember<'_, L::Value, F, Blocking>
+    where
+        F: FnOnce() -> std::result::Result<L, E>,
+        L: Loadable,
+        E: Into<BoxError>,
+    {
+        Remember::new(&self.core, key.as_ref(), load, Way::Force)
+    }
+
     /// See [`set`](crate::Cache::set).
     pub fn set<'c, V: Encode + ?Sized>(
         &'c self,
@@ -140,6 +186,19 @@ impl Cache {
     /// See [`delete`](crate::Cache::delete).
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Pending<'_, bool, Blocking> {
         verbs::delete(&self.core, key.as_ref())
+    }
+
+    /// See [`invalidate_tag`](crate::Cache::invalidate_tag).
+    pub fn invalidate_tag(&self, tag: impl AsRef<[u8]>) -> Pending<'_, (), Blocking> {
+        verbs::invalidate_tags(&self.core, [tag])
+    }
+
+    /// See [`invalidate_tags`](crate::Cache::invalidate_tags).
+    pub fn invalidate_tags(
+        &self,
+        tags: impl IntoIterator<Item = impl AsRef<[u8]>>,
+    ) -> Pending<'_, (), Blocking> {
+        verbs::invalidate_tags(&self.core, tags)
     }
 
     /// See [`delete_many`](crate::Cache::delete_many).

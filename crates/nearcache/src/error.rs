@@ -57,6 +57,10 @@ pub enum ErrorKind {
     InvalidConfig,
     /// The call would do more than was asked for in so many words, and was not carried out.
     Refused,
+    /// The loader failed, or panicked: [`Error::downcast_ref`] gives its own error.
+    Loader,
+    /// More loads are under way than the cache allows at a time, and none ended while the call waited.
+    Overloaded,
     /// The cache was closed.
     Closed,
 }
@@ -82,6 +86,8 @@ impl ErrorKind {
             ErrorKind::InvalidUrl => "invalid URL",
             ErrorKind::InvalidConfig => "invalid configuration",
             ErrorKind::Refused => "refused",
+            ErrorKind::Loader => "the loader failed",
+            ErrorKind::Overloaded => "too many loads at a time",
             ErrorKind::Closed => "the cache is closed",
         }
     }
@@ -111,6 +117,7 @@ struct Inner {
     host: Option<Arc<str>>,
     key: Option<Key>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    deferred: bool,
 }
 
 impl Error {
@@ -121,12 +128,18 @@ impl Error {
             host: None,
             key: None,
             source: None,
+            deferred: false,
         }))
     }
 
     /// What went wrong, to match on.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// What failed, in words.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
     }
 
     /// The server the call was for, as `host:port` or the socket's path.
@@ -137,6 +150,42 @@ impl Error {
     /// The key the call was for, without the prefix.
     pub fn key(&self) -> Option<&Key> {
         self.0.key.as_ref()
+    }
+
+    /// Whether what failed was an invalidation that is kept, and will be sent before anything else once
+    /// Redis answers again. (A `set` is kept as the deletion of its key.) Until then other processes may
+    /// be answered with what it was to remove.
+    pub fn is_deferred(&self) -> bool {
+        self.0.deferred
+    }
+
+    /// The error of a loader, or another one beneath this, if it is of type `E`.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// let failed = cache
+    ///     .remember("page", || async { Err::<String, _>(std::io::Error::other("no disk")) })
+    ///     .await
+    ///     .unwrap_err();
+    /// assert!(failed.downcast_ref::<std::io::Error>().is_some());
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
+        let mut source = self.source();
+        while let Some(error) = source {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            source = error.source();
+        }
+        None
+    }
+
+    pub(crate) fn deferred(self) -> Self {
+        self.with(|inner| inner.deferred = true)
     }
 
     pub(crate) fn caused_by(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -167,6 +216,7 @@ impl Error {
                 detail: shared.0.detail.clone(),
                 host: shared.0.host.clone(),
                 key: shared.0.key.clone(),
+                deferred: shared.0.deferred,
                 source: shared
                     .0
                     .source
@@ -298,6 +348,7 @@ impl fmt::Display for Error {
             host,
             key,
             source: _,
+            deferred,
         } = &*self.0;
         f.write_str(kind.words())?;
         if let Some(host) = host {
@@ -308,6 +359,9 @@ impl fmt::Display for Error {
         }
         if !detail.is_empty() {
             write!(f, ": {detail}")?;
+        }
+        if *deferred {
+            f.write_str("; the invalidation is kept, and is sent first when Redis is back")?;
         }
         Ok(())
     }

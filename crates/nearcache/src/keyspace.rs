@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::slot;
 
 /// What stands between prefix and key unless something else is asked for.
 pub(crate) const SEPARATOR: &str = ":";
@@ -21,6 +22,15 @@ const OWN: &[u8] = b"#nearcache:";
 /// A lease key is made of its entry's key and this marker (with a suffix in rare cases), so no
 /// user's key may hold it.
 const LEASE_MARKER: &[u8] = b"#nearcache:lease";
+
+/// Under the prefix, a tag's counter is this and the tag.
+const TAG: &[u8] = b"#nearcache:tag:";
+
+/// Under the prefix, what changes with every invalidation of any tag.
+const TAG_EPOCH: &[u8] = b"#nearcache:tags";
+
+/// The longest tag. It is stored with every entry that carries it.
+const MAX_TAG: usize = 1_024;
 
 /// The longest key, without the prefix.
 const MAX_KEY: usize = 64 * 1024;
@@ -108,6 +118,22 @@ impl StoredKey {
     pub(crate) fn user(&self) -> &[u8] {
         &self.bytes[self.prefix..]
     }
+
+    /// The key of the lease under which this one is loaded: in the same slot of a cluster, and under the
+    /// same prefix. The forms are frozen: processes of every version must agree on them.
+    pub(crate) fn lease(&self) -> Vec<u8> {
+        let key = &*self.bytes;
+        if slot::hash_tag(key).is_some() {
+            return [key, LEASE_MARKER].concat();
+        }
+        if !key.iter().any(|byte| matches!(byte, b'{' | b'}')) {
+            return [&key[..self.prefix], b"{", key, b"}", LEASE_MARKER].concat();
+        }
+        // A stray brace: the whole key counts, and so does the whole of this.
+        let mut lease = [key, LEASE_MARKER].concat();
+        lease.extend(slot::suffix(&lease, slot::slot(key)));
+        lease
+    }
 }
 
 impl redis::ToRedisArgs for StoredKey {
@@ -119,7 +145,7 @@ impl redis::ToRedisArgs for StoredKey {
 impl redis::ToSingleRedisArg for StoredKey {}
 
 /// The rules of one cache's keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Keyspace {
     /// With the separator; empty for none.
     prefix: Vec<u8>,
@@ -198,8 +224,49 @@ impl Keyspace {
         escaped
     }
 
+    /// The key of a tag's counter.
+    ///
+    /// # Errors
+    /// `InvalidKey`: a tag is empty or longer than 1 KiB.
+    pub(crate) fn tag(&self, tag: &[u8]) -> Result<Vec<u8>> {
+        if (1..=MAX_TAG).contains(&tag.len()) {
+            return Ok([&self.prefix, TAG, tag].concat());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidKey,
+            format!(
+                "a tag has 1 to {MAX_TAG} bytes; one of {} was given",
+                tag.len()
+            ),
+        ))
+    }
+
+    /// The key that changes with every invalidation of any tag.
+    pub(crate) fn tag_epoch(&self) -> Vec<u8> {
+        [&self.prefix, TAG_EPOCH].concat()
+    }
+
+    /// The pattern of all leases, for Redis.
+    pub(crate) fn leases(&self) -> Vec<u8> {
+        self.pattern(&[b"*", LEASE_MARKER, b"*"].concat())
+    }
+
+    /// Whether a key that a server listed is a lease of ours.
+    pub(crate) fn is_lease(&self, stored: &[u8]) -> bool {
+        stored
+            .strip_prefix(&*self.prefix)
+            .is_some_and(|key| contains(key, LEASE_MARKER))
+    }
+
     pub(crate) fn has_prefix(&self) -> bool {
         !self.prefix.is_empty()
+    }
+}
+
+/// The prefix with its separator, as messages name it.
+impl fmt::Display for Keyspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", Key::from(&*self.prefix))
     }
 }
 
@@ -282,6 +349,37 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_lies_in_its_keys_slot_under_its_prefix_and_is_hidden() {
+        for (prefix, key, lease) in [
+            ("app", "user:1", "app:{app:user:1}#nearcache:lease"),
+            ("", "user:1", "{user:1}#nearcache:lease"),
+            ("app", "{user:1}:name", "app:{user:1}:name#nearcache:lease"),
+            ("{app}", "user:1", "{app}:user:1#nearcache:lease"),
+            ("app", "a{b", "app:a{b#nearcache:lease03dh"),
+            ("app", "a}b", "app:a}b#nearcache:lease0aim"),
+            ("app", "a{}b", "app:a{}b#nearcache:lease0p44"),
+        ] {
+            let space = keyspace(prefix);
+            let stored = space.stored(key.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(stored.lease()).unwrap(), lease);
+            assert_eq!(slot::slot(&stored.lease()), slot::slot(stored.as_bytes()));
+            assert_eq!(space.user(&stored.lease()), None);
+            assert!(space.is_lease(&stored.lease()) && !space.is_lease(stored.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_tag_has_1_byte_to_1_kib_and_its_counter_is_hidden() {
+        let space = keyspace("app");
+        assert_eq!(space.tag(b"users").unwrap(), b"app:#nearcache:tag:users");
+        assert_eq!(space.user(b"app:#nearcache:tag:users"), None);
+        assert_eq!(space.tag_epoch(), b"app:#nearcache:tags");
+        for tag in [vec![], vec![b'x'; MAX_TAG + 1]] {
+            assert_eq!(space.tag(&tag).unwrap_err().kind(), ErrorKind::InvalidKey);
+        }
+    }
+
+    #[test]
     fn what_lies_outside_the_prefix_is_not_shown() {
         let space = keyspace("app");
         assert_eq!(space.user(b"app:user:1"), Some(&b"user:1"[..]));
@@ -316,6 +414,8 @@ mod tests {
             if let Ok(stored) = space.stored(&key) {
                 prop_assert_eq!(space.user(stored.as_bytes()), Some(&key[..]));
                 prop_assert_eq!(stored.user(), &key[..]);
+                prop_assert_eq!(slot::slot(&stored.lease()), slot::slot(stored.as_bytes()));
+                prop_assert!(stored.lease().starts_with(&space.prefix));
             }
         }
     }

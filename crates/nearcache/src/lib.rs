@@ -57,17 +57,21 @@ mod codec;
 mod connect;
 mod error;
 mod keyspace;
+mod read_through;
 mod resilience;
 mod runtime;
+mod script;
+mod slot;
 mod striped;
 mod ttl;
 
-pub use cache::{Bound, Builder, Cache, Lookup, Stats, operation};
+pub use cache::{Bound, Builder, Cache, Lookup, Stats, Undelivered, operation};
 pub use codec::{Decode, Encode, Raw, Text};
 pub use connect::{Connection, Protocol, ServerInfo, ServerKind};
 pub use error::{Error, ErrorKind, Result};
 pub use keyspace::Key;
-pub use resilience::{BreakerState, Fallback, Outage};
+pub use read_through::load::{BoxError, Loadable, Loaded};
+pub use resilience::{BreakerState, DataLoss, Fallback, Outage};
 pub use ttl::{IntoTtl, Remaining, Ttl};
 
 /// The redis crate that [`Connection`] works with.

@@ -5,6 +5,8 @@
 //! clock of their own here and move it.
 
 use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
@@ -13,7 +15,10 @@ use tokio::task::AbortHandle;
 #[derive(Clone, Debug)]
 pub(crate) enum Runtime {
     /// The machine's clock, and the tokio runtime that polls.
-    Real,
+    Tokio,
+    /// The machine's clock, and the threads that call: waiting parks them.
+    #[cfg(feature = "blocking")]
+    Threads,
     /// tokio's tasks under a clock that only a test moves.
     #[cfg(test)]
     Moved(moved::Clock),
@@ -22,7 +27,9 @@ pub(crate) enum Runtime {
 impl Runtime {
     pub(crate) fn now(&self) -> Instant {
         match self {
-            Runtime::Real => Instant::now(),
+            Runtime::Tokio => Instant::now(),
+            #[cfg(feature = "blocking")]
+            Runtime::Threads => Instant::now(),
             #[cfg(test)]
             Runtime::Moved(clock) => clock.now(),
         }
@@ -37,83 +44,140 @@ impl Runtime {
         F: Future<Output = T>,
     {
         match self {
-            Runtime::Real => tokio::time::timeout(limit, work()).await.ok(),
+            Runtime::Tokio => tokio::time::timeout(limit, work()).await.ok(),
+            #[cfg(feature = "blocking")]
+            Runtime::Threads => first(work(), threads::Alarm::after(limit)).await.ok(),
             #[cfg(test)]
             Runtime::Moved(clock) => clock.timeout(limit, work()).await,
         }
     }
 
-    /// Runs a task beside everything else. It ends when it is done, when it is aborted, or with the
-    /// runtime.
+    pub(crate) async fn sleep(&self, time: Duration) {
+        self.timeout(time, std::future::pending::<()>).await;
+    }
+
+    /// Whether a task can be started here.
+    pub(crate) fn can_spawn(&self) -> bool {
+        match self {
+            #[cfg(feature = "blocking")]
+            Runtime::Threads => true,
+            _ => tokio::runtime::Handle::try_current().is_ok(),
+        }
+    }
+
+    /// Runs something beside everything else, to its end or to that of the runtime: as a task of tokio's,
+    /// or on a thread of its own.
+    pub(crate) fn detach(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match self {
+            #[cfg(feature = "blocking")]
+            Runtime::Threads => {
+                let thread = std::thread::Builder::new().name("nearcache-load".to_owned());
+                if let Err(error) = thread.spawn(move || block_on(task)) {
+                    tracing::warn!(%error, "no thread for what was to run in the background");
+                }
+            }
+            _ => drop(tokio::spawn(task)),
+        }
+    }
+
+    /// As [`detach`](Runtime::detach) to tokio, with the means to abort it.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         tokio::spawn(task).abort_handle()
     }
 }
 
-/// Runs a future to its end on this thread.
-///
-/// Over a blocking backend it is ready at the first poll. One that is not (a wait for another thread)
-/// parks the thread until it is woken.
-#[cfg(feature = "blocking")]
-pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
-    let mut future = pin!(future);
-    match future
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
-    {
-        Poll::Ready(output) => output,
-        Poll::Pending => park_on(future, std::thread::park),
-    }
-}
-
-/// As [`block_on`], for at most so long.
-#[cfg(feature = "blocking")]
-pub(crate) fn block_on_for<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let deadline = Instant::now() + limit;
-    let late = std::future::poll_fn(|_| {
-        if Instant::now() < deadline {
-            std::task::Poll::Pending
-        } else {
-            std::task::Poll::Ready(())
-        }
-    });
-    let mut late = std::pin::pin!(late);
-    let mut future = std::pin::pin!(future);
-    let either = std::future::poll_fn(|context| match future.as_mut().poll(context) {
-        std::task::Poll::Ready(output) => std::task::Poll::Ready(Some(output)),
-        std::task::Poll::Pending => late.as_mut().poll(context).map(|()| None),
-    });
-    park_on(either, || {
-        std::thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
+/// The output of `work`, unless `end` comes before it.
+pub(crate) async fn first<T, E>(
+    work: impl Future<Output = T>,
+    end: impl Future<Output = E>,
+) -> Result<T, E> {
+    let (mut work, mut end) = (pin!(work), pin!(end));
+    std::future::poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Ok(output)),
+        Poll::Pending => end.as_mut().poll(context).map(Err),
     })
+    .await
 }
 
 #[cfg(feature = "blocking")]
-fn park_on<T>(future: impl Future<Output = T>, park: impl Fn()) -> T {
-    use std::pin::pin;
+pub(crate) use threads::block_on;
+
+/// Running a future on the thread that calls.
+#[cfg(feature = "blocking")]
+mod threads {
+    use std::cell::Cell;
+    use std::future::Future;
+    use std::pin::{Pin, pin};
     use std::sync::Arc;
     use std::task::{Context, Poll, Wake, Waker};
     use std::thread::{self, Thread};
+    use std::time::{Duration, Instant};
 
-    struct Unpark(Thread);
+    thread_local! {
+        /// When the future that this thread runs wants to be polled again at the latest.
+        static WAKE_AT: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
 
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
+    /// Ready once its time has come. For futures that [`block_on`] runs.
+    pub(super) struct Alarm(Instant);
+
+    impl Alarm {
+        pub(super) fn after(time: Duration) -> Self {
+            Alarm(Instant::now() + time)
         }
     }
 
-    let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
+    impl Future for Alarm {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            if Instant::now() >= self.0 {
+                return Poll::Ready(());
+            }
+            let earlier = WAKE_AT.get().filter(|at| *at < self.0);
+            WAKE_AT.set(Some(earlier.unwrap_or(self.0)));
+            Poll::Pending
         }
-        park();
+    }
+
+    /// Runs a future to its end on this thread.
+    ///
+    /// Over a blocking backend it is ready at the first poll. One that is not (a wait for another thread,
+    /// or for a time) parks the thread until it is woken.
+    pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        match future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(output) => output,
+            Poll::Pending => park_on(future),
+        }
+    }
+
+    fn park_on<T>(mut future: Pin<&mut impl Future<Output = T>>) -> T {
+        struct Unpark(Thread);
+
+        impl Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut context = Context::from_waker(&waker);
+        // A future may itself call what blocks: its alarm is not ours.
+        let outer = WAKE_AT.take();
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                WAKE_AT.set(outer);
+                return output;
+            }
+            match WAKE_AT.take() {
+                Some(at) => thread::park_timeout(at.saturating_duration_since(Instant::now())),
+                None => thread::park(),
+            }
+        }
     }
 }
 
@@ -170,11 +234,30 @@ mod tests {
         assert_eq!(block_on(told), Ok(7));
         assert_eq!(thread.join().unwrap(), Ok(()));
         assert_eq!(block_on(async { 8 }), 8);
-        assert_eq!(block_on_for(Duration::from_secs(60), async { 9 }), Some(9));
+    }
+
+    #[cfg(feature = "blocking")]
+    #[test]
+    fn a_thread_that_waits_is_woken_when_the_time_has_come() {
+        let (short, long) = (Duration::from_millis(1), Duration::from_secs(60));
         assert_eq!(
-            block_on_for(Duration::from_millis(1), std::future::pending::<()>()),
-            None
+            block_on(Runtime::Threads.timeout(long, async || 9)),
+            Some(9)
         );
+        let never = || std::future::pending::<()>();
+        assert_eq!(block_on(Runtime::Threads.timeout(short, never)), None);
+        // A wait inside a wait does not lose the outer one's time.
+        let nested = async {
+            first(
+                async {
+                    block_on(Runtime::Threads.sleep(short));
+                    std::future::pending::<()>().await;
+                },
+                Runtime::Threads.sleep(short),
+            )
+            .await
+        };
+        assert_eq!(block_on(nested), Err(()));
     }
 
     #[tokio::test]

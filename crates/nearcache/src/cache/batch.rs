@@ -9,11 +9,13 @@ use std::marker::PhantomData;
 use redis::{Cmd, Pipeline, Value};
 
 use super::core::{Core, reply};
+use super::invalidate::Sent;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use super::write::Life;
 use crate::codec::{self, Decode, Encode};
 use crate::error::{Error, Result};
 use crate::keyspace::StoredKey;
+use crate::read_through::entry::{Entry, Judgement};
 use crate::ttl::IntoTtl;
 
 /// How many keys travel together at most.
@@ -65,10 +67,15 @@ impl Core {
                     }
                 }
                 Ok(Value::Array(replies)) if replies.len() == part.len() => {
+                    let mut entries = Vec::with_capacity(part.len());
                     for (reply, key) in replies.into_iter().zip(part) {
                         let bytes = reply::bytes("MGET", reply)
                             .map_err(|error| error.for_key(key.user()))?;
-                        values.push(self.decode(bytes).hit());
+                        entries.push(bytes.map(Entry::new));
+                    }
+                    for (entry, judgement) in self.judged(entries).await? {
+                        let usable = entry.filter(|_| judgement == Judgement::Fresh);
+                        values.push(self.decode(usable).hit());
                     }
                 }
                 Ok(other) => return Err(Error::unexpected("MGET", &other)),
@@ -84,6 +91,7 @@ pub struct SetMany<'c, M = Async> {
     core: &'c Core,
     entries: Result<Vec<(StoredKey, Vec<u8>)>>,
     life: Life,
+    tags: Vec<Vec<u8>>,
     mode: Marked<M>,
 }
 
@@ -105,6 +113,7 @@ impl<'c, M> SetMany<'c, M> {
             core,
             entries,
             life: Life::Default,
+            tags: Vec::new(),
             mode: PhantomData,
         }
     }
@@ -121,18 +130,27 @@ impl<'c, M> SetMany<'c, M> {
         self
     }
 
+    /// Tags of every one of the entries: [`invalidate_tag`](crate::Cache::invalidate_tag) of any of them
+    /// is their end. They cost a round trip more.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        self.tags
+            .extend(tags.into_iter().map(|tag| tag.as_ref().to_vec()));
+        self
+    }
+
     fn start(self) -> CacheFuture<'c, ()> {
         let SetMany {
             core,
             entries,
             life,
+            tags,
             mode: _,
         } = self;
         match entries {
             Ok(entries) if entries.is_empty() => CacheFuture::ready(Ok(())),
-            Ok(entries) => {
-                CacheFuture::asking(async move { core.write_many(&entries, &life).await })
-            }
+            Ok(entries) => CacheFuture::asking(async move {
+                core.told(core.write_many(entries, &life, &tags).await)
+            }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
@@ -141,36 +159,46 @@ impl<'c, M> SetMany<'c, M> {
 operation!(SetMany<'c> -> ());
 
 impl Core {
-    async fn write_many(&self, entries: &[(StoredKey, Vec<u8>)], life: &Life) -> Result<()> {
+    async fn write_many(
+        &self,
+        entries: Vec<(StoredKey, Vec<u8>)>,
+        life: &Life,
+        tags: &[Vec<u8>],
+    ) -> Result<()> {
         let stay = self.settle(life)?;
-        for part in parts(entries, |(key, value)| key.as_bytes().len() + value.len()) {
-            let mut pipeline = Pipeline::with_capacity(part.len());
+        let head = self.tagged(&self.tags(tags)?, stay).await?;
+        let entries: Vec<(StoredKey, Vec<u8>)> = entries
+            .into_iter()
+            .map(|(key, value)| (key, head.seal(value)))
+            .collect();
+        for part in parts(&entries, |(key, value)| key.as_bytes().len() + value.len()) {
+            let keys = || part.iter().map(|(key, _)| key);
+            let sent = Sent::keys(self, keys());
+            let mut pipeline = Pipeline::with_capacity(part.len() + 1);
+            if !self.outlasts_the_call(stay) {
+                pipeline.atomic();
+            }
             for (key, value) in part {
                 pipeline.add_command(self.set_command(key, value, stay));
             }
-            let replies = self.pipeline(&pipeline).await?;
-            for ((key, value), reply) in part.iter().zip(replies) {
-                match reply {
-                    Value::ServerError(error) => {
-                        let error = Error::from_server(&error).on_host(self.host());
-                        return Err(error.for_key(key.user()));
-                    }
-                    reply => {
-                        reply::stored("SET", &reply)?;
-                        self.count_write(value.len());
-                    }
-                }
+            pipeline.add_command(unlink_leases(keys()));
+            sent.pipeline(&pipeline).await?;
+            for (_, value) in part {
+                self.count_write(value.len());
             }
         }
         Ok(())
     }
 
-    /// `UNLINK` of keys as they are stored; says how many were there.
-    pub(super) async fn unlink(&self, keys: &[StoredKey]) -> Result<u64> {
+    /// `UNLINK` of keys, their leases before them; says how many of the keys were there.
+    pub(super) async fn unlink_with_leases(&self, keys: &[StoredKey]) -> Result<u64> {
         let mut deleted = 0;
-        for part in parts(keys, |key| key.as_bytes().len()) {
-            let reply = self.request(&keyed("UNLINK", part)).await?;
-            let count = reply::count("UNLINK", &reply)?;
+        for part in parts(keys, |key| 2 * key.as_bytes().len()) {
+            let mut pipeline = Pipeline::with_capacity(2);
+            pipeline.add_command(unlink_leases(part));
+            pipeline.add_command(keyed("UNLINK", part));
+            let replies = Sent::keys(self, part).pipeline(&pipeline).await?;
+            let count = reply::count("UNLINK", replies.last().unwrap_or(&Value::Nil))?;
             self.counters().deletes.add(count);
             deleted += count;
         }
@@ -183,7 +211,7 @@ pub(crate) fn delete_many<'c, M>(
     keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
 ) -> Pending<'c, u64, M> {
     let keys = stored(core, keys);
-    Pending::new(async move { core.unlink(&keys?).await })
+    Pending::new(async move { core.told(core.unlink_with_leases(&keys?).await) })
 }
 
 impl<T, M> fmt::Debug for GetMany<'_, T, M> {
@@ -208,6 +236,15 @@ fn stored(core: &Core, keys: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Resu
     keys.into_iter()
         .map(|key| core.stored(key.as_ref()))
         .collect()
+}
+
+/// `UNLINK` of the leases of keys.
+fn unlink_leases<'k>(keys: impl IntoIterator<Item = &'k StoredKey>) -> Cmd {
+    let mut command = redis::cmd("UNLINK");
+    for key in keys {
+        command.arg(key.lease());
+    }
+    command
 }
 
 /// A command with many keys.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Parts, check_timeout};
+use super::invalidate::Undelivered;
 use super::operation::{Async, Marked};
 use crate::Cache;
 use crate::connect::target::Target;
@@ -14,11 +15,18 @@ use crate::connect::url::{self, MAX_POOL_SIZE, Parsed};
 use crate::connect::{self, Backend, Mode, Protocol};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::{Keyspace, SEPARATOR};
-use crate::resilience::Fallback;
+use crate::resilience::{DataLoss, Fallback};
 use crate::ttl::{IntoTtl, Ttl};
 
 /// How long Redis may take for one call, unless something else is asked for.
 const TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long a load has its key to itself, unless something else is asked for, and what may be.
+const LEASE: Duration = Duration::from_secs(10);
+const LEASES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3_600));
+
+/// As many as a semaphore counts, on every machine.
+const MAX_LOADS: usize = 1 << 20;
 
 /// A cache in the making. What is said here goes before what the URL says.
 ///
@@ -52,6 +60,10 @@ pub struct Builder<M = Async> {
     pool_size: Option<usize>,
     breaker: Option<bool>,
     fallback: Fallback,
+    undelivered: Undelivered,
+    data_loss: DataLoss,
+    lease: Option<Duration>,
+    max_loads: Option<usize>,
     #[cfg(feature = "embedded")]
     store: Option<nearcache_embedded::Store>,
     mode: Marked<M>,
@@ -74,6 +86,10 @@ impl<M> Builder<M> {
             pool_size: None,
             breaker: None,
             fallback: Fallback::Error,
+            undelivered: Undelivered::Error,
+            data_loss: DataLoss::Replay,
+            lease: None,
+            max_loads: None,
             #[cfg(feature = "embedded")]
             store: None,
             mode: PhantomData,
@@ -178,6 +194,37 @@ impl<M> Builder<M> {
         self
     }
 
+    /// What the caller of an invalidation is told when Redis did not acknowledge it: the error, unless said
+    /// otherwise. It is kept, and sent before anything else, either way.
+    pub fn on_undelivered(mut self, undelivered: Undelivered) -> Self {
+        self.undelivered = undelivered;
+        self
+    }
+
+    /// What to do when Redis comes back as another server than before (it was restarted, or a replica took
+    /// over) and may have lost what it had acknowledged: invalidate again what was invalidated in the
+    /// last seconds, unless said otherwise.
+    pub fn on_data_loss(mut self, data_loss: DataLoss) -> Self {
+        self.data_loss = data_loss;
+        self
+    }
+
+    /// For how long a loader has its key to itself among all processes: 100 ms to 1 hour, and 10 s unless
+    /// said otherwise. A loader that takes longer renews it; if its process dies, others load after it.
+    pub fn lease(mut self, time: Duration) -> Self {
+        self.lease = Some(time);
+        self
+    }
+
+    /// How many loaders run at a time, for all keys: as many as there are, unless said otherwise. A caller
+    /// who finds no place waits for one (see [`Remember::load_timeout`](super::operation::Remember)), and then
+    /// fails with [`ErrorKind::Overloaded`]. A loader that itself calls `remember` has its place while it waits for
+    /// the other: leave room for both.
+    pub fn max_loads(mut self, loads: usize) -> Self {
+        self.max_loads = Some(loads);
+        self
+    }
+
     /// The embedded store to use, for a `memory://` URL: one that tests move the clock of, say, or
     /// that is used beside the cache.
     #[cfg(feature = "embedded")]
@@ -216,11 +263,24 @@ impl<M> Builder<M> {
                 target.pool_size
             ));
         }
+        let lease_time = self.lease.unwrap_or(LEASE);
+        if !(LEASES.0..=LEASES.1).contains(&lease_time) {
+            return invalid(format!("lease is {lease_time:?}; it is from 100ms to 1h"));
+        }
+        if self
+            .max_loads
+            .is_some_and(|loads| !(1..=MAX_LOADS).contains(&loads))
+        {
+            return invalid(format!(
+                "max_loads is {}; it is from 1 to {MAX_LOADS}",
+                self.max_loads.unwrap_or(0)
+            ));
+        }
         let keyspace = Keyspace::new(&prefix, separator.as_deref().unwrap_or(SEPARATOR))?;
 
         #[cfg(feature = "embedded")]
         let backend = match &self.store {
-            Some(store) => backend_of(store, &target)?,
+            Some(store) => backend_of(store, &target, mode)?,
             None => connect::open(&target, mode)?,
         };
         #[cfg(not(feature = "embedded"))]
@@ -234,12 +294,20 @@ impl<M> Builder<M> {
             ttl_jitter,
             limit,
             fallback: self.fallback,
+            undelivered: self.undelivered,
+            data_loss: self.data_loss,
+            lease_time,
+            max_loads: self.max_loads,
         }))
     }
 }
 
 #[cfg(feature = "embedded")]
-fn backend_of(store: &nearcache_embedded::Store, target: &Target) -> Result<Arc<dyn Backend>> {
+fn backend_of(
+    store: &nearcache_embedded::Store,
+    target: &Target,
+    mode: Mode,
+) -> Result<Arc<dyn Backend>> {
     use crate::connect::target::Place;
     if target.place != (Place::Embedded { name: None }) {
         return invalid(format!(
@@ -247,7 +315,7 @@ fn backend_of(store: &nearcache_embedded::Store, target: &Target) -> Result<Arc<
             target.place
         ));
     }
-    connect::over_store(store, target)
+    connect::over_store(store, target, mode.runtime())
 }
 
 fn invalid<T>(why: String) -> Result<T> {

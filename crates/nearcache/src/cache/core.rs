@@ -7,14 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value};
+use tokio::sync::Semaphore;
 
+use super::invalidate::Undelivered;
 use super::stats::{Counters, Stats};
 use crate::connect::target::Target;
 use crate::connect::{Backend, Entry, Lease, LinkEvent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::{Keyspace, StoredKey};
-use crate::resilience::{self, Fallback};
+use crate::read_through::flight::Flights;
+use crate::resilience::{self, DataLoss, Fallback, LastSeen, Mark, Outbox};
 use crate::runtime::Runtime;
+use crate::script::{self, Script};
 use crate::striped::Striped;
 use crate::ttl::Ttl;
 
@@ -34,6 +38,12 @@ pub(crate) struct Shared {
     pub(super) default_ttl: Option<Ttl>,
     pub(super) ttl_jitter: f64,
     pub(super) fallback: Fallback,
+    pub(super) undelivered: Undelivered,
+    data_loss: DataLoss,
+    lease_time: Duration,
+    loads: Option<Semaphore>,
+    /// What was read last, if the fallback answers with it.
+    last_seen: Option<LastSeen>,
     counters: Arc<Striped<Counters>>,
     listener: u64,
 }
@@ -47,6 +57,10 @@ pub(super) struct Parts {
     pub(super) ttl_jitter: f64,
     pub(super) limit: Duration,
     pub(super) fallback: Fallback,
+    pub(super) undelivered: Undelivered,
+    pub(super) data_loss: DataLoss,
+    pub(super) lease_time: Duration,
+    pub(super) max_loads: Option<usize>,
 }
 
 impl Core {
@@ -59,7 +73,15 @@ impl Core {
             ttl_jitter,
             limit,
             fallback,
+            undelivered,
+            data_loss,
+            lease_time,
+            max_loads,
         } = parts;
+        let last_seen = matches!(fallback, Fallback::Stale).then(LastSeen::new);
+        if data_loss == DataLoss::Clear {
+            backend.common().outbox().clear_on_loss(&keyspace);
+        }
         let counters = Arc::<Striped<Counters>>::default();
         let count = Arc::clone(&counters);
         let listener = backend
@@ -77,6 +99,11 @@ impl Core {
             default_ttl,
             ttl_jitter,
             fallback,
+            undelivered,
+            data_loss,
+            lease_time,
+            loads: max_loads.map(Semaphore::new),
+            last_seen,
             counters,
             listener,
         };
@@ -104,7 +131,7 @@ impl Core {
     }
 
     /// One command.
-    pub(super) async fn request(&self, command: &Cmd) -> Result<Value> {
+    pub(crate) async fn request(&self, command: &Cmd) -> Result<Value> {
         let call = self.enter()?;
         resilience::request(&**call.backend(), command, self.limit).await
     }
@@ -121,12 +148,94 @@ impl Core {
         resilience::pipeline(&**call.backend(), pipeline, self.limit).await
     }
 
+    /// A script, by its name, or by its text where the server does not know it yet.
+    pub(crate) async fn run(
+        &self,
+        script: &Script,
+        keys: &[&[u8]],
+        args: &[&[u8]],
+    ) -> Result<Value> {
+        match self.request(&script.by_name(keys, args)).await {
+            Err(error) if script::unknown(&error) => {
+                self.request(&script.by_text(keys, args)).await
+            }
+            reply => reply,
+        }
+    }
+
+    pub(super) fn outbox(&self) -> &Outbox {
+        self.lease.common().outbox()
+    }
+
+    pub(crate) fn flights(&self) -> &Arc<Flights> {
+        self.lease.common().flights()
+    }
+
+    pub(crate) fn keyspace(&self) -> &Keyspace {
+        &self.keyspace
+    }
+
+    pub(crate) fn unix_millis(&self) -> u64 {
+        self.lease.common().unix_millis()
+    }
+
+    /// How long a load has its key to itself, unless it renews that.
+    pub(crate) fn lease(&self) -> Duration {
+        self.lease_time
+    }
+
+    /// The places for loads, where their number is bounded.
+    pub(crate) fn loads(&self) -> Option<&Semaphore> {
+        self.loads.as_ref()
+    }
+
+    pub(crate) fn jittered(&self, ttl: Ttl) -> Ttl {
+        ttl.jittered(self.ttl_jitter)
+    }
+
+    /// Before a read is sent whose answer is to be kept: see [`Core::keep`].
+    pub(crate) fn mark(&self, key: &StoredKey) -> Option<Mark> {
+        Some(self.last_seen.as_ref()?.mark(key.as_bytes()))
+    }
+
+    /// Keeps what was read, for when Redis is away.
+    pub(crate) fn keep(&self, key: &StoredKey, entry: &[u8], mark: Option<Mark>) {
+        if let (Some(seen), Some(mark)) = (&self.last_seen, mark) {
+            seen.keep(key.as_bytes(), entry, mark);
+        }
+    }
+
+    /// Whether this process keeps values beside Redis.
+    pub(super) fn holds_values(&self) -> bool {
+        self.last_seen.is_some()
+    }
+
+    /// What this process holds of a key is worth nothing any more.
+    pub(super) fn poison(&self, key: &StoredKey) {
+        if let Some(seen) = &self.last_seen {
+            seen.poison(key.as_bytes());
+        }
+    }
+
+    /// What this process holds of any key.
+    pub(super) fn poison_all(&self) {
+        if let Some(seen) = &self.last_seen {
+            seen.poison_all();
+        }
+    }
+
+    /// What was read last of a key.
+    pub(super) fn last_seen(&self, key: &StoredKey) -> Option<Vec<u8>> {
+        let entry = self.last_seen.as_ref()?.get(key.as_bytes())?;
+        Some(entry.to_vec())
+    }
+
     pub(super) fn host(&self) -> &Arc<str> {
         self.lease.common().host()
     }
 
     /// What this thread counts in.
-    pub(super) fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &Counters {
         self.counters.mine()
     }
 
@@ -142,7 +251,7 @@ impl Core {
         self.lease.drained().await;
     }
 
-    pub(super) fn runtime(&self) -> &Runtime {
+    pub(crate) fn runtime(&self) -> &Runtime {
         self.lease.common().runtime()
     }
 
@@ -155,6 +264,7 @@ impl Core {
         Stats {
             breaker: breaker.state(),
             breaker_openings: breaker.openings(),
+            invalidations_waiting: self.outbox().waiting() as u64,
             ..Counters::sum(&self.counters)
         }
     }
@@ -168,6 +278,9 @@ impl Core {
             .field("ttl_jitter", &self.ttl_jitter)
             .field("timeout", &self.limit)
             .field("on_unavailable", &self.fallback)
+            .field("on_undelivered", &self.undelivered)
+            .field("on_data_loss", &self.data_loss)
+            .field("lease", &self.lease_time)
             .field("open", &self.is_open())
             .finish()
     }
@@ -182,9 +295,19 @@ impl Deref for Core {
     }
 }
 
+/// `Core` as the operations that cross to other tasks show it.
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.describe(f, "Core")
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         self.lease.common().listeners().remove(self.listener);
+        if self.data_loss == DataLoss::Clear {
+            self.lease.common().outbox().forget(&self.keyspace);
+        }
     }
 }
 

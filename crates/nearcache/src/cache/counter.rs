@@ -46,7 +46,18 @@ impl<'c, M> Incr<'c, M> {
         CacheFuture::asking(async move {
             let key = key?;
             let reply = core.call(redis::cmd(verb).arg(&key).arg(by), &key).await?;
-            reply::integer(verb, &reply)
+            let value = reply::integer(verb, &reply)?;
+            let change = if verb == "INCRBY" {
+                by
+            } else {
+                by.wrapping_neg()
+            };
+            if value == change {
+                // It may just have been made, where a load found nothing: that must not store any more.
+                core.call(redis::cmd("UNLINK").arg(key.lease()), &key)
+                    .await?;
+            }
+            Ok(value)
         })
     }
 }

@@ -71,12 +71,16 @@ impl<'c, M> Close<'c, M> {
     }
 }
 
-fn still_busy(core: &Core) -> Error {
-    let why = format!(
-        "calls were still under way after {:?}; no more are let in",
-        core.limit
-    );
-    Error::new(ErrorKind::Timeout, why).on_host(core.host())
+async fn closed(core: &Core) -> Result<()> {
+    core.close();
+    let drained = core.runtime().timeout(core.limit, || core.drained()).await;
+    drained.ok_or_else(|| {
+        let why = format!(
+            "calls were still under way after {:?}; no more are let in",
+            core.limit
+        );
+        Error::new(ErrorKind::Timeout, why).on_host(core.host())
+    })
 }
 
 impl<'c> IntoFuture for Close<'c> {
@@ -84,12 +88,7 @@ impl<'c> IntoFuture for Close<'c> {
     type IntoFuture = CacheFuture<'c, ()>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let core = self.core;
-        CacheFuture::asking(async move {
-            core.close();
-            let drained = core.runtime().timeout(core.limit, || core.drained()).await;
-            drained.ok_or_else(|| still_busy(core))
-        })
+        CacheFuture::asking(closed(self.core))
     }
 }
 
@@ -100,9 +99,7 @@ impl Close<'_, super::operation::Blocking> {
     /// # Errors
     /// Those of the verb that made the operation.
     pub fn run(self) -> Result<()> {
-        self.core.close();
-        let drained = crate::runtime::block_on_for(self.core.limit, self.core.drained());
-        drained.ok_or_else(|| still_busy(self.core))
+        crate::runtime::block_on(closed(self.core))
     }
 }
 

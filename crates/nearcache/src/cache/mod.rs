@@ -10,11 +10,14 @@ mod builder;
 mod core;
 mod counter;
 mod expiry;
+mod invalidate;
 mod manage;
 pub mod operation;
 mod read;
+mod remember;
 mod scan;
 mod stats;
+mod tags;
 mod write;
 
 use std::fmt;
@@ -23,6 +26,7 @@ use std::time::{Duration, SystemTime};
 pub use self::bound::Bound;
 pub use self::builder::Builder;
 pub(crate) use self::core::Core;
+pub use self::invalidate::Undelivered;
 pub use self::read::Lookup;
 pub use self::stats::Stats;
 
@@ -36,15 +40,19 @@ pub(crate) mod verbs {
     pub(crate) use super::manage::{connection, ping, server};
     pub(crate) use super::read::{contains, take};
     pub(crate) use super::scan::delete_pattern;
+    pub(crate) use super::tags::invalidate_tags;
     pub(crate) use super::write::delete;
 }
 
 use self::operation::{
-    Async, Clear, Close, Get, GetMany, Incr, Keys, LookUp, Pending, Set, SetIf, SetMany, Touch,
+    Async, Clear, Close, Get, GetMany, Incr, Keys, LookUp, Pending, Remember, Set, SetIf, SetMany,
+    Touch,
 };
 use crate::codec::{Decode, Encode};
 use crate::connect::{Connection, ServerInfo};
 use crate::error::Result;
+use crate::read_through::lead::Way;
+use crate::read_through::load::{BoxError, Loadable};
 use crate::ttl::{IntoTtl, Remaining};
 
 /// A cache: in this process to start with, on Redis or Valkey by changing its URL.
@@ -199,6 +207,81 @@ impl Cache {
         GetMany::new(&self.core, keys)
     }
 
+    /// The value of a key: the one that is cached, or else the one that `load` gives, which is cached
+    /// then. Of all callers that miss one key together, in this process and in others, one loads; the
+    /// others wait for it. What was loaded before an invalidation of the key (`delete`, `set`,
+    /// [`invalidate_tag`](Cache::invalidate_tag), `clear`) is never stored after it.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct User { name: String }
+    /// # async fn find_user(id: u64) -> std::io::Result<Option<User>> { Ok(None) }
+    /// let user: Option<User> = cache
+    ///     .remember("user:1", || find_user(1))
+    ///     .ttl("1h")
+    ///     .negative_ttl("1m") // that there is no such user is remembered, too
+    ///     .stale_for("10m") // after the hour, answered at once and loaded anew beside
+    ///     .stale_if_error("1d") // and better than nothing while the database is away
+    ///     .tags(["users"])
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// The loader runs in a task of its own: a caller that goes away stops nothing. It returns a value, an
+    /// `Option` (a `None` is cached as such), or a [`Loaded`](crate::Loaded) value, which decides its own TTL,
+    /// its tags, or not to be stored.
+    ///
+    /// # While Redis is away
+    /// The loader runs, for all callers of this process who wait together, and nothing is stored.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Loader`](crate::ErrorKind::Loader) if the loader failed or panicked, for everyone who
+    /// waited ([`Error::downcast_ref`](crate::Error::downcast_ref) gives its own error; nothing is stored, and the
+    /// next caller loads again); [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded);
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the value cannot be encoded; and what Redis answers
+    /// ([`ErrorKind::WrongType`](crate::ErrorKind::WrongType), say).
+    pub fn remember<F, Fut, L, E>(
+        &self,
+        key: impl AsRef<[u8]>,
+        load: F,
+    ) -> Remember<'_, L::Value, F>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = std::result::Result<L, E>> + Send + 'static,
+        L: Loadable,
+        E: Into<BoxError> + 'static,
+    {
+        Remember::new(&self.core, key.as_ref(), load, Way::Miss)
+    }
+
+    /// Loads a key anew, whatever is cached, and stores that: for when the source is known to have changed
+    /// and its new value is wanted at once. A load of the key that is under way stores nothing any more.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// # async fn load_price() -> std::io::Result<u32> { Ok(42) }
+    /// let price: u32 = cache.refresh("price", load_price).ttl("1h").await?;
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`remember`](Cache::remember).
+    pub fn refresh<F, Fut, L, E>(&self, key: impl AsRef<[u8]>, load: F) -> Remember<'_, L::Value, F>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = std::result::Result<L, E>> + Send + 'static,
+        L: Loadable,
+        E: Into<BoxError> + 'static,
+    {
+        Remember::new(&self.core, key.as_ref(), load, Way::Force)
+    }
+
     /// Stores a value, in place of what was there. `.ttl(..)`, `.forever()` or `.keep_ttl()` say how
     /// long it stays; without them, the cache's default TTL does, or it does not expire.
     ///
@@ -296,6 +379,39 @@ impl Cache {
     /// Those of every call (see [`Cache`]).
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Pending<'_, bool> {
         verbs::delete(&self.core, key.as_ref())
+    }
+
+    /// Ends every entry that carries this tag, however many there are and in whatever process they were
+    /// stored, in one round trip. See [`invalidate_tags`](Cache::invalidate_tags).
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// cache.set("user:1", "Alice").tags(["users", "org:7"]).await?;
+    /// cache.invalidate_tag("org:7").await?;
+    /// assert_eq!(cache.get::<String>("user:1").await?, None);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey) for a tag that is empty or longer than 1 KiB, and
+    /// those of every call (see [`Cache`]). One that Redis did not acknowledge is kept and sent later: see
+    /// [`Builder::on_undelivered`].
+    pub fn invalidate_tag(&self, tag: impl AsRef<[u8]>) -> Pending<'_, ()> {
+        verbs::invalidate_tags(&self.core, [tag])
+    }
+
+    /// Ends every entry that carries any of these tags.
+    ///
+    /// # Errors
+    /// Those of [`invalidate_tag`](Cache::invalidate_tag).
+    pub fn invalidate_tags(
+        &self,
+        tags: impl IntoIterator<Item = impl AsRef<[u8]>>,
+    ) -> Pending<'_, ()> {
+        verbs::invalidate_tags(&self.core, tags)
     }
 
     /// Deletes many keys; says how many were there. Up to 1,000 are one round trip; more are split.

@@ -18,6 +18,7 @@ pub use super::counter::Incr;
 pub use super::expiry::Touch;
 pub use super::manage::Close;
 pub use super::read::{Get, LookUp};
+pub use super::remember::Remember;
 pub use super::scan::{Clear, Keys};
 pub use super::write::{Set, SetIf};
 

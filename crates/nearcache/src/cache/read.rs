@@ -3,11 +3,15 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use redis::{Pipeline, Value};
+
 use super::core::{Core, reply};
+use super::invalidate::Sent;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::codec::{Decode, Stored};
 use crate::error::{Error, Result};
 use crate::keyspace::{Key, StoredKey};
+use crate::read_through::entry::{Entry, Judgement};
 use crate::resilience::{Fallback, Outage};
 
 /// The answer of `lookup`.
@@ -109,63 +113,118 @@ impl<T, M> fmt::Debug for LookUp<'_, T, M> {
 
 pub(crate) fn take<'c, T: Decode, M>(core: &'c Core, key: &[u8]) -> Pending<'c, Option<T>, M> {
     let key = core.stored(key);
-    Pending::new(async move { Ok(core.read(&key?, "GETDEL").await?.hit()) })
+    Pending::new(async move {
+        let key = key?;
+        core.told(core.taken(&key).await)
+            .map_err(|error| error.for_key(key.user()))
+    })
 }
 
 pub(crate) fn contains<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, bool, M> {
     let key = core.stored(key);
     Pending::new(async move {
         let key = key?;
-        reply::flag(
-            "EXISTS",
-            &core.call(redis::cmd("EXISTS").arg(&key), &key).await?,
-        )
+        core.contained(&key)
+            .await
+            .map_err(|error| error.for_key(key.user()))
     })
 }
 
 impl Core {
     /// `GET`, or what the fallback says where Redis does not answer.
     async fn look_up<T: Decode>(&self, key: &StoredKey) -> Result<Lookup<T>> {
-        match self.read(key, "GET").await {
+        let mark = self.mark(key);
+        match self.get(key).await {
+            Ok(bytes) => {
+                if let Some(bytes) = &bytes {
+                    self.keep(key, bytes, mark);
+                }
+                self.found(bytes).await
+            }
             Err(error) => Ok(self.decode(self.fall_back(key, error)?)),
-            found => found,
         }
     }
 
     /// The bytes that the fallback gives for a key, or the error if it has nothing to say to it.
-    pub(super) fn fall_back(&self, key: &StoredKey, error: Error) -> Result<Option<Vec<u8>>> {
+    pub(super) fn fall_back(&self, key: &StoredKey, error: Error) -> Result<Option<Entry>> {
         if matches!(self.fallback, Fallback::Error) || !Fallback::covers(&error) {
             return Err(error);
         }
         self.counters().fallbacks.add(1);
-        Ok(match &self.fallback {
+        let bytes = match &self.fallback {
             Fallback::Call(answer) => answer(&Outage {
                 key: &Key::from(key.user()),
                 error: &error,
             }),
+            Fallback::Stale => self.last_seen(key),
             Fallback::Error | Fallback::Miss => None,
-        })
+        };
+        Ok(bytes.map(Entry::new).filter(Entry::is_readable))
     }
 
-    /// `GET` or `GETDEL`, decoded.
-    async fn read<T: Decode>(&self, key: &StoredKey, verb: &'static str) -> Result<Lookup<T>> {
+    /// `GET`.
+    pub(super) async fn get(&self, key: &StoredKey) -> Result<Option<Vec<u8>>> {
         // Of the size it will have, so that it is one allocation each.
-        let mut command = redis::Cmd::with_capacity(2, verb.len() + key.as_bytes().len());
-        command.arg(verb).arg(key);
+        let mut command = redis::Cmd::with_capacity(2, 3 + key.as_bytes().len());
+        command.arg("GET").arg(key);
         let reply = self.call(&command, key).await?;
-        let bytes = reply::bytes(verb, reply).map_err(|error| error.for_key(key.user()))?;
-        Ok(self.decode(bytes))
+        reply::bytes("GET", reply).map_err(|error| error.for_key(key.user()))
+    }
+
+    /// `GETDEL`, which is an invalidation: the lease goes first, as with `delete`.
+    async fn taken<T: Decode>(&self, key: &StoredKey) -> Result<Option<T>> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("UNLINK").arg(key.lease());
+        pipeline.cmd("GETDEL").arg(key);
+        let mut replies = Sent::keys(self, [key]).pipeline(&pipeline).await?;
+        let bytes = reply::bytes("GETDEL", replies.pop().unwrap_or(Value::Nil))?;
+        Ok(self.found(bytes).await?.hit())
+    }
+
+    /// `EXISTS`, and the beginning of what is there: a dead entry is not.
+    async fn contained(&self, key: &StoredKey) -> Result<bool> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("EXISTS").arg(key);
+        pipeline.cmd("GETRANGE").arg(key).arg(0).arg(HEAD - 1);
+        let mut replies = self.pipeline(&pipeline).await?.into_iter();
+        let (exists, head) = (replies.next(), replies.next());
+        if !reply::flag("EXISTS", &exists.unwrap_or(Value::Nil))? {
+            return Ok(false);
+        }
+        // What is no string is there all the same.
+        let Some(Value::BulkString(head)) = head else {
+            return Ok(true);
+        };
+        let cut = head.len() == HEAD;
+        let mut entry = Entry::new(head);
+        if !entry.is_readable() && cut {
+            let Some(bytes) = self.get(key).await? else {
+                return Ok(false);
+            };
+            entry = Entry::new(bytes);
+        }
+        Ok(self.judge(&entry).await? == Judgement::Fresh)
+    }
+
+    /// What was found under a key, for a reader who takes nothing stale.
+    pub(super) async fn found<T: Decode>(&self, bytes: Option<Vec<u8>>) -> Result<Lookup<T>> {
+        let entry = bytes.map(Entry::new);
+        let usable = match &entry {
+            Some(entry) if entry.has_envelope() => self.judge(entry).await? == Judgement::Fresh,
+            _ => true,
+        };
+        Ok(self.decode(entry.filter(|_| usable)))
     }
 
     /// What cannot be decoded is a miss, and is counted.
-    pub(super) fn decode<T: Decode>(&self, bytes: Option<Vec<u8>>) -> Lookup<T> {
+    pub(super) fn decode<T: Decode>(&self, entry: Option<Entry>) -> Lookup<T> {
         let counters = self.counters();
-        let Some(bytes) = bytes else {
+        let Some(mut entry) = entry else {
             counters.misses.add(1);
             return Lookup::Miss;
         };
-        counters.bytes_in.add(bytes.len() as u64);
-        match T::decode(bytes) {
+        counters.bytes_in.add(entry.bytes().len() as u64);
+        match entry.decode::<T>() {
             Ok(Stored::Value(value)) => {
                 counters.hits.add(1);
                 Lookup::Hit(value)
@@ -182,3 +241,6 @@ impl Core {
         }
     }
 }
+
+/// As much of an entry as holds nearly every envelope.
+const HEAD: usize = 512;

@@ -1,7 +1,6 @@
 //! Going through all keys: `keys`, `delete_pattern`, `clear`. With `SCAN`, never with `KEYS`.
 //!
-//! Redis's guarantee: a key that is there from the beginning of a scan to its end is returned, perhaps
-//! more than once. `keys` gives each once all the same; deleting needs no such care.
+//! A scan may give a key more than once. `keys` gives each once all the same; deleting needs no such care.
 
 use std::collections::HashSet;
 use std::collections::VecDeque;
@@ -16,11 +15,9 @@ use super::core::{Core, reply};
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::connect::{Backend, BoxFuture};
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyspace::{Key, StoredKey};
-use crate::resilience;
-
-/// How many keys the server looks at for one page, unless `.page_size(..)` says otherwise.
-const PAGE: usize = 1_000;
+use crate::keyspace::Key;
+use crate::read_through::sweep::{self, PAGE};
+use crate::resilience::{self, Fallback};
 
 /// Where a scan stands, through every node.
 struct Scan {
@@ -58,21 +55,9 @@ impl Core {
         let Some(node) = scan.nodes.last() else {
             return Ok(None);
         };
-        let mut command = redis::cmd("SCAN");
-        command
-            .arg(scan.cursor)
-            .arg("MATCH")
-            .arg(&*scan.pattern)
-            .arg("COUNT")
-            .arg(scan.page);
-        let reply = resilience::request(&**node, &command, self.limit).await?;
-        let (cursor, keys) = redis::from_redis_value(reply).map_err(|_| {
-            Error::new(
-                ErrorKind::Protocol,
-                "SCAN was answered with no cursor and keys",
-            )
-            .on_host(node.common().host())
-        })?;
+        resilience::catch_up(&**node, self.limit).await?;
+        let page = sweep::page(&**node, scan.cursor, &scan.pattern, scan.page, self.limit);
+        let (cursor, keys) = page.await?;
         scan.cursor = cursor;
         if cursor == 0 {
             scan.nodes.pop();
@@ -82,23 +67,60 @@ impl Core {
 
     /// Deletes what `pattern` matches; says how many keys of the user's that were.
     async fn sweep(&self, pattern: &[u8]) -> Result<u64> {
-        let mut scan = self.scan(pattern, PAGE)?;
-        let mut deleted = 0;
-        while let Some(keys) = self.page(&mut scan).await? {
-            let ours: Vec<StoredKey> = keys
-                .iter()
-                .filter_map(|key| self.keyspace.user(key))
-                .filter_map(|key| self.keyspace.stored(key).ok())
-                .collect();
-            deleted += self.unlink(&ours).await?;
+        let call = self.enter()?;
+        self.poison_all();
+        let sweep = async {
+            resilience::catch_up(&**call.backend(), self.limit).await?;
+            sweep::matching(&**call.backend(), &self.keyspace, pattern, self.limit).await
+        };
+        let mut unfinished = Unfinished {
+            core: self,
+            pattern,
+            ended: false,
+        };
+        let outcome = sweep.await;
+        unfinished.ended = true;
+        match outcome {
+            Ok(deleted) => {
+                self.counters().deletes.add(deleted);
+                self.counters().invalidations.add(1);
+                Ok(deleted)
+            }
+            Err(error) if Fallback::covers(&error) && self.defer_sweep(pattern) => {
+                Err(error.deferred())
+            }
+            Err(error) => Err(error),
         }
-        Ok(deleted)
+    }
+
+    fn defer_sweep(&self, pattern: &[u8]) -> bool {
+        let kept = self.outbox().defer_sweep(&self.keyspace, pattern);
+        if kept {
+            self.counters().invalidations_deferred.add(1);
+        }
+        kept
+    }
+}
+
+/// A sweep under way: one whose caller goes away is taken up again by the next call.
+struct Unfinished<'c> {
+    core: &'c Core,
+    pattern: &'c [u8],
+    ended: bool,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.core.poison_all();
+        if !self.ended {
+            self.core.defer_sweep(self.pattern);
+        }
     }
 }
 
 pub(crate) fn delete_pattern<'c, M>(core: &'c Core, pattern: &[u8]) -> Pending<'c, u64, M> {
     let pattern = pattern.to_vec();
-    Pending::new(async move { core.sweep(&pattern).await })
+    Pending::new(async move { core.told(core.sweep(&pattern).await) })
 }
 
 /// A pending `clear`.
@@ -134,7 +156,7 @@ impl<'c, M> Clear<'c, M> {
             if whole_database {
                 core.flush().await
             } else if core.keyspace.has_prefix() {
-                core.sweep(b"*").await
+                core.told(core.sweep(b"*").await)
             } else {
                 Err(Error::new(
                     ErrorKind::Refused,
@@ -155,6 +177,7 @@ impl Core {
         pipeline.atomic().cmd("DBSIZE").cmd("FLUSHDB");
         let mut flushed = 0;
         let _call = self.enter()?;
+        self.poison_all();
         for node in self.nodes()? {
             match &resilience::pipeline(&*node, &pipeline, self.limit).await?[..] {
                 [size, Value::Okay] => flushed += reply::count("DBSIZE", size)?,

@@ -18,6 +18,28 @@ pub struct Stats {
     /// The misses among them that found bytes which are not what was asked for: another format, an
     /// older struct, garbage.
     pub undecodable: u64,
+    /// The hits among them that were answered with a value past its TTL, because the caller takes one.
+    pub stale_hits: u64,
+    /// Loaders run.
+    pub loads: u64,
+    /// The time that they took together, in microseconds.
+    pub load_micros: u64,
+    /// The loads among them that failed.
+    pub load_errors: u64,
+    /// Callers that waited for the load of another caller in this process.
+    pub coalesced: u64,
+    /// Loads that waited for the load of another process.
+    pub lease_waits: u64,
+    /// Loads whose value was not stored, because an invalidation came between.
+    pub fenced: u64,
+    /// Loads made beside a caller who had his answer already.
+    pub refreshes: u64,
+    /// Invalidations of keys and tags that Redis has acknowledged (`set` is one, too).
+    pub invalidations: u64,
+    /// Those that it did not, and that are sent as soon as it answers again.
+    pub invalidations_deferred: u64,
+    /// How many of these wait now. Caches that share a connection share them.
+    pub invalidations_waiting: u64,
     /// Values written.
     pub writes: u64,
     /// Keys deleted.
@@ -54,10 +76,10 @@ impl Stats {
 
 /// One number that many threads add to.
 #[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    pub(super) fn add(&self, count: u64) {
+    pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
@@ -70,7 +92,7 @@ macro_rules! counters {
     ($($name:ident),*) => {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
-            $(pub(super) $name: Counter),*
+            $(pub(crate) $name: Counter),*
         }
 
         impl Counters {
@@ -88,6 +110,16 @@ macro_rules! counters {
 
 counters!(
     hits,
+    stale_hits,
+    loads,
+    load_micros,
+    load_errors,
+    coalesced,
+    lease_waits,
+    fenced,
+    refreshes,
+    invalidations,
+    invalidations_deferred,
     nothings,
     misses,
     undecodable,

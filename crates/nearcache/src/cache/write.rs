@@ -1,15 +1,28 @@
 //! Writing one key: `set`, its conditional forms `add` and `replace`, and `delete`.
+//!
+//! Each of these is an invalidation: after it returned, no load that began before it stores anything. What
+//! it does for that is take the lease away from the load that is running, in the same round trip:
+//!
+//! - `delete` unlinks the lease first and the entry second. Between the two nothing can fill: the old load
+//!   has no lease any more, and a new one began after the source was changed.
+//! - `set` writes first and unlinks the lease second. Between the two the old load finds another entry
+//!   than it saw, and is fenced by that, as long as what was written is there. It is, because both
+//!   commands ran within the call's timeout and the TTL is longer; where it is not (or is not known), the
+//!   two are a transaction.
 
 use std::fmt;
 use std::marker::PhantomData;
 
-use redis::Cmd;
+use redis::{Cmd, Pipeline, Value};
 
 use super::core::{Core, reply};
+use super::invalidate::Sent;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
+use crate::codec::envelope::Head;
 use crate::codec::{self, Encode};
 use crate::error::Result;
 use crate::keyspace::StoredKey;
+use crate::read_through::tags::Tag;
 use crate::ttl::{IntoTtl, Ttl};
 
 /// How long a written entry is to stay.
@@ -56,7 +69,36 @@ impl Core {
         command
     }
 
-    pub(super) fn count_write(&self, bytes: usize) {
+    /// Whether what is written stays for longer than a call can take: see above.
+    pub(super) fn outlasts_the_call(&self, stay: Stay) -> bool {
+        match stay {
+            Stay::For(ttl) => ttl.as_duration().mul_f64(1.0 - self.ttl_jitter) > self.limit,
+            Stay::Forever => true,
+            Stay::Keep => false,
+        }
+    }
+
+    /// What an entry with these tags says of itself when it is written without being loaded.
+    ///
+    /// model: Action::Set
+    pub(super) async fn tagged(&self, tags: &[Tag], stay: Stay) -> Result<Head> {
+        let mut head = Head::default();
+        if tags.is_empty() {
+            return Ok(head);
+        }
+        let ttl = match stay {
+            // Jitter at most doubles it.
+            Stay::For(ttl) => ttl.as_millis().saturating_mul(2),
+            Stay::Forever | Stay::Keep => 0,
+        };
+        let versions = self.versions_for(tags, ttl).await?;
+        for (tag, version) in tags.iter().zip(versions) {
+            head.tags.push((tag.name.clone(), version));
+        }
+        Ok(head)
+    }
+
+    pub(crate) fn count_write(&self, bytes: usize) {
         self.counters().writes.add(1);
         self.counters().bytes_out.add(bytes as u64);
     }
@@ -69,6 +111,7 @@ pub struct Set<'c, V: ?Sized, M = Async> {
     key: Result<StoredKey>,
     value: &'c V,
     life: Life,
+    tags: Vec<Vec<u8>>,
     mode: Marked<M>,
 }
 
@@ -79,6 +122,7 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
             key: core.stored(key),
             value,
             life: Life::Default,
+            tags: Vec::new(),
             mode: PhantomData,
         }
     }
@@ -102,6 +146,14 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
         self
     }
 
+    /// Tags of the entry: [`invalidate_tag`](crate::Cache::invalidate_tag) of any of them is its end. Up
+    /// to 64, of 1 byte to 1 KiB each. They cost a round trip more, and another one for each read.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        self.tags
+            .extend(tags.into_iter().map(|tag| tag.as_ref().to_vec()));
+        self
+    }
+
     /// Stores only if the key has no value; the answer is then whether it stored.
     pub fn only_if_absent(self) -> SetIf<'c, V, M> {
         SetIf {
@@ -119,27 +171,26 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
     }
 
     fn start(self) -> CacheFuture<'c, ()> {
-        match self.command(None) {
-            Ok(sending) => CacheFuture::asking(async move { sending.send().await.map(|_| ()) }),
+        match self.sending(None) {
+            Ok(sending) => CacheFuture::asking(async move {
+                let core = sending.core;
+                core.told(sending.send().await.map(|_| ()))
+            }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
 
     /// Encodes here and now: the value need not cross to another thread, nor live any longer.
-    fn command(self, condition: Option<&str>) -> Result<Sending<'c>> {
+    fn sending(self, condition: Option<&'static str>) -> Result<Sending<'c>> {
         let key = self.key?;
         let value = codec::encode(self.value).map_err(|error| error.for_key(key.user()))?;
-        let mut command = self
-            .core
-            .set_command(&key, &value, self.core.settle(&self.life)?);
-        if let Some(condition) = condition {
-            command.arg(condition);
-        }
         Ok(Sending {
             core: self.core,
-            command,
-            key,
-            bytes: value.len(),
+            key: [key],
+            value,
+            stay: self.core.settle(&self.life)?,
+            tags: self.core.tags(&self.tags)?,
+            condition,
         })
     }
 }
@@ -172,9 +223,18 @@ impl<'c, V: Encode + ?Sized, M> SetIf<'c, V, M> {
         self
     }
 
+    /// Tags of the entry, as those of [`Set::tags`].
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        self.set = self.set.tags(tags);
+        self
+    }
+
     fn start(self) -> CacheFuture<'c, bool> {
-        match self.set.command(Some(self.condition)) {
-            Ok(sending) => CacheFuture::asking(async move { sending.send().await }),
+        match self.set.sending(Some(self.condition)) {
+            Ok(sending) => CacheFuture::asking(async move {
+                let core = sending.core;
+                core.told(sending.send().await)
+            }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
@@ -185,17 +245,37 @@ operation!(SetIf<'c; ?Sized V: Encode> -> bool);
 /// A `SET`, ready to go.
 struct Sending<'c> {
     core: &'c Core,
-    command: Cmd,
-    key: StoredKey,
-    bytes: usize,
+    key: [StoredKey; 1],
+    value: Vec<u8>,
+    stay: Stay,
+    tags: Vec<Tag>,
+    condition: Option<&'static str>,
 }
 
 impl Sending<'_> {
     async fn send(self) -> Result<bool> {
-        let reply = self.core.call(&self.command, &self.key).await?;
-        let stored = reply::stored("SET", &reply)?;
+        let (core, [key]) = (self.core, &self.key);
+        let sent = Sent::keys(core, &self.key);
+        let head = match core.tagged(&self.tags, self.stay).await {
+            Ok(head) => head,
+            Err(error) => return sent.failed(error),
+        };
+        let entry = head.seal(self.value);
+        let mut set = core.set_command(key, &entry, self.stay);
+        if let Some(condition) = self.condition {
+            set.arg(condition);
+        }
+        let mut pipeline = Pipeline::with_capacity(2);
+        if !core.outlasts_the_call(self.stay) {
+            pipeline.atomic();
+        }
+        pipeline.add_command(set);
+        pipeline.cmd("UNLINK").arg(key.lease());
+        let replies = sent.pipeline(&pipeline).await;
+        let replies = replies.map_err(|error| error.for_key(key.user()))?;
+        let stored = reply::stored("SET", replies.first().unwrap_or(&Value::Int(0)))?;
         if stored {
-            self.core.count_write(self.bytes);
+            core.count_write(entry.len());
         }
         Ok(stored)
     }
@@ -219,15 +299,12 @@ impl<V: ?Sized, M> fmt::Debug for SetIf<'_, V, M> {
     }
 }
 
+/// model: Action::Delete
 pub(crate) fn delete<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, bool, M> {
     let key = core.stored(key);
     Pending::new(async move {
-        let key = key?;
-        let deleted = reply::flag(
-            "UNLINK",
-            &core.call(redis::cmd("UNLINK").arg(&key), &key).await?,
-        )?;
-        core.counters().deletes.add(u64::from(deleted));
-        Ok(deleted)
+        let key = [key?];
+        core.told(core.unlink_with_leases(&key).await.map(|count| count > 0))
+            .map_err(|error| error.for_key(key[0].user()))
     })
 }

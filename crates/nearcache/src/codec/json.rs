@@ -6,27 +6,38 @@ use serde::de::DeserializeOwned;
 use super::{Decode, Encode, Stored};
 use crate::error::{Error, ErrorKind, Result};
 
+/// What `Option::None` is as JSON.
+const NOTHING: &[u8] = b"null";
+
 impl<T: Serialize + ?Sized> Encode for T {
     fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         serde_json::to_writer(out, self).map_err(|error| {
             Error::new(ErrorKind::Codec, format!("as JSON: {error}")).caused_by(error)
         })
     }
+
+    fn is_nothing(bytes: &[u8]) -> bool {
+        bytes == NOTHING
+    }
 }
 
 impl<T: DeserializeOwned + Send + 'static> Decode for T {
     /// `null` is a cached nothing, whatever `T` is: so is what `Option::None` was stored as.
-    fn decode(bytes: Vec<u8>) -> Result<Stored<T>> {
-        if bytes == b"null" {
+    fn decode(bytes: &mut Vec<u8>) -> Result<Stored<T>> {
+        if *bytes == NOTHING {
             return Ok(Stored::Nothing);
         }
-        serde_json::from_slice(&bytes)
+        serde_json::from_slice(bytes)
             .map(Stored::Value)
             .map_err(|error| {
                 // serde's message may quote the data; the place is enough to find it.
                 let place = format!("as JSON, line {} column {}", error.line(), error.column());
                 Error::new(ErrorKind::Codec, place).caused_by(error)
             })
+    }
+
+    fn nothing() -> Option<T> {
+        serde_json::from_slice(NOTHING).ok()
     }
 }
 
@@ -71,9 +82,12 @@ mod tests {
 
     #[test]
     fn a_null_is_nothing_and_garbage_is_an_error() {
-        assert_eq!(User::decode(b"null".to_vec()).unwrap(), Stored::Nothing);
+        assert_eq!(
+            User::decode(&mut b"null".to_vec()).unwrap(),
+            Stored::Nothing
+        );
         for garbage in [&b""[..], b"{", b"\xff\xff", b"{\"id\":1}", b"42", b"nul"] {
-            let error = User::decode(garbage.to_vec()).unwrap_err();
+            let error = User::decode(&mut garbage.to_vec()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Codec, "{garbage:?}");
         }
     }
@@ -89,14 +103,14 @@ mod tests {
         #[test]
         fn what_was_encoded_reads_back(id: u64, name in ".*", tags in prop::collection::vec(".*", 0..4), manager: Option<u64>) {
             let user = User { id, name, tags, manager };
-            prop_assert_eq!(User::decode(bytes(&user)).unwrap(), Stored::Value(user));
+            prop_assert_eq!(User::decode(&mut bytes(&user)).unwrap(), Stored::Value(user));
         }
 
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = User::decode(bytes.clone());
-            let _ = serde_json::Value::decode(bytes.clone());
-            let _ = crate::Text::<String>::decode(bytes);
+            let _ = User::decode(&mut bytes.clone());
+            let _ = serde_json::Value::decode(&mut bytes.clone());
+            let _ = crate::Text::<String>::decode(&mut bytes.clone());
         }
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Anything that serde knows is stored as plain JSON, which other programs and other languages read
 //! too. [`Text`] and [`Raw`] go beside it, byte for byte as they are. A type chooses through
-//! [`Encode`] and [`Decode`]; nobody else needs to implement these.
+//! [`Encode`] and [`Decode`]; nobody else needs to implement these. What needs to be said of the bytes
+//! stands before them, in an `envelope`.
 
+pub(crate) mod envelope;
 mod json;
 mod raw;
 
@@ -22,6 +24,10 @@ pub trait Encode {
     /// Appends the value's bytes, or says with [`ErrorKind::Codec`] that it has no form in the format.
     #[doc(hidden)]
     fn encode(&self, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Whether these bytes, which `encode` gave, say that there is no value.
+    #[doc(hidden)]
+    fn is_nothing(bytes: &[u8]) -> bool;
 }
 
 /// A value that can be read back.
@@ -29,9 +35,14 @@ pub trait Encode {
 /// It is, if it implements [`serde::de::DeserializeOwned`] (it is read from JSON) or is a
 /// [`Text<String>`](Text) or a [`Raw<Vec<u8>>`](Raw). Not to be implemented otherwise.
 pub trait Decode: Sized + Send + 'static {
-    /// Reads the value, or says with [`ErrorKind::Codec`] that the bytes are none.
+    /// Reads the value, for which it may take the bytes; or says with [`ErrorKind::Codec`] that they are
+    /// none, and leaves them.
     #[doc(hidden)]
-    fn decode(bytes: Vec<u8>) -> Result<Stored<Self>>;
+    fn decode(bytes: &mut Vec<u8>) -> Result<Stored<Self>>;
+
+    /// The value that stands for a cached nothing, if the type has one (`Option::None`).
+    #[doc(hidden)]
+    fn nothing() -> Option<Self>;
 }
 
 /// What the bytes of an entry say.

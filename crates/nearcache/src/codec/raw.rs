@@ -46,20 +46,30 @@ impl<S: AsRef<str>> Encode for Text<S> {
         out.extend_from_slice(self.0.as_ref().as_bytes());
         Ok(())
     }
+
+    fn is_nothing(_: &[u8]) -> bool {
+        false
+    }
 }
 
 impl Decode for Text<String> {
-    fn decode(bytes: Vec<u8>) -> Result<Stored<Self>> {
-        match String::from_utf8(bytes) {
+    fn decode(bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
+        match String::from_utf8(std::mem::take(bytes)) {
             Ok(text) => Ok(Stored::Value(Text(text))),
             Err(error) => {
                 let place = format!(
                     "as text: not UTF-8 at byte {}",
                     error.utf8_error().valid_up_to()
                 );
-                Err(Error::new(ErrorKind::Codec, place).caused_by(error.utf8_error()))
+                let cause = error.utf8_error();
+                *bytes = error.into_bytes();
+                Err(Error::new(ErrorKind::Codec, place).caused_by(cause))
             }
         }
+    }
+
+    fn nothing() -> Option<Self> {
+        None
     }
 }
 
@@ -68,11 +78,19 @@ impl<B: AsRef<[u8]>> Encode for Raw<B> {
         out.extend_from_slice(self.0.as_ref());
         Ok(())
     }
+
+    fn is_nothing(_: &[u8]) -> bool {
+        false
+    }
 }
 
 impl Decode for Raw<Vec<u8>> {
-    fn decode(bytes: Vec<u8>) -> Result<Stored<Self>> {
-        Ok(Stored::Value(Raw(bytes)))
+    fn decode(bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
+        Ok(Stored::Value(Raw(std::mem::take(bytes))))
+    }
+
+    fn nothing() -> Option<Self> {
+        None
     }
 }
 
@@ -86,18 +104,21 @@ mod tests {
         Text("null \"quoted\"").encode(&mut out).unwrap();
         assert_eq!(out, b"null \"quoted\"");
         assert_eq!(
-            Text::decode(b"null".to_vec()).unwrap(),
+            Text::decode(&mut b"null".to_vec()).unwrap(),
             Stored::Value(Text("null".to_string()))
         );
         let mut out = Vec::new();
         Raw(vec![0, 255]).encode(&mut out).unwrap();
-        assert_eq!(Raw::decode(out).unwrap(), Stored::Value(Raw(vec![0, 255])));
+        assert_eq!(
+            Raw::decode(&mut out).unwrap(),
+            Stored::Value(Raw(vec![0, 255]))
+        );
     }
 
     #[test]
     fn bytes_that_are_no_text_are_an_error() {
         assert_eq!(
-            Text::decode(vec![b'a', 0xff]).unwrap_err().kind(),
+            Text::decode(&mut vec![b'a', 0xff]).unwrap_err().kind(),
             ErrorKind::Codec
         );
     }

@@ -10,8 +10,9 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::raw::Raw;
 use super::target::Target;
-use super::{Backend, BoxFuture, Common, checked, replies, shape};
+use super::{Backend, BoxFuture, Common, Wall, checked, replies, shape};
 use crate::error::{Error, ErrorKind, Result};
+use crate::read_through::lease;
 use crate::runtime::Runtime;
 
 /// A client of an embedded store.
@@ -41,14 +42,25 @@ pub(super) fn named(name: &str) -> Arc<Store> {
 }
 
 /// A backend over a store that the caller has.
-pub(crate) fn over_store(store: &Store, target: &Target) -> Result<Arc<dyn Backend>> {
-    Ok(Arc::new(Embedded::new(Arc::new(store.clone()), target)?))
+pub(crate) fn over_store(
+    store: &Store,
+    target: &Target,
+    runtime: Runtime,
+) -> Result<Arc<dyn Backend>> {
+    Ok(Arc::new(Embedded::new(
+        Arc::new(store.clone()),
+        target,
+        runtime,
+    )?))
 }
 
 impl Embedded {
     /// # Errors
     /// `InvalidConfig` for a database that the store does not have.
-    pub(super) fn new(store: Arc<Store>, target: &Target) -> Result<Self> {
+    pub(super) fn new(store: Arc<Store>, target: &Target, runtime: Runtime) -> Result<Self> {
+        for script in lease::ALL {
+            store.register(script.embedded);
+        }
         let mut client = store.connect();
         client.select(i64::from(target.db)).map_err(|error| {
             Error::new(
@@ -61,7 +73,10 @@ impl Embedded {
         }
         Ok(Embedded {
             client,
-            common: Common::new(target, Runtime::Real),
+            common: Common {
+                wall: Wall::Store(store.clock().clone()),
+                ..Common::new(target, runtime)
+            },
             _store: store,
         })
     }

@@ -26,12 +26,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis::{Cmd, Pipeline, Value};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::resilience::Breaker;
+use crate::read_through::flight::Flights;
+use crate::resilience::{Breaker, Outbox};
 use crate::runtime::Runtime;
 
 #[cfg(feature = "embedded")]
@@ -46,6 +47,7 @@ pub(crate) use registry::{Mode, open};
 pub use server::{ServerInfo, ServerKind};
 pub use target::Protocol;
 use target::Target;
+pub(crate) use tokio::no_runtime;
 
 /// A future behind a pointer, as the waist hands them out.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -89,7 +91,7 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     fn common(&self) -> &Common;
 }
 
-/// What every backend has.
+/// What every backend has, and what those who share one share.
 #[derive(Debug)]
 pub(crate) struct Common {
     host: Arc<str>,
@@ -98,11 +100,26 @@ pub(crate) struct Common {
     breaker: Breaker,
     users: AtomicUsize,
     server: OnceLock<ServerInfo>,
+    outbox: Outbox,
+    flights: Arc<Flights>,
+    wall: Wall,
+}
+
+/// Where the time of day comes from.
+#[derive(Debug)]
+enum Wall {
+    System,
+    #[cfg(feature = "embedded")]
+    Store(nearcache_embedded::Clock),
 }
 
 impl Common {
     pub(crate) fn new(target: &Target, runtime: Runtime) -> Self {
+        let outbox = Outbox::new(!matches!(target.place, target::Place::Embedded { .. }));
         Common {
+            outbox,
+            flights: Arc::default(),
+            wall: Wall::System,
             host: target.host(),
             listeners: Listeners::default(),
             runtime,
@@ -130,6 +147,39 @@ impl Common {
     /// What the server said it is, once it was asked.
     pub(crate) fn server(&self) -> &OnceLock<ServerInfo> {
         &self.server
+    }
+
+    /// What is to be sent before anything else.
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Which keys are being loaded by callers of this process.
+    pub(crate) fn flights(&self) -> &Arc<Flights> {
+        &self.flights
+    }
+
+    /// The time in Unix milliseconds.
+    pub(crate) fn unix_millis(&self) -> u64 {
+        match &self.wall {
+            Wall::System => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH);
+                since.unwrap_or_default().as_millis() as u64
+            }
+            #[cfg(feature = "embedded")]
+            Wall::Store(clock) => clock.now_ms().max(0).unsigned_abs(),
+        }
+    }
+
+    /// A connection is about to be used, to a server that said this of itself.
+    fn connected(&self, info: Option<&Value>) {
+        self.outbox.connected(info.and_then(server::run_id));
+    }
+
+    /// A connection was lost.
+    fn lost(&self) {
+        self.outbox.lost(self.runtime.now());
+        self.listeners.tell(LinkEvent::Lost);
     }
 
     /// Whom to tell when the connection is made and lost.

@@ -24,6 +24,17 @@ pub(crate) enum Mode {
     Blocking,
 }
 
+impl Mode {
+    /// What runs those who call so.
+    pub(crate) fn runtime(self) -> Runtime {
+        match self {
+            Mode::Async => Runtime::Tokio,
+            #[cfg(feature = "blocking")]
+            Mode::Blocking => Runtime::Threads,
+        }
+    }
+}
+
 type Backends = HashMap<(Mode, Target), Weak<dyn Backend>>;
 
 static BACKENDS: LazyLock<Mutex<Backends>> = LazyLock::new(Mutex::default);
@@ -55,7 +66,11 @@ fn new_backend(target: &Target, mode: Mode) -> Result<Arc<dyn Backend>> {
                 Some(name) => super::embedded::named(name),
                 None => Arc::default(),
             };
-            Arc::new(super::embedded::Embedded::new(store, target)?)
+            Arc::new(super::embedded::Embedded::new(
+                store,
+                target,
+                mode.runtime(),
+            )?)
         }
         #[cfg(not(feature = "embedded"))]
         (Place::Embedded { .. }, _) => {
@@ -71,7 +86,7 @@ fn new_backend(target: &Target, mode: Mode) -> Result<Arc<dyn Backend>> {
                 "this system has no unix sockets; use redis://HOST:PORT",
             ));
         }
-        (_, Mode::Async) => Arc::new(super::tokio::Server::new(target.clone(), Runtime::Real)),
+        (_, Mode::Async) => Arc::new(super::tokio::Server::new(target.clone(), mode.runtime())),
         #[cfg(feature = "blocking")]
         (_, Mode::Blocking) => Arc::new(super::socket::Server::new(target.clone())),
     })

@@ -1,5 +1,6 @@
 //! What kind of server is behind a cache: asked for once, with `INFO server`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use redis::Value;
@@ -42,16 +43,8 @@ impl ServerInfo {
 
     /// Reads the answer to `INFO server`.
     pub(crate) fn from_info(reply: &Value) -> Result<Self> {
-        let text = match reply {
-            Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-            Value::VerbatimString { text, .. } | Value::SimpleString(text) => text.clone(),
-            other => return Err(Error::unexpected("INFO", other)),
-        };
-        let field = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                .map(str::trim)
-        };
+        let text = text(reply).ok_or_else(|| Error::unexpected("INFO", reply))?;
+        let field = |name: &str| field(&text, name);
         let (kind, version) = match (field("valkey_version"), field("redis_version")) {
             _ if field("nearcache_embedded_version").is_some() => {
                 (ServerKind::Embedded, field("redis_version"))
@@ -68,6 +61,25 @@ impl ServerInfo {
                 .to_owned(),
         })
     }
+}
+
+/// What tells a server that was restarted, or replaced by another, from the one before.
+pub(super) fn run_id(reply: &Value) -> Option<String> {
+    field(&text(reply)?, "run_id").map(str::to_owned)
+}
+
+fn text(reply: &Value) -> Option<Cow<'_, str>> {
+    match reply {
+        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes)),
+        Value::VerbatimString { text, .. } | Value::SimpleString(text) => Some(text.into()),
+        _ => None,
+    }
+}
+
+fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map(str::trim)
 }
 
 impl fmt::Display for ServerInfo {

@@ -43,7 +43,7 @@ struct Pool {
 
 impl Server {
     pub(super) fn new(target: Target) -> Self {
-        let common = Common::new(&target, Runtime::Real);
+        let common = Common::new(&target, Runtime::Threads);
         Server {
             target,
             common,
@@ -124,6 +124,7 @@ impl Server {
                         _ => error,
                     }
                 })?;
+                self.common.connected(socket.greeted.as_ref());
                 self.common.listeners.tell(LinkEvent::Ready);
                 return Ok(Taken {
                     socket,
@@ -164,7 +165,7 @@ impl Server {
         drop(pool);
         self.freed.notify_one();
         if lost {
-            self.common.listeners.tell(LinkEvent::Lost);
+            self.common.lost();
         }
     }
 }
@@ -206,6 +207,7 @@ impl Backend for Server {
     }
 
     fn disconnect(&self) {
+        self.common.outbox.lost(Instant::now());
         let mut pool = self.pool.lock();
         pool.generation += 1;
         pool.open -= pool.idle.len();
@@ -223,6 +225,8 @@ pub(crate) struct Socket {
     parser: redis::Parser,
     /// Every command sent so far has had its whole reply.
     in_step: bool,
+    /// What the server said of itself, if it does.
+    greeted: Option<Value>,
 }
 
 impl Socket {
@@ -245,6 +249,7 @@ impl Socket {
             stream,
             parser: redis::Parser::new(),
             in_step: true,
+            greeted: None,
         };
         socket.shake_hands(target, protocol, deadline)?;
         Ok(socket)
@@ -304,7 +309,8 @@ impl Socket {
             .arg("SETINFO")
             .arg("LIB-VER")
             .arg(env!("CARGO_PKG_VERSION"));
-        let replies = self
+        greeting.cmd("INFO").arg("server");
+        let mut replies = self
             .exchange(
                 &greeting.get_packed_pipeline(),
                 0,
@@ -313,6 +319,7 @@ impl Socket {
                 deadline,
             )
             .map_err(Error::from_redis)?;
+        self.greeted = replies.pop();
         for reply in replies.into_iter().take(must) {
             checked(reply)?;
         }

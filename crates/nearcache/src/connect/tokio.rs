@@ -163,6 +163,10 @@ impl Server {
                 None => Err(timed_out(patience, "while connecting")),
             };
             let outcome = outcome.map_err(|error| error.on_host(common.host()));
+            if let Ok(connected) = &outcome {
+                // Before anyone can use it: what must be sent first is known by then.
+                common.connected(connected.greeted.as_ref());
+            }
             // Without a link the backend was closed meanwhile, and whoever waits takes the connection.
             if let Some(link) = link.upgrade() {
                 link.settle(outcome.as_ref().ok());
@@ -258,6 +262,7 @@ impl Backend for Server {
     }
 
     fn disconnect(&self) {
+        self.common.outbox().lost(self.common.runtime().now());
         self.links.lock().clear();
         self.latest.store(None);
     }
@@ -267,7 +272,7 @@ impl Backend for Server {
     }
 }
 
-fn no_runtime() -> Error {
+pub(crate) fn no_runtime() -> Error {
     Error::new(
         ErrorKind::InvalidConfig,
         "an async cache is called from within a tokio runtime; without one, use nearcache::blocking",
@@ -338,6 +343,8 @@ pub(crate) struct Connected {
     pub(super) connection: MultiplexedConnection,
     alive: Arc<Alive>,
     driver: AbortHandle,
+    /// What the server said of itself, if it does.
+    greeted: Option<Value>,
     /// Where the driver sees how many hold this.
     itself: Arc<OnceLock<Weak<Connected>>>,
 }
@@ -428,6 +435,7 @@ impl Connected {
             connection,
             alive,
             driver,
+            greeted: None,
             itself,
         };
         if let Some(name) = &target.client_name {
@@ -438,6 +446,12 @@ impl Connected {
                 .await?
                 .extract_error()?;
         }
+        let mut info = redis::cmd("INFO");
+        connected.greeted = connected
+            .connection
+            .send_packed_command(info.arg("server"))
+            .await
+            .ok();
         Ok(connected)
     }
 }
@@ -515,7 +529,7 @@ impl Alive {
     /// The first to see the end tells.
     fn lose(&self, common: &Common) {
         if self.alive.swap(false, Ordering::AcqRel) {
-            common.listeners().tell(LinkEvent::Lost);
+            common.lost();
         }
     }
 }

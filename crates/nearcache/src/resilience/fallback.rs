@@ -16,6 +16,10 @@ pub enum Fallback {
     Error,
     /// A miss, so that the caller goes to its source.
     Miss,
+    /// The value that this process has read last, or stored by `remember`, however old it is; a miss if
+    /// it has none. For this it keeps up to 10,000 values (64 MiB) in memory. What it has invalidated
+    /// itself since is not among them; what others have invalidated may be.
+    Stale,
     /// What this function says: the bytes of a value as they would lie in Redis, or `None` for a miss.
     /// It is called once for each key, and must be quick.
     Call(Arc<Answer>),
@@ -44,6 +48,7 @@ impl fmt::Debug for Fallback {
         f.write_str(match self {
             Fallback::Error => "Error",
             Fallback::Miss => "Miss",
+            Fallback::Stale => "Stale",
             Fallback::Call(_) => "Call(..)",
         })
     }

@@ -2,7 +2,8 @@
 //! microseconds.
 //!
 //! Every command goes through [`request`] or [`pipeline`] here, on its way down to the waist.
-//! `breaker` keeps callers from a server that does not answer, `retry` says what may be sent twice,
+//! `outbox` keeps the invalidations that a server has not acknowledged, and sends them before anything
+//! else; `breaker` keeps callers from a server that does not answer, `retry` says what may be sent twice,
 //! `fallback` what a reader gets instead. The budget itself is a limit that each command is given, and
 //! that the waist keeps to; time in the caller's own code does not count, because nothing counts until
 //! something is sent.
@@ -10,10 +11,14 @@
 //! 1. A call costs at most its budget of time on Redis, connecting and retrying included.
 //! 2. While the breaker is open no call waits for Redis, but one at a time that probes it.
 //! 3. Only what changes nothing is sent twice, and only while the budget lasts.
+//! 4. What the outbox holds is acknowledged before a command goes through.
 
 mod breaker;
+pub(crate) mod direct;
 mod fallback;
+mod outbox;
 mod retry;
+mod stale;
 
 use std::time::Duration;
 
@@ -22,33 +27,37 @@ use redis::{Cmd, Pipeline, Value};
 pub(crate) use breaker::Breaker;
 pub use breaker::BreakerState;
 pub use fallback::{Fallback, Outage};
+pub use outbox::DataLoss;
+pub(crate) use outbox::{Outbox, Undone, invalidate};
+pub(crate) use stale::{LastSeen, Mark};
 
 use crate::connect::{Backend, Raw};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
-/// Less than this is not enough for another try.
-const WORTH_A_TRY: Duration = Duration::from_millis(1);
-
-/// One command, within the limit.
+/// One command, within the limit, after what had to be sent before it.
 pub(crate) async fn request(
     backend: &dyn Backend,
     command: &Cmd,
     limit: Duration,
 ) -> Result<Value> {
-    let common = backend.common();
-    let permit = common.breaker().admit(backend)?;
-    let begun = common.runtime().now();
-    let mut outcome = backend.request(command, limit).await;
-    if let Err(error) = &outcome
-        && retry::may_be_sent_again(command, error)
-    {
-        let left = limit.saturating_sub(common.runtime().now().saturating_duration_since(begun));
-        if left >= WORTH_A_TRY {
-            outcome = backend.request(command, left).await;
-        }
+    if backend.common().outbox().is_waiting() {
+        let left = Box::pin(catch_up(backend, limit)).await?;
+        return direct::request(backend, command, left).await;
     }
-    permit.report(outcome.as_ref().err());
-    outcome
+    direct::request(backend, command, limit).await
+}
+
+/// Commands that travel together, within the limit, after what had to be sent before them.
+pub(crate) async fn pipeline(
+    backend: &dyn Backend,
+    pipeline: &Pipeline,
+    limit: Duration,
+) -> Result<Vec<Value>> {
+    if backend.common().outbox().is_waiting() {
+        let left = Box::pin(catch_up(backend, limit)).await?;
+        return direct::pipeline(backend, pipeline, left).await;
+    }
+    direct::pipeline(backend, pipeline, limit).await
 }
 
 /// A connection of the caller's own, within the limit.
@@ -59,14 +68,25 @@ pub(crate) async fn connection(backend: &dyn Backend, limit: Duration) -> Result
     outcome
 }
 
-/// Commands that travel together, within the limit. Never sent twice.
-pub(crate) async fn pipeline(
-    backend: &dyn Backend,
-    pipeline: &Pipeline,
-    limit: Duration,
-) -> Result<Vec<Value>> {
-    let permit = backend.common().breaker().admit(backend)?;
-    let outcome = backend.pipeline(pipeline, limit).await;
-    permit.report(outcome.as_ref().err());
-    outcome
+/// Sends what is in the outbox; says what is left of the limit.
+pub(crate) async fn catch_up(backend: &dyn Backend, limit: Duration) -> Result<Duration> {
+    let common = backend.common();
+    if !common.outbox().is_waiting() {
+        return Ok(limit);
+    }
+    let begun = common.runtime().now();
+    let Some(sent) = common
+        .runtime()
+        .timeout(limit, || common.outbox().empty(backend, limit))
+        .await
+    else {
+        return Err(Error::new(
+            ErrorKind::Timeout,
+            format!("gave up after {limit:?} of sending the invalidations that go first"),
+        )
+        .on_host(common.host()));
+    };
+    sent?;
+    let taken = common.runtime().now().saturating_duration_since(begun);
+    Ok(limit.saturating_sub(taken).max(Duration::from_millis(1)))
 }

@@ -9,15 +9,27 @@ use redis::{Arg, Cmd};
 use crate::error::{Error, ErrorKind};
 
 /// The commands of ours that change nothing.
-const READS: [&[u8]; 7] = [
-    b"GET", b"MGET", b"EXISTS", b"PTTL", b"SCAN", b"PING", b"INFO",
+const READS: [&[u8]; 8] = [
+    b"GET",
+    b"MGET",
+    b"EXISTS",
+    b"GETRANGE",
+    b"PTTL",
+    b"SCAN",
+    b"PING",
+    b"INFO",
 ];
 
-/// Whether a command that failed so may be sent again.
-pub(super) fn may_be_sent_again(command: &Cmd, error: &Error) -> bool {
+/// Whether commands that failed so may be sent again.
+pub(super) fn may_be_sent_again<'c>(
+    commands: impl IntoIterator<Item = &'c Cmd>,
+    error: &Error,
+) -> bool {
     // A timeout has used up the budget; any other error is the server's answer.
     error.kind() == ErrorKind::Connect
-        && matches!(command.args_iter().next(), Some(Arg::Simple(verb)) if READS.contains(&verb))
+        && commands.into_iter().all(
+            |command| matches!(command.args_iter().next(), Some(Arg::Simple(verb)) if READS.contains(&verb)),
+        )
 }
 
 #[cfg(test)]
@@ -29,7 +41,7 @@ mod tests {
         let lost = Error::new(ErrorKind::Connect, "");
         for verb in ["GET", "MGET", "EXISTS", "PTTL", "SCAN", "PING"] {
             assert!(
-                may_be_sent_again(redis::cmd(verb).arg("k"), &lost),
+                may_be_sent_again([&*redis::cmd(verb).arg("k")], &lost),
                 "{verb}"
             );
         }
@@ -37,7 +49,7 @@ mod tests {
             "SET", "INCRBY", "UNLINK", "GETDEL", "PEXPIRE", "EVALSHA", "get",
         ] {
             assert!(
-                !may_be_sent_again(redis::cmd(verb).arg("k"), &lost),
+                !may_be_sent_again([&*redis::cmd(verb).arg("k")], &lost),
                 "{verb}"
             );
         }
@@ -48,7 +60,7 @@ mod tests {
             ErrorKind::Unavailable,
         ] {
             assert!(
-                !may_be_sent_again(&redis::cmd("GET"), &Error::new(kind, "")),
+                !may_be_sent_again([&redis::cmd("GET")], &Error::new(kind, "")),
                 "{kind}"
             );
         }

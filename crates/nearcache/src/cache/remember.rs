@@ -1,0 +1,603 @@
+//! `remember`: the value that is cached, or the one that the loader gives, which is cached then.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::core::Core;
+use super::operation::{Async, CacheFuture, Marked};
+use super::write::{Life, Stay};
+use crate::codec::{Decode, Encode, Stored};
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyspace::StoredKey;
+use crate::read_through::entry::{Entry, Judgement};
+use crate::read_through::flight::{Outcome, Turn};
+use crate::read_through::lead::{Lead, Plan, Way};
+use crate::read_through::lease::Seen;
+use crate::read_through::load::{BoxError, Loadable, settled};
+use crate::resilience::Fallback;
+use crate::ttl::{IntoTtl, Ttl};
+
+/// A pending `remember` or `refresh`.
+#[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
+pub struct Remember<'c, T, F, M = Async> {
+    core: &'c Core,
+    key: Result<StoredKey>,
+    load: F,
+    options: Options,
+    /// Runs the loader beside the caller, for a blocking one.
+    beside: Option<Beside<T, F>>,
+    mode: Marked<M>,
+}
+
+/// Leads with a loader, and says how it went.
+type Beside<T, F> = fn(F, Lead, Tell<T>);
+type Tell<T> = oneshot::Sender<Result<Option<T>>>;
+
+/// What `remember` is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    life: Life,
+    negative_ttl: Option<Result<Ttl>>,
+    stale_for: Option<Result<Ttl>>,
+    stale_if_error: Option<Result<Ttl>>,
+    early_refresh: f64,
+    tags: Vec<Vec<u8>>,
+    load_timeout: Option<Duration>,
+    soft_timeout: Option<Duration>,
+    way: Way,
+}
+
+impl Options {
+    pub(super) fn new(way: Way) -> Self {
+        Options {
+            life: Life::Default,
+            negative_ttl: None,
+            stale_for: None,
+            stale_if_error: None,
+            early_refresh: 0.0,
+            tags: Vec::new(),
+            load_timeout: None,
+            soft_timeout: None,
+            way,
+        }
+    }
+
+    pub(super) fn settle(self, core: &Core) -> Result<Plan> {
+        let time = |ttl: Option<Result<Ttl>>| -> Result<Duration> {
+            ttl.map_or(Ok(Duration::ZERO), |ttl| Ok(ttl?.as_duration()))
+        };
+        if !(0.0..=100.0).contains(&self.early_refresh) {
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!(
+                    "early_refresh is {}; it is a factor from 0 (off) to 100, and 1 is a good one",
+                    self.early_refresh
+                ),
+            ));
+        }
+        Ok(Plan {
+            ttl: match core.settle(&self.life)? {
+                Stay::For(ttl) => Some(ttl),
+                Stay::Forever | Stay::Keep => None,
+            },
+            negative_ttl: self.negative_ttl.transpose()?,
+            stale_for: time(self.stale_for)?,
+            stale_if_error: time(self.stale_if_error)?,
+            early_refresh: self.early_refresh,
+            tags: core.tags(&self.tags)?,
+            load_timeout: self.load_timeout,
+            soft_timeout: self.soft_timeout,
+            way: self.way,
+        })
+    }
+}
+
+/// The options that mean the same for one key and for many.
+macro_rules! options {
+    () => {
+        /// How long the value stays fresh, spread by the cache's jitter. Without it, the cache's default.
+        pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
+            self.options.life = Life::For(ttl.into_ttl());
+            self
+        }
+
+        /// The value does not expire, whatever the cache's default TTL.
+        pub fn forever(mut self) -> Self {
+            self.options.life = Life::Forever;
+            self
+        }
+
+        /// How long it is remembered that there is no value (the loader gave `None`). Without it, as long as a
+        /// value would be.
+        pub fn negative_ttl(mut self, ttl: impl IntoTtl) -> Self {
+            self.options.negative_ttl = Some(ttl.into_ttl());
+            self
+        }
+
+        /// For so long after its TTL, a value is the answer if loading it anew fails. (The error is counted:
+        /// [`Stats::load_errors`](crate::Stats::load_errors).)
+        pub fn stale_if_error(mut self, time: impl IntoTtl) -> Self {
+            self.options.stale_if_error = Some(time.into_ttl());
+            self
+        }
+
+        /// Tags of the entry: [`invalidate_tag`](crate::Cache::invalidate_tag) of any of them is its end. Up to
+        /// 64, of 1 byte to 1 KiB each.
+        pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+            let tags = tags.into_iter().map(|tag| tag.as_ref().to_vec());
+            self.options.tags.extend(tags);
+            self
+        }
+
+        /// How long to wait for the load of *another* caller before loading without it: the cache's lease
+        /// (10 s) unless said otherwise. What is loaded so answers everyone in this process who waits, and is
+        /// not stored. The loader's own time is the loader's business: give it a timeout of its own.
+        pub fn load_timeout(mut self, time: Duration) -> Self {
+            self.options.load_timeout = Some(time);
+            self
+        }
+
+        /// Does not read: the loader runs for this call, and its value is stored, unless another load of the key
+        /// is under way, whose value is stored then.
+        pub fn bypass(mut self) -> Self {
+            self.options.way = Way::Bypass;
+            self
+        }
+
+        /// Does not read, and takes the place of a load that is under way: the loader runs now, and its value is
+        /// stored. As [`refresh`](crate::Cache::refresh).
+        pub fn force(mut self) -> Self {
+            self.options.way = Way::Force;
+            self
+        }
+    };
+}
+
+impl<'c, T, F, M> Remember<'c, T, F, M> {
+    pub(crate) fn new(core: &'c Core, key: &[u8], load: F, way: Way) -> Self {
+        Remember {
+            core,
+            key: core.stored(key),
+            load,
+            options: Options::new(way),
+            beside: None,
+            mode: PhantomData,
+        }
+    }
+
+    options!();
+}
+
+/// The options for which the loader runs beside the caller.
+macro_rules! options_beside {
+    ($($prepare:tt)*) => {
+        /// Stale-while-revalidate: for so long after its TTL, a value is the answer at once, and one caller
+        /// loads it anew beside.
+        pub fn stale_for(mut self, time: impl IntoTtl) -> Self {
+            self.options.stale_for = Some(time.into_ttl());
+            self$($prepare)*
+        }
+
+        /// A load that takes longer is not waited for if there is a value past its TTL to answer with (within
+        /// [`stale_if_error`](Self::stale_if_error)); it goes on, and its value is stored.
+        pub fn soft_timeout(mut self, time: Duration) -> Self {
+            self.options.soft_timeout = Some(time);
+            self$($prepare)*
+        }
+
+        /// Loads a value anew, beside the caller, shortly *before* its TTL ends, the more likely the nearer the
+        /// end and the longer it took to load: with many readers it is hardly ever missed. `beta` is the factor
+        /// of XFetch (Vattani et al., VLDB 2015): 1 is the paper's choice, more is earlier, 0 is off (unless
+        /// said otherwise).
+        pub fn early_refresh(mut self, beta: f64) -> Self {
+            self.options.early_refresh = beta;
+            self$($prepare)*
+        }
+    };
+}
+
+impl<T, F> Remember<'_, T, F, Async> {
+    options_beside!();
+}
+
+#[cfg(feature = "blocking")]
+impl<T, F, L, E> Remember<'_, T, F, super::operation::Blocking>
+where
+    F: FnOnce() -> std::result::Result<L, E> + Send + 'static,
+    L: Loadable<Value = T>,
+    E: Into<BoxError>,
+    T: Encode + Decode,
+{
+    options_beside!(.prepared());
+
+    fn prepared(mut self) -> Self {
+        self.beside = Some(|load, lead, tell: Tell<T>| {
+            let runtime = lead.core.runtime().clone();
+            runtime.detach(async move {
+                let led = lead.run(L::BRINGS_TAGS, || async { settled(load()) }).await;
+                let _ = tell.send(led);
+            });
+        });
+        self
+    }
+}
+
+impl<'c, T, F, Fut, L, E> IntoFuture for Remember<'c, T, F, Async>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = std::result::Result<L, E>> + Send + 'static,
+    L: Loadable<Value = T>,
+    E: Into<BoxError> + 'static,
+    T: Encode + Decode,
+{
+    type Output = Result<T>;
+    type IntoFuture = CacheFuture<'c, T>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Remember {
+            core,
+            key,
+            load,
+            options,
+            ..
+        } = self;
+        match (key, options.settle(core)) {
+            (Ok(key), Ok(plan)) => {
+                CacheFuture::asking(core.remember(key, plan, Spawned(load, PhantomData)))
+            }
+            (Err(error), _) | (_, Err(error)) => CacheFuture::ready(Err(error)),
+        }
+    }
+}
+
+#[cfg(feature = "blocking")]
+impl<T, F, L, E> Remember<'_, T, F, super::operation::Blocking>
+where
+    F: FnOnce() -> std::result::Result<L, E>,
+    L: Loadable<Value = T>,
+    E: Into<BoxError>,
+    T: Encode + Decode,
+{
+    /// Carries the operation out on this thread, the loader too, unless the caller is answered before it.
+    ///
+    /// # Errors
+    /// Those of the verb that made the operation.
+    pub fn run(self) -> Result<T> {
+        let plan = self.options.settle(self.core)?;
+        let work = InPlace {
+            load: self.load,
+            beside: self.beside,
+            marked: PhantomData,
+        };
+        crate::runtime::block_on(self.core.remember(self.key?, plan, work))
+    }
+}
+
+/// A loader, and how it is run.
+trait Work<T>: Sized {
+    /// Leads with it, and waits for its end; where it must be possible to stop waiting, beside the caller.
+    fn lead(self, lead: Lead, beside: bool) -> impl Future<Output = Result<Option<T>>>;
+
+    /// Leads with it beside the caller, who does not wait.
+    fn refresh(self, lead: Lead);
+}
+
+/// A loader of an async caller: it runs in a task of its own, so that a caller who goes away stops
+/// nothing.
+struct Spawned<F, L>(F, PhantomData<fn() -> L>);
+
+impl<T, F, Fut, L, E> Work<T> for Spawned<F, L>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = std::result::Result<L, E>> + Send + 'static,
+    L: Loadable<Value = T>,
+    E: Into<BoxError> + 'static,
+    T: Encode + Decode,
+{
+    fn lead(self, lead: Lead, _: bool) -> impl Future<Output = Result<Option<T>>> {
+        let (tell, told) = oneshot::channel();
+        let runtime = lead.core.runtime().clone();
+        let possible = runtime.can_spawn();
+        if possible {
+            runtime.detach(async move {
+                let _ = tell.send(spawned(self.0, lead).await);
+            });
+        }
+        async move {
+            if !possible {
+                return Err(crate::connect::no_runtime());
+            }
+            told.await.unwrap_or_else(|_| {
+                Err(Error::new(
+                    ErrorKind::Loader,
+                    "the runtime shut down while it ran",
+                ))
+            })
+        }
+    }
+
+    fn refresh(self, lead: Lead) {
+        let runtime = lead.core.runtime().clone();
+        if runtime.can_spawn() {
+            runtime.detach(async move {
+                let _ = spawned(self.0, lead).await;
+            });
+        }
+    }
+}
+
+async fn spawned<F, Fut, L, E>(load: F, lead: Lead) -> Result<Option<L::Value>>
+where
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = std::result::Result<L, E>>,
+    L: Loadable,
+    E: Into<BoxError>,
+{
+    lead.run(L::BRINGS_TAGS, || async { settled(load().await) })
+        .await
+}
+
+/// A loader of a blocking caller: it runs on the caller's thread, or on one of its own where the caller
+/// is answered before it ends.
+#[cfg(feature = "blocking")]
+struct InPlace<T, F, L> {
+    load: F,
+    beside: Option<Beside<T, F>>,
+    marked: PhantomData<fn() -> L>,
+}
+
+#[cfg(feature = "blocking")]
+impl<T, F, L, E> Work<T> for InPlace<T, F, L>
+where
+    F: FnOnce() -> std::result::Result<L, E>,
+    L: Loadable<Value = T>,
+    E: Into<BoxError>,
+    T: Encode + Decode,
+{
+    async fn lead(self, lead: Lead, beside: bool) -> Result<Option<T>> {
+        if let Some(run) = self.beside.filter(|_| beside) {
+            let (tell, told) = oneshot::channel();
+            run(self.load, lead, tell);
+            return told.await.unwrap_or_else(|_| {
+                Err(Error::new(
+                    ErrorKind::Loader,
+                    "there was no thread to run it on",
+                ))
+            });
+        }
+        let load = self.load;
+        lead.run(L::BRINGS_TAGS, || async { settled(load()) }).await
+    }
+
+    fn refresh(self, lead: Lead) {
+        if let Some(run) = self.beside {
+            run(self.load, lead, oneshot::channel().0);
+        }
+    }
+}
+
+/// What a read found for `remember`.
+enum Read<T> {
+    /// The answer.
+    Answer(T),
+    /// The answer, which is to be loaded anew beside.
+    Due(T, Seen),
+    /// Nothing that can be answered with now; perhaps a value for when there is no other.
+    Load(Seen, Option<T>),
+}
+
+impl Core {
+    async fn remember<T, W>(&self, key: StoredKey, plan: Plan, work: W) -> Result<T>
+    where
+        T: Encode + Decode,
+        W: Work<T>,
+    {
+        let found = match plan.way {
+            Way::Bypass | Way::Force => {
+                let call = self.enter()?;
+                let lead = self.lead_of(key, plan, Seen::Anything);
+                let led = work.lead(lead, false).await;
+                drop(call);
+                return led.and_then(|value| value.ok_or_else(given_up));
+            }
+            Way::Miss | Way::Refresh => self.read_for(&key, &plan).await?,
+        };
+        match found {
+            Read::Answer(value) => Ok(value),
+            Read::Due(value, seen) => {
+                if let Some(leader) = self.flights().lead_alone(key.as_bytes()) {
+                    self.counters().refreshes.add(1);
+                    let plan = Plan {
+                        way: Way::Refresh,
+                        ..plan
+                    };
+                    let mut lead = self.lead_of(key, plan, seen);
+                    lead.leader = Some(leader);
+                    work.refresh(lead);
+                }
+                Ok(value)
+            }
+            Read::Load(seen, stale) => {
+                let beside = plan.soft_timeout.filter(|_| stale.is_some());
+                let loading = || self.loaded(key, plan, seen, work, beside.is_some());
+                let loaded = match beside {
+                    Some(time) => self.runtime().timeout(time, loading).await,
+                    None => Some(loading().await),
+                };
+                match (loaded, stale) {
+                    (Some(Ok(value)), _) => Ok(value),
+                    (Some(Err(error)), Some(stale)) if excused(&error) => {
+                        self.counters().stale_hits.add(1);
+                        Ok(stale)
+                    }
+                    (Some(Err(error)), _) => Err(error),
+                    (None, Some(stale)) => {
+                        self.counters().stale_hits.add(1);
+                        Ok(stale)
+                    }
+                    (None, None) => Err(given_up()),
+                }
+            }
+        }
+    }
+
+    fn lead_of(&self, key: StoredKey, plan: Plan, seen: Seen) -> Lead {
+        Lead {
+            core: self.clone(),
+            key,
+            plan,
+            leader: None,
+            seen,
+        }
+    }
+
+    /// Reads a key for `remember`, and counts what that found.
+    ///
+    /// model: Action::Get
+    async fn read_for<T: Decode>(&self, key: &StoredKey, plan: &Plan) -> Result<Read<T>> {
+        let counters = self.counters();
+        let bytes = match self.get(key).await {
+            Ok(bytes) => bytes,
+            // Redis is away: the loader is not.
+            Err(error) if Fallback::covers(&error) => {
+                counters.misses.add(1);
+                return Ok(Read::Load(Seen::Absent, None));
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(mut entry) = bytes.map(Entry::new) else {
+            counters.misses.add(1);
+            return Ok(Read::Load(Seen::Absent, None));
+        };
+        counters.bytes_in.add(entry.bytes().len() as u64);
+        let judgement = if entry.has_envelope() {
+            match self.judge(&entry).await {
+                Ok(judgement) => judgement,
+                Err(error) if Fallback::covers(&error) => Judgement::Dead,
+                Err(error) => return Err(error),
+            }
+        } else {
+            Judgement::Fresh
+        };
+        // Whether it is the answer, whether it is loaded anew, and whether it is better than an error.
+        let (answers, renew, excuses) = match judgement {
+            Judgement::Fresh => (
+                true,
+                entry.is_due(plan.early_refresh, self.unix_millis()),
+                true,
+            ),
+            Judgement::Stale(since) if since < plan.stale_for => (true, true, true),
+            Judgement::Stale(since) => (false, true, since < plan.stale_if_error),
+            Judgement::Dead => (false, true, false),
+        };
+        // Before the value takes the bytes with it; of a fresh entry nobody asks.
+        let seen = renew.then(|| Seen::of(Some(entry.bytes())));
+        let value = if excuses {
+            self.value_of(&mut entry, answers)
+        } else {
+            None
+        };
+        match (value, seen) {
+            (Some(value), seen) if answers => {
+                if matches!(judgement, Judgement::Stale(_)) {
+                    counters.stale_hits.add(1);
+                }
+                Ok(match seen {
+                    Some(seen) => Read::Due(value, seen),
+                    None => Read::Answer(value),
+                })
+            }
+            (value, seen) => {
+                counters.misses.add(1);
+                let seen = seen.unwrap_or_else(|| Seen::of(Some(entry.bytes())));
+                Ok(Read::Load(seen, value))
+            }
+        }
+    }
+
+    /// The value of an entry, counted as a hit if it is the answer.
+    fn value_of<T: Decode>(&self, entry: &mut Entry, answers: bool) -> Option<T> {
+        let counters = self.counters();
+        let (value, counter) = match entry.decode::<T>() {
+            Ok(Stored::Value(value)) => (Some(value), &counters.hits),
+            Ok(Stored::Nothing) => (T::nothing(), &counters.nothings),
+            Err(_) => (None, &counters.undecodable),
+        };
+        if answers || value.is_none() {
+            counter.add(1);
+        }
+        value
+    }
+
+    /// Loads a key, or waits for whoever does.
+    async fn loaded<T, W>(
+        &self,
+        key: StoredKey,
+        plan: Plan,
+        seen: Seen,
+        work: W,
+        beside: bool,
+    ) -> Result<T>
+    where
+        T: Encode + Decode,
+        W: Work<T>,
+    {
+        let leader = match self.flights().join(key.as_bytes()) {
+            Ok(leader) => leader,
+            Err(waiter) => {
+                self.counters().coalesced.add(1);
+                let patience = plan.load_timeout.unwrap_or(self.lease());
+                match waiter.turn(self.runtime(), Some(patience)).await {
+                    Turn::Lead(leader) => leader,
+                    Turn::Take(outcome) => return taken(outcome),
+                }
+            }
+        };
+        let mut lead = self.lead_of(key, plan, seen);
+        lead.leader = Some(leader);
+        work.lead(lead, beside)
+            .await
+            .and_then(|value| value.ok_or_else(given_up))
+    }
+}
+
+/// What another caller's load brought.
+fn taken<T: Decode>(outcome: Outcome) -> Result<T> {
+    match outcome {
+        Outcome::Failed(error) => Err(error),
+        Outcome::Nothing => T::nothing().ok_or_else(no_nothing),
+        Outcome::Value(bytes) => match T::decode(&mut bytes.to_vec())? {
+            Stored::Value(value) => Ok(value),
+            Stored::Nothing => T::nothing().ok_or_else(no_nothing),
+        },
+    }
+}
+
+/// Whether a stale value may stand for this error.
+fn excused(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Loader | ErrorKind::Overloaded)
+}
+
+fn no_nothing() -> Error {
+    Error::new(
+        ErrorKind::Codec,
+        "another caller's loader found nothing, which this type has no value for; use an Option",
+    )
+}
+
+fn given_up() -> Error {
+    Error::new(ErrorKind::Loader, "it was given up")
+}
+
+impl<T, F, M> fmt::Debug for Remember<'_, T, F, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remember")
+            .field("key", &self.key)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,216 @@
+//! The envelope: what stands before an entry's bytes where something needs to be said of them (when they
+//! begin to be stale, how long they took to load, which tags they carry). `docs/wire-format.md` has it
+//! byte by byte.
+//!
+//! 1. An entry of which nothing needs to be said is the serializer's plain bytes, which every other
+//!    program reads.
+//! 2. No JSON, text, integer, MessagePack or pickle begins as an envelope does; bytes of a user's that do
+//!    are put into an envelope that says nothing.
+//! 3. What is not understood whole (another version, an unknown flag, cut short) is unreadable: never a
+//!    value, never a panic.
+
+use std::time::Duration;
+
+/// A byte that begins no UTF-8 and that MessagePack never uses, then `NC`.
+const MAGIC: [u8; 3] = [0xC1, b'N', b'C'];
+
+const VERSION: u8 = 1;
+
+/// Flags, in the order of what they announce.
+const SOFT: u8 = 1 << 0;
+const LOAD: u8 = 1 << 1;
+const TAGS: u8 = 1 << 2;
+const KNOWN: u8 = SOFT | LOAD | TAGS;
+
+/// How many tags an entry has at most.
+pub(crate) const MAX_TAGS: usize = 64;
+
+/// The value of a tag's counter: random, so that it never comes again, not even after an eviction.
+pub(crate) type Version = [u8; 16];
+
+/// What an envelope says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// When the value begins to be stale, in Unix milliseconds.
+    pub(crate) soft: Option<u64>,
+    /// How long it took to load, in whole microseconds.
+    pub(crate) load: Option<Duration>,
+    /// Its tags, each with the version that its counter had before the value was loaded.
+    pub(crate) tags: Vec<(Vec<u8>, Version)>,
+}
+
+/// Bytes that begin as an envelope and are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable;
+
+impl Head {
+    fn says_nothing(&self) -> bool {
+        self.soft.is_none() && self.load.is_none() && self.tags.is_empty()
+    }
+
+    /// The entry: the body, with this before it where it needs to be.
+    pub(crate) fn seal(&self, body: Vec<u8>) -> Vec<u8> {
+        if self.says_nothing() && !body.starts_with(&MAGIC) {
+            return body;
+        }
+        let tags: usize = self.tags.iter().map(|(tag, _)| tag.len() + 18).sum();
+        let mut bytes = Vec::with_capacity(18 + tags + body.len());
+        bytes.extend_from_slice(&MAGIC);
+        bytes.push(VERSION);
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        bytes.push(
+            flag(self.soft.is_some(), SOFT)
+                | flag(self.load.is_some(), LOAD)
+                | flag(!self.tags.is_empty(), TAGS),
+        );
+        if let Some(soft) = self.soft {
+            bytes.extend_from_slice(&soft.to_be_bytes());
+        }
+        if let Some(load) = self.load {
+            let micros = u32::try_from(load.as_micros()).unwrap_or(u32::MAX);
+            bytes.extend_from_slice(&micros.to_be_bytes());
+        }
+        if !self.tags.is_empty() {
+            debug_assert!(self.tags.len() <= MAX_TAGS);
+            bytes.push(self.tags.len() as u8);
+            for (tag, version) in &self.tags {
+                bytes.extend_from_slice(&(tag.len() as u16).to_be_bytes());
+                bytes.extend_from_slice(tag);
+                bytes.extend_from_slice(version);
+            }
+        }
+        bytes.extend_from_slice(&body);
+        bytes
+    }
+
+    /// What stands before the body, and where the body begins; `None` for plain bytes.
+    pub(crate) fn open(bytes: &[u8]) -> Result<Option<(Head, usize)>, Unreadable> {
+        if !bytes.starts_with(&MAGIC) {
+            return Ok(None);
+        }
+        let mut rest = Rest(&bytes[MAGIC.len()..]);
+        let [version, flags] = rest.array()?;
+        if version != VERSION || flags & !KNOWN != 0 {
+            return Err(Unreadable);
+        }
+        let mut head = Head::default();
+        if flags & SOFT != 0 {
+            head.soft = Some(u64::from_be_bytes(rest.array()?));
+        }
+        if flags & LOAD != 0 {
+            let micros = u32::from_be_bytes(rest.array()?);
+            head.load = Some(Duration::from_micros(micros.into()));
+        }
+        if flags & TAGS != 0 {
+            let [count] = rest.array()?;
+            if count == 0 || usize::from(count) > MAX_TAGS {
+                return Err(Unreadable);
+            }
+            for _ in 0..count {
+                let length = u16::from_be_bytes(rest.array()?);
+                let tag = rest.take(length.into())?.to_vec();
+                head.tags.push((tag, rest.array()?));
+            }
+        }
+        Ok(Some((head, bytes.len() - rest.0.len())))
+    }
+}
+
+/// What has not been read yet.
+struct Rest<'b>(&'b [u8]);
+
+impl<'b> Rest<'b> {
+    fn take(&mut self, count: usize) -> Result<&'b [u8], Unreadable> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Unreadable)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Unreadable> {
+        let (array, rest) = self.0.split_first_chunk().ok_or(Unreadable)?;
+        self.0 = rest;
+        Ok(*array)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sealed(head: &Head, body: &[u8]) -> Vec<u8> {
+        head.seal(body.to_vec())
+    }
+
+    #[test]
+    fn an_entry_of_which_nothing_is_to_be_said_is_its_plain_bytes() {
+        assert_eq!(sealed(&Head::default(), b"{\"id\":1}"), b"{\"id\":1}");
+        assert_eq!(Head::open(b"{\"id\":1}"), Ok(None));
+        assert_eq!(Head::open(b""), Ok(None));
+        assert_eq!(Head::open(b"\xC1N"), Ok(None));
+    }
+
+    #[test]
+    fn bytes_that_look_like_an_envelope_come_back_as_they_were() {
+        let body = b"\xC1NC\x01\x01 and more";
+        let entry = sealed(&Head::default(), body);
+        let (head, at) = Head::open(&entry).unwrap().unwrap();
+        assert_eq!((head, &entry[at..]), (Head::default(), &body[..]));
+    }
+
+    /// Frozen: what is stored today is read by every later version.
+    #[test]
+    fn the_envelope_is_the_one_of_the_golden_file() {
+        let head = Head {
+            soft: Some(1_767_225_600_000),
+            load: Some(Duration::from_micros(12_345)),
+            tags: vec![
+                (b"users".to_vec(), *b"0123456789abcdef"),
+                (b"org:7".to_vec(), [0xFF; 16]),
+            ],
+        };
+        let golden = include_bytes!("../../tests/golden/envelope-v1.bin");
+        assert_eq!(sealed(&head, b"{\"id\":1}"), golden);
+        let (read, at) = Head::open(golden).unwrap().unwrap();
+        assert_eq!((read, &golden[at..]), (head, &b"{\"id\":1}"[..]));
+    }
+
+    #[test]
+    fn what_is_cut_short_or_of_another_version_is_unreadable() {
+        let golden = include_bytes!("../../tests/golden/envelope-v1.bin");
+        let (_, body) = Head::open(golden).unwrap().unwrap();
+        for end in MAGIC.len()..body {
+            assert_eq!(Head::open(&golden[..end]), Err(Unreadable), "{end} bytes");
+        }
+        let mut other = golden.to_vec();
+        other[3] = 2;
+        assert_eq!(Head::open(&other), Err(Unreadable));
+        other[3] = VERSION;
+        other[4] |= 0x80;
+        assert_eq!(Head::open(&other), Err(Unreadable));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_sealed_opens_as_it_was(
+            soft: Option<u64>,
+            load in prop::option::of(any::<u32>()),
+            tags in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..20), any::<[u8; 16]>()), 0..5),
+            body in prop::collection::vec(any::<u8>(), 0..50),
+        ) {
+            let load = load.map(|micros| Duration::from_micros(micros.into()));
+            let head = Head { soft, load, tags };
+            let entry = sealed(&head, &body);
+            match Head::open(&entry).unwrap() {
+                None => prop_assert_eq!((head, entry), (Head::default(), body)),
+                Some((read, at)) => prop_assert_eq!((read, &entry[at..]), (head, &body[..])),
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(rest in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Head::open(&[&MAGIC[..], &[VERSION], &rest].concat());
+            let _ = Head::open(&rest);
+        }
+    }
+}

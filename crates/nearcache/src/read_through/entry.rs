@@ -1,0 +1,188 @@
+//! What lies under a key, and whether it may still be answered with.
+
+use std::time::Duration;
+
+use crate::codec::envelope::{Head, Unreadable, Version};
+use crate::codec::{Decode, Stored};
+use crate::error::{Error, ErrorKind, Result};
+
+/// An entry as it was read.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    bytes: Vec<u8>,
+    head: Head,
+    /// Where the body begins; `None` if the bytes cannot be read at all.
+    body: Option<usize>,
+}
+
+/// What an entry is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// It is the answer.
+    Fresh,
+    /// It expired so long ago, and is kept for those who take a stale value.
+    Stale(Duration),
+    /// Its tags were invalidated, or it is of another version: never an answer.
+    Dead,
+}
+
+impl Entry {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        let (head, body) = match Head::open(&bytes) {
+            Ok(None) => (Head::default(), Some(0)),
+            Ok(Some((head, body))) => (head, Some(body)),
+            Err(Unreadable) => (Head::default(), None),
+        };
+        Entry { bytes, head, body }
+    }
+
+    /// As it lies in Redis.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether more is said of it than its bytes say.
+    pub(crate) fn has_envelope(&self) -> bool {
+        self.body != Some(0)
+    }
+
+    /// Whether it can be understood at all.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// The value's own bytes.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.bytes[self.body.unwrap_or(0)..]
+    }
+
+    /// The tags that it carries.
+    pub(crate) fn tags(&self) -> impl Iterator<Item = &[u8]> {
+        self.head.tags.iter().map(|(tag, _)| &**tag)
+    }
+
+    /// What it is good for, given the versions of its tags and the time in Unix milliseconds.
+    pub(crate) fn judge(&self, versions: &Versions, now: u64) -> Judgement {
+        let moved = |(tag, version): &(Vec<u8>, Version)| versions.get(tag) != Some(version);
+        if self.body.is_none() || self.head.tags.iter().any(moved) {
+            return Judgement::Dead;
+        }
+        match self.head.soft {
+            Some(soft) if now >= soft => Judgement::Stale(Duration::from_millis(now - soft)),
+            _ => Judgement::Fresh,
+        }
+    }
+
+    /// Whether to load it anew though it is fresh still, so that nobody has to wait for it: XFetch
+    /// (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
+    pub(crate) fn is_due(&self, beta: f64, now: u64) -> bool {
+        let (Some(soft), Some(load)) = (self.head.soft, self.head.load) else {
+            return false;
+        };
+        // 1 - [0, 1) is (0, 1]: its logarithm is finite.
+        let ahead = -load.as_secs_f64() * 1_000.0 * beta * (1.0 - fastrand::f64()).ln();
+        beta > 0.0 && now as f64 + ahead >= soft as f64
+    }
+
+    /// The value, which may take the bytes with it.
+    ///
+    /// # Errors
+    /// `Codec`; the bytes are there still.
+    pub(crate) fn decode<T: Decode>(&mut self) -> Result<Stored<T>> {
+        match self.body {
+            Some(0) => T::decode(&mut self.bytes),
+            Some(body) => T::decode(&mut self.bytes[body..].to_vec()),
+            None => Err(Error::new(
+                ErrorKind::Codec,
+                "it is of another version of nearcache, or damaged",
+            )),
+        }
+    }
+}
+
+/// The versions that tags' counters have; a tag whose counter is missing is not among them.
+#[derive(Debug, Default)]
+pub(crate) struct Versions(Vec<(Vec<u8>, Version)>);
+
+impl Versions {
+    pub(crate) fn insert(&mut self, tag: &[u8], version: Version) {
+        self.0.push((tag.to_vec(), version));
+    }
+
+    fn get(&self, tag: &[u8]) -> Option<&Version> {
+        let found = self.0.iter().find(|(other, _)| *other == tag);
+        found.map(|(_, version)| version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Raw;
+
+    fn entry(head: &Head) -> Entry {
+        Entry::new(head.seal(b"body".to_vec()))
+    }
+
+    #[test]
+    fn an_entry_is_fresh_until_its_time_and_then_stale() {
+        let none = Versions::default();
+        assert_eq!(
+            entry(&Head::default()).judge(&none, u64::MAX),
+            Judgement::Fresh
+        );
+        let mut soft = entry(&Head {
+            soft: Some(1_000),
+            ..Head::default()
+        });
+        assert_eq!(soft.judge(&none, 999), Judgement::Fresh);
+        let since = Duration::from_millis(5);
+        assert_eq!(soft.judge(&none, 1_005), Judgement::Stale(since));
+        assert_eq!(
+            soft.decode::<Raw>().unwrap(),
+            Stored::Value(Raw(b"body".to_vec()))
+        );
+    }
+
+    #[test]
+    fn an_entry_is_dead_when_a_tag_moved_or_its_counter_is_gone() {
+        let tagged = entry(&Head {
+            tags: vec![(b"a".to_vec(), [1; 16]), (b"b".to_vec(), [2; 16])],
+            ..Head::default()
+        });
+        let versions = |of: &[(&[u8], u8)]| {
+            let mut versions = Versions::default();
+            for (tag, byte) in of {
+                versions.insert(tag, [*byte; 16]);
+            }
+            versions
+        };
+        let judge = |versions| tagged.judge(&versions, 0);
+        assert_eq!(judge(versions(&[(b"a", 1), (b"b", 2)])), Judgement::Fresh);
+        assert_eq!(judge(versions(&[(b"a", 1), (b"b", 3)])), Judgement::Dead);
+        assert_eq!(judge(versions(&[(b"a", 1)])), Judgement::Dead);
+        assert_eq!(
+            Entry::new(b"\xC1NC\x09".to_vec()).judge(&Versions::default(), 0),
+            Judgement::Dead
+        );
+    }
+
+    #[test]
+    fn an_entry_that_took_long_to_load_is_due_early_and_one_without_a_time_never() {
+        let head = Head {
+            soft: Some(10_000),
+            load: Some(Duration::from_millis(1_000)),
+            ..Head::default()
+        };
+        let due = |beta, now| {
+            let entry = entry(&head);
+            (0..10_000).filter(|_| entry.is_due(beta, now)).count()
+        };
+        // One load time ahead, with a probability of 1/e.
+        let tries = due(1.0, 9_000);
+        assert!((3_300..4_100).contains(&tries), "{tries}");
+        assert_eq!(due(0.0, 9_999), 0);
+        assert_eq!(due(1.0, 10_000), 10_000);
+        assert!(!entry(&Head::default()).is_due(1.0, u64::MAX));
+    }
+}

@@ -1,0 +1,109 @@
+//! One thread that renews the leases of loads that run on their callers' own threads.
+//!
+//! It is started with the first such load, sleeps until a lease is half over (which most loads never see),
+//! and ends once there has been none for a while.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::lead::Renewal;
+use crate::runtime::block_on;
+
+/// How long the thread waits for another load before it ends.
+const LINGER: Duration = Duration::from_secs(1);
+
+struct Keeper {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    running: bool,
+    next: u64,
+    due: BTreeMap<(Instant, u64), Arc<Renewal>>,
+}
+
+static KEEPER: Keeper = Keeper {
+    state: Mutex::new(State {
+        running: false,
+        next: 0,
+        due: BTreeMap::new(),
+    }),
+    changed: Condvar::new(),
+};
+
+/// A lease that is renewed until this is dropped.
+pub(super) struct Kept {
+    number: u64,
+    /// When it is first due: where it is found, until it was.
+    first: Instant,
+}
+
+pub(super) fn keep(renewal: Renewal) -> Kept {
+    let renewal = Arc::new(renewal);
+    let first = Instant::now() + renewal.period();
+    let mut state = KEEPER.state.lock();
+    let number = state.next;
+    state.next += 1;
+    let is_next = state
+        .due
+        .first_key_value()
+        .is_none_or(|((at, _), _)| first < *at);
+    state.due.insert((first, number), renewal);
+    if !state.running {
+        let thread = std::thread::Builder::new().name("nearcache-lease".to_owned());
+        state.running = match thread.spawn(run) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(%error, "no thread to renew leases with: a load that takes longer than its lease may be loaded twice");
+                false
+            }
+        };
+    } else if is_next {
+        KEEPER.changed.notify_one();
+    }
+    Kept { number, first }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut state = KEEPER.state.lock();
+        if state.due.remove(&(self.first, self.number)).is_none() {
+            // It was renewed meanwhile, and is due at another time.
+            state.due.retain(|(_, number), _| *number != self.number);
+        }
+    }
+}
+
+fn run() {
+    let mut state = KEEPER.state.lock();
+    loop {
+        let Some((&(at, number), _)) = state.due.first_key_value() else {
+            let waited = KEEPER.changed.wait_for(&mut state, LINGER);
+            if waited.timed_out() && state.due.is_empty() {
+                state.running = false;
+                return;
+            }
+            continue;
+        };
+        if Instant::now() < at {
+            KEEPER.changed.wait_until(&mut state, at);
+            continue;
+        }
+        let Some(renewal) = state.due.remove(&(at, number)) else {
+            continue;
+        };
+        // It stays listed while it is renewed, so that its load can end meanwhile.
+        let again = Instant::now() + renewal.period();
+        state.due.insert((again, number), Arc::clone(&renewal));
+        drop(state);
+        let ours = block_on(renewal.renew());
+        state = KEEPER.state.lock();
+        if !ours {
+            state.due.remove(&(again, number));
+        }
+    }
+}

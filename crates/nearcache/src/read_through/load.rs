@@ -1,0 +1,185 @@
+//! What a loader gives, and running it.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use crate::codec::{Decode, Encode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ttl::{IntoTtl, Ttl};
+
+/// What a loader may fail with: anything that converts into this, every [`std::error::Error`] first of
+/// all.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// A loaded value with what the loader itself decides: how long it stays, which tags it carries, whether
+/// it is stored at all. A loader that decides nothing returns the value as it is.
+///
+/// ```
+/// # async fn example() -> nearcache::Result<()> {
+/// # let cache = nearcache::Cache::open("memory://")?;
+/// use nearcache::{BoxError, Loaded};
+///
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct User { org: u64, active: bool }
+/// # async fn find_user(id: u64) -> Result<User, BoxError> { Ok(User { org: 7, active: true }) }
+/// let user: User = cache
+///     .remember("user:1", || async {
+///         let user = find_user(1).await?;
+///         let org = format!("org:{}", user.org);
+///         Ok::<_, BoxError>(match user.active {
+///             true => Loaded::new(user).ttl("1h").tags([org]),
+///             false => Loaded::do_not_store(user),
+///         })
+///     })
+///     .await?;
+/// # Ok(())
+/// # }
+/// # nearcache::__example(example());
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Loaded<T> {
+    pub(crate) value: T,
+    pub(crate) ttl: Option<Result<Ttl>>,
+    pub(crate) tags: Vec<Vec<u8>>,
+    pub(crate) store: bool,
+}
+
+impl<T> Loaded<T> {
+    /// A value that is stored as the call says.
+    pub fn new(value: T) -> Self {
+        Loaded {
+            value,
+            ttl: None,
+            tags: Vec::new(),
+            store: true,
+        }
+    }
+
+    /// A value that is given to those who wait for it, and not stored.
+    pub fn do_not_store(value: T) -> Self {
+        Loaded {
+            store: false,
+            ..Loaded::new(value)
+        }
+    }
+
+    /// How long this value stays, whatever the call says.
+    pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
+        self.ttl = Some(ttl.into_ttl());
+        self
+    }
+
+    /// Tags, beside those that the call names.
+    ///
+    /// A tag that is known before the loader runs belongs to the call (`.tags(..)`): while a loader runs
+    /// that names its tags itself, an invalidation of *any* tag keeps its value from being stored.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        let tags = tags.into_iter().map(|tag| tag.as_ref().to_vec());
+        self.tags.extend(tags);
+        self
+    }
+}
+
+/// What a loader may return: a value, or a [`Loaded`] one. Not to be implemented otherwise.
+pub trait Loadable: Send + 'static {
+    /// The value.
+    type Value: Encode + Decode;
+
+    /// Whether it may bring tags of its own.
+    #[doc(hidden)]
+    const BRINGS_TAGS: bool;
+
+    #[doc(hidden)]
+    fn into_loaded(self) -> Loaded<Self::Value>;
+}
+
+impl<T: Encode + Decode> Loadable for T {
+    type Value = T;
+
+    const BRINGS_TAGS: bool = false;
+
+    fn into_loaded(self) -> Loaded<T> {
+        Loaded::new(self)
+    }
+}
+
+impl<T: Encode + Decode> Loadable for Loaded<T> {
+    type Value = T;
+
+    const BRINGS_TAGS: bool = true;
+
+    fn into_loaded(self) -> Loaded<T> {
+        self
+    }
+}
+
+/// A loader's result in our terms.
+pub(crate) fn settled<L: Loadable, E: Into<BoxError>>(
+    result: std::result::Result<L, E>,
+) -> Result<Loaded<L::Value>> {
+    result
+        .map(Loadable::into_loaded)
+        .map_err(|error| loader_failed(error.into()))
+}
+
+pub(crate) fn loader_failed(error: BoxError) -> Error {
+    Error::new(ErrorKind::Loader, error.to_string()).caused_by(error)
+}
+
+/// A loader that panics has failed: its panic goes no further.
+pub(crate) async fn caught<T>(load: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut load = pin!(load);
+    std::future::poll_fn(|context| {
+        // What the loader leaves half done is its own: nothing of it is used after a panic.
+        match catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context))) {
+            Ok(poll) => poll,
+            Err(panic) => Poll::Ready(Err(panicked(&*panic))),
+        }
+    })
+    .await
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    Error::new(ErrorKind::Loader, format!("it panicked: {message}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_that_says_what_the_loader_said() {
+        let error = caught(async { panic!("no {}", "database") }).await;
+        let error: Error = error.map(|(): ()| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Loader);
+        assert!(error.to_string().contains("no database"), "{error}");
+        assert_eq!(caught(async { Ok(7) }).await.unwrap(), 7);
+    }
+
+    #[test]
+    fn a_loaders_error_keeps_its_type() {
+        #[derive(Debug)]
+        struct Full(u32);
+        impl std::fmt::Display for Full {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "disk {} is full", self.0)
+            }
+        }
+        impl StdError for Full {}
+
+        let error = settled::<u8, _>(Err(Full(3))).unwrap_err().for_key(b"k");
+        let shared = error.clone().on_host(&"h".into());
+        assert_eq!(shared.downcast_ref::<Full>().map(|full| full.0), Some(3));
+        assert!(error.to_string().contains("disk 3 is full"), "{error}");
+        assert!(error.downcast_ref::<std::io::Error>().is_none());
+    }
+}

@@ -1,0 +1,28 @@
+//! Read-through: a miss is loaded once, and what was loaded before an invalidation is never stored after
+//! it. `docs/protocols.md` tells how, for users; the model in `nearcache-model` shows that it holds.
+//!
+//! What `remember` does, and where:
+//! 1. `entry`: reads the key and judges what lies there (fresh, stale, dead). A fresh value is the answer.
+//! 2. `flight`: of the callers in this process that found none, one leads.
+//! 3. `lease`: of the leaders in all processes, one gets the lease, and loads; the others wait (`lead`).
+//! 4. `load`: runs the loader. `keeper` renews the lease meanwhile, for callers without a runtime.
+//! 5. `lease` again: FILL stores what was loaded, unless an invalidation came between.
+//!
+//! `tags` is what invalidates many entries at once, `sweep` what goes through all keys.
+//!
+//! Invariants:
+//! 1. A value that was loaded before an invalidation is not stored after it, and is not the answer to a
+//!    caller who asked after that invalidation had returned.
+//! 2. One load per miss, in all processes, while the loader works within its lease.
+//! 3. Whatever a caller does (it goes away, its loader fails or panics), the key can be loaded again at
+//!    once; if its process dies, after the lease.
+
+pub(crate) mod entry;
+pub(crate) mod flight;
+#[cfg(feature = "blocking")]
+mod keeper;
+pub(crate) mod lead;
+pub(crate) mod lease;
+pub(crate) mod load;
+pub(crate) mod sweep;
+pub(crate) mod tags;

@@ -1,0 +1,490 @@
+//! The outbox: invalidations that a server has not acknowledged, to be sent before anything else once it
+//! answers again; and the last ones that it has, to be sent again should it turn out to be another server.
+//!
+//! 1. What is in the outbox when a call is made reaches the server before the call does. (So nothing that
+//!    this process has invalidated is read, or filled, by it afterwards.)
+//! 2. An entry leaves when the server has acknowledged it, and only if no newer one took its place
+//!    meanwhile. For each key and tag the newest is kept; a `set` is kept as the deletion of its key.
+//! 3. It is bounded. When it overflows, the whole prefix of the cache whose invalidation found no place is
+//!    cleared instead, which is logged; a cache without a prefix is told that its invalidation was not kept.
+//! 4. A server that says it is another one than before (a restart, a failover) may have lost what was
+//!    acknowledged last: the invalidations of the [`RECENT`] before the connection was lost are sent again.
+//! 5. A server that answers, but takes no writes (a replica, say), is read from all the same; it is tried
+//!    again every [`PAUSE`].
+//! 6. It dies with the process.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::error::Error as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use redis::{Pipeline, Value};
+
+use super::direct;
+use crate::connect::Backend;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyspace::Keyspace;
+use crate::read_through::{lease, sweep};
+
+/// How much is kept, together with the bytes.
+const ENTRIES: usize = 10_000;
+
+/// How many bytes of keys are kept.
+const BYTES: usize = 4 * 1024 * 1024;
+
+/// How many patterns are kept.
+const SWEEPS: usize = 100;
+
+/// The pattern of a whole prefix.
+const EVERYTHING: &[u8] = b"*";
+
+/// How many acknowledged invalidations are remembered.
+const REMEMBERED: usize = 4_096;
+
+/// How long before the loss of a connection an acknowledged invalidation may have been lost with it:
+/// replication is asynchronous, and lags by less.
+const RECENT: Duration = Duration::from_secs(5);
+
+/// How long a server that takes no writes is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How many travel together.
+const PART: usize = 500;
+
+/// What is to be invalidated.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Undone {
+    /// An entry, with its lease.
+    Key { key: Box<[u8]>, lease: Box<[u8]> },
+    /// A tag's counter, with what changes when any of them does.
+    Tag {
+        counter: Box<[u8]>,
+        epoch: Box<[u8]>,
+    },
+}
+
+impl Undone {
+    fn bytes(&self) -> usize {
+        match self {
+            Undone::Key { key, lease } => key.len() + lease.len(),
+            Undone::Tag { counter, epoch } => counter.len() + epoch.len(),
+        }
+    }
+}
+
+/// What to do when a server has come back as another one than before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DataLoss {
+    /// Invalidate again what was invalidated in the last 5 s before the connection was lost.
+    #[default]
+    Replay,
+    /// Clear the cache's whole prefix: nothing survives that a lost invalidation could have been about.
+    Clear,
+}
+
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    /// A server can be away and lose things; the store in this process cannot.
+    enabled: bool,
+    waiting: AtomicBool,
+    state: Mutex<State>,
+    /// Held by the one who empties it.
+    emptying: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Each with the number it came under.
+    undone: HashMap<Undone, u64>,
+    bytes: usize,
+    next: u64,
+    /// Patterns whose keys are to be deleted: `*` for a whole prefix.
+    sweeps: HashSet<(Keyspace, Vec<u8>)>,
+    /// What the server has acknowledged, the oldest first.
+    done: VecDeque<(Instant, Undone)>,
+    /// When the connection was lost, if it has not come back since.
+    lost: Option<Instant>,
+    /// The server's `run_id`.
+    server: Option<String>,
+    /// Not before then, because the server takes no writes.
+    not_before: Option<Instant>,
+    /// Prefixes to be cleared when the server is another one.
+    clear_on_loss: Vec<Keyspace>,
+}
+
+impl Outbox {
+    pub(crate) fn new(enabled: bool) -> Self {
+        Outbox {
+            enabled,
+            waiting: AtomicBool::new(false),
+            state: Mutex::default(),
+            emptying: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// How many invalidations wait.
+    pub(crate) fn waiting(&self) -> usize {
+        let state = self.state.lock();
+        state.undone.len() + state.sweeps.len()
+    }
+
+    /// Whether something is to be sent before anything else.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Keeps what was not acknowledged; says whether it could.
+    pub(crate) fn defer(&self, undone: impl IntoIterator<Item = Undone>, of: &Keyspace) -> bool {
+        if !self.enabled {
+            return false;
+        }
+        let mut state = self.state.lock();
+        let mut kept = true;
+        for undone in undone {
+            kept &= state.add(undone, of);
+        }
+        self.waiting.store(!state.is_empty(), Ordering::Release);
+        kept
+    }
+
+    /// Keeps the deletion of the keys that match; says whether it could.
+    pub(crate) fn defer_sweep(&self, of: &Keyspace, pattern: &[u8]) -> bool {
+        let mut state = self.state.lock();
+        let sweep = (of.clone(), pattern.to_vec());
+        let room = state.sweeps.len() < SWEEPS || state.sweeps.contains(&sweep);
+        if !self.enabled || !room {
+            return false;
+        }
+        state.sweeps.insert(sweep);
+        self.waiting.store(true, Ordering::Release);
+        true
+    }
+
+    /// Whether anything is ever kept.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Remembers what was acknowledged.
+    pub(crate) fn acknowledged(&self, done: impl IntoIterator<Item = Undone>, now: Instant) {
+        if !self.enabled {
+            return;
+        }
+        let mut state = self.state.lock();
+        for undone in done {
+            if state.done.len() >= REMEMBERED {
+                state.done.pop_front();
+            }
+            state.done.push_back((now, undone));
+        }
+    }
+
+    /// The connection was lost.
+    pub(crate) fn lost(&self, now: Instant) {
+        self.state.lock().lost.get_or_insert(now);
+    }
+
+    /// A connection is about to be used, to the server of this `run_id`, where it says one.
+    pub(crate) fn connected(&self, server: Option<String>) {
+        let mut state = self.state.lock();
+        let lost = state.lost.take();
+        // A server that does not say who it is may be another one whenever the connection was lost.
+        let same = match (&state.server, &server) {
+            (Some(before), Some(now)) => before == now,
+            (None, Some(_)) => lost.is_none(),
+            (_, None) => lost.is_none(),
+        };
+        let first = state.server.is_none() && lost.is_none();
+        if server.is_some() {
+            state.server = server;
+        }
+        if same || first {
+            return;
+        }
+        let since = lost.and_then(|lost| lost.checked_sub(RECENT));
+        let again: Vec<Undone> = std::mem::take(&mut state.done)
+            .into_iter()
+            .filter(|(at, _)| since.is_none_or(|since| *at >= since))
+            .map(|(_, undone)| undone)
+            .collect();
+        let (replayed, cleared) = (again.len(), state.clear_on_loss.len());
+        for undone in again {
+            state.put(undone);
+        }
+        for keyspace in state.clear_on_loss.clone() {
+            state.sweeps.insert((keyspace, EVERYTHING.to_vec()));
+        }
+        self.waiting.store(!state.is_empty(), Ordering::Release);
+        drop(state);
+        tracing::warn!(
+            replayed,
+            cleared,
+            "Redis is another server than before the connection was lost: what was invalidated last is invalidated again"
+        );
+    }
+
+    /// Clears this prefix whenever the server has become another one.
+    pub(crate) fn clear_on_loss(&self, keyspace: &Keyspace) {
+        self.state.lock().clear_on_loss.push(keyspace.clone());
+    }
+
+    pub(crate) fn forget(&self, keyspace: &Keyspace) {
+        let mut state = self.state.lock();
+        if let Some(at) = state
+            .clear_on_loss
+            .iter()
+            .position(|other| other == keyspace)
+        {
+            state.clear_on_loss.swap_remove(at);
+        }
+    }
+
+    /// Sends what is waiting.
+    ///
+    /// # Errors
+    /// What kept the server from acknowledging it. It is kept.
+    pub(super) async fn empty(&self, backend: &dyn Backend, limit: Duration) -> Result<()> {
+        let _mine = self.emptying.lock().await;
+        let not_before = self.state.lock().not_before;
+        if not_before.is_some_and(|at| backend.common().runtime().now() < at) {
+            return Ok(());
+        }
+        let refused = loop {
+            let (part, sweep) = self.state.lock().part();
+            let sent = match (part.is_empty(), sweep) {
+                (true, None) => break None,
+                (true, Some(sweep)) => self.sweep(backend, sweep, limit).await,
+                (false, _) => self.send(backend, &part, limit).await,
+            };
+            match sent {
+                Ok(()) => {}
+                Err(error) if answered(&error) => break Some(error),
+                Err(error) => return Err(error),
+            }
+        };
+        let mut state = self.state.lock();
+        state.not_before = None;
+        if let Some(error) = refused {
+            state.not_before = Some(backend.common().runtime().now() + PAUSE);
+            tracing::warn!(host = %backend.common().host(), %error, "Redis takes no invalidations: they wait, and reads go on");
+        }
+        Ok(())
+    }
+
+    async fn sweep(
+        &self,
+        backend: &dyn Backend,
+        sweep: (Keyspace, Vec<u8>),
+        limit: Duration,
+    ) -> Result<()> {
+        sweep::matching(backend, &sweep.0, &sweep.1, limit).await?;
+        let mut state = self.state.lock();
+        state.sweeps.remove(&sweep);
+        self.waiting.store(!state.is_empty(), Ordering::Release);
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        backend: &dyn Backend,
+        part: &[(Undone, u64)],
+        limit: Duration,
+    ) -> Result<()> {
+        let mut pipeline = Pipeline::with_capacity(part.len());
+        for (undone, _) in part {
+            invalidate(&mut pipeline, undone);
+        }
+        let replies = direct::pipeline(backend, &pipeline, limit).await?;
+        let refused = replies.into_iter().find_map(|reply| match reply {
+            Value::ServerError(error) => Some(Error::from_server(&error)),
+            _ => None,
+        });
+        if let Some(error) = refused {
+            if answered(&error) {
+                return Err(error.on_host(backend.common().host()));
+            }
+            // What the server will never take must not stand in everyone's way for ever.
+            tracing::error!(host = %backend.common().host(), %error, "Redis refuses an invalidation that was to be sent again");
+        }
+        let mut state = self.state.lock();
+        for (undone, number) in part {
+            state.remove(undone, *number);
+        }
+        self.waiting.store(!state.is_empty(), Ordering::Release);
+        drop(state);
+        tracing::info!(host = %backend.common().host(), sent = part.len(), "invalidations that had to wait were sent");
+        Ok(())
+    }
+}
+
+/// Whether it is the server that says that it takes no writes now. (What the breaker says has a cause.)
+fn answered(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && error.source().is_none()
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.undone.is_empty() && self.sweeps.is_empty()
+    }
+
+    fn add(&mut self, undone: Undone, of: &Keyspace) -> bool {
+        let full = self.undone.len() >= ENTRIES || self.bytes + undone.bytes() > BYTES;
+        let everything = || (of.clone(), EVERYTHING.to_vec());
+        if matches!(undone, Undone::Key { .. }) && self.sweeps.contains(&everything()) {
+            return true;
+        }
+        if full && !self.undone.contains_key(&undone) {
+            if !of.has_prefix() {
+                return false;
+            }
+            tracing::warn!(
+                prefix = %of,
+                "too many invalidations wait for Redis: the whole prefix will be cleared"
+            );
+            self.sweeps.insert(everything());
+            return true;
+        }
+        self.put(undone);
+        true
+    }
+
+    fn put(&mut self, undone: Undone) {
+        let (bytes, number) = (undone.bytes(), self.next);
+        self.next += 1;
+        if self.undone.insert(undone, number).is_none() {
+            self.bytes += bytes;
+        }
+    }
+
+    fn remove(&mut self, undone: &Undone, number: u64) {
+        if self.undone.get(undone) == Some(&number) {
+            self.undone.remove(undone);
+            self.bytes -= undone.bytes();
+        }
+    }
+
+    /// Some of what is to be sent, and after all of that a pattern.
+    fn part(&self) -> (Vec<(Undone, u64)>, Option<(Keyspace, Vec<u8>)>) {
+        let part: Vec<_> = self
+            .undone
+            .iter()
+            .take(PART)
+            .map(|(undone, number)| (undone.clone(), *number))
+            .collect();
+        let sweep = part.is_empty().then(|| self.sweeps.iter().next().cloned());
+        (part, sweep.flatten())
+    }
+}
+
+/// Invalidates, as `delete` and `invalidate_tag` do.
+pub(crate) fn invalidate(pipeline: &mut Pipeline, undone: &Undone) {
+    match undone {
+        // The lease first: a load that is fenced by it must not fill between the two.
+        Undone::Key { key, lease } => {
+            pipeline.cmd("UNLINK").arg(&**lease);
+            pipeline.cmd("UNLINK").arg(&**key);
+        }
+        // What stands for all tags first, for the loads that learn their tags only at their end.
+        Undone::Tag { counter, epoch } => {
+            for key in [epoch, counter] {
+                pipeline
+                    .cmd("SET")
+                    .arg(&**key)
+                    .arg(&lease::random()[..])
+                    .arg("XX")
+                    .arg("KEEPTTL");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Undone {
+        Undone::Key {
+            key: name.as_bytes().into(),
+            lease: format!("{{{name}}}").as_bytes().into(),
+        }
+    }
+
+    fn keyspace(prefix: &str) -> Keyspace {
+        Keyspace::new(prefix, ":").unwrap()
+    }
+
+    #[test]
+    fn the_newest_of_a_key_stays_when_an_older_one_was_sent() {
+        let outbox = Outbox::new(true);
+        outbox.defer([key("a"), key("b")], &keyspace("p"));
+        let (part, _) = outbox.state.lock().part();
+        outbox.defer([key("a")], &keyspace("p"));
+        for (undone, number) in &part {
+            outbox.state.lock().remove(undone, *number);
+        }
+        assert_eq!(outbox.waiting(), 1);
+        assert!(outbox.state.lock().undone.contains_key(&key("a")));
+    }
+
+    #[test]
+    fn what_overflows_becomes_a_sweep_or_is_refused() {
+        let outbox = Outbox::new(true);
+        let many = (0..ENTRIES).map(|number| key(&number.to_string()));
+        assert!(outbox.defer(many, &keyspace("p")));
+        assert!(outbox.state.lock().sweeps.is_empty());
+        assert!(outbox.defer([key("one more")], &keyspace("p")));
+        assert!(
+            outbox
+                .state
+                .lock()
+                .sweeps
+                .contains(&(keyspace("p"), EVERYTHING.to_vec()))
+        );
+        assert!(!outbox.defer([key("without a prefix")], &keyspace("")));
+        assert!(
+            outbox.defer([key("7")], &keyspace("")),
+            "it is there already"
+        );
+        assert_eq!(outbox.waiting(), ENTRIES + 1);
+    }
+
+    #[test]
+    fn what_was_acknowledged_shortly_before_a_loss_waits_when_the_server_is_another() {
+        let outbox = Outbox::new(true);
+        let start = Instant::now();
+        outbox.connected(Some("first".into()));
+        outbox.acknowledged([key("old")], start);
+        outbox.acknowledged([key("recent")], start + RECENT);
+        outbox.lost(start + RECENT + Duration::from_secs(1));
+        outbox.connected(Some("first".into()));
+        assert!(!outbox.is_waiting(), "the same server lost nothing");
+        outbox.lost(start + RECENT + Duration::from_secs(1));
+        outbox.connected(Some("second".into()));
+        assert!(outbox.is_waiting());
+        assert_eq!(outbox.waiting(), 1);
+        assert!(outbox.state.lock().undone.contains_key(&key("recent")));
+    }
+
+    #[test]
+    fn a_server_that_does_not_say_who_it_is_counts_as_another_after_a_loss() {
+        let outbox = Outbox::new(true);
+        let now = Instant::now();
+        outbox.connected(None);
+        outbox.acknowledged([key("a")], now);
+        outbox.connected(None);
+        assert!(!outbox.is_waiting(), "one more connection is no loss");
+        outbox.lost(now);
+        outbox.connected(None);
+        assert!(outbox.is_waiting());
+    }
+
+    #[test]
+    fn an_embedded_store_keeps_nothing() {
+        let outbox = Outbox::new(false);
+        assert!(!outbox.defer([key("a")], &keyspace("p")));
+        outbox.acknowledged([key("a")], Instant::now());
+        assert!(outbox.state.lock().done.is_empty());
+    }
+}

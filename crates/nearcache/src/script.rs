@@ -1,0 +1,99 @@
+//! Scripts: what must happen on the server in one step.
+//!
+//! A script is a value with two bodies: the Lua text for a server, and a Rust function that does the same
+//! in the embedded store. One test runs both on the same inputs (`tests/scripts.rs`).
+
+use std::sync::OnceLock;
+
+#[cfg(feature = "embedded")]
+use nearcache_embedded::{Call, ScriptError};
+use redis::Cmd;
+#[cfg(feature = "embedded")]
+use redis::Value;
+
+use crate::error::{Error, ErrorKind};
+
+/// A script.
+#[derive(Debug)]
+pub(crate) struct Script {
+    lua: &'static str,
+    #[cfg(feature = "embedded")]
+    pub(crate) embedded: nearcache_embedded::Script,
+    sha1: OnceLock<String>,
+}
+
+impl Script {
+    /// See [`script!`].
+    #[cfg(feature = "embedded")]
+    pub(crate) const fn new(
+        lua: &'static str,
+        twin: fn(&mut Call<'_>) -> Result<Value, ScriptError>,
+    ) -> Self {
+        Script {
+            lua,
+            embedded: nearcache_embedded::Script::new(lua, twin),
+            sha1: OnceLock::new(),
+        }
+    }
+
+    /// See [`script!`].
+    #[cfg(not(feature = "embedded"))]
+    pub(crate) const fn new(lua: &'static str) -> Self {
+        Script {
+            lua,
+            sha1: OnceLock::new(),
+        }
+    }
+
+    fn sha1(&self) -> &str {
+        self.sha1.get_or_init(|| sha1_hex(self.lua.as_bytes()))
+    }
+
+    /// The script by its name, which a server that has not seen it answers with [`unknown`].
+    pub(crate) fn by_name(&self, keys: &[&[u8]], args: &[&[u8]]) -> Cmd {
+        call("EVALSHA", self.sha1(), keys, args)
+    }
+
+    /// The script by its text, which teaches the server its name.
+    pub(crate) fn by_text(&self, keys: &[&[u8]], args: &[&[u8]]) -> Cmd {
+        call("EVAL", self.lua, keys, args)
+    }
+}
+
+/// A script of its Lua text and its twin, which is left out where there is no embedded store.
+macro_rules! script {
+    ($lua:expr, $twin:expr) => {{
+        #[cfg(feature = "embedded")]
+        {
+            $crate::script::Script::new($lua, $twin)
+        }
+        #[cfg(not(feature = "embedded"))]
+        {
+            $crate::script::Script::new($lua)
+        }
+    }};
+}
+pub(crate) use script;
+
+/// Whether a server does not know a script by its name.
+pub(crate) fn unknown(error: &Error) -> bool {
+    error.kind() == ErrorKind::Server && error.detail().starts_with("NOSCRIPT")
+}
+
+fn call(verb: &str, script: &str, keys: &[&[u8]], args: &[&[u8]]) -> Cmd {
+    let bytes: usize = keys.iter().chain(args).map(|part| part.len()).sum();
+    let mut command = Cmd::with_capacity(
+        3 + keys.len() + args.len(),
+        verb.len() + script.len() + 20 + bytes,
+    );
+    command.arg(verb).arg(script).arg(keys.len());
+    for part in keys.iter().chain(args) {
+        command.arg(*part);
+    }
+    command
+}
+
+/// As `redis.sha1hex` in Lua.
+pub(crate) fn sha1_hex(bytes: &[u8]) -> String {
+    sha1_smol::Sha1::from(bytes).digest().to_string()
+}
