@@ -2,12 +2,13 @@
 //! a unix socket, with RESP2 as with RESP3, async as blocking.
 //!
 //! A test is an `async fn` that takes a [`Target`] and is written once; `suite!` runs it on all of
-//! them. A new place is one line in `target.rs`.
+//! them. A new place is one line in `support/target.rs`.
 
 #[macro_use]
 #[path = "../support/face.rs"]
 mod face;
 #[macro_use]
+#[path = "../support/target.rs"]
 mod target;
 
 mod batches;

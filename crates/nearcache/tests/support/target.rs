@@ -84,6 +84,8 @@ pub(crate) struct Options<'o> {
     pub(crate) separator: Option<&'o str>,
     pub(crate) default_ttl: Option<&'o str>,
     pub(crate) ttl_jitter: f64,
+    pub(crate) lease: Option<Duration>,
+    pub(crate) max_loads: Option<usize>,
 }
 
 impl Options<'_> {
@@ -99,6 +101,12 @@ impl Options<'_> {
         }
         if let Some(ttl) = self.default_ttl {
             builder = builder.default_ttl(ttl);
+        }
+        if let Some(lease) = self.lease {
+            builder = builder.lease(lease);
+        }
+        if let Some(loads) = self.max_loads {
+            builder = builder.max_loads(loads);
         }
         builder
     }
@@ -140,6 +148,18 @@ pub(crate) async fn raw(face: &Face, arguments: &[&[u8]]) -> redis::Value {
         }
     };
     reply.expect("a reply")
+}
+
+/// Runs each test where it makes a difference how the protocols travel: embedded and on Redis, async and
+/// blocking.
+#[allow(unused_macros, reason = "each suite has one of the two")]
+macro_rules! brief_suite {
+    ($($test:ident),* $(,)?) => {
+        suite!(@on embedded, asynchronous, Embedded: $($test),*);
+        suite!(@on embedded_blocking, blocking, Embedded: $($test),*);
+        suite!(@on redis, asynchronous, RedisResp3: $($test),*);
+        suite!(@on redis_blocking, blocking, RedisResp2: $($test),*);
+    };
 }
 
 /// Runs each test on every target.
