@@ -1,1 +1,292 @@
+//! The race that a cache loses by default: a loader reads OLD, an invalidation lands, the loader returns
+//! OLD. The table of `docs/protocols.md`, as a test.
+//!
+//! Each row is an invalidation, each column who makes it; every combination is run embedded and on Redis,
+//! async and blocking. After each: OLD is not stored, nobody who asks afterwards is answered with it, and the
+//! key is loaded anew.
 
+use std::time::Duration;
+
+use crate::scene::Source;
+use crate::target::{Face, Options, Target, raw};
+
+brief_suite! {
+    old_is_never_stored_after_delete,
+    old_is_never_stored_after_delete_many,
+    old_is_never_stored_after_delete_pattern,
+    old_is_never_stored_after_take,
+    old_is_never_stored_after_clear,
+    old_is_never_stored_after_set,
+    old_is_never_stored_after_a_set_that_expired,
+    old_is_never_stored_after_set_many,
+    old_is_never_stored_after_add,
+    old_is_never_stored_after_incr,
+    old_is_never_stored_after_invalidate_tag,
+    old_is_never_stored_after_invalidate_tag_of_a_tag_that_the_loader_brings,
+    old_is_never_stored_after_refresh,
+    a_background_refresh_is_fenced_as_well,
+    who_waits_for_a_fenced_load_gets_new,
+    a_foreign_set_fences_while_its_value_is_there,
+    a_foreign_del_cannot_be_seen,
+    touch_and_expire_leave_a_load_alone,
+    an_invalidation_that_comes_again_and_again_ends_in_an_answer,
+}
+
+const OLD: u32 = 1;
+const NEW: u32 = 2;
+
+/// Two processes: caches that share nothing but the server.
+struct Scene {
+    here: Face,
+    there: Face,
+    prefix: String,
+}
+
+fn scene(target: Target) -> Scene {
+    let prefix = nearcache_testkit::random_prefix();
+    let url = target.url(&prefix);
+    let with = if url.contains('?') { '&' } else { '?' };
+    let options = Options {
+        prefix: &prefix,
+        ..Options::default()
+    };
+    let other = format!("{url}{with}client_name=other");
+    Scene {
+        here: target.build(&url, options).unwrap(),
+        there: target.build(&other, options).unwrap(),
+        prefix,
+    }
+}
+
+/// Runs the race, with the invalidation from either process.
+async fn race(target: Target, stays: Option<u32>, invalidate: impl AsyncFn(&Face)) {
+    for elsewhere in [false, true] {
+        let scene = scene(target);
+        let (here, there, source) = (&scene.here, &scene.there, Source::new());
+        let old = tokio::spawn(remember!(here, "k", source.holds(OLD); .tags(["t"])));
+        source.begun().await;
+        invalidate(if elsewhere { there } else { here }).await;
+        source.go_on();
+        // Its call began before the invalidation.
+        assert_eq!(old.await.unwrap().unwrap(), OLD);
+        for cache in [here, there] {
+            assert_eq!(call!(cache.get::<u32>("k")).unwrap(), stays, "stored");
+        }
+        assert_eq!(ask!(here.stats()).fenced, 1);
+        let expected = stays.unwrap_or(NEW);
+        for cache in [here, there] {
+            let found = remember!(cache, "k", source.gives(NEW); .tags(["t"])).await;
+            assert_eq!(found.unwrap(), expected, "served");
+        }
+    }
+}
+
+async fn old_is_never_stored_after_delete(target: Target) {
+    race(target, None, async |cache| {
+        assert!(
+            !call!(cache.delete("k")).unwrap(),
+            "only its lease was there"
+        );
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_delete_many(target: Target) {
+    race(target, None, async |cache| {
+        assert_eq!(call!(cache.delete_many(["x", "k"])).unwrap(), 0);
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_delete_pattern(target: Target) {
+    race(target, None, async |cache| {
+        call!(cache.delete_pattern("k*")).unwrap();
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_take(target: Target) {
+    race(target, None, async |cache| {
+        assert_eq!(call!(cache.take::<u32>("k")).unwrap(), None);
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_clear(target: Target) {
+    race(target, None, async |cache| {
+        call!(cache.clear()).unwrap();
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_set(target: Target) {
+    race(target, Some(NEW), async |cache| {
+        call!(cache.set("k", &NEW)).unwrap();
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_a_set_that_expired(target: Target) {
+    race(target, None, async |cache| {
+        let short = Duration::from_millis(5);
+        call!(cache.set("k", &NEW).ttl(short)).unwrap();
+        tokio::time::sleep(2 * short).await;
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_set_many(target: Target) {
+    race(target, Some(NEW), async |cache| {
+        call!(cache.set_many([("k", NEW), ("x", 0)])).unwrap();
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_add(target: Target) {
+    race(target, Some(NEW), async |cache| {
+        assert!(call!(cache.add("k", &NEW)).unwrap());
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_incr(target: Target) {
+    race(target, Some(NEW), async |cache| {
+        assert_eq!(call!(cache.incr("k").by(i64::from(NEW))).unwrap(), 2);
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_invalidate_tag(target: Target) {
+    race(target, None, async |cache| {
+        call!(cache.invalidate_tags(["x", "t"])).unwrap();
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_refresh(target: Target) {
+    race(target, Some(NEW), async |cache| {
+        let source = Source::new();
+        let refreshed = refresh!(cache, "k", source.gives(NEW); .tags(["t"]));
+        assert_eq!(refreshed.await.unwrap(), NEW);
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_invalidate_tag_of_a_tag_that_the_loader_brings(target: Target) {
+    for known in [false, true] {
+        let scene = scene(target);
+        let (here, there, source) = (&scene.here, &scene.there, Source::new());
+        if known {
+            call!(there.set("other", &0).tags(["t"])).unwrap();
+        }
+        let tagged = nearcache::Loaded::new(OLD).tags(["t"]);
+        let old = tokio::spawn(remember!(here, "k", source.holds(tagged)));
+        source.begun().await;
+        call!(there.invalidate_tag("t")).unwrap();
+        source.go_on();
+        assert_eq!(old.await.unwrap().unwrap(), OLD);
+        assert_eq!(call!(there.get::<u32>("k")).unwrap(), None);
+    }
+}
+
+async fn a_background_refresh_is_fenced_as_well(target: Target) {
+    let scene = scene(target);
+    let (here, there, source) = (&scene.here, &scene.there, Source::new());
+    let short = Duration::from_millis(20);
+    let first = remember!(here, "k", source.gives(0); .ttl(short).stale_for("1h"));
+    first.await.unwrap();
+    tokio::time::sleep(2 * short).await;
+    let stale = remember!(here, "k", source.holds(OLD); .ttl("1h").stale_for("1h"));
+    assert_eq!(stale.await.unwrap(), 0);
+    source.begun().await;
+    call!(there.delete("k")).unwrap();
+    source.go_on();
+    while ask!(here.stats()).fenced == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(call!(here.get::<u32>("k")).unwrap(), None);
+}
+
+async fn who_waits_for_a_fenced_load_gets_new(target: Target) {
+    let scene = scene(target);
+    let (here, there, source) = (&scene.here, &scene.there, Source::new());
+    let old = tokio::spawn(remember!(here, "k", source.holds(OLD)));
+    source.begun().await;
+    call!(there.delete("k")).unwrap();
+    // They ask after the invalidation returned, and find the old load still running.
+    let late: Vec<_> = (0..5)
+        .map(|_| tokio::spawn(remember!(here, "k", source.gives(NEW))))
+        .collect();
+    while ask!(here.stats()).coalesced < 5 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    source.go_on();
+    assert_eq!(old.await.unwrap().unwrap(), OLD);
+    for caller in late {
+        assert_eq!(caller.await.unwrap().unwrap(), NEW);
+    }
+    assert_eq!(
+        source.loads(),
+        2,
+        "one for those before, one for those after"
+    );
+}
+
+async fn a_foreign_set_fences_while_its_value_is_there(target: Target) {
+    let scene = scene(target);
+    let (here, source) = (&scene.here, Source::new());
+    let old = tokio::spawn(remember!(here, "k", source.holds(OLD)));
+    source.begun().await;
+    let key = format!("{}:k", scene.prefix);
+    raw(here, &[b"SET", key.as_bytes(), b"2"]).await;
+    source.go_on();
+    old.await.unwrap().unwrap();
+    assert_eq!(call!(here.get::<u32>("k")).unwrap(), Some(NEW));
+}
+
+/// What does not hold, and cannot: nobody tells a key that was not there from one that was deleted.
+async fn a_foreign_del_cannot_be_seen(target: Target) {
+    let scene = scene(target);
+    let (here, source) = (&scene.here, Source::new());
+    let old = tokio::spawn(remember!(here, "k", source.holds(OLD)));
+    source.begun().await;
+    let key = format!("{}:k", scene.prefix);
+    raw(here, &[b"DEL", key.as_bytes()]).await;
+    source.go_on();
+    old.await.unwrap().unwrap();
+    assert_eq!(call!(here.get::<u32>("k")).unwrap(), Some(OLD));
+}
+
+async fn touch_and_expire_leave_a_load_alone(target: Target) {
+    let scene = scene(target);
+    let (here, source) = (&scene.here, Source::new());
+    let load = tokio::spawn(remember!(here, "k", source.holds(NEW)));
+    source.begun().await;
+    assert!(!call!(here.touch("k").ttl("1h")).unwrap());
+    assert!(!call!(here.expire("k", "1h")).unwrap());
+    assert!(!call!(here.persist("k")).unwrap());
+    source.go_on();
+    assert_eq!(load.await.unwrap().unwrap(), NEW);
+}
+
+async fn an_invalidation_that_comes_again_and_again_ends_in_an_answer(target: Target) {
+    let scene = scene(target);
+    let (here, there, source) = (&scene.here, &scene.there, Source::new());
+    let callers: Vec<_> = (0..4)
+        .map(|number| tokio::spawn(remember!(here, "k", source.holds(number))))
+        .collect();
+    for _ in 0..4 {
+        source.begun().await;
+        call!(there.delete("k")).unwrap();
+        source.go_on();
+        if callers.iter().all(tokio::task::JoinHandle::is_finished) {
+            break;
+        }
+    }
+    // The last round is one load without a lease, for all who are left.
+    for caller in callers {
+        source.go_on();
+        caller.await.unwrap().unwrap();
+    }
+    assert!(source.loads() <= 4);
+}
