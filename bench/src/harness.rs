@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::machine::Machine;
 use crate::options::Options;
-use crate::report::{self, Bounds, Measured, Outcome};
+use crate::report::{self, Bounds, Cost, Measured, Outcome};
 use crate::server::Server;
 
 /// What a contender did in one measurement.
@@ -35,6 +35,8 @@ pub(crate) enum Unit {
     Rate,
     /// Nanoseconds that a call takes on its thread, of which there are so many.
     Nanos { threads: usize },
+    /// Calls a second, and the processor time that each costs the run's server.
+    RateAndCost,
 }
 
 /// Someone who is measured: runs for about the span, and says what it did.
@@ -130,13 +132,18 @@ impl Bench {
             peer
         };
         let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); contenders.len()];
+        let mut costs: Vec<Vec<f64>> = vec![Vec::new(); contenders.len()];
         for contender in &mut contenders {
             // Unmeasured: connections are made, memory is touched.
             (contender.run)(self.options.span / 4)?;
         }
         for _ in 0..self.options.rounds {
-            for (contender, speeds) in contenders.iter_mut().zip(&mut rounds) {
-                speeds.push((contender.run)(self.options.span)?.per_second());
+            for (index, contender) in contenders.iter_mut().enumerate() {
+                let before = self.server_cpu(unit)?;
+                let sample = (contender.run)(self.options.span)?;
+                let spent = self.server_cpu(unit)?.saturating_sub(before);
+                rounds[index].push(sample.per_second());
+                costs[index].push(spent.as_secs_f64() * 1e6 / sample.calls as f64);
             }
         }
         let base = contenders
@@ -145,9 +152,14 @@ impl Bench {
             .ok_or_else(|| format!("{name} has no contender {peer:?}"))?;
         let measured = contenders
             .iter()
-            .zip(&rounds)
-            .map(|(contender, speeds)| {
-                Measured::new(contender.name, contender.goal, unit, speeds, &rounds[base])
+            .zip(rounds.iter().zip(&costs))
+            .map(|(contender, (speeds, micros))| {
+                let cost = match unit {
+                    Unit::RateAndCost => Some(Cost::new(micros, &costs[base])),
+                    _ => None,
+                };
+                let (name, goal) = (contender.name, contender.goal);
+                Measured::new(name, goal, unit, speeds, &rounds[base], cost)
             })
             .collect();
         let outcome = Outcome::new(name, unit, peer, measured);
@@ -175,6 +187,14 @@ impl Bench {
         report::bounds(&bounds);
         self.bounds.push(bounds);
         Ok(())
+    }
+
+    /// The processor time of the run's server until now, where that is asked for.
+    fn server_cpu(&self, unit: Unit) -> Result<Duration> {
+        match unit {
+            Unit::RateAndCost => self.server()?.cpu(),
+            _ => Ok(Duration::ZERO),
+        }
     }
 
     /// How often each contender is measured.

@@ -24,7 +24,7 @@ impl Outcome {
         Outcome {
             name: name.to_owned(),
             unit: match unit {
-                Unit::Rate => "calls/s",
+                Unit::Rate | Unit::RateAndCost => "calls/s",
                 Unit::Nanos { .. } => "ns/call",
             },
             peer: peer.to_owned(),
@@ -42,6 +42,27 @@ pub(crate) struct Measured {
     figure: Spread,
     /// Its speed over the peer's, round by round.
     ratio: Spread,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<Cost>,
+}
+
+/// What a call costs the server.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Cost {
+    /// Processor time, in microseconds.
+    micros: Spread,
+    /// It over the peer's, round by round.
+    ratio: Spread,
+}
+
+impl Cost {
+    pub(crate) fn new(micros: &[f64], peer: &[f64]) -> Self {
+        let ratios = micros.iter().zip(peer).map(|(one, peer)| one / peer);
+        Cost {
+            micros: Spread::of(micros.to_vec()),
+            ratio: Spread::of(ratios.collect()),
+        }
+    }
 }
 
 impl Measured {
@@ -51,9 +72,10 @@ impl Measured {
         unit: Unit,
         speeds: &[f64],
         peer: &[f64],
+        server: Option<Cost>,
     ) -> Self {
         let rounds: Vec<f64> = match unit {
-            Unit::Rate => speeds.to_vec(),
+            Unit::Rate | Unit::RateAndCost => speeds.to_vec(),
             Unit::Nanos { threads } => {
                 let nanos = |speed| threads as f64 * 1e9 / speed;
                 speeds.iter().copied().map(nanos).collect()
@@ -65,6 +87,7 @@ impl Measured {
             goal,
             figure: Spread::of(rounds.clone()),
             ratio: Spread::of(ratios.collect()),
+            server,
             rounds,
         }
     }
@@ -150,6 +173,7 @@ pub(crate) fn scenario(outcome: &Outcome) {
             figure,
             ratio,
             goal,
+            server,
             ..
         } = measured;
         let figure = grouped(figure.median);
@@ -163,7 +187,21 @@ pub(crate) fn scenario(outcome: &Outcome) {
             Some(goal) => format!("   meets {goal:.2}"),
             None => String::new(),
         };
-        println!("  {name:<NAME$} {figure:>11}   {ratio}{goal}");
+        let server = match server {
+            Some(Cost { micros, ratio: of }) => format!(
+                "{:gap$}server {:.2}..{:.2}..{:.2} µs, × {:.2}..{:.2}..{:.2}",
+                "",
+                micros.min,
+                micros.median,
+                micros.max,
+                of.min,
+                of.median,
+                of.max,
+                gap = 18_usize.saturating_sub(ratio.len()),
+            ),
+            None => String::new(),
+        };
+        println!("  {name:<NAME$} {figure:>11}   {ratio}{goal}{server}");
     }
     println!();
 }

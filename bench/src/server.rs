@@ -1,5 +1,7 @@
 //! The Redis server of the run.
 
+use std::time::Duration;
+
 use nearcache_testkit::Redis;
 use redis::io::tcp::TcpSettings;
 use redis::{Client, IntoConnectionInfo};
@@ -27,6 +29,19 @@ impl Server {
 
     pub(crate) fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The processor time that it has used since it started.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let info = self.redis.inline("INFO cpu");
+        let seconds = |field: &str| -> Result<f64> {
+            let mut lines = info.lines();
+            let figure = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+            let figure = figure.ok_or_else(|| format!("INFO cpu does not say {field}"))?;
+            Ok(figure.trim().parse()?)
+        };
+        let seconds = seconds("used_cpu_user")? + seconds("used_cpu_sys")?;
+        Ok(Duration::from_secs_f64(seconds))
     }
 
     pub(crate) fn port(&self) -> u16 {

@@ -5,6 +5,7 @@ mod asynchronous;
 mod blocking;
 mod embedded;
 mod failure;
+mod fence;
 
 use std::sync::LazyLock;
 
@@ -18,6 +19,7 @@ pub(crate) use asynchronous::run as asynchronous;
 pub(crate) use blocking::run as blocking;
 pub(crate) use embedded::run as embedded;
 pub(crate) use failure::run as failure;
+pub(crate) use fence::run as fence;
 
 /// How many keys there are, each with a value.
 const KEYS: usize = 10_000;
