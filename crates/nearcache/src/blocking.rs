@@ -24,15 +24,15 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use crate::cache::operation::{
-    Blocking, Clear, Close, Get, GetMany, Incr, Keys, LookUp, Pending, Remember, Set, SetIf,
-    SetMany, Touch,
+    Blocking, Clear, Close, Get, GetMany, Incr, Keys, LookUp, Pending, Remember, RememberMany, Set,
+    SetIf, SetMany, Touch,
 };
 use crate::cache::{Bound, Builder, Core, Stats, verbs};
 use crate::codec::{Decode, Encode};
 use crate::connect::{Mode, ServerInfo};
 use crate::error::Result;
-use crate::read_through::lead::Way;
 use crate::read_through::load::{BoxError, Loadable};
+use crate::read_through::plan::Way;
 use crate::ttl::{IntoTtl, Remaining};
 
 pub use crate::connect::BlockingConnection as Connection;
@@ -122,6 +122,23 @@ impl Cache {
         E: Into<BoxError>,
     {
         Remember::new(&self.core, key.as_ref(), load, Way::Miss)
+    }
+
+    /// See [`remember_many`](crate::Cache::remember_many).
+    pub fn remember_many<K, F, I, Q, L, E>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        load: F,
+    ) -> RememberMany<'_, K, L::Value, F, Blocking>
+    where
+        K: AsRef<[u8]> + Clone,
+        F: Fn(Vec<K>) -> std::result::Result<I, E>,
+        I: IntoIterator<Item = (Q, L)>,
+        Q: AsRef<[u8]>,
+        L: Loadable,
+        E: Into<BoxError>,
+    {
+        RememberMany::new(&self.core, keys, load)
     }
 
     /// See [`refresh`](crate::Cache::refresh).

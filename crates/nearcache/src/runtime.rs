@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
+use crate::error::Result;
+
 /// What runs us.
 #[derive(Clone, Debug)]
 pub(crate) enum Runtime {
@@ -56,13 +58,21 @@ impl Runtime {
         self.timeout(time, std::future::pending::<()>).await;
     }
 
-    /// Whether a task can be started here.
-    pub(crate) fn can_spawn(&self) -> bool {
-        match self {
+    /// As [`detach`](Runtime::detach).
+    ///
+    /// # Errors
+    /// `InvalidConfig`, where an async caller has no runtime.
+    pub(crate) fn try_detach(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let possible = match self {
             #[cfg(feature = "blocking")]
             Runtime::Threads => true,
             _ => tokio::runtime::Handle::try_current().is_ok(),
+        };
+        if !possible {
+            return Err(crate::connect::no_runtime());
         }
+        self.detach(task);
+        Ok(())
     }
 
     /// Runs something beside everything else, to its end or to that of the runtime: as a task of tokio's,

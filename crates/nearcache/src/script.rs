@@ -50,13 +50,53 @@ impl Script {
     }
 
     /// The script by its name, which a server that has not seen it answers with [`unknown`].
-    pub(crate) fn by_name(&self, keys: &[&[u8]], args: &[&[u8]]) -> Cmd {
-        call("EVALSHA", self.sha1(), keys, args)
+    pub(crate) fn by_name(&self, call: &Input) -> Cmd {
+        call.command("EVALSHA", self.sha1())
     }
 
     /// The script by its text, which teaches the server its name.
-    pub(crate) fn by_text(&self, keys: &[&[u8]], args: &[&[u8]]) -> Cmd {
-        call("EVAL", self.lua, keys, args)
+    pub(crate) fn by_text(&self, call: &Input) -> Cmd {
+        call.command("EVAL", self.lua)
+    }
+}
+
+/// What a script is called with: its KEYS and its ARGV.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Input {
+    keys: Vec<Vec<u8>>,
+    args: Vec<Vec<u8>>,
+}
+
+impl Input {
+    pub(crate) fn key(&mut self, key: &[u8]) -> &mut Self {
+        self.keys.push(key.to_vec());
+        self
+    }
+
+    pub(crate) fn arg(&mut self, arg: &[u8]) -> &mut Self {
+        self.args.push(arg.to_vec());
+        self
+    }
+
+    /// How many keys it has.
+    pub(crate) fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn bytes(&self) -> usize {
+        self.keys.iter().chain(&self.args).map(Vec::len).sum()
+    }
+
+    fn command(&self, verb: &str, script: &str) -> Cmd {
+        let parts = self.keys.len() + self.args.len();
+        let bytes = verb.len() + script.len() + 20 + self.bytes();
+        let mut command = Cmd::with_capacity(3 + parts, bytes);
+        command.arg(verb).arg(script).arg(self.keys.len());
+        for part in self.keys.iter().chain(&self.args) {
+            command.arg(part);
+        }
+        command
     }
 }
 
@@ -78,19 +118,6 @@ pub(crate) use script;
 /// Whether a server does not know a script by its name.
 pub(crate) fn unknown(error: &Error) -> bool {
     error.kind() == ErrorKind::Server && error.detail().starts_with("NOSCRIPT")
-}
-
-fn call(verb: &str, script: &str, keys: &[&[u8]], args: &[&[u8]]) -> Cmd {
-    let bytes: usize = keys.iter().chain(args).map(|part| part.len()).sum();
-    let mut command = Cmd::with_capacity(
-        3 + keys.len() + args.len(),
-        verb.len() + script.len() + 20 + bytes,
-    );
-    command.arg(verb).arg(script).arg(keys.len());
-    for part in keys.iter().chain(args) {
-        command.arg(*part);
-    }
-    command
 }
 
 /// As `redis.sha1hex` in Lua.

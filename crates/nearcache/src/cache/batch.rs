@@ -59,29 +59,45 @@ impl Core {
     async fn read_many<T: Decode>(&self, keys: &[StoredKey]) -> Result<Vec<Option<T>>> {
         let mut values = Vec::with_capacity(keys.len());
         for part in parts(keys, |key| key.as_bytes().len()) {
-            let command = keyed("MGET", part);
-            match self.request(&command).await {
+            let marks: Vec<_> = part.iter().map(|key| self.mark(key)).collect();
+            match self.entries(part).await {
                 Err(error) => {
                     for key in part {
                         values.push(self.decode(self.fall_back(key, error.clone())?).hit());
                     }
                 }
-                Ok(Value::Array(replies)) if replies.len() == part.len() => {
-                    let mut entries = Vec::with_capacity(part.len());
-                    for (reply, key) in replies.into_iter().zip(part) {
-                        let bytes = reply::bytes("MGET", reply)
-                            .map_err(|error| error.for_key(key.user()))?;
-                        entries.push(bytes.map(Entry::new));
+                Ok(entries) => {
+                    for ((entry, key), mark) in entries.iter().zip(part).zip(marks) {
+                        if let Some(entry) = entry {
+                            self.keep(key, entry.bytes(), mark);
+                        }
                     }
                     for (entry, judgement) in self.judged(entries).await? {
                         let usable = entry.filter(|_| judgement == Judgement::Fresh);
                         values.push(self.decode(usable).hit());
                     }
                 }
-                Ok(other) => return Err(Error::unexpected("MGET", &other)),
             }
         }
         Ok(values)
+    }
+
+    /// `MGET`, in as many parts as it needs.
+    pub(super) async fn entries(&self, keys: &[StoredKey]) -> Result<Vec<Option<Entry>>> {
+        let mut entries = Vec::with_capacity(keys.len());
+        for part in parts(keys, |key| key.as_bytes().len()) {
+            match self.request(&keyed("MGET", part)).await? {
+                Value::Array(replies) if replies.len() == part.len() => {
+                    for (reply, key) in replies.into_iter().zip(part) {
+                        let bytes = reply::bytes("MGET", reply);
+                        let bytes = bytes.map_err(|error| error.for_key(key.user()))?;
+                        entries.push(bytes.map(Entry::new));
+                    }
+                }
+                other => return Err(Error::unexpected("MGET", &other)),
+            }
+        }
+        Ok(entries)
     }
 }
 
@@ -175,9 +191,7 @@ impl Core {
             let keys = || part.iter().map(|(key, _)| key);
             let sent = Sent::keys(self, keys());
             let mut pipeline = Pipeline::with_capacity(part.len() + 1);
-            if !self.outlasts_the_call(stay) {
-                pipeline.atomic();
-            }
+            pipeline.atomic();
             for (key, value) in part {
                 pipeline.add_command(self.set_command(key, value, stay));
             }
@@ -259,7 +273,7 @@ fn keyed(verb: &str, keys: &[StoredKey]) -> Cmd {
 }
 
 /// Splits a batch at [`KEYS`] and [`BYTES`].
-fn parts<T>(items: &[T], size: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+pub(super) fn parts<T>(items: &[T], size: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
     let mut rest = items;
     std::iter::from_fn(move || {
         let mut bytes = 0;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline, Value};
 use tokio::sync::Semaphore;
 
+use super::batch::parts;
 use super::invalidate::Undelivered;
 use super::stats::{Counters, Stats};
 use crate::connect::target::Target;
@@ -18,7 +19,7 @@ use crate::keyspace::{Keyspace, StoredKey};
 use crate::read_through::flight::Flights;
 use crate::resilience::{self, DataLoss, Fallback, LastSeen, Mark, Outbox};
 use crate::runtime::Runtime;
-use crate::script::{self, Script};
+use crate::script::{self, Input, Script};
 use crate::striped::Striped;
 use crate::ttl::Ttl;
 
@@ -149,18 +150,38 @@ impl Core {
     }
 
     /// A script, by its name, or by its text where the server does not know it yet.
-    pub(crate) async fn run(
-        &self,
-        script: &Script,
-        keys: &[&[u8]],
-        args: &[&[u8]],
-    ) -> Result<Value> {
-        match self.request(&script.by_name(keys, args)).await {
-            Err(error) if script::unknown(&error) => {
-                self.request(&script.by_text(keys, args)).await
-            }
+    pub(crate) async fn run(&self, script: &Script, call: &Input) -> Result<Value> {
+        match self.request(&script.by_name(call)).await {
+            Err(error) if script::unknown(&error) => self.request(&script.by_text(call)).await,
             reply => reply,
         }
+    }
+
+    /// A script, called often in as few round trips as its size allows. The replies are in the order of
+    /// the calls.
+    pub(crate) async fn run_many(
+        &self,
+        script: &Script,
+        calls: &[Input],
+    ) -> Result<Vec<Result<Value>>> {
+        let mut replies = Vec::with_capacity(calls.len());
+        for part in parts(calls, Input::bytes) {
+            let mut pipeline = Pipeline::with_capacity(part.len());
+            for call in part {
+                pipeline.add_command(script.by_name(call));
+            }
+            for (reply, call) in self.pipeline(&pipeline).await?.into_iter().zip(part) {
+                let reply = match reply {
+                    Value::ServerError(error) => Err(Error::from_server(&error)),
+                    reply => Ok(reply),
+                };
+                replies.push(match reply {
+                    Err(error) if script::unknown(&error) => self.run(script, call).await,
+                    reply => reply.map_err(|error| error.on_host(self.host())),
+                });
+            }
+        }
+        Ok(replies)
     }
 
     pub(super) fn outbox(&self) -> &Outbox {

@@ -13,8 +13,10 @@ mod expiry;
 mod invalidate;
 mod manage;
 pub mod operation;
+mod options;
 mod read;
 mod remember;
+mod remember_many;
 mod scan;
 mod stats;
 mod tags;
@@ -45,14 +47,14 @@ pub(crate) mod verbs {
 }
 
 use self::operation::{
-    Async, Clear, Close, Get, GetMany, Incr, Keys, LookUp, Pending, Remember, Set, SetIf, SetMany,
-    Touch,
+    Async, Clear, Close, Get, GetMany, Incr, Keys, LookUp, Pending, Remember, RememberMany, Set,
+    SetIf, SetMany, Touch,
 };
 use crate::codec::{Decode, Encode};
 use crate::connect::{Connection, ServerInfo};
 use crate::error::Result;
-use crate::read_through::lead::Way;
 use crate::read_through::load::{BoxError, Loadable};
+use crate::read_through::plan::Way;
 use crate::ttl::{IntoTtl, Remaining};
 
 /// A cache: in this process to start with, on Redis or Valkey by changing its URL.
@@ -255,6 +257,52 @@ impl Cache {
         E: Into<BoxError> + 'static,
     {
         Remember::new(&self.core, key.as_ref(), load, Way::Miss)
+    }
+
+    /// The values of many keys: the cached ones from one read, and the missing ones from *one* call of the
+    /// loader, which is given their keys and returns what it found of them, as pairs of key and value in any
+    /// order and any collection. The values come in the order of the keys; `None` is a key that the loader
+    /// did not return, which is remembered as such.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// # async fn names_of(ids: Vec<&'static str>) -> std::io::Result<Vec<(&'static str, String)>> {
+    /// #     Ok(ids.into_iter().filter(|id| *id != "user:2").map(|id| (id, format!("the name of {id}"))).collect())
+    /// # }
+    /// let names: Vec<Option<String>> = cache
+    ///     .remember_many(["user:1", "user:2", "user:3"], |missing| names_of(missing))
+    ///     .ttl("1h")
+    ///     .negative_ttl("1m")
+    ///     .await?;
+    /// assert_eq!(names[0].as_deref(), Some("the name of user:1"));
+    /// assert_eq!(names[1], None);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// A key that another caller is loading is waited for. The loader is called again, for one key, only where
+    /// that ended without a value.
+    ///
+    /// # Errors
+    /// Those of [`remember`](Cache::remember), the first of any: nothing is returned in part. What was loaded
+    /// is stored all the same.
+    pub fn remember_many<K, F, Fut, I, Q, L, E>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        load: F,
+    ) -> RememberMany<'_, K, L::Value, F>
+    where
+        K: AsRef<[u8]> + Clone + Send + Sync + 'static,
+        F: Fn(Vec<K>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = std::result::Result<I, E>> + Send + 'static,
+        I: IntoIterator<Item = (Q, L)> + 'static,
+        Q: AsRef<[u8]> + 'static,
+        L: Loadable,
+        E: Into<BoxError> + 'static,
+    {
+        RememberMany::new(&self.core, keys, load)
     }
 
     /// Loads a key anew, whatever is cached, and stores that: for when the source is known to have changed

@@ -19,6 +19,7 @@ pub use super::expiry::Touch;
 pub use super::manage::Close;
 pub use super::read::{Get, LookUp};
 pub use super::remember::Remember;
+pub use super::remember_many::RememberMany;
 pub use super::scan::{Clear, Keys};
 pub use super::write::{Set, SetIf};
 

@@ -3,23 +3,23 @@
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::core::Core;
 use super::operation::{Async, CacheFuture, Marked};
-use super::write::{Life, Stay};
+use super::options::{Options, options, options_beside};
 use crate::codec::{Decode, Encode, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::StoredKey;
 use crate::read_through::entry::{Entry, Judgement};
-use crate::read_through::flight::{Outcome, Turn};
-use crate::read_through::lead::{Lead, Plan, Way};
+use crate::read_through::flight::{Leader, Outcome, Turn};
+use crate::read_through::lead::Lead;
 use crate::read_through::lease::Seen;
-use crate::read_through::load::{BoxError, Loadable, settled};
+use crate::read_through::load::{BoxError, Loadable, settled, shut_down};
+use crate::read_through::plan::{Plan, Way};
 use crate::resilience::Fallback;
-use crate::ttl::{IntoTtl, Ttl};
 
 /// A pending `remember` or `refresh`.
 #[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
@@ -37,126 +37,6 @@ pub struct Remember<'c, T, F, M = Async> {
 type Beside<T, F> = fn(F, Lead, Tell<T>);
 type Tell<T> = oneshot::Sender<Result<Option<T>>>;
 
-/// What `remember` is asked for.
-#[derive(Clone, Debug)]
-pub(super) struct Options {
-    life: Life,
-    negative_ttl: Option<Result<Ttl>>,
-    stale_for: Option<Result<Ttl>>,
-    stale_if_error: Option<Result<Ttl>>,
-    early_refresh: f64,
-    tags: Vec<Vec<u8>>,
-    load_timeout: Option<Duration>,
-    soft_timeout: Option<Duration>,
-    way: Way,
-}
-
-impl Options {
-    pub(super) fn new(way: Way) -> Self {
-        Options {
-            life: Life::Default,
-            negative_ttl: None,
-            stale_for: None,
-            stale_if_error: None,
-            early_refresh: 0.0,
-            tags: Vec::new(),
-            load_timeout: None,
-            soft_timeout: None,
-            way,
-        }
-    }
-
-    pub(super) fn settle(self, core: &Core) -> Result<Plan> {
-        let time = |ttl: Option<Result<Ttl>>| -> Result<Duration> {
-            ttl.map_or(Ok(Duration::ZERO), |ttl| Ok(ttl?.as_duration()))
-        };
-        if !(0.0..=100.0).contains(&self.early_refresh) {
-            return Err(Error::new(
-                ErrorKind::InvalidConfig,
-                format!(
-                    "early_refresh is {}; it is a factor from 0 (off) to 100, and 1 is a good one",
-                    self.early_refresh
-                ),
-            ));
-        }
-        Ok(Plan {
-            ttl: match core.settle(&self.life)? {
-                Stay::For(ttl) => Some(ttl),
-                Stay::Forever | Stay::Keep => None,
-            },
-            negative_ttl: self.negative_ttl.transpose()?,
-            stale_for: time(self.stale_for)?,
-            stale_if_error: time(self.stale_if_error)?,
-            early_refresh: self.early_refresh,
-            tags: core.tags(&self.tags)?,
-            load_timeout: self.load_timeout,
-            soft_timeout: self.soft_timeout,
-            way: self.way,
-        })
-    }
-}
-
-/// The options that mean the same for one key and for many.
-macro_rules! options {
-    () => {
-        /// How long the value stays fresh, spread by the cache's jitter. Without it, the cache's default.
-        pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
-            self.options.life = Life::For(ttl.into_ttl());
-            self
-        }
-
-        /// The value does not expire, whatever the cache's default TTL.
-        pub fn forever(mut self) -> Self {
-            self.options.life = Life::Forever;
-            self
-        }
-
-        /// How long it is remembered that there is no value (the loader gave `None`). Without it, as long as a
-        /// value would be.
-        pub fn negative_ttl(mut self, ttl: impl IntoTtl) -> Self {
-            self.options.negative_ttl = Some(ttl.into_ttl());
-            self
-        }
-
-        /// For so long after its TTL, a value is the answer if loading it anew fails. (The error is counted:
-        /// [`Stats::load_errors`](crate::Stats::load_errors).)
-        pub fn stale_if_error(mut self, time: impl IntoTtl) -> Self {
-            self.options.stale_if_error = Some(time.into_ttl());
-            self
-        }
-
-        /// Tags of the entry: [`invalidate_tag`](crate::Cache::invalidate_tag) of any of them is its end. Up to
-        /// 64, of 1 byte to 1 KiB each.
-        pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
-            let tags = tags.into_iter().map(|tag| tag.as_ref().to_vec());
-            self.options.tags.extend(tags);
-            self
-        }
-
-        /// How long to wait for the load of *another* caller before loading without it: the cache's lease
-        /// (10 s) unless said otherwise. What is loaded so answers everyone in this process who waits, and is
-        /// not stored. The loader's own time is the loader's business: give it a timeout of its own.
-        pub fn load_timeout(mut self, time: Duration) -> Self {
-            self.options.load_timeout = Some(time);
-            self
-        }
-
-        /// Does not read: the loader runs for this call, and its value is stored, unless another load of the key
-        /// is under way, whose value is stored then.
-        pub fn bypass(mut self) -> Self {
-            self.options.way = Way::Bypass;
-            self
-        }
-
-        /// Does not read, and takes the place of a load that is under way: the loader runs now, and its value is
-        /// stored. As [`refresh`](crate::Cache::refresh).
-        pub fn force(mut self) -> Self {
-            self.options.way = Way::Force;
-            self
-        }
-    };
-}
-
 impl<'c, T, F, M> Remember<'c, T, F, M> {
     pub(crate) fn new(core: &'c Core, key: &[u8], load: F, way: Way) -> Self {
         Remember {
@@ -170,34 +50,6 @@ impl<'c, T, F, M> Remember<'c, T, F, M> {
     }
 
     options!();
-}
-
-/// The options for which the loader runs beside the caller.
-macro_rules! options_beside {
-    ($($prepare:tt)*) => {
-        /// Stale-while-revalidate: for so long after its TTL, a value is the answer at once, and one caller
-        /// loads it anew beside.
-        pub fn stale_for(mut self, time: impl IntoTtl) -> Self {
-            self.options.stale_for = Some(time.into_ttl());
-            self$($prepare)*
-        }
-
-        /// A load that takes longer is not waited for if there is a value past its TTL to answer with (within
-        /// [`stale_if_error`](Self::stale_if_error)); it goes on, and its value is stored.
-        pub fn soft_timeout(mut self, time: Duration) -> Self {
-            self.options.soft_timeout = Some(time);
-            self$($prepare)*
-        }
-
-        /// Loads a value anew, beside the caller, shortly *before* its TTL ends, the more likely the nearer the
-        /// end and the longer it took to load: with many readers it is hardly ever missed. `beta` is the factor
-        /// of XFetch (Vattani et al., VLDB 2015): 1 is the paper's choice, more is earlier, 0 is off (unless
-        /// said otherwise).
-        pub fn early_refresh(mut self, beta: f64) -> Self {
-            self.options.early_refresh = beta;
-            self$($prepare)*
-        }
-    };
 }
 
 impl<T, F> Remember<'_, T, F, Async> {
@@ -301,32 +153,21 @@ where
     fn lead(self, lead: Lead, _: bool) -> impl Future<Output = Result<Option<T>>> {
         let (tell, told) = oneshot::channel();
         let runtime = lead.core.runtime().clone();
-        let possible = runtime.can_spawn();
-        if possible {
-            runtime.detach(async move {
-                let _ = tell.send(spawned(self.0, lead).await);
-            });
-        }
+        let started = runtime.try_detach(async move {
+            let _ = tell.send(spawned(self.0, lead).await);
+        });
         async move {
-            if !possible {
-                return Err(crate::connect::no_runtime());
-            }
-            told.await.unwrap_or_else(|_| {
-                Err(Error::new(
-                    ErrorKind::Loader,
-                    "the runtime shut down while it ran",
-                ))
-            })
+            started?;
+            told.await.unwrap_or_else(|_| Err(shut_down()))
         }
     }
 
     fn refresh(self, lead: Lead) {
         let runtime = lead.core.runtime().clone();
-        if runtime.can_spawn() {
-            runtime.detach(async move {
-                let _ = spawned(self.0, lead).await;
-            });
-        }
+        // Without a runtime it is not refreshed; the caller has his answer.
+        let _ = runtime.try_detach(async move {
+            let _ = spawned(self.0, lead).await;
+        });
     }
 }
 
@@ -362,12 +203,7 @@ where
         if let Some(run) = self.beside.filter(|_| beside) {
             let (tell, told) = oneshot::channel();
             run(self.load, lead, tell);
-            return told.await.unwrap_or_else(|_| {
-                Err(Error::new(
-                    ErrorKind::Loader,
-                    "there was no thread to run it on",
-                ))
-            });
+            return told.await.unwrap_or_else(|_| Err(shut_down()));
         }
         let load = self.load;
         lead.run(L::BRINGS_TAGS, || async { settled(load()) }).await
@@ -381,7 +217,7 @@ where
 }
 
 /// What a read found for `remember`.
-enum Read<T> {
+pub(super) enum Read<T> {
     /// The answer.
     Answer(T),
     /// The answer, which is to be loaded anew beside.
@@ -399,7 +235,7 @@ impl Core {
         let found = match plan.way {
             Way::Bypass | Way::Force => {
                 let call = self.enter()?;
-                let lead = self.lead_of(key, plan, Seen::Anything);
+                let lead = self.lead_with(&key, &Arc::new(plan), Seen::Anything, None);
                 let led = work.lead(lead, false).await;
                 drop(call);
                 return led.and_then(|value| value.ok_or_else(given_up));
@@ -411,13 +247,8 @@ impl Core {
             Read::Due(value, seen) => {
                 if let Some(leader) = self.flights().lead_alone(key.as_bytes()) {
                     self.counters().refreshes.add(1);
-                    let plan = Plan {
-                        way: Way::Refresh,
-                        ..plan
-                    };
-                    let mut lead = self.lead_of(key, plan, seen);
-                    lead.leader = Some(leader);
-                    work.refresh(lead);
+                    let plan = Arc::new(plan.for_refresh());
+                    work.refresh(self.lead_with(&key, &plan, seen, Some(leader)));
                 }
                 Ok(value)
             }
@@ -445,12 +276,18 @@ impl Core {
         }
     }
 
-    fn lead_of(&self, key: StoredKey, plan: Plan, seen: Seen) -> Lead {
+    pub(super) fn lead_with(
+        &self,
+        key: &StoredKey,
+        plan: &Arc<Plan>,
+        seen: Seen,
+        leader: Option<Leader>,
+    ) -> Lead {
         Lead {
             core: self.clone(),
-            key,
-            plan,
-            leader: None,
+            key: key.clone(),
+            plan: Arc::clone(plan),
+            leader,
             seen,
         }
     }
@@ -459,21 +296,15 @@ impl Core {
     ///
     /// model: Action::Get
     async fn read_for<T: Decode>(&self, key: &StoredKey, plan: &Plan) -> Result<Read<T>> {
-        let counters = self.counters();
         let bytes = match self.get(key).await {
             Ok(bytes) => bytes,
             // Redis is away: the loader is not.
-            Err(error) if Fallback::covers(&error) => {
-                counters.misses.add(1);
-                return Ok(Read::Load(Seen::Absent, None));
-            }
+            Err(error) if Fallback::covers(&error) => None,
             Err(error) => return Err(error),
         };
-        let Some(mut entry) = bytes.map(Entry::new) else {
-            counters.misses.add(1);
-            return Ok(Read::Load(Seen::Absent, None));
+        let Some(entry) = bytes.map(Entry::new) else {
+            return Ok(self.considered(None, Judgement::Dead, plan));
         };
-        counters.bytes_in.add(entry.bytes().len() as u64);
         let judgement = if entry.has_envelope() {
             match self.judge(&entry).await {
                 Ok(judgement) => judgement,
@@ -483,6 +314,48 @@ impl Core {
         } else {
             Judgement::Fresh
         };
+        Ok(self.considered(Some(entry), judgement, plan))
+    }
+
+    /// Reads many keys for `remember_many`.
+    pub(super) async fn read_many_for<T: Decode>(
+        &self,
+        keys: &[StoredKey],
+        plan: &Plan,
+    ) -> Result<Vec<Read<T>>> {
+        if matches!(plan.way, Way::Bypass | Way::Force) {
+            let unseen = || Read::Load(Seen::Anything, None);
+            return Ok(keys.iter().map(|_| unseen()).collect());
+        }
+        let judged = match self.entries(keys).await {
+            Ok(entries) => self.judged(entries).await,
+            Err(error) => Err(error),
+        };
+        match judged {
+            Ok(judged) => Ok(judged
+                .map(|(entry, judgement)| self.considered(entry, judgement, plan))
+                .collect()),
+            Err(error) if Fallback::covers(&error) => {
+                let missing = |_| self.considered(None, Judgement::Dead, plan);
+                Ok(keys.iter().map(missing).collect())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What to do with what was found, which is counted.
+    fn considered<T: Decode>(
+        &self,
+        entry: Option<Entry>,
+        judgement: Judgement,
+        plan: &Plan,
+    ) -> Read<T> {
+        let counters = self.counters();
+        let Some(mut entry) = entry else {
+            counters.misses.add(1);
+            return Read::Load(Seen::Absent, None);
+        };
+        counters.bytes_in.add(entry.bytes().len() as u64);
         // Whether it is the answer, whether it is loaded anew, and whether it is better than an error.
         let (answers, renew, excuses) = match judgement {
             Judgement::Fresh => (
@@ -506,15 +379,15 @@ impl Core {
                 if matches!(judgement, Judgement::Stale(_)) {
                     counters.stale_hits.add(1);
                 }
-                Ok(match seen {
+                match seen {
                     Some(seen) => Read::Due(value, seen),
                     None => Read::Answer(value),
-                })
+                }
             }
             (value, seen) => {
                 counters.misses.add(1);
                 let seen = seen.unwrap_or_else(|| Seen::of(Some(entry.bytes())));
-                Ok(Read::Load(seen, value))
+                Read::Load(seen, value)
             }
         }
     }
@@ -557,8 +430,7 @@ impl Core {
                 }
             }
         };
-        let mut lead = self.lead_of(key, plan, seen);
-        lead.leader = Some(leader);
+        let lead = self.lead_with(&key, &Arc::new(plan), seen, Some(leader));
         work.lead(lead, beside)
             .await
             .and_then(|value| value.ok_or_else(given_up))
@@ -566,7 +438,7 @@ impl Core {
 }
 
 /// What another caller's load brought.
-fn taken<T: Decode>(outcome: Outcome) -> Result<T> {
+pub(super) fn taken<T: Decode>(outcome: Outcome) -> Result<T> {
     match outcome {
         Outcome::Failed(error) => Err(error),
         Outcome::Nothing => T::nothing().ok_or_else(no_nothing),
@@ -578,7 +450,7 @@ fn taken<T: Decode>(outcome: Outcome) -> Result<T> {
 }
 
 /// Whether a stale value may stand for this error.
-fn excused(error: &Error) -> bool {
+pub(super) fn excused(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Loader | ErrorKind::Overloaded)
 }
 
@@ -589,7 +461,7 @@ fn no_nothing() -> Error {
     )
 }
 
-fn given_up() -> Error {
+pub(super) fn given_up() -> Error {
     Error::new(ErrorKind::Loader, "it was given up")
 }
 

@@ -5,10 +5,9 @@
 //!
 //! - `delete` unlinks the lease first and the entry second. Between the two nothing can fill: the old load
 //!   has no lease any more, and a new one began after the source was changed.
-//! - `set` writes first and unlinks the lease second. Between the two the old load finds another entry
-//!   than it saw, and is fenced by that, as long as what was written is there. It is, because both
-//!   commands ran within the call's timeout and the TTL is longer; where it is not (or is not known), the
-//!   two are a transaction.
+//! - `set` does both in one transaction. Written first and unlinked second without one, what was written
+//!   might be evicted between the two, or expire, and the old load fill; unlinked first, a new load might.
+//!   (A transaction is also the cheapest form that is atomic: `bench`, scenario `fence`.)
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -67,15 +66,6 @@ impl Core {
             Stay::Keep => command.arg("KEEPTTL"),
         };
         command
-    }
-
-    /// Whether what is written stays for longer than a call can take: see above.
-    pub(super) fn outlasts_the_call(&self, stay: Stay) -> bool {
-        match stay {
-            Stay::For(ttl) => ttl.as_duration().mul_f64(1.0 - self.ttl_jitter) > self.limit,
-            Stay::Forever => true,
-            Stay::Keep => false,
-        }
     }
 
     /// What an entry with these tags says of itself when it is written without being loaded.
@@ -266,10 +256,7 @@ impl Sending<'_> {
             set.arg(condition);
         }
         let mut pipeline = Pipeline::with_capacity(2);
-        if !core.outlasts_the_call(self.stay) {
-            pipeline.atomic();
-        }
-        pipeline.add_command(set);
+        pipeline.atomic().add_command(set);
         pipeline.cmd("UNLINK").arg(key.lease());
         let replies = sent.pipeline(&pipeline).await;
         let replies = replies.map_err(|error| error.for_key(key.user()))?;

@@ -10,14 +10,12 @@ use crate::error::{Error, ErrorKind, Result};
 const NOTHING: &[u8] = b"null";
 
 impl<T: Serialize + ?Sized> Encode for T {
+    const NOTHING: Option<&'static [u8]> = Some(NOTHING);
+
     fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         serde_json::to_writer(out, self).map_err(|error| {
             Error::new(ErrorKind::Codec, format!("as JSON: {error}")).caused_by(error)
         })
-    }
-
-    fn is_nothing(bytes: &[u8]) -> bool {
-        bytes == NOTHING
     }
 }
 

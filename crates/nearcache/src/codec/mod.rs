@@ -25,9 +25,9 @@ pub trait Encode {
     #[doc(hidden)]
     fn encode(&self, out: &mut Vec<u8>) -> Result<()>;
 
-    /// Whether these bytes, which `encode` gave, say that there is no value.
+    /// What says in this format that there is no value, if anything does.
     #[doc(hidden)]
-    fn is_nothing(bytes: &[u8]) -> bool;
+    const NOTHING: Option<&'static [u8]>;
 }
 
 /// A value that can be read back.
@@ -71,4 +71,35 @@ pub(crate) fn encode<V: Encode + ?Sized>(value: &V) -> Result<Vec<u8>> {
         ));
     }
     Ok(bytes)
+}
+
+/// A value, or that there is none, for types that have no such value themselves.
+#[derive(Debug)]
+pub(crate) struct Maybe<T>(pub(crate) Option<T>);
+
+impl<T: Encode> Encode for Maybe<T> {
+    const NOTHING: Option<&'static [u8]> = T::NOTHING;
+
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        match &self.0 {
+            Some(value) => value.encode(out),
+            None => {
+                out.extend_from_slice(T::NOTHING.unwrap_or_default());
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<T: Decode> Decode for Maybe<T> {
+    fn decode(bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
+        Ok(match T::decode(bytes)? {
+            Stored::Value(value) => Stored::Value(Maybe(Some(value))),
+            Stored::Nothing => Stored::Nothing,
+        })
+    }
+
+    fn nothing() -> Option<Self> {
+        Some(Maybe(None))
+    }
 }

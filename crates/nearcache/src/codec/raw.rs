@@ -42,13 +42,11 @@ pub struct Raw<B = Vec<u8>>(pub B);
 // beside everything that does.
 
 impl<S: AsRef<str>> Encode for Text<S> {
+    const NOTHING: Option<&'static [u8]> = None;
+
     fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(self.0.as_ref().as_bytes());
         Ok(())
-    }
-
-    fn is_nothing(_: &[u8]) -> bool {
-        false
     }
 }
 
@@ -74,13 +72,11 @@ impl Decode for Text<String> {
 }
 
 impl<B: AsRef<[u8]>> Encode for Raw<B> {
+    const NOTHING: Option<&'static [u8]> = None;
+
     fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(self.0.as_ref());
         Ok(())
-    }
-
-    fn is_nothing(_: &[u8]) -> bool {
-        false
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::lead::Renewal;
+use super::fill::Renewal;
 use crate::runtime::block_on;
 
 /// How long the thread waits for another load before it ends.

@@ -73,6 +73,15 @@ impl<T> Loaded<T> {
         self
     }
 
+    pub(crate) fn map<U>(self, map: impl FnOnce(T) -> U) -> Loaded<U> {
+        Loaded {
+            value: map(self.value),
+            ttl: self.ttl,
+            tags: self.tags,
+            store: self.store,
+        }
+    }
+
     /// Tags, beside those that the call names.
     ///
     /// A tag that is known before the loader runs belongs to the call (`.tags(..)`): while a loader runs
@@ -128,6 +137,14 @@ pub(crate) fn settled<L: Loadable, E: Into<BoxError>>(
 
 pub(crate) fn loader_failed(error: BoxError) -> Error {
     Error::new(ErrorKind::Loader, error.to_string()).caused_by(error)
+}
+
+/// The loader did not come to an end: its runtime did, or there was no thread for it.
+pub(crate) fn shut_down() -> Error {
+    Error::new(
+        ErrorKind::Loader,
+        "what was to run it shut down before it had ended",
+    )
 }
 
 /// A loader that panics has failed: its panic goes no further.

@@ -6,9 +6,9 @@
 //! 2. `flight`: of the callers in this process that found none, one leads.
 //! 3. `lease`: of the leaders in all processes, one gets the lease, and loads; the others wait (`lead`).
 //! 4. `load`: runs the loader. `keeper` renews the lease meanwhile, for callers without a runtime.
-//! 5. `lease` again: FILL stores what was loaded, unless an invalidation came between.
+//! 5. `fill`: FILL stores what was loaded, unless an invalidation came between.
 //!
-//! `tags` is what invalidates many entries at once, `sweep` what goes through all keys.
+//! `plan` is what a call asks for, `lead_many` what `remember_many` does instead of `lead`. `tags` is what invalidates many entries at once, `sweep` what goes through all keys.
 //!
 //! Invariants:
 //! 1. A value that was loaded before an invalidation is not stored after it, and is not the answer to a
@@ -18,11 +18,14 @@
 //!    once; if its process dies, after the lease.
 
 pub(crate) mod entry;
+mod fill;
 pub(crate) mod flight;
 #[cfg(feature = "blocking")]
 mod keeper;
 pub(crate) mod lead;
+pub(crate) mod lead_many;
 pub(crate) mod lease;
 pub(crate) mod load;
+pub(crate) mod plan;
 pub(crate) mod sweep;
 pub(crate) mod tags;

@@ -17,6 +17,7 @@ use super::lease::{self, TAGS};
 use crate::cache::Core;
 use crate::codec::envelope::{MAX_TAGS, Version};
 use crate::error::{Error, ErrorKind, Result};
+use crate::script::Input;
 
 /// A tag, with its counter's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,12 +116,12 @@ impl Core {
     /// The versions of these tags, whose counters are made where they are missing and live on for as
     /// long as an entry of this TTL (in ms; 0 is without end).
     pub(crate) async fn versions_for(&self, tags: &[Tag], ttl: u64) -> Result<Vec<Version>> {
-        let keys: Vec<&[u8]> = tags.iter().map(|tag| &*tag.counter).collect();
-        let ttl = ttl.to_string();
-        let fresh: Vec<Version> = tags.iter().map(|_| lease::random()).collect();
-        let mut args: Vec<&[u8]> = vec![ttl.as_bytes()];
-        args.extend(fresh.iter().map(|version| &version[..]));
-        match self.run(&TAGS, &keys, &args).await? {
+        let mut call = Input::default();
+        call.arg(ttl.to_string().as_bytes());
+        for tag in tags {
+            call.key(&tag.counter).arg(&lease::random());
+        }
+        match self.run(&TAGS, &call).await? {
             Value::Array(replies) => lease::versions(replies),
             other => Err(Error::unexpected("a script", &other)),
         }

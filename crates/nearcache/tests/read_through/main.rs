@@ -8,10 +8,12 @@
 mod face;
 #[macro_use]
 #[path = "../support/target.rs"]
+#[allow(dead_code, reason = "the places are those of the conformance suite")]
 mod target;
 #[macro_use]
 mod scene;
 
+mod many;
 mod options;
 mod race;
 mod remember;
