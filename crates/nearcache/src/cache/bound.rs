@@ -1,9 +1,10 @@
 //! A cache narrowed to one key.
 
 use super::Cache;
-use super::operation::{Get, Incr, LookUp, Pending, Set, SetIf, Touch};
+use super::operation::{Get, Incr, LookUp, Pending, Remember, Set, SetIf, Touch};
 use crate::codec::{Decode, Encode};
 use crate::keyspace::Key;
+use crate::read_through::load::{BoxError, Loadable};
 use crate::ttl::{IntoTtl, Remaining};
 use std::time::SystemTime;
 
@@ -134,3 +135,53 @@ macro_rules! bound {
 bound!(Cache, super::operation::Async);
 #[cfg(feature = "blocking")]
 bound!(crate::blocking::Cache, super::operation::Blocking);
+
+impl Bound<Cache> {
+    /// As `remember` of the cache.
+    pub fn remember<F, Fut, L, E>(&self, load: F) -> Remember<'_, L::Value, F>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<L, E>> + Send + 'static,
+        L: Loadable,
+        E: Into<BoxError> + 'static,
+    {
+        self.cache.remember(&self.key, load)
+    }
+
+    /// As `refresh` of the cache.
+    pub fn refresh<F, Fut, L, E>(&self, load: F) -> Remember<'_, L::Value, F>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<L, E>> + Send + 'static,
+        L: Loadable,
+        E: Into<BoxError> + 'static,
+    {
+        self.cache.refresh(&self.key, load)
+    }
+}
+
+#[cfg(feature = "blocking")]
+impl Bound<crate::blocking::Cache> {
+    /// As `remember` of the cache.
+    pub fn remember<F, L, E>(
+        &self,
+        load: F,
+    ) -> Remember<'_, L::Value, F, super::operation::Blocking>
+    where
+        F: FnOnce() -> Result<L, E>,
+        L: Loadable,
+        E: Into<BoxError>,
+    {
+        self.cache.remember(&self.key, load)
+    }
+
+    /// As `refresh` of the cache.
+    pub fn refresh<F, L, E>(&self, load: F) -> Remember<'_, L::Value, F, super::operation::Blocking>
+    where
+        F: FnOnce() -> Result<L, E>,
+        L: Loadable,
+        E: Into<BoxError>,
+    {
+        self.cache.refresh(&self.key, load)
+    }
+}

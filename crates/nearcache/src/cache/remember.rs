@@ -28,13 +28,17 @@ pub struct Remember<'c, T, F, M = Async> {
     key: Result<StoredKey>,
     load: F,
     options: Options,
+    value: PhantomData<fn() -> T>,
     /// Runs the loader beside the caller, for a blocking one.
+    #[cfg(feature = "blocking")]
     beside: Option<Beside<T, F>>,
     mode: Marked<M>,
 }
 
 /// Leads with a loader, and says how it went.
+#[cfg(feature = "blocking")]
 type Beside<T, F> = fn(F, Lead, Tell<T>);
+#[cfg(feature = "blocking")]
 type Tell<T> = oneshot::Sender<Result<Option<T>>>;
 
 impl<'c, T, F, M> Remember<'c, T, F, M> {
@@ -44,6 +48,8 @@ impl<'c, T, F, M> Remember<'c, T, F, M> {
             key: core.stored(key),
             load,
             options: Options::new(way),
+            value: PhantomData,
+            #[cfg(feature = "blocking")]
             beside: None,
             mode: PhantomData,
         }

@@ -29,12 +29,15 @@ pub struct RememberMany<'c, K, T, F, M = Async> {
     keys: Vec<K>,
     load: F,
     options: Options,
+    value: PhantomData<fn() -> T>,
     /// Runs the loader beside the caller, for a blocking one.
+    #[cfg(feature = "blocking")]
     beside: Option<Beside<K, T, F>>,
     mode: Marked<M>,
 }
 
 /// Leads many with a loader, and says how it went.
+#[cfg(feature = "blocking")]
 type Beside<K, T, F> = fn(Arc<F>, Vec<Lead>, Vec<K>, Tell<T>);
 type Tell<T> = oneshot::Sender<Vec<Led<Maybe<T>>>>;
 
@@ -45,6 +48,8 @@ impl<'c, K, T, F, M> RememberMany<'c, K, T, F, M> {
             keys: keys.into_iter().collect(),
             load,
             options: Options::new(Way::Miss),
+            value: PhantomData,
+            #[cfg(feature = "blocking")]
             beside: None,
             mode: PhantomData,
         }

@@ -10,7 +10,7 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::raw::Raw;
 use super::target::Target;
-use super::{Backend, BoxFuture, Common, Wall, checked, replies, shape};
+use super::{Backend, BoxFuture, Common, Wall, checked, count, replies};
 use crate::error::{Error, ErrorKind, Result};
 use crate::read_through::lease;
 use crate::runtime::Runtime;
@@ -95,17 +95,13 @@ impl Backend for Embedded {
         pipeline: &'a Pipeline,
         _limit: Duration,
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
-        let (offset, count) = shape(pipeline);
+        let count = count(pipeline);
         Box::pin(async move {
             let mut client = self.client.clone();
-            let values = redis::aio::ConnectionLike::req_packed_commands(
-                &mut client,
-                pipeline,
-                offset,
-                count,
-            )
-            .await
-            .map_err(Error::from_redis)?;
+            let values =
+                redis::aio::ConnectionLike::req_packed_commands(&mut client, pipeline, 0, count)
+                    .await
+                    .map_err(Error::from_redis)?;
             replies(pipeline, values).map_err(|error| error.on_host(&self.common.host))
         })
     }

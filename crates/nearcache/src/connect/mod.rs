@@ -196,23 +196,30 @@ fn checked(value: Value) -> Result<Value> {
     }
 }
 
-/// How an atomic or a plain pipeline is sent: how many replies to skip, and how many to read.
-fn shape(pipeline: &Pipeline) -> (usize, usize) {
+/// How many replies a pipeline has: those of MULTI and EXEC among them, so that what the transaction did not
+/// take says why.
+fn count(pipeline: &Pipeline) -> usize {
     if pipeline.is_transaction() {
-        (pipeline.len() + 1, 1)
+        pipeline.len() + 2
     } else {
-        (0, pipeline.len())
+        pipeline.len()
     }
 }
 
-/// The replies of a pipeline that was sent in that shape.
+/// The replies of a pipeline's own commands.
 fn replies(pipeline: &Pipeline, mut replies: Vec<Value>) -> Result<Vec<Value>> {
     if !pipeline.is_transaction() {
         return Ok(replies);
     }
     match replies.pop() {
         Some(Value::Array(inside)) => Ok(inside),
-        Some(Value::ServerError(error)) => Err(Error::from_server(&error)),
+        Some(Value::ServerError(aborted)) => {
+            let refused = replies.into_iter().find_map(|reply| match reply {
+                Value::ServerError(error) => Some(error),
+                _ => None,
+            });
+            Err(Error::from_server(&refused.unwrap_or(aborted)))
+        }
         other => Err(Error::unexpected("EXEC", &other.unwrap_or(Value::Nil))),
     }
 }

@@ -18,7 +18,7 @@ use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use super::raw::Raw;
 use super::stream::{Stream, Timed};
 use super::target::{Protocol, Target};
-use super::{Backend, BoxFuture, Common, LinkEvent, checked, replies, shape, timed_out};
+use super::{Backend, BoxFuture, Common, LinkEvent, checked, count, replies, timed_out};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
@@ -53,39 +53,22 @@ impl Server {
     }
 
     /// Runs one exchange on a socket of the pool.
-    fn exchange(
-        &self,
-        packed: &[u8],
-        offset: usize,
-        count: usize,
-        limit: Duration,
-    ) -> Result<Vec<Value>> {
-        self.try_exchange(packed, offset, count, limit)
+    fn exchange(&self, packed: &[u8], count: usize, limit: Duration) -> Result<Vec<Value>> {
+        self.try_exchange(packed, count, limit)
             .map_err(|error| error.on_host(&self.common.host))
     }
 
-    fn try_exchange(
-        &self,
-        packed: &[u8],
-        offset: usize,
-        count: usize,
-        limit: Duration,
-    ) -> Result<Vec<Value>> {
+    fn try_exchange(&self, packed: &[u8], count: usize, limit: Duration) -> Result<Vec<Value>> {
         // The clock is read here, and then only where something takes its time.
         let begun = Instant::now();
         let mut taken = self.take(begun, limit)?;
         match taken
             .socket
-            .exchange(packed, offset, count, taken.now, begun + limit)
+            .exchange(packed, 0, count, taken.now, begun + limit)
         {
             Ok(values) => {
                 self.give_back(taken);
                 Ok(values)
-            }
-            // The server refused a transaction, in good order.
-            Err(error) if taken.socket.is_in_step() => {
-                self.give_back(taken);
-                Err(Error::from_redis(error))
             }
             Err(error) if error.is_timeout() => {
                 self.drop_one(taken.generation, false);
@@ -180,7 +163,7 @@ impl Backend for Server {
     fn request<'a>(&'a self, command: &'a Cmd, limit: Duration) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
             let reply = self
-                .exchange(&command.get_packed_command(), 0, 1, limit)?
+                .exchange(&command.get_packed_command(), 1, limit)?
                 .pop();
             checked(reply.unwrap_or(Value::Nil)).map_err(|error| error.on_host(&self.common.host))
         })
@@ -191,9 +174,9 @@ impl Backend for Server {
         pipeline: &'a Pipeline,
         limit: Duration,
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
-        let (offset, count) = shape(pipeline);
+        let count = count(pipeline);
         Box::pin(async move {
-            let values = self.exchange(&pipeline.get_packed_pipeline(), offset, count, limit)?;
+            let values = self.exchange(&pipeline.get_packed_pipeline(), count, limit)?;
             replies(pipeline, values).map_err(|error| error.on_host(&self.common.host))
         })
     }

@@ -31,7 +31,7 @@ use tokio::task::AbortHandle;
 
 use super::raw::Raw;
 use super::target::{Place, Protocol, Target};
-use super::{Backend, BoxFuture, Common, LinkEvent, checked, replies, shape, timed_out};
+use super::{Backend, BoxFuture, Common, LinkEvent, checked, count, replies, timed_out};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
@@ -233,12 +233,10 @@ impl Backend for Server {
         pipeline: &'a Pipeline,
         limit: Duration,
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
-        let (offset, count) = shape(pipeline);
+        let count = count(pipeline);
         Box::pin(async move {
             let send = async |mut connection: MultiplexedConnection| {
-                connection
-                    .send_packed_commands(pipeline, offset, count)
-                    .await
+                connection.send_packed_commands(pipeline, 0, count).await
             };
             let values = self
                 .within(limit, send)

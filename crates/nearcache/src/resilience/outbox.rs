@@ -94,6 +94,9 @@ pub(crate) struct Outbox {
     emptying: tokio::sync::Mutex<()>,
 }
 
+/// A pattern of a cache's.
+type Sweep = (Keyspace, Vec<u8>);
+
 #[derive(Debug, Default)]
 struct State {
     /// Each with the number it came under.
@@ -101,7 +104,7 @@ struct State {
     bytes: usize,
     next: u64,
     /// Patterns whose keys are to be deleted: `*` for a whole prefix.
-    sweeps: HashSet<(Keyspace, Vec<u8>)>,
+    sweeps: HashSet<Sweep>,
     /// What the server has acknowledged, the oldest first.
     done: VecDeque<(Instant, Undone)>,
     /// When the connection was lost, if it has not come back since.
@@ -273,12 +276,7 @@ impl Outbox {
         Ok(())
     }
 
-    async fn sweep(
-        &self,
-        backend: &dyn Backend,
-        sweep: (Keyspace, Vec<u8>),
-        limit: Duration,
-    ) -> Result<()> {
+    async fn sweep(&self, backend: &dyn Backend, sweep: Sweep, limit: Duration) -> Result<()> {
         sweep::matching(backend, &sweep.0, &sweep.1, limit).await?;
         let mut state = self.state.lock();
         state.sweeps.remove(&sweep);
@@ -366,7 +364,7 @@ impl State {
     }
 
     /// Some of what is to be sent, and after all of that a pattern.
-    fn part(&self) -> (Vec<(Undone, u64)>, Option<(Keyspace, Vec<u8>)>) {
+    fn part(&self) -> (Vec<(Undone, u64)>, Option<Sweep>) {
         let part: Vec<_> = self
             .undone
             .iter()

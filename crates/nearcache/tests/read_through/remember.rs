@@ -27,6 +27,7 @@ brief_suite! {
     so_many_loads_run_at_a_time,
     a_waiter_whose_patience_ends_loads_for_all_who_wait,
     a_loader_may_itself_remember,
+    a_bound_cache_remembers_its_key,
 }
 
 async fn a_miss_loads_and_a_hit_does_not(target: Target) {
@@ -358,4 +359,22 @@ async fn a_loader_may_itself_remember(target: Target) {
     };
     assert_eq!(sum.unwrap(), 21);
     assert_eq!(call!(cache.get::<i32>("inner")).unwrap(), Some(20));
+}
+
+async fn a_bound_cache_remembers_its_key(target: Target) {
+    let (cache, source) = (target.cache(), Source::new());
+    let (first, second) = (source.gives(1), source.gives(2));
+    match cache.clone() {
+        Face::Async(cache) => {
+            let bound = cache.bind("k");
+            assert_eq!(bound.remember(|| async { first() }).await.unwrap(), 1);
+            assert_eq!(bound.refresh(|| async { second() }).await.unwrap(), 2);
+        }
+        Face::Blocking(cache) => {
+            let bound = cache.bind("k");
+            assert_eq!(bound.remember(first).run().unwrap(), 1);
+            assert_eq!(bound.refresh(second).run().unwrap(), 2);
+        }
+    }
+    assert_eq!(call!(cache.get::<u8>("k")).unwrap(), Some(2));
 }

@@ -118,7 +118,11 @@ impl Source {
         move || {
             let value = gives();
             begun.add_permits(1);
-            while go_on.try_acquire().map(|permit| permit.forget()).is_err() {
+            while go_on
+                .try_acquire()
+                .map(tokio::sync::SemaphorePermit::forget)
+                .is_err()
+            {
                 std::thread::sleep(Duration::from_millis(1));
             }
             value
