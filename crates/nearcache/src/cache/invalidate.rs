@@ -3,7 +3,7 @@
 use redis::{Pipeline, Value};
 
 use super::core::Core;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::StoredKey;
 use crate::read_through::tags::Tag;
 use crate::resilience::{Fallback, Undone};
@@ -122,7 +122,7 @@ impl<'c> Sent<'c> {
                 self.core.outbox().acknowledged(done, now);
                 Ok(reply)
             }
-            Err(error) if Fallback::covers(&error) => {
+            Err(error) if leaves_open(&error) => {
                 let kept = self.defer();
                 Err(if kept { error.deferred() } else { error })
             }
@@ -152,6 +152,11 @@ impl Drop for Sent<'_> {
             self.defer();
         }
     }
+}
+
+/// Whether it may not have happened, and may yet: Redis is away, or its answer makes no sense.
+pub(super) fn leaves_open(error: &Error) -> bool {
+    Fallback::covers(error) || error.kind() == ErrorKind::Protocol
 }
 
 impl Core {

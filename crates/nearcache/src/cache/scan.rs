@@ -12,12 +12,13 @@ use std::sync::Arc;
 use redis::{Pipeline, Value};
 
 use super::core::{Core, reply};
+use super::invalidate::leaves_open;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::connect::{Backend, BoxFuture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Key;
 use crate::read_through::sweep::{self, PAGE};
-use crate::resilience::{self, Fallback};
+use crate::resilience;
 
 /// Where a scan stands, through every node.
 struct Scan {
@@ -86,9 +87,7 @@ impl Core {
                 self.counters().invalidations.add(1);
                 Ok(deleted)
             }
-            Err(error) if Fallback::covers(&error) && self.defer_sweep(pattern) => {
-                Err(error.deferred())
-            }
+            Err(error) if leaves_open(&error) && self.defer_sweep(pattern) => Err(error.deferred()),
             Err(error) => Err(error),
         }
     }
