@@ -56,9 +56,16 @@ impl Core {
         let Some(node) = scan.nodes.last() else {
             return Ok(None);
         };
-        resilience::catch_up(&**node, self.limit).await?;
-        let page = sweep::page(&**node, scan.cursor, &scan.pattern, scan.page, self.limit);
-        let (cursor, keys) = page.await?;
+        let (cursor, keys) = loop {
+            let epoch = self.outbox().epoch();
+            resilience::catch_up(&**node, self.limit).await?;
+            let page = sweep::page(&**node, scan.cursor, &scan.pattern, scan.page, self.limit);
+            let page = page.await?;
+            // Not of a server that is to be told something first.
+            if self.outbox().epoch() == epoch {
+                break page;
+            }
+        };
         scan.cursor = cursor;
         if cursor == 0 {
             scan.nodes.pop();

@@ -2,7 +2,9 @@
 //! answers again; and the last ones that it has, to be sent again should it turn out to be another server.
 //!
 //! 1. What is in the outbox when a call is made reaches the server before the call does. (So nothing that
-//!    this process has invalidated is read, or filled, by it afterwards.)
+//!    this process has invalidated is read, or filled, by it afterwards.) What comes into it by invariant 4
+//!    does so before the connection is used that it is about: the epoch changes, and a command whose caller
+//!    saw the outbox empty in an earlier one is not sent.
 //! 2. An entry leaves when the server has acknowledged it, and only if no newer one took its place
 //!    meanwhile. For each key and tag the newest is kept; a `set` is kept as the deletion of its key.
 //! 3. It is bounded. When it overflows, the whole prefix of the cache whose invalidation found no place is
@@ -15,7 +17,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::error::Error as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -89,6 +91,8 @@ pub(crate) struct Outbox {
     /// A server can be away and lose things; the store in this process cannot.
     enabled: bool,
     waiting: AtomicBool,
+    /// How often the server turned out to be another one, of which something is to be invalidated.
+    epoch: AtomicU64,
     state: Mutex<State>,
     /// Held by the one who empties it.
     emptying: tokio::sync::Mutex<()>,
@@ -122,6 +126,7 @@ impl Outbox {
         Outbox {
             enabled,
             waiting: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
             state: Mutex::default(),
             emptying: tokio::sync::Mutex::default(),
         }
@@ -136,6 +141,11 @@ impl Outbox {
     /// Whether something is to be sent before anything else.
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Changes before a connection is used on which something is to be sent before anything else.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// Keeps what was not acknowledged; says whether it could.
@@ -219,7 +229,11 @@ impl Outbox {
         for keyspace in state.clear_on_loss.clone() {
             state.sweeps.insert((keyspace, EVERYTHING.to_vec()));
         }
+        if replayed + cleared == 0 {
+            return;
+        }
         self.waiting.store(!state.is_empty(), Ordering::Release);
+        self.epoch.fetch_add(1, Ordering::Release);
         drop(state);
         tracing::warn!(
             replayed,
