@@ -99,7 +99,9 @@ impl Server {
                         now,
                     });
                 }
+                // Its end was noticed only now.
                 pool.open -= 1;
+                self.common.outbox.lost(now);
             }
             if pool.open < self.target.pool_size {
                 pool.open += 1;
