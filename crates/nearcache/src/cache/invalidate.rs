@@ -3,10 +3,10 @@
 use redis::{Pipeline, Value};
 
 use super::core::Core;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::keyspace::StoredKey;
 use crate::read_through::tags::Tag;
-use crate::resilience::{Fallback, Undone};
+use crate::resilience::{Undone, leaves_open};
 
 /// What the caller of an invalidation (`delete`, `set`, `invalidate_tag`, ...) is told when Redis did not
 /// acknowledge it. It is kept either way, and is sent before anything else once Redis answers again.
@@ -152,11 +152,6 @@ impl Drop for Sent<'_> {
             self.defer();
         }
     }
-}
-
-/// Whether it may not have happened, and may yet: Redis is away, or its answer makes no sense.
-pub(super) fn leaves_open(error: &Error) -> bool {
-    Fallback::covers(error) || error.kind() == ErrorKind::Protocol
 }
 
 impl Core {

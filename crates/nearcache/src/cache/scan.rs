@@ -12,13 +12,12 @@ use std::sync::Arc;
 use redis::{Pipeline, Value};
 
 use super::core::{Core, reply};
-use super::invalidate::leaves_open;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::connect::{Backend, BoxFuture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Key;
-use crate::read_through::sweep::{self, PAGE};
-use crate::resilience;
+use crate::read_through::sweep::{self, PAGE, Position};
+use crate::resilience::{self, leaves_open};
 
 /// Where a scan stands, through every node.
 struct Scan {
@@ -79,7 +78,9 @@ impl Core {
         self.poison_all();
         let sweep = async {
             resilience::catch_up(&**call.backend(), self.limit).await?;
-            sweep::matching(&**call.backend(), &self.keyspace, pattern, self.limit).await
+            let (node, all) = (&**call.backend(), |_| Ok(()));
+            let from = Position::default();
+            sweep::matching(node, &self.keyspace, pattern, self.limit, from, all).await
         };
         let mut unfinished = Unfinished {
             core: self,
@@ -92,6 +93,8 @@ impl Core {
             Ok(deleted) => {
                 self.counters().deletes.add(deleted);
                 self.counters().invalidations.add(1);
+                let now = self.runtime().now();
+                self.outbox().swept(&self.keyspace, pattern, now);
                 Ok(deleted)
             }
             Err(error) if leaves_open(&error) && self.defer_sweep(pattern) => Err(error.deferred()),

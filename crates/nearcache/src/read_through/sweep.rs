@@ -41,8 +41,17 @@ pub(crate) async fn page(
     })
 }
 
+/// How far a sweep has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Position {
+    /// How many scans it has ended: one of the leases for each server, then one of the keys for each.
+    scans: usize,
+    /// Where the one that is under way goes on.
+    cursor: u64,
+}
+
 /// Deletes the keys that match, and before them every lease of the key space; says how many keys of the
-/// user's that were.
+/// user's that were. It begins at a position, and tells each that it comes to, where it may be ended.
 ///
 /// The leases first, all of them: only then can no load that began before fill what has just been
 /// deleted. (A load of a key that does not match is fenced, too; it is asked for again.)
@@ -53,6 +62,8 @@ pub(crate) async fn matching(
     keyspace: &Keyspace,
     pattern: &[u8],
     limit: Duration,
+    from: Position,
+    come_to: impl Fn(Position) -> Result<()>,
 ) -> Result<u64> {
     let nodes = backend.nodes();
     let nodes: Vec<&dyn Backend> = if nodes.is_empty() {
@@ -63,41 +74,41 @@ pub(crate) async fn matching(
             .map(|node: &Arc<dyn Backend>| &**node)
             .collect()
     };
-    for node in &nodes {
-        unlink_all(*node, &keyspace.leases(), limit, |key| {
-            keyspace.is_lease(key)
-        })
-        .await?;
-    }
-    let mut deleted = 0;
-    for node in &nodes {
-        let pattern = keyspace.pattern(pattern);
-        deleted += unlink_all(*node, &pattern, limit, |key| keyspace.user(key).is_some()).await?;
+    let (leases, keys) = (keyspace.leases(), keyspace.pattern(pattern));
+    let (mut position, mut deleted) = (from, 0);
+    while position.scans < 2 * nodes.len() {
+        let node = nodes[position.scans % nodes.len()];
+        let of_leases = position.scans < nodes.len();
+        let pattern = if of_leases { &leases } else { &keys };
+        let (next, mut found) = page(node, position.cursor, pattern, PAGE, limit).await?;
+        found.retain(|key| {
+            if of_leases {
+                keyspace.is_lease(key)
+            } else {
+                keyspace.user(key).is_some()
+            }
+        });
+        let count = unlink(node, found, limit).await?;
+        if !of_leases {
+            deleted += count;
+        }
+        position.cursor = next;
+        if next == 0 {
+            position.scans += 1;
+        }
+        come_to(position)?;
     }
     Ok(deleted)
 }
 
-async fn unlink_all(
-    node: &dyn Backend,
-    pattern: &[u8],
-    limit: Duration,
-    is_ours: impl Fn(&[u8]) -> bool,
-) -> Result<u64> {
-    let (mut cursor, mut deleted) = (0, 0);
-    loop {
-        let (next, mut keys) = page(node, cursor, pattern, PAGE, limit).await?;
-        keys.retain(|key| is_ours(key));
-        if !keys.is_empty() {
-            let mut command = Cmd::new();
-            command.arg("UNLINK").arg(keys);
-            match direct::request(node, &command, limit).await? {
-                Value::Int(count) => deleted += count.max(0).unsigned_abs(),
-                other => return Err(Error::unexpected("UNLINK", &other)),
-            }
-        }
-        if next == 0 {
-            return Ok(deleted);
-        }
-        cursor = next;
+async fn unlink(node: &dyn Backend, keys: Vec<Vec<u8>>, limit: Duration) -> Result<u64> {
+    if keys.is_empty() {
+        return Ok(0);
+    }
+    let mut command = Cmd::new();
+    command.arg("UNLINK").arg(keys);
+    match direct::request(node, &command, limit).await? {
+        Value::Int(count) => Ok(count.max(0).unsigned_abs()),
+        other => Err(Error::unexpected("UNLINK", &other)),
     }
 }

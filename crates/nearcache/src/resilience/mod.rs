@@ -29,7 +29,7 @@ pub(crate) use breaker::Breaker;
 pub use breaker::BreakerState;
 pub use fallback::{Fallback, Outage};
 pub use outbox::DataLoss;
-pub(crate) use outbox::{Outbox, Undone, invalidate};
+pub(crate) use outbox::{Outbox, Undone, invalidate, leaves_open};
 pub(crate) use stale::{LastSeen, Mark};
 
 use crate::connect::{Backend, Raw, Terms};
