@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::core::{Core, reply};
+use super::invalidate::Poison;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::StoredKey;
@@ -45,6 +46,7 @@ impl<'c, M> Incr<'c, M> {
         } = self;
         CacheFuture::asking(async move {
             let key = key?;
+            let _poison = Poison::key(core, &key);
             let reply = core.call(redis::cmd(verb).arg(&key).arg(by), &key).await?;
             let value = reply::integer(verb, &reply)?;
             let change = if verb == "INCRBY" {

@@ -21,6 +21,41 @@ pub enum Undelivered {
     Deferred,
 }
 
+/// What this process holds of a key, or of all, is dropped when this is made and when it is dropped: for a
+/// write that is no invalidation to be sent again.
+pub(super) struct Poison<'c> {
+    core: &'c Core,
+    key: Option<&'c StoredKey>,
+}
+
+impl<'c> Poison<'c> {
+    pub(super) fn all(core: &'c Core) -> Self {
+        Poison { core, key: None }.now()
+    }
+
+    pub(super) fn key(core: &'c Core, key: &'c StoredKey) -> Self {
+        let key = Some(key);
+        Poison { core, key }.now()
+    }
+
+    fn now(self) -> Self {
+        match self.key {
+            Some(key) => self.core.poison(key),
+            None => self.core.poison_all(),
+        }
+        self
+    }
+}
+
+impl Drop for Poison<'_> {
+    fn drop(&mut self) {
+        match self.key {
+            Some(key) => self.core.poison(key),
+            None => self.core.poison_all(),
+        }
+    }
+}
+
 /// An invalidation that has been sent, or is about to be, and is not acknowledged yet. Whatever ends the
 /// call before it is, a caller that goes away too, leaves it in the outbox.
 pub(super) struct Sent<'c> {

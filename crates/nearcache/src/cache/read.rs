@@ -134,12 +134,15 @@ impl Core {
     /// `GET`, or what the fallback says where Redis does not answer.
     async fn look_up<T: Decode>(&self, key: &StoredKey) -> Result<Lookup<T>> {
         let mark = self.mark(key);
-        match self.get(key).await {
-            Ok(bytes) => {
-                if let Some(bytes) = &bytes {
-                    self.keep(key, bytes, mark);
-                }
-                self.found(bytes).await
+        let found = async {
+            let entry = self.get(key).await?.map(Entry::new);
+            let judgement = self.judge_any(entry.as_ref()).await?;
+            Ok((entry, judgement))
+        };
+        match found.await {
+            Ok((entry, judgement)) => {
+                self.saw(key, entry.as_ref(), judgement, mark);
+                Ok(self.decode(entry.filter(|_| judgement == Judgement::Fresh)))
             }
             Err(error) => Ok(self.decode(self.fall_back(key, error)?)),
         }
@@ -209,11 +212,17 @@ impl Core {
     /// What was found under a key, for a reader who takes nothing stale.
     pub(super) async fn found<T: Decode>(&self, bytes: Option<Vec<u8>>) -> Result<Lookup<T>> {
         let entry = bytes.map(Entry::new);
-        let usable = match &entry {
-            Some(entry) if entry.has_envelope() => self.judge(entry).await? == Judgement::Fresh,
-            _ => true,
-        };
-        Ok(self.decode(entry.filter(|_| usable)))
+        let judgement = self.judge_any(entry.as_ref()).await?;
+        Ok(self.decode(entry.filter(|_| judgement == Judgement::Fresh)))
+    }
+
+    /// What an entry is good for, if there is one.
+    pub(super) async fn judge_any(&self, entry: Option<&Entry>) -> Result<Judgement> {
+        match entry {
+            None => Ok(Judgement::Dead),
+            Some(entry) if entry.has_envelope() => self.judge(entry).await,
+            Some(_) => Ok(Judgement::Fresh),
+        }
     }
 
     /// What cannot be decoded is a miss, and is counted.

@@ -302,25 +302,24 @@ impl Core {
     ///
     /// model: Action::Get
     async fn read_for<T: Decode>(&self, key: &StoredKey, plan: &Plan) -> Result<Read<T>> {
-        let bytes = match self.get(key).await {
-            Ok(bytes) => bytes,
+        let mark = self.mark(key);
+        let entry = match self.get(key).await {
+            Ok(bytes) => bytes.map(Entry::new),
             // Redis is away: the loader is not.
-            Err(error) if Fallback::covers(&error) => None,
+            Err(error) if Fallback::covers(&error) => {
+                return Ok(self.considered(None, Judgement::Dead, plan));
+            }
             Err(error) => return Err(error),
         };
-        let Some(entry) = bytes.map(Entry::new) else {
-            return Ok(self.considered(None, Judgement::Dead, plan));
-        };
-        let judgement = if entry.has_envelope() {
-            match self.judge(&entry).await {
-                Ok(judgement) => judgement,
-                Err(error) if Fallback::covers(&error) => Judgement::Dead,
-                Err(error) => return Err(error),
+        let judgement = match self.judge_any(entry.as_ref()).await {
+            Ok(judgement) => {
+                self.saw(key, entry.as_ref(), judgement, mark);
+                judgement
             }
-        } else {
-            Judgement::Fresh
+            Err(error) if Fallback::covers(&error) => Judgement::Dead,
+            Err(error) => return Err(error),
         };
-        Ok(self.considered(Some(entry), judgement, plan))
+        Ok(self.considered(entry, judgement, plan))
     }
 
     /// Reads many keys for `remember_many`.
@@ -333,13 +332,18 @@ impl Core {
             let unseen = || Read::Load(Seen::Anything, None);
             return Ok(keys.iter().map(|_| unseen()).collect());
         }
+        let marks: Vec<_> = keys.iter().map(|key| self.mark(key)).collect();
         let judged = match self.entries(keys).await {
             Ok(entries) => self.judged(entries).await,
             Err(error) => Err(error),
         };
         match judged {
             Ok(judged) => Ok(judged
-                .map(|(entry, judgement)| self.considered(entry, judgement, plan))
+                .zip(keys.iter().zip(marks))
+                .map(|((entry, judgement), (key, mark))| {
+                    self.saw(key, entry.as_ref(), judgement, mark);
+                    self.considered(entry, judgement, plan)
+                })
                 .collect()),
             Err(error) if Fallback::covers(&error) => {
                 let missing = |_| self.considered(None, Judgement::Dead, plan);

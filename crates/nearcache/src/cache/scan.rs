@@ -12,6 +12,7 @@ use std::sync::Arc;
 use redis::{Pipeline, Value};
 
 use super::core::{Core, reply};
+use super::invalidate::Poison;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::connect::{Backend, BoxFuture};
 use crate::error::{Error, ErrorKind, Result};
@@ -186,7 +187,7 @@ impl Core {
         pipeline.atomic().cmd("DBSIZE").cmd("FLUSHDB");
         let mut flushed = 0;
         let _call = self.enter()?;
-        self.poison_all();
+        let _poison = Poison::all(self);
         for node in self.nodes()? {
             match &resilience::pipeline(&*node, &pipeline, self.limit).await?[..] {
                 [size, Value::Okay] => flushed += reply::count("DBSIZE", size)?,
