@@ -391,3 +391,6 @@ pub(crate) fn versions(replies: impl IntoIterator<Item = Value>) -> Result<Vec<V
         })
         .collect()
 }
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests;

@@ -1,0 +1,231 @@
+//! Each script and its twin do the same: run on a real server and on the embedded store, on the same random
+//! inputs over a few keys that stand for everything at once, with other commands between them. Replies, values
+//! and TTLs are compared after every step.
+
+use fastrand::Rng;
+use nearcache_embedded::Store;
+use nearcache_testkit::Redis;
+use redis::{Cmd, ConnectionLike, Pipeline, Value};
+
+use super::{ACQUIRE, ALL, FILL, RELEASE, RENEW, TAGS};
+use crate::script::{Input, Script, sha1_hex};
+
+const SEQUENCES: u64 = 400;
+const STEPS: usize = 30;
+
+/// Times pass while both are asked.
+const TOLERANCE: i64 = 5_000;
+
+const KEYS: [&[u8]; 6] = [b"{t}a", b"{t}b", b"{t}c", b"{t}d", b"{t}e", b"{t}f"];
+const VALUES: [&[u8]; 5] = [
+    b"",
+    b"one",
+    b"two",
+    b"token, 16 bytes.",
+    b"\x00\xff\xc1NC\x01",
+];
+const VERSIONS: [&[u8]; 4] = [
+    b"version 1, of 16",
+    b"version 2, of 16",
+    b"token, 16 bytes.",
+    b"\xff\xfe\xfd\xfc\x00\x01\x02\x03\r\n*$+-:;",
+];
+/// Further apart than the tolerance.
+const TIMES: [&str; 4] = ["60000", "3600000", "86400000", "31536000000000"];
+
+fn one<'a>(rng: &mut Rng, of: &[&'a [u8]]) -> &'a [u8] {
+    of[rng.usize(..of.len())]
+}
+
+fn time(rng: &mut Rng) -> &'static [u8] {
+    TIMES[rng.usize(..TIMES.len())].as_bytes()
+}
+
+/// How an entry was seen.
+fn seen(rng: &mut Rng) -> Vec<u8> {
+    match rng.u8(..8) {
+        0..3 => Vec::new(),
+        3..7 => sha1_hex(one(rng, &VALUES)).into_bytes(),
+        _ => b"*".to_vec(),
+    }
+}
+
+/// The token of a lease: often one that lies somewhere.
+fn token(rng: &mut Rng) -> &'static [u8] {
+    one(rng, &VERSIONS)
+}
+
+fn script(rng: &mut Rng) -> (&'static str, &'static Script, Input) {
+    let mut input = Input::default();
+    let counters = rng.usize(..4);
+    let mut keys = |input: &mut Input, count: usize, rng: &mut Rng| {
+        for _ in 0..count {
+            input.key(one(rng, &KEYS));
+        }
+    };
+    match rng.u8(..10) {
+        0..3 => {
+            keys(&mut input, 2 + counters, rng);
+            input.arg(token(rng));
+            // 0 is an error, on both.
+            let lease: &[u8] = if rng.u8(..20) == 0 { b"0" } else { time(rng) };
+            input.arg(lease).arg(&seen(rng));
+            input.arg(if rng.u8(..4) == 0 { b"1" } else { b"0" });
+            for _ in 0..counters {
+                input.arg(one(rng, &VERSIONS));
+            }
+            ("ACQUIRE", &ACQUIRE, input)
+        }
+        3..7 => {
+            keys(&mut input, 2 + counters, rng);
+            let stays = match rng.u8(..4) {
+                0 => b"0",
+                1 => &b"-1"[..],
+                _ => time(rng),
+            };
+            let value = one(rng, &VALUES);
+            input.arg(token(rng)).arg(&seen(rng)).arg(value).arg(stays);
+            for _ in 0..counters {
+                input.arg(one(rng, &VERSIONS));
+            }
+            ("FILL", &FILL, input)
+        }
+        7 => {
+            keys(&mut input, 1 + counters, rng);
+            input.arg(if rng.bool() { b"0" } else { time(rng) });
+            for _ in 0..=counters {
+                input.arg(one(rng, &VERSIONS));
+            }
+            ("TAGS", &TAGS, input)
+        }
+        8 => {
+            keys(&mut input, 1, rng);
+            input.arg(token(rng)).arg(time(rng));
+            ("RENEW", &RENEW, input)
+        }
+        _ => {
+            keys(&mut input, 1, rng);
+            input.arg(token(rng));
+            ("RELEASE", &RELEASE, input)
+        }
+    }
+}
+
+/// What others do between.
+fn command(rng: &mut Rng) -> Cmd {
+    let key = one(rng, &KEYS);
+    let mut command = Cmd::new();
+    match rng.u8(..10) {
+        0..3 => command.arg("SET").arg(key).arg(one(rng, &VALUES)),
+        3..5 => command.arg("SET").arg(key).arg(one(rng, &VERSIONS)),
+        5 => {
+            let value = one(rng, &VERSIONS);
+            command
+                .arg("SET")
+                .arg(key)
+                .arg(value)
+                .arg("PX")
+                .arg(time(rng))
+        }
+        6 => command.arg("PEXPIRE").arg(key).arg(time(rng)),
+        7 => command.arg("PERSIST").arg(key),
+        8 => command.arg("UNLINK").arg(key),
+        // Of another type.
+        _ => command.arg("LPUSH").arg(key).arg("x"),
+    };
+    command
+}
+
+fn alike(ours: &Value, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Value::Array(ours), Value::Array(theirs)) => {
+            ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| alike(a, b))
+        }
+        (Value::ServerError(ours), Value::ServerError(theirs)) => ours.code() == theirs.code(),
+        (Value::Int(ours), Value::Int(theirs)) if *ours > 2 * TOLERANCE => {
+            ours.abs_diff(*theirs) < TOLERANCE.unsigned_abs()
+        }
+        (ours, theirs) => ours == theirs,
+    }
+}
+
+/// Everything that there is.
+fn contents(of: &mut impl ConnectionLike) -> Vec<Value> {
+    let mut all = Pipeline::new();
+    for key in KEYS {
+        all.cmd("TYPE").arg(key);
+        all.cmd("GET").arg(key);
+        all.cmd("PTTL").arg(key);
+    }
+    of.req_packed_commands(&all.get_packed_pipeline(), 0, all.len())
+        .expect("it answers")
+}
+
+#[test]
+fn scripts_and_their_twins_do_the_same() {
+    let store = Store::new();
+    for script in ALL {
+        store.register(script.embedded);
+    }
+    let redis = Redis::start();
+    let client = redis::Client::open(redis.url()).unwrap();
+    let (mut ours, mut theirs) = (store.connect(), client.get_connection().unwrap());
+    let mut answers = std::collections::BTreeMap::<String, usize>::new();
+    for seed in 0..SEQUENCES {
+        let mut rng = Rng::with_seed(seed);
+        let mut empty = Cmd::new();
+        empty.arg("FLUSHDB");
+        ours.req_command(&empty).unwrap();
+        theirs.req_command(&empty).unwrap();
+        for step in 0..STEPS {
+            let (command, input) = if rng.u8(..5) < 2 {
+                (command(&mut rng), None)
+            } else {
+                let (name, script, input) = script(&mut rng);
+                (script.by_text(&input), Some((name, input)))
+            };
+            let what = || format!("seed {seed}, step {step}: {command:?} {input:?}");
+            let (here, there) = (
+                ours.req_command(&command).unwrap(),
+                theirs.req_command(&command).unwrap(),
+            );
+            assert!(alike(&here, &there), "{}\n{here:?}\n{there:?}", what());
+            if let Some((name, _)) = input {
+                let answer = match &here {
+                    Value::Array(parts) if name == "ACQUIRE" => format!("{:?}", parts[0]),
+                    Value::Array(_) => "versions".to_owned(),
+                    Value::ServerError(error) => error.code().to_owned(),
+                    other => format!("{other:?}"),
+                };
+                *answers.entry(format!("{name} {answer}")).or_default() += 1;
+            }
+            let (here, there) = (contents(&mut ours), contents(&mut theirs));
+            for (at, (here, there)) in here.iter().zip(&there).enumerate() {
+                let key = KEYS[at / 3].escape_ascii();
+                assert!(alike(here, there), "{}\n{key}: {here:?}\n{there:?}", what());
+            }
+        }
+    }
+    // Every script has given every answer that it has, and often.
+    for answer in [
+        "ACQUIRE int(0)",
+        "ACQUIRE int(1)",
+        "ACQUIRE int(2)",
+        "ACQUIRE ERR",
+        "ACQUIRE WRONGTYPE",
+        "FILL int(0)",
+        "FILL int(1)",
+        "FILL WRONGTYPE",
+        "TAGS versions",
+        "TAGS WRONGTYPE",
+        "RENEW int(0)",
+        "RENEW int(1)",
+        "RELEASE int(0)",
+        "RELEASE int(1)",
+    ] {
+        assert!(
+            answers.get(answer).is_some_and(|count| *count > 10),
+            "{answer}: {answers:?}"
+        );
+    }
+}
