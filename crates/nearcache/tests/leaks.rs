@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use nearcache::{Cache, blocking};
-use nearcache_testkit::{Redis, eventually};
+use nearcache_testkit::{Redis, eventually, random_prefix};
 use tokio::runtime::Runtime;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,6 +92,8 @@ fn the_last_handle_takes_everything_along() {
     drop(cache);
     eventually("the pool's sockets are closed", || held() == before);
 
+    loads_leave_nothing(&url, &runtimes[0], before);
+
     let store = Cache::open("memory://").unwrap();
     runtimes[0].block_on(async {
         store.set("k", &1).ttl("1h").await.unwrap();
@@ -99,4 +101,81 @@ fn the_last_handle_takes_everything_along() {
     });
     drop(store);
     eventually("the embedded store's thread has ended", || held() == before);
+}
+
+/// What a load starts beside its caller: tasks, the thread that renews leases, and those of loads that
+/// nobody waits for.
+fn loads_leave_nothing(url: &str, runtime: &Runtime, before: Held) {
+    // Of 100 ms: what takes longer than half of it is renewed.
+    let lease = Duration::from_millis(100);
+    let ttl = Duration::from_millis(5);
+    let past = || std::thread::sleep(4 * ttl);
+
+    let cache = Cache::builder(url)
+        .prefix(random_prefix())
+        .lease(lease)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let slow = || async {
+            tokio::time::sleep(Duration::from_millis(120)).await;
+            Ok::<_, std::io::Error>(1)
+        };
+        let quick = || async { Ok::<_, std::io::Error>(1) };
+        cache.remember("slow", slow).await.unwrap();
+        cache
+            .remember("stale", quick)
+            .ttl(ttl)
+            .stale_for("1h")
+            .await
+            .unwrap();
+        past();
+        // Beside the caller, who does not wait; and one whose caller goes away.
+        let stale = cache.remember("stale", slow).ttl(ttl).stale_for("1h");
+        assert_eq!(stale.await.unwrap(), 1);
+        let gone = cache.remember("gone", slow).into_future();
+        let _ = tokio::time::timeout(Duration::from_millis(1), gone).await;
+    });
+    drop(cache);
+    // The tasks end with their loads, whoever has gone meanwhile.
+    eventually("the loads have ended", || {
+        runtime.block_on(tokio::task::yield_now());
+        runtime.metrics().num_alive_tasks() == 0
+    });
+    eventually("their sockets are closed", || held() == before);
+
+    let cache = blocking::Cache::builder(url)
+        .prefix(random_prefix())
+        .lease(lease)
+        .build()
+        .unwrap();
+    let slow = || {
+        std::thread::sleep(Duration::from_millis(120));
+        Ok::<_, std::io::Error>(1)
+    };
+    let quick = || Ok::<_, std::io::Error>(1);
+    cache.remember("slow", slow).run().unwrap();
+    eventually("its lease is renewed", || has_thread("nearcache-lease"));
+    let first = cache.remember("stale", quick).ttl(ttl).stale_for("1h");
+    first.run().unwrap();
+    past();
+    let (go_on, told) = std::sync::mpsc::channel();
+    let held = move || told.recv().map(|()| 2);
+    let stale = cache.remember("stale", held).ttl(ttl).stale_for("1h");
+    assert_eq!(stale.run().unwrap(), 1);
+    eventually("it is loaded beside the caller", || {
+        has_thread("nearcache-load")
+    });
+    drop(cache);
+    go_on.send(()).unwrap();
+    eventually("the threads of the loads have ended", || {
+        self::held() == before
+    });
+}
+
+fn has_thread(name: &str) -> bool {
+    let tasks = fs::read_dir("/proc/self/task").expect("Linux's /proc");
+    tasks.flatten().any(|task| {
+        fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+    })
 }

@@ -58,7 +58,7 @@ fn token(rng: &mut Rng) -> &'static [u8] {
 fn script(rng: &mut Rng) -> (&'static str, &'static Script, Input) {
     let mut input = Input::default();
     let counters = rng.usize(..4);
-    let mut keys = |input: &mut Input, count: usize, rng: &mut Rng| {
+    let keys = |input: &mut Input, count: usize, rng: &mut Rng| {
         for _ in 0..count {
             input.key(one(rng, &KEYS));
         }
