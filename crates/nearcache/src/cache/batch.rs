@@ -181,21 +181,29 @@ impl Core {
         life: &Life,
         tags: &[Vec<u8>],
     ) -> Result<()> {
-        let stay = self.settle(life)?;
-        let head = self.tagged(&self.tags(tags)?, stay).await?;
+        let (stay, tags) = (self.settle(life)?, self.tags(tags)?);
+        let asking = Sent::keys(self, entries.iter().map(|(key, _)| key));
+        let head = match self.tagged(&tags, stay).await {
+            Ok(head) => head,
+            Err(error) => return asking.failed(error),
+        };
+        asking.taken_over();
         let entries: Vec<(StoredKey, Vec<u8>)> = entries
             .into_iter()
             .map(|(key, value)| (key, head.seal(value)))
             .collect();
-        for part in parts(&entries, |(key, value)| key.as_bytes().len() + value.len()) {
-            let keys = || part.iter().map(|(key, _)| key);
-            let sent = Sent::keys(self, keys());
+        let size = |(key, value): &(StoredKey, Vec<u8>)| key.as_bytes().len() + value.len();
+        // All of them from the beginning: those after a part that failed are kept for later, too.
+        let parts: Vec<_> = parts(&entries, size)
+            .map(|part| (part, Sent::keys(self, part.iter().map(|(key, _)| key))))
+            .collect();
+        for (part, sent) in parts {
             let mut pipeline = Pipeline::with_capacity(part.len() + 1);
             pipeline.atomic();
             for (key, value) in part {
                 pipeline.add_command(self.set_command(key, value, stay));
             }
-            pipeline.add_command(unlink_leases(keys()));
+            pipeline.add_command(unlink_leases(part.iter().map(|(key, _)| key)));
             sent.pipeline(&pipeline).await?;
             for (_, value) in part {
                 self.count_write(value.len());
@@ -207,11 +215,15 @@ impl Core {
     /// `UNLINK` of keys, their leases before them; says how many of the keys were there.
     pub(super) async fn unlink_with_leases(&self, keys: &[StoredKey]) -> Result<u64> {
         let mut deleted = 0;
-        for part in parts(keys, |key| 2 * key.as_bytes().len()) {
+        // All of them from the beginning: those after a part that failed are kept for later, too.
+        let parts: Vec<_> = parts(keys, |key| 2 * key.as_bytes().len())
+            .map(|part| (part, Sent::keys(self, part)))
+            .collect();
+        for (part, sent) in parts {
             let mut pipeline = Pipeline::with_capacity(2);
             pipeline.add_command(unlink_leases(part));
             pipeline.add_command(keyed("UNLINK", part));
-            let replies = Sent::keys(self, part).pipeline(&pipeline).await?;
+            let replies = sent.pipeline(&pipeline).await?;
             let count = reply::count("UNLINK", replies.last().unwrap_or(&Value::Nil))?;
             self.counters().deletes.add(count);
             deleted += count;

@@ -103,6 +103,11 @@ impl<'c> Sent<'c> {
         self.acknowledged(outcome)
     }
 
+    /// Others stand for it from now on.
+    pub(super) fn taken_over(mut self) {
+        self.undone.clear();
+    }
+
     /// It could not even be sent.
     pub(super) fn failed<T>(self, error: Error) -> Result<T> {
         self.acknowledged(Err(error))

@@ -6,6 +6,7 @@ use super::core::Core;
 use super::invalidate::Sent;
 use super::operation::Pending;
 use crate::error::Result;
+use crate::read_through::tags::Tag;
 use crate::resilience;
 
 /// How many tags travel together.
@@ -22,10 +23,14 @@ pub(crate) fn invalidate_tags<'c, M>(
 
 impl Core {
     async fn invalidate(&self, names: &[Vec<u8>]) -> Result<()> {
-        for part in names.chunks(PART) {
-            let tags = self.tags_of(part)?;
-            let sent = Sent::tags(self, &tags);
-            let mut pipeline = Pipeline::with_capacity(2 * tags.len());
+        let tags: Vec<Vec<Tag>> = names
+            .chunks(PART)
+            .map(|part| self.tags_of(part))
+            .collect::<Result<_>>()?;
+        // All of them from the beginning: those after a part that failed are kept for later, too.
+        let parts: Vec<_> = tags.iter().map(|part| Sent::tags(self, part)).collect();
+        for sent in parts {
+            let mut pipeline = Pipeline::with_capacity(2 * sent.undone().len());
             for undone in sent.undone() {
                 resilience::invalidate(&mut pipeline, undone);
             }

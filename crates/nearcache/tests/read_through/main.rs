@@ -11,6 +11,7 @@ mod face;
 #[allow(dead_code, reason = "the places are those of the conformance suite")]
 mod target;
 #[macro_use]
+#[path = "../support/scene.rs"]
 mod scene;
 
 mod many;

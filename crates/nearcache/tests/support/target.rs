@@ -1,5 +1,7 @@
 //! The places the suite runs in, and the two faces of a cache behind one macro.
 
+#![allow(dead_code, unused_macros, reason = "each suite uses its part of this")]
+
 use std::time::Duration;
 
 use nearcache::{Builder, Cache, Error, blocking};
@@ -85,17 +87,18 @@ pub(crate) struct Options<'o> {
     pub(crate) default_ttl: Option<&'o str>,
     pub(crate) ttl_jitter: f64,
     pub(crate) lease: Option<Duration>,
+    /// For one call. Generous without it: in most tests it matters what comes, not when.
+    pub(crate) timeout: Option<Duration>,
     pub(crate) max_loads: Option<usize>,
 }
 
 impl Options<'_> {
     fn onto<M>(self, mut builder: Builder<M>) -> Builder<M> {
-        // Generous: here it matters what comes, not when.
-        let patience = Duration::from_secs(10);
+        let timeout = self.timeout.unwrap_or(Duration::from_secs(10));
         builder = builder
             .prefix(self.prefix)
             .ttl_jitter(self.ttl_jitter)
-            .timeout(patience);
+            .timeout(timeout);
         if let Some(separator) = self.separator {
             builder = builder.separator(separator);
         }
@@ -152,7 +155,6 @@ pub(crate) async fn raw(face: &Face, arguments: &[&[u8]]) -> redis::Value {
 
 /// Runs each test where it makes a difference how the protocols travel: embedded and on Redis, async and
 /// blocking.
-#[allow(unused_macros, reason = "each suite has one of the two")]
 macro_rules! brief_suite {
     ($($test:ident),* $(,)?) => {
         suite!(@on embedded, asynchronous, Embedded: $($test),*);

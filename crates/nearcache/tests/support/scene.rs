@@ -1,5 +1,7 @@
 //! What the tests of read-through have in common: loaders that count, wait and fail, on either face.
 
+#![allow(dead_code, unused_macros, reason = "each suite uses its part of this")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

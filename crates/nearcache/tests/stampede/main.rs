@@ -1,0 +1,16 @@
+//! Stampedes: however many callers miss a key together, in however many processes, it is loaded once.
+
+#[macro_use]
+#[path = "../support/face.rs"]
+mod face;
+#[macro_use]
+#[path = "../support/target.rs"]
+mod target;
+#[macro_use]
+#[path = "../support/scene.rs"]
+mod scene;
+mod crowd;
+mod process;
+
+mod one_process;
+mod processes;
