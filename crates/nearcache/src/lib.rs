@@ -26,7 +26,7 @@
 //! # Where to look next
 //! - [`Cache`]: every verb, with what it does while Redis is away.
 //! - [`Cache::remember`]: the cached value, or else the one that a loader gives, loaded once for all who ask;
-//!   [`Loaded`], for what a loader itself decides.
+//!   [`Cache::remember_many`]; [`Loaded`], for what a loader itself decides.
 //! - [`Cache::invalidate_tag`]: the end of many entries at once.
 //! - `nearcache::blocking::Cache`: the same without an async runtime (feature `blocking`).
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
