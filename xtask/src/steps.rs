@@ -14,8 +14,13 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
 
 /// The examples, each of which checks what it claims.
-const EXAMPLES: [&str; 6] = [
+const EXAMPLES: [&str; 11] = [
     "quickstart",
+    "remember",
+    "stale",
+    "tags",
+    "negative",
+    "outage",
     "batch",
     "counters",
     "ttl",
