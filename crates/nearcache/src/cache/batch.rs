@@ -60,21 +60,23 @@ impl Core {
         let mut values = Vec::with_capacity(keys.len());
         for part in parts(keys, |key| key.as_bytes().len()) {
             let marks: Vec<_> = part.iter().map(|key| self.mark(key)).collect();
-            match self.entries(part).await {
+            let read = match self.entries(part).await {
+                Ok(entries) => self.judged(entries).await,
+                Err(error) => Err(error),
+            };
+            match read {
                 Err(error) => {
                     for key in part {
                         values.push(self.decode(self.fall_back(key, error.clone())?).hit());
                     }
                 }
-                Ok(entries) => {
-                    for ((entry, key), mark) in entries.iter().zip(part).zip(marks) {
-                        if let Some(entry) = entry {
+                Ok(judged) => {
+                    for ((entry, judgement), (key, mark)) in judged.zip(part.iter().zip(marks)) {
+                        let fresh = entry.filter(|_| judgement == Judgement::Fresh);
+                        if let Some(entry) = &fresh {
                             self.keep(key, entry.bytes(), mark);
                         }
-                    }
-                    for (entry, judgement) in self.judged(entries).await? {
-                        let usable = entry.filter(|_| judgement == Judgement::Fresh);
-                        values.push(self.decode(usable).hit());
+                        values.push(self.decode(fresh).hit());
                     }
                 }
             }

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use redis::Pipeline;
+
 use super::core::{Core, reply};
+use super::invalidate::Sent;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::StoredKey;
@@ -53,10 +56,16 @@ impl<'c, M> Incr<'c, M> {
                 by.wrapping_neg()
             };
             if value == change {
-                // It may just have been made, where a load found nothing: that must not store any more.
-                core.call(redis::cmd("UNLINK").arg(key.lease()), &key)
-                    .await?;
+                // It may just have been made, where a load found nothing: that must not store any more. (It
+                // has counted, whatever becomes of this; and nothing is filled over it while it is there.)
+                let mut pipeline = Pipeline::with_capacity(1);
+                pipeline.cmd("UNLINK").arg(key.lease());
+                let sent = Sent::leases(core, [&key]).pipeline(&pipeline).await;
+                if let Err(error) = sent {
+                    tracing::debug!(%error, "the lease of a new counter could not be removed");
+                }
             }
+            core.poison(&key);
             Ok(value)
         })
     }

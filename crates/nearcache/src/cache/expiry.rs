@@ -106,6 +106,7 @@ pub(crate) fn expire_at<'c, M>(
     let (key, millis) = (core.stored(key), unix_millis(time));
     Pending::new(async move {
         let key = key?;
+        core.poison(&key);
         core.flag(redis::cmd("PEXPIREAT").arg(&key).arg(millis?), &key)
             .await
     })

@@ -134,12 +134,16 @@ impl Core {
     /// `GET`, or what the fallback says where Redis does not answer.
     async fn look_up<T: Decode>(&self, key: &StoredKey) -> Result<Lookup<T>> {
         let mark = self.mark(key);
-        match self.get(key).await {
-            Ok(bytes) => {
-                if let Some(bytes) = &bytes {
-                    self.keep(key, bytes, mark);
+        let read = match self.get(key).await {
+            Ok(bytes) => self.fresh(bytes).await,
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(entry) => {
+                if let Some(entry) = &entry {
+                    self.keep(key, entry.bytes(), mark);
                 }
-                self.found(bytes).await
+                Ok(self.decode(entry))
             }
             Err(error) => Ok(self.decode(self.fall_back(key, error)?)),
         }
@@ -178,7 +182,7 @@ impl Core {
         pipeline.cmd("GETDEL").arg(key);
         let mut replies = Sent::keys(self, [key]).pipeline(&pipeline).await?;
         let bytes = reply::bytes("GETDEL", replies.pop().unwrap_or(Value::Nil))?;
-        Ok(self.found(bytes).await?.hit())
+        Ok(self.decode(self.fresh(bytes).await?).hit())
     }
 
     /// `EXISTS`, and the beginning of what is there: a dead entry is not.
@@ -206,14 +210,10 @@ impl Core {
         Ok(self.judge(&entry).await? == Judgement::Fresh)
     }
 
-    /// What was found under a key, for a reader who takes nothing stale.
-    pub(super) async fn found<T: Decode>(&self, bytes: Option<Vec<u8>>) -> Result<Lookup<T>> {
-        let entry = bytes.map(Entry::new);
-        let usable = match &entry {
-            Some(entry) if entry.has_envelope() => self.judge(entry).await? == Judgement::Fresh,
-            _ => true,
-        };
-        Ok(self.decode(entry.filter(|_| usable)))
+    /// What was found under a key, if it may be answered to a reader who takes nothing stale.
+    async fn fresh(&self, bytes: Option<Vec<u8>>) -> Result<Option<Entry>> {
+        let (entry, judgement) = self.judged_one(bytes.map(Entry::new)).await?;
+        Ok(entry.filter(|_| judgement == Judgement::Fresh))
     }
 
     /// What cannot be decoded is a miss, and is counted.

@@ -15,11 +15,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::StoredKey;
 use crate::read_through::entry::{Entry, Judgement};
 use crate::read_through::flight::{Leader, Outcome, Turn};
-use crate::read_through::lead::Lead;
+use crate::read_through::lead::{Lead, is_away};
 use crate::read_through::lease::Seen;
 use crate::read_through::load::{BoxError, Loadable, settled, shut_down};
 use crate::read_through::plan::{Plan, Way};
-use crate::resilience::Fallback;
 
 /// A pending `remember` or `refresh`.
 #[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
@@ -302,25 +301,32 @@ impl Core {
     ///
     /// model: Action::Get
     async fn read_for<T: Decode>(&self, key: &StoredKey, plan: &Plan) -> Result<Read<T>> {
-        let bytes = match self.get(key).await {
-            Ok(bytes) => bytes,
-            // Redis is away: the loader is not.
-            Err(error) if Fallback::covers(&error) => None,
-            Err(error) => return Err(error),
+        let mark = self.mark(key);
+        let judged = match self.get(key).await {
+            Ok(bytes) => self.judged_one(bytes.map(Entry::new)).await,
+            Err(error) => Err(error),
         };
-        let Some(entry) = bytes.map(Entry::new) else {
-            return Ok(self.considered(None, Judgement::Dead, plan));
-        };
-        let judgement = if entry.has_envelope() {
-            match self.judge(&entry).await {
-                Ok(judgement) => judgement,
-                Err(error) if Fallback::covers(&error) => Judgement::Dead,
-                Err(error) => return Err(error),
+        match judged {
+            Ok((entry, judgement)) => {
+                if let Some(entry) = entry.as_ref().filter(|_| judgement == Judgement::Fresh) {
+                    self.keep(key, entry.bytes(), mark);
+                }
+                Ok(self.considered(entry, judgement, plan))
             }
-        } else {
-            Judgement::Fresh
-        };
-        Ok(self.considered(Some(entry), judgement, plan))
+            Err(error) if is_away(&error) => Ok(self.away(key)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Redis is away: the loader is not, and should it fail there may be something that was read before.
+    fn away<T: Decode>(&self, key: &StoredKey) -> Read<T> {
+        self.counters().misses.add(1);
+        let last = self.last_seen(key).map(Entry::new);
+        let stale = last.and_then(|mut entry| match entry.decode().ok()? {
+            Stored::Value(value) => Some(value),
+            Stored::Nothing => T::nothing(),
+        });
+        Read::Load(Seen::Unknown, stale)
     }
 
     /// Reads many keys for `remember_many`.
@@ -341,10 +347,7 @@ impl Core {
             Ok(judged) => Ok(judged
                 .map(|(entry, judgement)| self.considered(entry, judgement, plan))
                 .collect()),
-            Err(error) if Fallback::covers(&error) => {
-                let missing = |_| self.considered(None, Judgement::Dead, plan);
-                Ok(keys.iter().map(missing).collect())
-            }
+            Err(error) if is_away(&error) => Ok(keys.iter().map(|key| self.away(key)).collect()),
             Err(error) => Err(error),
         }
     }

@@ -148,7 +148,7 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
     pub fn only_if_absent(self) -> SetIf<'c, V, M> {
         SetIf {
             set: self,
-            condition: "NX",
+            condition: Condition::Absent,
         }
     }
 
@@ -156,7 +156,7 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
     pub fn only_if_present(self) -> SetIf<'c, V, M> {
         SetIf {
             set: self,
-            condition: "XX",
+            condition: Condition::Present,
         }
     }
 
@@ -171,7 +171,7 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
     }
 
     /// Encodes here and now: the value need not cross to another thread, nor live any longer.
-    fn sending(self, condition: Option<&'static str>) -> Result<Sending<'c>> {
+    fn sending(self, condition: Option<Condition>) -> Result<Sending<'c>> {
         let key = self.key?;
         let value = codec::encode(self.value).map_err(|error| error.for_key(key.user()))?;
         Ok(Sending {
@@ -191,7 +191,14 @@ operation!(Set<'c; ?Sized V: Encode> -> ());
 #[must_use = "nothing is stored until it is carried out, by `.await` or `.run()`"]
 pub struct SetIf<'c, V: ?Sized, M = Async> {
     set: Set<'c, V, M>,
-    condition: &'static str,
+    condition: Condition,
+}
+
+/// Under which condition a `SET` stores.
+#[derive(Clone, Copy, Debug)]
+enum Condition {
+    Absent,
+    Present,
 }
 
 impl<'c, V: Encode + ?Sized, M> SetIf<'c, V, M> {
@@ -239,21 +246,27 @@ struct Sending<'c> {
     value: Vec<u8>,
     stay: Stay,
     tags: Vec<Tag>,
-    condition: Option<&'static str>,
+    condition: Option<Condition>,
 }
 
 impl Sending<'_> {
     async fn send(self) -> Result<bool> {
         let (core, [key]) = (self.core, &self.key);
-        let sent = Sent::keys(core, &self.key);
+        let sent = match self.condition {
+            // Whether it stored is not known, and what is there may be another's.
+            Some(Condition::Absent) => Sent::leases(core, &self.key),
+            Some(Condition::Present) | None => Sent::keys(core, &self.key),
+        };
         let head = match core.tagged(&self.tags, self.stay).await {
             Ok(head) => head,
             Err(error) => return sent.failed(error),
         };
         let entry = head.seal(self.value);
         let mut set = core.set_command(key, &entry, self.stay);
-        if let Some(condition) = self.condition {
-            set.arg(condition);
+        match self.condition {
+            Some(Condition::Absent) => drop(set.arg("NX")),
+            Some(Condition::Present) => drop(set.arg("XX")),
+            None => {}
         }
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.atomic().add_command(set);

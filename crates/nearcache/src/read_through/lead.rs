@@ -27,8 +27,9 @@ use crate::script::Input;
 /// How often in a row a load may be fenced before one is made without a lease.
 const ROUNDS: u32 = 3;
 
-/// The first and the longest pause before a lease that is taken is asked for again.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
+/// The first and the longest pause before a lease that is taken is asked for again: half of the longest is
+/// what a load of another process takes longer for who waits for it.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
 
 /// One who leads: everything that a load needs but the loader.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl Lead {
                 );
             }
             // Redis is away: the loader is not. (A refresh can wait.)
-            Err(error) if Fallback::covers(&error) && self.plan.way != Way::Refresh => None,
+            Err(error) if is_away(&error) && self.plan.way != Way::Refresh => None,
             Err(error) => {
                 self.fail(&error);
                 return Err(error);
@@ -149,7 +150,7 @@ impl Lead {
     /// model: Action::Acquire, Action::Wait
     async fn lease<T: Decode>(&mut self, brings_tags: bool) -> Result<Leased<T>> {
         let alone = |leader: &Leader| leader.is_substitute() || leader.fences() >= ROUNDS;
-        if self.leader.as_ref().is_some_and(alone) {
+        if self.seen == Seen::Unknown || self.leader.as_ref().is_some_and(alone) {
             return Ok(Leased::Without);
         }
         let core = self.core.clone();
@@ -311,6 +312,11 @@ where
         counters.load_errors.add(1);
     }
     loaded
+}
+
+/// Whether Redis is to be done without: it does not answer, or not in its language.
+pub(crate) fn is_away(error: &Error) -> bool {
+    Fallback::covers(error) || error.kind() == ErrorKind::Protocol
 }
 
 fn overloaded(patience: Duration) -> Error {

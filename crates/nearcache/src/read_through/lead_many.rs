@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use super::entry::Entry;
 use super::fill::{Encoded, Held, Renewal};
-use super::lead::{Lead, load};
+use super::lead::{Lead, is_away, load};
 use super::lease::{ACQUIRE, Acquired, FILL, RELEASE, Seen};
 use super::load::Loaded;
 use super::plan::{Plan, Way};
 use crate::cache::Core;
 use crate::codec::{Decode, Encode};
-use crate::error::{Error, Result};
-use crate::resilience::Fallback;
+use crate::error::{Error, ErrorKind, Result};
 use crate::script::Input;
 
 /// How a key of many ended.
@@ -91,7 +90,15 @@ async fn seated<T: Decode>(
         leads.iter().map(|lead| lead.acquiring(brings_tags)).unzip();
     let covers: Vec<u64> = leads.iter().map(Lead::covers).collect();
     let versions = inputs.first().map_or(0, |input| input.keys() - 2);
-    let replies = core.run_many(&ACQUIRE, &inputs).await;
+    let replies = if leads.iter().all(|lead| lead.seen == Seen::Unknown) {
+        // Redis was away just now.
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "it did not answer the read",
+        ))
+    } else {
+        core.run_many(&ACQUIRE, &inputs).await
+    };
     let mut led = Vec::with_capacity(leads.len());
     let mut seats = Vec::new();
     let replies: Vec<Result<Acquired>> = match replies {
@@ -126,7 +133,7 @@ async fn seated<T: Decode>(
             Ok(Acquired::Theirs(_)) if plan.way == Way::Refresh => Some(Led::Skipped),
             Ok(Acquired::Theirs(_)) => Some(Led::Apart(lead)),
             // Redis is away: the loader is not. (A refresh can wait.)
-            Err(error) if Fallback::covers(&error) && plan.way != Way::Refresh => sit(lead, None),
+            Err(error) if is_away(&error) && plan.way != Way::Refresh => sit(lead, None),
             Err(error) => Some(failed(lead, error)),
         });
     }

@@ -16,6 +16,9 @@ use crate::resilience::direct;
 /// How many keys the server looks at for one page, unless something else is asked for.
 pub(crate) const PAGE: usize = 1_000;
 
+/// The pattern of a whole key space.
+pub(crate) const EVERYTHING: &[u8] = b"*";
+
 /// One page of the keys that match, and the cursor of the next; 0 after the last.
 pub(crate) async fn page(
     node: &dyn Backend,
@@ -64,40 +67,58 @@ pub(crate) async fn matching(
             .collect()
     };
     for node in &nodes {
-        unlink_all(*node, &keyspace.leases(), limit, |key| {
-            keyspace.is_lease(key)
+        unlink_all(*node, &keyspace.leases(), limit, |keys| {
+            keys.retain(|key| keyspace.is_lease(key));
+            Vec::new()
         })
         .await?;
     }
+    let stored = keyspace.pattern(pattern);
     let mut deleted = 0;
     for node in &nodes {
-        let pattern = keyspace.pattern(pattern);
-        deleted += unlink_all(*node, &pattern, limit, |key| keyspace.user(key).is_some()).await?;
+        deleted += unlink_all(*node, &stored, limit, |keys| {
+            let (users, others) = std::mem::take(keys)
+                .into_iter()
+                .partition(|key| keyspace.user(key).is_some());
+            *keys = users;
+            // Without entries, the counters of their tags are of no use.
+            let counters = |key: &Vec<u8>| pattern == EVERYTHING && keyspace.is_counter(key);
+            others.into_iter().filter(counters).collect()
+        })
+        .await?;
     }
     Ok(deleted)
 }
 
+/// Deletes keys of a pattern, page by page: those that `choose` leaves in the page, which are counted, and
+/// those that it gives.
 async fn unlink_all(
     node: &dyn Backend,
     pattern: &[u8],
     limit: Duration,
-    is_ours: impl Fn(&[u8]) -> bool,
+    choose: impl Fn(&mut Vec<Vec<u8>>) -> Vec<Vec<u8>>,
 ) -> Result<u64> {
     let (mut cursor, mut deleted) = (0, 0);
     loop {
         let (next, mut keys) = page(node, cursor, pattern, PAGE, limit).await?;
-        keys.retain(|key| is_ours(key));
-        if !keys.is_empty() {
-            let mut command = Cmd::new();
-            command.arg("UNLINK").arg(keys);
-            match direct::request(node, &command, limit).await? {
-                Value::Int(count) => deleted += count.max(0).unsigned_abs(),
-                other => return Err(Error::unexpected("UNLINK", &other)),
-            }
-        }
+        let others = choose(&mut keys);
+        deleted += unlink(node, keys, limit).await?;
+        unlink(node, others, limit).await?;
         if next == 0 {
             return Ok(deleted);
         }
         cursor = next;
+    }
+}
+
+async fn unlink(node: &dyn Backend, keys: Vec<Vec<u8>>, limit: Duration) -> Result<u64> {
+    if keys.is_empty() {
+        return Ok(0);
+    }
+    let mut command = Cmd::new();
+    command.arg("UNLINK").arg(keys);
+    match direct::request(node, &command, limit).await? {
+        Value::Int(count) => Ok(count.max(0).unsigned_abs()),
+        other => Err(Error::unexpected("UNLINK", &other)),
     }
 }

@@ -8,7 +8,6 @@
 mod face;
 #[macro_use]
 #[path = "../support/target.rs"]
-#[allow(dead_code, reason = "the places are those of the conformance suite")]
 mod target;
 #[macro_use]
 #[path = "../support/scene.rs"]
