@@ -61,6 +61,7 @@ mod cache;
 mod codec;
 mod connect;
 mod error;
+pub mod hooks;
 mod keyspace;
 mod read_through;
 mod resilience;

@@ -10,6 +10,7 @@ use super::invalidate::Sent;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::codec::{Decode, Stored};
 use crate::error::{Error, Result};
+use crate::hooks::{Keys, Outcome};
 use crate::keyspace::{Key, StoredKey};
 use crate::read_through::entry::{Entry, Judgement};
 use crate::resilience::{Fallback, Outage};
@@ -57,7 +58,13 @@ impl<'c, T: Decode, M> Get<'c, T, M> {
     fn start(self) -> CacheFuture<'c, Option<T>> {
         let core = self.core;
         match self.key {
-            Ok(key) => CacheFuture::asking(async move { Ok(core.look_up(&key).await?.hit()) }),
+            Ok(key) => CacheFuture::asking(async move {
+                let keys = Keys::One(key.user());
+                core.watched("get", keys, async |core| {
+                    Ok(core.look_up(&key).await?.hit())
+                })
+                .await
+            }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
@@ -87,7 +94,11 @@ impl<'c, T: Decode, M> LookUp<'c, T, M> {
     fn start(self) -> CacheFuture<'c, Lookup<T>> {
         let core = self.core;
         match self.key {
-            Ok(key) => CacheFuture::asking(async move { core.look_up(&key).await }),
+            Ok(key) => CacheFuture::asking(async move {
+                let keys = Keys::One(key.user());
+                core.watched("lookup", keys, async |core| core.look_up(&key).await)
+                    .await
+            }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
@@ -115,7 +126,9 @@ pub(crate) fn take<'c, T: Decode, M>(core: &'c Core, key: &[u8]) -> Pending<'c, 
     let key = core.stored(key);
     Pending::new(async move {
         let key = key?;
-        core.told(core.taken(&key).await)
+        let keys = Keys::One(key.user());
+        core.watched("take", keys, async |core| core.told(core.taken(&key).await))
+            .await
             .map_err(|error| error.for_key(key.user()))
     })
 }
@@ -124,9 +137,14 @@ pub(crate) fn contains<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, bool, M
     let key = core.stored(key);
     Pending::new(async move {
         let key = key?;
-        core.contained(&key)
-            .await
-            .map_err(|error| error.for_key(key.user()))
+        let keys = Keys::One(key.user());
+        core.watched("contains", keys, async |core| {
+            let there = core.contained(&key).await?;
+            core.note(if there { Outcome::Hit } else { Outcome::Miss }, 0);
+            Ok(there)
+        })
+        .await
+        .map_err(|error| error.for_key(key.user()))
     })
 }
 
@@ -221,21 +239,26 @@ impl Core {
         let counters = self.counters();
         let Some(mut entry) = entry else {
             counters.misses.add(1);
+            self.note(Outcome::Miss, 0);
             return Lookup::Miss;
         };
-        counters.bytes_in.add(entry.bytes().len() as u64);
+        let bytes = entry.bytes().len();
+        counters.bytes_in.add(bytes as u64);
         match entry.decode::<T>() {
             Ok(Stored::Value(value)) => {
                 counters.hits.add(1);
+                self.note(Outcome::Hit, bytes);
                 Lookup::Hit(value)
             }
             Ok(Stored::Nothing) => {
                 counters.nothings.add(1);
+                self.note(Outcome::Nothing, bytes);
                 Lookup::Nothing
             }
             Err(_) => {
                 counters.misses.add(1);
                 counters.undecodable.add(1);
+                self.note(Outcome::Miss, bytes);
                 Lookup::Miss
             }
         }

@@ -12,6 +12,7 @@ use super::operation::{Async, CacheFuture, Marked};
 use super::options::{Options, options, options_beside};
 use crate::codec::{Decode, Encode, Stored};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::{Keys, Outcome as Told};
 use crate::keyspace::StoredKey;
 use crate::read_through::entry::{Entry, Judgement};
 use crate::read_through::flight::{Leader, Outcome, Turn};
@@ -103,9 +104,13 @@ where
             ..
         } = self;
         match (key, options.settle(core)) {
-            (Ok(key), Ok(plan)) => {
-                CacheFuture::asking(core.remember(key, plan, Spawned(load, PhantomData)))
-            }
+            (Ok(key), Ok(plan)) => CacheFuture::asking(async move {
+                let work = Spawned(load, PhantomData);
+                core.watched(plan.verb(), Keys::One(key.user()), async |core| {
+                    core.remember(&key, plan, work).await
+                })
+                .await
+            }),
             (Err(error), _) | (_, Err(error)) => CacheFuture::ready(Err(error)),
         }
     }
@@ -130,7 +135,11 @@ where
             beside: self.beside,
             marked: PhantomData,
         };
-        crate::runtime::block_on(self.core.remember(self.key?, plan, work))
+        let key = self.key?;
+        let keys = Keys::One(key.user());
+        crate::runtime::block_on(self.core.watched(plan.verb(), keys, async |core| {
+            core.remember(&key, plan, work).await
+        }))
     }
 }
 
@@ -232,7 +241,7 @@ pub(super) enum Read<T> {
 }
 
 impl Core {
-    async fn remember<T, W>(&self, key: StoredKey, plan: Plan, work: W) -> Result<T>
+    async fn remember<T, W>(&self, key: &StoredKey, plan: Plan, work: W) -> Result<T>
     where
         T: Encode + Decode,
         W: Work<T>,
@@ -240,12 +249,12 @@ impl Core {
         let found = match plan.way {
             Way::Bypass | Way::Force => {
                 let call = self.enter()?;
-                let lead = self.lead_with(&key, &Arc::new(plan), Seen::Anything, None);
+                let lead = self.lead_with(key, &Arc::new(plan), Seen::Anything, None);
                 let led = work.lead(lead, false).await;
                 drop(call);
                 return led.and_then(|value| value.ok_or_else(given_up));
             }
-            Way::Miss | Way::Refresh => self.read_for(&key, &plan).await?,
+            Way::Miss | Way::Refresh => self.read_for(key, &plan).await?,
         };
         match found {
             Read::Answer(value) => Ok(value),
@@ -253,7 +262,7 @@ impl Core {
                 if let Some(leader) = self.flights().lead_alone(key.as_bytes()) {
                     self.counters().refreshes.add(1);
                     let plan = Arc::new(plan.for_refresh());
-                    work.refresh(self.lead_with(&key, &plan, seen, Some(leader)));
+                    work.refresh(self.lead_with(key, &plan, seen, Some(leader)));
                 }
                 Ok(value)
             }
@@ -321,6 +330,7 @@ impl Core {
     /// Redis is away: the loader is not, and should it fail there may be something that was read before.
     fn away<T: Decode>(&self, key: &StoredKey) -> Read<T> {
         self.counters().misses.add(1);
+        self.note(Told::Miss, 0);
         let last = self.last_seen(key).map(Entry::new);
         let stale = last.and_then(|mut entry| match entry.decode().ok()? {
             Stored::Value(value) => Some(value),
@@ -362,9 +372,11 @@ impl Core {
         let counters = self.counters();
         let Some(mut entry) = entry else {
             counters.misses.add(1);
+            self.note(Told::Miss, 0);
             return Read::Load(Seen::Absent, None);
         };
-        counters.bytes_in.add(entry.bytes().len() as u64);
+        let bytes = entry.bytes().len();
+        counters.bytes_in.add(bytes as u64);
         // Whether it is the answer, whether it is loaded anew, and whether it is better than an error.
         let (answers, renew, excuses) = match judgement {
             Judgement::Fresh => (
@@ -378,15 +390,22 @@ impl Core {
         };
         // Before the value takes the bytes with it; of a fresh entry nobody asks.
         let seen = renew.then(|| Seen::of(Some(entry.bytes())));
-        let value = if excuses {
-            self.value_of(&mut entry, answers)
+        let (value, told) = if excuses {
+            self.value_of(&mut entry)
         } else {
-            None
+            (None, Told::Miss)
         };
         match (value, seen) {
             (Some(value), seen) if answers => {
+                match told {
+                    Told::Nothing => counters.nothings.add(1),
+                    _ => counters.hits.add(1),
+                }
                 if matches!(judgement, Judgement::Stale(_)) {
                     counters.stale_hits.add(1);
+                    self.note(Told::Stale, bytes);
+                } else {
+                    self.note(told, bytes);
                 }
                 match seen {
                     Some(seen) => Read::Due(value, seen),
@@ -395,30 +414,29 @@ impl Core {
             }
             (value, seen) => {
                 counters.misses.add(1);
+                self.note(Told::Miss, bytes);
                 let seen = seen.unwrap_or_else(|| Seen::of(Some(entry.bytes())));
                 Read::Load(seen, value)
             }
         }
     }
 
-    /// The value of an entry, counted as a hit if it is the answer.
-    fn value_of<T: Decode>(&self, entry: &mut Entry, answers: bool) -> Option<T> {
-        let counters = self.counters();
-        let (value, counter) = match entry.decode::<T>() {
-            Ok(Stored::Value(value)) => (Some(value), &counters.hits),
-            Ok(Stored::Nothing) => (T::nothing(), &counters.nothings),
-            Err(_) => (None, &counters.undecodable),
-        };
-        if answers || value.is_none() {
-            counter.add(1);
+    /// The value of an entry, and what it is: a value, a nothing, or neither.
+    fn value_of<T: Decode>(&self, entry: &mut Entry) -> (Option<T>, Told) {
+        match entry.decode::<T>() {
+            Ok(Stored::Value(value)) => (Some(value), Told::Hit),
+            Ok(Stored::Nothing) => (T::nothing(), Told::Nothing),
+            Err(_) => {
+                self.counters().undecodable.add(1);
+                (None, Told::Miss)
+            }
         }
-        value
     }
 
     /// Loads a key, or waits for whoever does.
     async fn loaded<T, W>(
         &self,
-        key: StoredKey,
+        key: &StoredKey,
         plan: Plan,
         seen: Seen,
         work: W,
@@ -439,7 +457,7 @@ impl Core {
                 }
             }
         };
-        let lead = self.lead_with(&key, &Arc::new(plan), seen, Some(leader));
+        let lead = self.lead_with(key, &Arc::new(plan), seen, Some(leader));
         work.lead(lead, beside)
             .await
             .and_then(|value| value.ok_or_else(given_up))

@@ -13,6 +13,7 @@ mod target;
 #[path = "../support/scene.rs"]
 mod scene;
 
+mod hooks;
 mod many;
 mod options;
 mod race;
