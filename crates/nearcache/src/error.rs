@@ -118,6 +118,8 @@ struct Inner {
     key: Option<Key>,
     source: Option<Box<dyn StdError + Send + Sync>>,
     deferred: bool,
+    /// Not sent, because the server is another one than the caller knew.
+    outdated: bool,
 }
 
 impl Error {
@@ -129,6 +131,7 @@ impl Error {
             key: None,
             source: None,
             deferred: false,
+            outdated: false,
         }))
     }
 
@@ -184,6 +187,20 @@ impl Error {
         None
     }
 
+    /// What was to be sent goes to another server than its caller knew of: it was not sent, and what the
+    /// outbox has goes first. No user sees this.
+    pub(crate) fn outdated() -> Self {
+        Error::new(
+            ErrorKind::Unavailable,
+            "Redis is another server than before",
+        )
+        .with(|inner| inner.outdated = true)
+    }
+
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.0.outdated
+    }
+
     pub(crate) fn deferred(self) -> Self {
         self.with(|inner| inner.deferred = true)
     }
@@ -217,6 +234,7 @@ impl Error {
                 host: shared.0.host.clone(),
                 key: shared.0.key.clone(),
                 deferred: shared.0.deferred,
+                outdated: shared.0.outdated,
                 source: shared
                     .0
                     .source
@@ -349,6 +367,7 @@ impl fmt::Display for Error {
             key,
             source: _,
             deferred,
+            outdated: _,
         } = &*self.0;
         f.write_str(kind.words())?;
         if let Some(host) = host {

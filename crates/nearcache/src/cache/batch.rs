@@ -78,10 +78,8 @@ impl Core {
                 }
                 Ok(judged) => {
                     for ((entry, judgement), (key, mark)) in judged.zip(part.iter().zip(marks)) {
+                        self.saw(key, entry.as_ref(), judgement, mark);
                         let fresh = entry.filter(|_| judgement == Judgement::Fresh);
-                        if let Some(entry) = &fresh {
-                            self.keep(key, entry.bytes(), mark);
-                        }
                         values.push(self.decode(fresh).hit());
                     }
                 }

@@ -286,6 +286,12 @@ impl<M> Builder<M> {
             ));
         }
         let keyspace = Keyspace::new(&prefix, separator.as_deref().unwrap_or(SEPARATOR))?;
+        if self.data_loss == DataLoss::Clear && !keyspace.has_prefix() {
+            return invalid(
+                "on_data_loss(DataLoss::Clear) needs a prefix: without one it would delete every key of the database, other programs' too"
+                    .to_owned(),
+            );
+        }
 
         #[cfg(feature = "embedded")]
         let backend = match &self.store {

@@ -17,6 +17,7 @@ use crate::connect::{Backend, Entry, Lease, LinkEvent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{Call, Hooks, Keys, Outcome, Telling, Watch};
 use crate::keyspace::{Keyspace, StoredKey};
+use crate::read_through::entry::Judgement;
 use crate::read_through::flight::Flights;
 use crate::resilience::{self, DataLoss, Fallback, LastSeen, Mark, Outbox};
 use crate::runtime::Runtime;
@@ -276,6 +277,24 @@ impl Core {
     pub(crate) fn keep(&self, key: &StoredKey, entry: &[u8], mark: Option<Mark>) {
         if let (Some(seen), Some(mark)) = (&self.last_seen, mark) {
             seen.keep(key.as_bytes(), entry, mark);
+        }
+    }
+
+    /// Keeps what was read and judged, or forgets what was read before it: what is dead, or gone, is no
+    /// answer while Redis is away either.
+    pub(super) fn saw(
+        &self,
+        key: &StoredKey,
+        entry: Option<&crate::read_through::entry::Entry>,
+        judgement: Judgement,
+        mark: Option<Mark>,
+    ) {
+        match (entry, &self.last_seen) {
+            (Some(entry), _) if judgement != Judgement::Dead => {
+                self.keep(key, entry.bytes(), mark);
+            }
+            (_, Some(seen)) => seen.forget(key.as_bytes()),
+            (_, None) => {}
         }
     }
 

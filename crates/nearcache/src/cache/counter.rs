@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use redis::Pipeline;
 
 use super::core::{Core, reply};
-use super::invalidate::Sent;
+use super::invalidate::{Poison, Sent};
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{Keys, Outcome};
@@ -64,6 +64,7 @@ fn name_of(verb: &str) -> &'static str {
 
 impl Core {
     async fn count(&self, verb: &str, key: &StoredKey, by: i64) -> Result<i64> {
+        let _poison = Poison::key(self, key);
         let reply = self.call(redis::cmd(verb).arg(key).arg(by), key).await?;
         let value = reply::integer(verb, &reply)?;
         let change = if verb == "INCRBY" {
@@ -81,7 +82,6 @@ impl Core {
                 tracing::debug!(%error, "the lease of a new counter could not be removed");
             }
         }
-        self.poison(key);
         Ok(value)
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use redis::Cmd;
 
 use super::core::{Core, reply};
+use super::invalidate::Poison;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Keys;
@@ -118,7 +119,7 @@ pub(crate) fn expire_at<'c, M>(
     let (key, millis) = (core.stored(key), unix_millis(time));
     Pending::new(async move {
         let key = key?;
-        core.poison(&key);
+        let _poison = Poison::key(core, &key);
         core.flag(
             "expire_at",
             redis::cmd("PEXPIREAT").arg(&key).arg(millis?),

@@ -6,7 +6,7 @@ use super::core::Core;
 use crate::error::{Error, Result};
 use crate::keyspace::StoredKey;
 use crate::read_through::tags::Tag;
-use crate::resilience::{Fallback, Undone};
+use crate::resilience::{Undone, leaves_open};
 
 /// What the caller of an invalidation (`delete`, `set`, `invalidate_tag`, ...) is told when Redis did not
 /// acknowledge it. It is kept either way, and is sent before anything else once Redis answers again.
@@ -19,6 +19,41 @@ pub enum Undelivered {
     /// Success, with what the verb answers when there was nothing to do (`false`, 0). How many there were,
     /// [`Stats::invalidations_deferred`](crate::Stats::invalidations_deferred) says.
     Deferred,
+}
+
+/// What this process holds of a key, or of all, is dropped when this is made and when it is dropped: for a
+/// write that is no invalidation to be sent again.
+pub(super) struct Poison<'c> {
+    core: &'c Core,
+    key: Option<&'c StoredKey>,
+}
+
+impl<'c> Poison<'c> {
+    pub(super) fn all(core: &'c Core) -> Self {
+        Poison { core, key: None }.now()
+    }
+
+    pub(super) fn key(core: &'c Core, key: &'c StoredKey) -> Self {
+        let key = Some(key);
+        Poison { core, key }.now()
+    }
+
+    fn now(self) -> Self {
+        match self.key {
+            Some(key) => self.core.poison(key),
+            None => self.core.poison_all(),
+        }
+        self
+    }
+}
+
+impl Drop for Poison<'_> {
+    fn drop(&mut self) {
+        match self.key {
+            Some(key) => self.core.poison(key),
+            None => self.core.poison_all(),
+        }
+    }
 }
 
 /// An invalidation that has been sent, or is about to be, and is not acknowledged yet. Whatever ends the
@@ -137,7 +172,7 @@ impl<'c> Sent<'c> {
                 self.core.outbox().acknowledged(done, now);
                 Ok(reply)
             }
-            Err(error) if Fallback::covers(&error) => {
+            Err(error) if leaves_open(&error) => {
                 let kept = self.defer();
                 Err(if kept { error.deferred() } else { error })
             }

@@ -153,15 +153,13 @@ impl Core {
     async fn look_up<T: Decode>(&self, key: &StoredKey) -> Result<Lookup<T>> {
         let mark = self.mark(key);
         let read = match self.get(key).await {
-            Ok(bytes) => self.fresh(bytes).await,
+            Ok(bytes) => self.judged_one(bytes.map(Entry::new)).await,
             Err(error) => Err(error),
         };
         match read {
-            Ok(entry) => {
-                if let Some(entry) = &entry {
-                    self.keep(key, entry.bytes(), mark);
-                }
-                Ok(self.decode(entry))
+            Ok((entry, judgement)) => {
+                self.saw(key, entry.as_ref(), judgement, mark);
+                Ok(self.decode(entry.filter(|_| judgement == Judgement::Fresh)))
             }
             Err(error) => Ok(self.decode(self.fall_back(key, error)?)),
         }

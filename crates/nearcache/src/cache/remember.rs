@@ -317,9 +317,7 @@ impl Core {
         };
         match judged {
             Ok((entry, judgement)) => {
-                if let Some(entry) = entry.as_ref().filter(|_| judgement == Judgement::Fresh) {
-                    self.keep(key, entry.bytes(), mark);
-                }
+                self.saw(key, entry.as_ref(), judgement, mark);
                 Ok(self.considered(entry, judgement, plan))
             }
             Err(error) if is_away(&error) => Ok(self.away(key)),
@@ -349,13 +347,18 @@ impl Core {
             let unseen = || Read::Load(Seen::Anything, None);
             return Ok(keys.iter().map(|_| unseen()).collect());
         }
+        let marks: Vec<_> = keys.iter().map(|key| self.mark(key)).collect();
         let judged = match self.entries(keys).await {
             Ok(entries) => self.judged(entries).await,
             Err(error) => Err(error),
         };
         match judged {
             Ok(judged) => Ok(judged
-                .map(|(entry, judgement)| self.considered(entry, judgement, plan))
+                .zip(keys.iter().zip(marks))
+                .map(|((entry, judgement), (key, mark))| {
+                    self.saw(key, entry.as_ref(), judgement, mark);
+                    self.considered(entry, judgement, plan)
+                })
                 .collect()),
             Err(error) if is_away(&error) => Ok(keys.iter().map(|key| self.away(key)).collect()),
             Err(error) => Err(error),

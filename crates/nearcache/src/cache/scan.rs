@@ -12,13 +12,14 @@ use std::sync::Arc;
 use redis::{Pipeline, Value};
 
 use super::core::{Core, reply};
+use super::invalidate::Poison;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::connect::{Backend, BoxFuture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Keys as Watched;
 use crate::keyspace::Key;
-use crate::read_through::sweep::{self, PAGE};
-use crate::resilience::{self, Fallback};
+use crate::read_through::sweep::{self, PAGE, Position};
+use crate::resilience::{self, leaves_open};
 
 /// Where a scan stands, through every node.
 struct Scan {
@@ -56,9 +57,16 @@ impl Core {
         let Some(node) = scan.nodes.last() else {
             return Ok(None);
         };
-        resilience::catch_up(&**node, self.limit).await?;
-        let page = sweep::page(&**node, scan.cursor, &scan.pattern, scan.page, self.limit);
-        let (cursor, keys) = page.await?;
+        let (cursor, keys) = loop {
+            let epoch = self.outbox().epoch();
+            resilience::catch_up(&**node, self.limit).await?;
+            let page = sweep::page(&**node, scan.cursor, &scan.pattern, scan.page, self.limit);
+            let page = page.await?;
+            // Not of a server that is to be told something first.
+            if self.outbox().epoch() == epoch {
+                break page;
+            }
+        };
         scan.cursor = cursor;
         if cursor == 0 {
             scan.nodes.pop();
@@ -72,7 +80,9 @@ impl Core {
         self.poison_all();
         let sweep = async {
             resilience::catch_up(&**call.backend(), self.limit).await?;
-            sweep::matching(&**call.backend(), &self.keyspace, pattern, self.limit).await
+            let (node, all) = (&**call.backend(), |_| Ok(()));
+            let from = Position::default();
+            sweep::matching(node, &self.keyspace, pattern, self.limit, from, all).await
         };
         let mut unfinished = Unfinished {
             core: self,
@@ -85,11 +95,11 @@ impl Core {
             Ok(deleted) => {
                 self.counters().deletes.add(deleted);
                 self.counters().invalidations.add(1);
+                let now = self.runtime().now();
+                self.outbox().swept(&self.keyspace, pattern, now);
                 Ok(deleted)
             }
-            Err(error) if Fallback::covers(&error) && self.defer_sweep(pattern) => {
-                Err(error.deferred())
-            }
+            Err(error) if leaves_open(&error) && self.defer_sweep(pattern) => Err(error.deferred()),
             Err(error) => Err(error),
         }
     }
@@ -186,7 +196,7 @@ impl Core {
         pipeline.atomic().cmd("DBSIZE").cmd("FLUSHDB");
         let mut flushed = 0;
         let _call = self.enter()?;
-        self.poison_all();
+        let _poison = Poison::all(self);
         for node in self.nodes()? {
             match &resilience::pipeline(&*node, &pipeline, self.limit).await?[..] {
                 [size, Value::Okay] => flushed += reply::count("DBSIZE", size)?,

@@ -10,7 +10,7 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::raw::Raw;
 use super::target::Target;
-use super::{Backend, BoxFuture, Common, Wall, checked};
+use super::{Backend, BoxFuture, Common, Terms, Wall, checked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::read_through::lease;
 use crate::runtime::Runtime;
@@ -83,7 +83,7 @@ impl Embedded {
 }
 
 impl Backend for Embedded {
-    fn request<'a>(&'a self, command: &'a Cmd, _limit: Duration) -> BoxFuture<'a, Result<Value>> {
+    fn request<'a>(&'a self, command: &'a Cmd, _: Terms) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
             let reply = self.client.call(command);
             checked(reply).map_err(|error| error.on_host(&self.common.host))
@@ -93,7 +93,7 @@ impl Backend for Embedded {
     fn pipeline<'a>(
         &'a self,
         pipeline: &'a Pipeline,
-        _limit: Duration,
+        _: Terms,
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
         Box::pin(async move {
             if !pipeline.is_transaction() {

@@ -63,16 +63,18 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// 3. A broken connection is replaced by the next call that needs one. Making a backend never fails
 ///    because the server is away.
 /// 4. A dropped future leaves the backend usable for everyone else.
+/// 5. Nothing is sent to a server that turned out to be another one after the epoch of its terms: that is
+///    an error ([`Error::is_outdated`]), and the outbox comes first.
 pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// One command, one reply. An error reply is an `Err`.
-    fn request<'a>(&'a self, command: &'a Cmd, limit: Duration) -> BoxFuture<'a, Result<Value>>;
+    fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>>;
 
     /// Commands that travel together. Error replies stand among the replies, each in its place; an
     /// atomic pipeline is a `MULTI`, and its replies are those inside `EXEC`.
     fn pipeline<'a>(
         &'a self,
         pipeline: &'a Pipeline,
-        limit: Duration,
+        terms: Terms,
     ) -> BoxFuture<'a, Result<Vec<Value>>>;
 
     /// The servers that hold keys of their own, where there are several (a cluster's primaries):
@@ -89,6 +91,14 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
 
     /// What every backend has.
     fn common(&self) -> &Common;
+}
+
+/// What a command may cost, and what its caller knows of the server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) limit: Duration,
+    /// The outbox's epoch of when it was last seen to be empty.
+    pub(crate) epoch: u64,
 }
 
 /// What every backend has, and what those who share one share.
@@ -174,6 +184,18 @@ impl Common {
     /// A connection is about to be used, to a server that said this of itself.
     fn connected(&self, info: Option<&Value>) {
         self.outbox.connected(info.and_then(server::run_id));
+    }
+
+    /// Whether what goes by these terms may be sent, on a connection that is there.
+    ///
+    /// # Errors
+    /// `is_outdated`.
+    fn check(&self, terms: Terms) -> Result<()> {
+        if self.outbox.epoch() == terms.epoch {
+            Ok(())
+        } else {
+            Err(Error::outdated())
+        }
     }
 
     /// A connection was lost.

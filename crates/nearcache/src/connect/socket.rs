@@ -18,7 +18,7 @@ use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use super::raw::Raw;
 use super::stream::{Stream, Timed};
 use super::target::{Protocol, Target};
-use super::{Backend, BoxFuture, Common, LinkEvent, checked, count, replies, timed_out};
+use super::{Backend, BoxFuture, Common, LinkEvent, Terms, checked, count, replies, timed_out};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
@@ -53,15 +53,20 @@ impl Server {
     }
 
     /// Runs one exchange on a socket of the pool.
-    fn exchange(&self, packed: &[u8], count: usize, limit: Duration) -> Result<Vec<Value>> {
-        self.try_exchange(packed, count, limit)
+    fn exchange(&self, packed: &[u8], count: usize, terms: Terms) -> Result<Vec<Value>> {
+        self.try_exchange(packed, count, terms)
             .map_err(|error| error.on_host(&self.common.host))
     }
 
-    fn try_exchange(&self, packed: &[u8], count: usize, limit: Duration) -> Result<Vec<Value>> {
+    fn try_exchange(&self, packed: &[u8], count: usize, terms: Terms) -> Result<Vec<Value>> {
+        let limit = terms.limit;
         // The clock is read here, and then only where something takes its time.
         let begun = Instant::now();
         let mut taken = self.take(begun, limit)?;
+        if let Err(outdated) = self.common.check(terms) {
+            self.give_back(taken);
+            return Err(outdated);
+        }
         match taken
             .socket
             .exchange(packed, 0, count, taken.now, begun + limit)
@@ -94,7 +99,9 @@ impl Server {
                         now,
                     });
                 }
+                // Its end was noticed only now.
                 pool.open -= 1;
+                self.common.outbox.lost(now);
             }
             if pool.open < self.target.pool_size {
                 pool.open += 1;
@@ -160,10 +167,10 @@ struct Taken {
 }
 
 impl Backend for Server {
-    fn request<'a>(&'a self, command: &'a Cmd, limit: Duration) -> BoxFuture<'a, Result<Value>> {
+    fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
             let reply = self
-                .exchange(&command.get_packed_command(), 1, limit)?
+                .exchange(&command.get_packed_command(), 1, terms)?
                 .pop();
             checked(reply.unwrap_or(Value::Nil)).map_err(|error| error.on_host(&self.common.host))
         })
@@ -172,11 +179,11 @@ impl Backend for Server {
     fn pipeline<'a>(
         &'a self,
         pipeline: &'a Pipeline,
-        limit: Duration,
+        terms: Terms,
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
         let count = count(pipeline);
         Box::pin(async move {
-            let values = self.exchange(&pipeline.get_packed_pipeline(), count, limit)?;
+            let values = self.exchange(&pipeline.get_packed_pipeline(), count, terms)?;
             replies(pipeline, values).map_err(|error| error.on_host(&self.common.host))
         })
     }

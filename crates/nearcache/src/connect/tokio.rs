@@ -31,7 +31,7 @@ use tokio::task::AbortHandle;
 
 use super::raw::Raw;
 use super::target::{Place, Protocol, Target};
-use super::{Backend, BoxFuture, Common, LinkEvent, checked, count, replies, timed_out};
+use super::{Backend, BoxFuture, Common, LinkEvent, Terms, checked, count, replies, timed_out};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
@@ -178,21 +178,23 @@ impl Server {
         });
     }
 
-    /// Runs `work` on the connection, within the limit.
+    /// Runs `work` on the connection, on these terms.
     async fn within<T, F>(
         &self,
-        limit: Duration,
+        terms: Terms,
         work: impl FnOnce(MultiplexedConnection) -> F,
     ) -> Result<T>
     where
         F: Future<Output = RedisResult<T>>,
     {
+        let limit = terms.limit;
         let runtime = Handle::try_current().map_err(|_| no_runtime())?.id();
         let (connected, left) = match self.ready(runtime) {
             Some(connected) => (connected, limit),
             // Boxed: it is rare and large, and the calls that need it not should not carry it.
             None => Box::pin(self.connected(runtime, limit)).await?,
         };
+        self.common.check(terms)?;
         connected.alive.submitted.store(true, Ordering::Relaxed);
         match self
             .common
@@ -218,12 +220,12 @@ impl Server {
 }
 
 impl Backend for Server {
-    fn request<'a>(&'a self, command: &'a Cmd, limit: Duration) -> BoxFuture<'a, Result<Value>> {
+    fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
             let send = async |mut connection: MultiplexedConnection| {
                 connection.send_packed_command(command).await
             };
-            let reply = self.within(limit, send).await.and_then(checked);
+            let reply = self.within(terms, send).await.and_then(checked);
             reply.map_err(|error| error.on_host(self.common.host()))
         })
     }
@@ -231,7 +233,7 @@ impl Backend for Server {
     fn pipeline<'a>(
         &'a self,
         pipeline: &'a Pipeline,
-        limit: Duration,
+        terms: Terms,
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
         let count = count(pipeline);
         Box::pin(async move {
@@ -239,7 +241,7 @@ impl Backend for Server {
                 connection.send_packed_commands(pipeline, 0, count).await
             };
             let values = self
-                .within(limit, send)
+                .within(terms, send)
                 .await
                 .and_then(|values| replies(pipeline, values));
             values.map_err(|error| error.on_host(self.common.host()))
@@ -552,6 +554,10 @@ mod tests {
 
     /// Long enough that a test would notice if real time counted.
     const LIMIT: Duration = Duration::from_secs(600);
+    const TERMS: Terms = Terms {
+        limit: LIMIT,
+        epoch: 0,
+    };
 
     /// A server on a moved clock, and the listener behind it: accepted by the kernel, read by nobody.
     fn silent() -> (Arc<Server>, moved::Clock, std::net::TcpListener) {
@@ -575,7 +581,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_ends_when_its_limit_has_passed_and_not_before() {
         let (server, clock, _listener) = silent();
-        let call = tokio::spawn(async move { server.request(&redis::cmd("PING"), LIMIT).await });
+        let call = tokio::spawn(async move { server.request(&redis::cmd("PING"), TERMS).await });
         settle().await;
         clock.advance(LIMIT - Duration::from_millis(1));
         settle().await;
@@ -588,12 +594,12 @@ mod tests {
     async fn a_caller_that_gives_up_does_not_stop_the_connect_that_others_wait_for() {
         let (server, _clock, listener) = silent();
         let ping = redis::cmd("PING");
-        let mut first = server.request(&ping, LIMIT);
+        let mut first = server.request(&ping, TERMS);
         assert!(futures_util::poll!(&mut first).is_pending());
         settle().await;
         let second = tokio::spawn({
             let server = Arc::clone(&server);
-            async move { server.request(&redis::cmd("PING"), LIMIT).await }
+            async move { server.request(&redis::cmd("PING"), TERMS).await }
         });
         settle().await;
         drop(first);

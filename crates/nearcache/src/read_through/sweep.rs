@@ -44,8 +44,17 @@ pub(crate) async fn page(
     })
 }
 
+/// How far a sweep has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Position {
+    /// How many scans it has ended: one of the leases for each server, then one of the keys for each.
+    scans: usize,
+    /// Where the one that is under way goes on.
+    cursor: u64,
+}
+
 /// Deletes the keys that match, and before them every lease of the key space; says how many keys of the
-/// user's that were.
+/// user's that were. It begins at a position, and tells each that it comes to, where it may be ended.
 ///
 /// The leases first, all of them: only then can no load that began before fill what has just been
 /// deleted. (A load of a key that does not match is fenced, too; it is asked for again.)
@@ -56,6 +65,8 @@ pub(crate) async fn matching(
     keyspace: &Keyspace,
     pattern: &[u8],
     limit: Duration,
+    from: Position,
+    come_to: impl Fn(Position) -> Result<()>,
 ) -> Result<u64> {
     let nodes = backend.nodes();
     let nodes: Vec<&dyn Backend> = if nodes.is_empty() {
@@ -66,49 +77,34 @@ pub(crate) async fn matching(
             .map(|node: &Arc<dyn Backend>| &**node)
             .collect()
     };
-    for node in &nodes {
-        unlink_all(*node, &keyspace.leases(), limit, |keys| {
-            keys.retain(|key| keyspace.is_lease(key));
-            Vec::new()
-        })
-        .await?;
-    }
-    let stored = keyspace.pattern(pattern);
-    let mut deleted = 0;
-    for node in &nodes {
-        deleted += unlink_all(*node, &stored, limit, |keys| {
-            let (users, others) = std::mem::take(keys)
+    let everything = pattern == EVERYTHING;
+    let (leases, keys) = (keyspace.leases(), keyspace.pattern(pattern));
+    let (mut position, mut deleted) = (from, 0);
+    while position.scans < 2 * nodes.len() {
+        let node = nodes[position.scans % nodes.len()];
+        let of_leases = position.scans < nodes.len();
+        let pattern = if of_leases { &leases } else { &keys };
+        let (next, mut found) = page(node, position.cursor, pattern, PAGE, limit).await?;
+        if of_leases {
+            found.retain(|key| keyspace.is_lease(key));
+            unlink(node, found, limit).await?;
+        } else {
+            let (users, others): (Vec<_>, Vec<_>) = found
                 .into_iter()
                 .partition(|key| keyspace.user(key).is_some());
-            *keys = users;
+            deleted += unlink(node, users, limit).await?;
             // Without entries, the counters of their tags are of no use.
-            let counters = |key: &Vec<u8>| pattern == EVERYTHING && keyspace.is_counter(key);
-            others.into_iter().filter(counters).collect()
-        })
-        .await?;
+            let counter = |key: &Vec<u8>| everything && keyspace.is_counter(key);
+            let counters = others.into_iter().filter(counter).collect();
+            unlink(node, counters, limit).await?;
+        }
+        position.cursor = next;
+        if next == 0 {
+            position.scans += 1;
+        }
+        come_to(position)?;
     }
     Ok(deleted)
-}
-
-/// Deletes keys of a pattern, page by page: those that `choose` leaves in the page, which are counted, and
-/// those that it gives.
-async fn unlink_all(
-    node: &dyn Backend,
-    pattern: &[u8],
-    limit: Duration,
-    choose: impl Fn(&mut Vec<Vec<u8>>) -> Vec<Vec<u8>>,
-) -> Result<u64> {
-    let (mut cursor, mut deleted) = (0, 0);
-    loop {
-        let (next, mut keys) = page(node, cursor, pattern, PAGE, limit).await?;
-        let others = choose(&mut keys);
-        deleted += unlink(node, keys, limit).await?;
-        unlink(node, others, limit).await?;
-        if next == 0 {
-            return Ok(deleted);
-        }
-        cursor = next;
-    }
 }
 
 async fn unlink(node: &dyn Backend, keys: Vec<Vec<u8>>, limit: Duration) -> Result<u64> {

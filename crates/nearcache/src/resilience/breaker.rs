@@ -291,7 +291,7 @@ mod tests {
 
     use super::*;
     use crate::connect::target::{Place, Target};
-    use crate::connect::{BoxFuture, Common, Raw};
+    use crate::connect::{BoxFuture, Common, Raw, Terms};
     use crate::resilience;
     use crate::runtime::{Runtime, moved};
 
@@ -310,7 +310,7 @@ mod tests {
     }
 
     impl Backend for Scripted {
-        fn request<'a>(&'a self, _: &'a Cmd, _: Duration) -> BoxFuture<'a, Result<Value>> {
+        fn request<'a>(&'a self, _: &'a Cmd, _: Terms) -> BoxFuture<'a, Result<Value>> {
             self.asked.fetch_add(1, Ordering::Relaxed);
             let act = self.script.lock().pop_front();
             Box::pin(async move {
@@ -322,11 +322,7 @@ mod tests {
             })
         }
 
-        fn pipeline<'a>(
-            &'a self,
-            _: &'a Pipeline,
-            _: Duration,
-        ) -> BoxFuture<'a, Result<Vec<Value>>> {
+        fn pipeline<'a>(&'a self, _: &'a Pipeline, _: Terms) -> BoxFuture<'a, Result<Vec<Value>>> {
             Box::pin(async { Ok(Vec::new()) })
         }
 

@@ -1,60 +1,115 @@
 //! Past the outbox: commands as they go through the breaker to the waist.
 //!
-//! For what the outbox itself sends, and for what comes after it was emptied.
+//! On terms, for what comes after the outbox was seen to be empty; and within a limit only, for what the
+//! outbox itself sends.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{Cmd, Pipeline, Value};
 
 use super::retry;
-use crate::connect::Backend;
+use crate::connect::{Backend, Terms};
 use crate::error::Result;
 
 /// Less than this is not enough for another try.
 const WORTH_A_TRY: Duration = Duration::from_millis(1);
 
-/// One command, within the limit.
+/// One command, whatever the server turns out to be.
 pub(crate) async fn request(
     backend: &dyn Backend,
     command: &Cmd,
     limit: Duration,
 ) -> Result<Value> {
     let common = backend.common();
-    let permit = common.breaker().admit(backend)?;
     let begun = common.runtime().now();
-    let mut outcome = backend.request(command, limit).await;
-    if let Err(error) = &outcome
-        && retry::may_be_sent_again([command], error)
-        && let Some(left) = left_of(limit, begun, backend)
-    {
-        outcome = backend.request(command, left).await;
+    let mut left = limit;
+    loop {
+        let epoch = common.outbox().epoch();
+        let outcome =
+            on_terms::request(backend, command, Terms { limit: left, epoch }, begun).await;
+        match outcome {
+            Err(error) if error.is_outdated() => left = left_of(limit, begun, backend),
+            outcome => return outcome,
+        }
     }
-    permit.report(outcome.as_ref().err());
-    outcome
 }
 
-/// Commands that travel together, within the limit.
+/// Commands that travel together, whatever the server turns out to be.
 pub(crate) async fn pipeline(
     backend: &dyn Backend,
     pipeline: &Pipeline,
     limit: Duration,
 ) -> Result<Vec<Value>> {
     let common = backend.common();
-    let permit = common.breaker().admit(backend)?;
     let begun = common.runtime().now();
-    let mut outcome = backend.pipeline(pipeline, limit).await;
-    if let Err(error) = &outcome
-        && retry::may_be_sent_again(pipeline.cmd_iter(), error)
-        && let Some(left) = left_of(limit, begun, backend)
-    {
-        outcome = backend.pipeline(pipeline, left).await;
+    let mut left = limit;
+    loop {
+        let epoch = common.outbox().epoch();
+        let terms = Terms { limit: left, epoch };
+        match on_terms::pipeline(backend, pipeline, terms, begun).await {
+            Err(error) if error.is_outdated() => left = left_of(limit, begun, backend),
+            outcome => return outcome,
+        }
     }
-    permit.report(outcome.as_ref().err());
-    outcome
 }
 
-fn left_of(limit: Duration, begun: std::time::Instant, backend: &dyn Backend) -> Option<Duration> {
+/// What is left of a limit: never nothing, so that it is the waist that says so.
+pub(super) fn left_of(limit: Duration, begun: Instant, backend: &dyn Backend) -> Duration {
     let now = backend.common().runtime().now();
     let left = limit.saturating_sub(now.saturating_duration_since(begun));
-    (left >= WORTH_A_TRY).then_some(left)
+    left.max(Duration::from_millis(1))
+}
+
+/// Commands that began at some time, on terms.
+pub(super) mod on_terms {
+    use super::{Backend, Cmd, Instant, Pipeline, Result, Terms, Value, WORTH_A_TRY, retry};
+
+    /// # Errors
+    /// `is_outdated`, where it was not sent for that.
+    pub(in crate::resilience) async fn request(
+        backend: &dyn Backend,
+        command: &Cmd,
+        terms: Terms,
+        begun: Instant,
+    ) -> Result<Value> {
+        let permit = backend.common().breaker().admit(backend)?;
+        let mut outcome = backend.request(command, terms).await;
+        if let Err(error) = &outcome
+            && retry::may_be_sent_again([command], error)
+            && let Some(terms) = again(terms, begun, backend)
+        {
+            outcome = backend.request(command, terms).await;
+        }
+        permit.report(outcome.as_ref().err());
+        outcome
+    }
+
+    /// # Errors
+    /// `is_outdated`, where they were not sent for that.
+    pub(in crate::resilience) async fn pipeline(
+        backend: &dyn Backend,
+        pipeline: &Pipeline,
+        terms: Terms,
+        begun: Instant,
+    ) -> Result<Vec<Value>> {
+        let permit = backend.common().breaker().admit(backend)?;
+        let mut outcome = backend.pipeline(pipeline, terms).await;
+        if let Err(error) = &outcome
+            && retry::may_be_sent_again(pipeline.cmd_iter(), error)
+            && let Some(terms) = again(terms, begun, backend)
+        {
+            outcome = backend.pipeline(pipeline, terms).await;
+        }
+        permit.report(outcome.as_ref().err());
+        outcome
+    }
+
+    /// The terms of another try, which shares the time of the first.
+    fn again(terms: Terms, begun: Instant, backend: &dyn Backend) -> Option<Terms> {
+        let now = backend.common().runtime().now();
+        let limit = terms
+            .limit
+            .saturating_sub(now.saturating_duration_since(begun));
+        (limit >= WORTH_A_TRY).then_some(Terms { limit, ..terms })
+    }
 }

@@ -2,31 +2,32 @@
 //! answers again; and the last ones that it has, to be sent again should it turn out to be another server.
 //!
 //! 1. What is in the outbox when a call is made reaches the server before the call does. (So nothing that
-//!    this process has invalidated is read, or filled, by it afterwards.)
+//!    this process has invalidated is read, or filled, by it afterwards.) What comes into it by invariant 4
+//!    does so before the connection is used that it is about: the epoch changes, and a command whose caller
+//!    saw the outbox empty in an earlier one is not sent.
 //! 2. An entry leaves when the server has acknowledged it, and only if no newer one took its place
 //!    meanwhile. For each key and tag the newest is kept; a `set` is kept as the deletion of its key, an
 //!    `add` as that of its lease (the entry may be another's).
 //! 3. It is bounded. When it overflows, the whole prefix of the cache whose invalidation found no place is
 //!    cleared instead, which is logged; a cache without a prefix is told that its invalidation was not kept.
 //! 4. A server that says it is another one than before (a restart, a failover) may have lost what was
-//!    acknowledged last: the invalidations of the [`RECENT`] before the connection was lost are sent again.
-//! 5. A server that answers, but takes no writes (a replica, say), is read from all the same; it is tried
-//!    again every [`PAUSE`].
+//!    acknowledged last: the last invalidation is sent again, and those of the [`RECENT`] before it.
+//! 5. A server that answers reads, but takes no writes (a replica, say), is read from all the same; it is
+//!    tried again every [`PAUSE`].
 //! 6. It dies with the process.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::error::Error as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::{Pipeline, Value};
 
-use super::direct;
+use super::{Fallback, direct};
 use crate::connect::Backend;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Keyspace;
-use crate::read_through::sweep::{self, EVERYTHING};
+use crate::read_through::sweep::{self, EVERYTHING, Position};
 
 /// How much is kept, together with the bytes.
 const ENTRIES: usize = 10_000;
@@ -40,8 +41,9 @@ const SWEEPS: usize = 100;
 /// How many acknowledged invalidations are remembered.
 const REMEMBERED: usize = 4_096;
 
-/// How long before the loss of a connection an acknowledged invalidation may have been lost with it:
-/// replication is asynchronous, and lags by less.
+/// How long before the last one an acknowledged invalidation may have been lost with it: replication is
+/// asynchronous, and lags by less. (The loss itself came later than that, and may have been noticed much
+/// later still.)
 const RECENT: Duration = Duration::from_secs(5);
 
 /// How long a server that takes no writes is left alone.
@@ -90,6 +92,8 @@ pub(crate) struct Outbox {
     /// A server can be away and lose things; the store in this process cannot.
     enabled: bool,
     waiting: AtomicBool,
+    /// How often the server turned out to be another one, of which something is to be invalidated.
+    epoch: AtomicU64,
     state: Mutex<State>,
     /// Held by the one who empties it.
     emptying: tokio::sync::Mutex<()>,
@@ -98,16 +102,24 @@ pub(crate) struct Outbox {
 /// A pattern of a cache's.
 type Sweep = (Keyspace, Vec<u8>);
 
+/// What was acknowledged.
+#[derive(Debug)]
+enum Done {
+    One(Undone),
+    Sweep(Sweep),
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// Each with the number it came under.
     undone: HashMap<Undone, u64>,
     bytes: usize,
     next: u64,
-    /// Patterns whose keys are to be deleted: `*` for a whole prefix.
-    sweeps: HashSet<Sweep>,
+    /// Patterns whose keys are to be deleted, `*` for a whole prefix: each with the number it came under, and
+    /// how far it has come.
+    sweeps: HashMap<Sweep, (u64, Position)>,
     /// What the server has acknowledged, the oldest first.
-    done: VecDeque<(Instant, Undone)>,
+    done: VecDeque<(Instant, Done)>,
     /// When the connection was lost, if it has not come back since.
     lost: Option<Instant>,
     /// The server's `run_id`.
@@ -123,6 +135,7 @@ impl Outbox {
         Outbox {
             enabled,
             waiting: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
             state: Mutex::default(),
             emptying: tokio::sync::Mutex::default(),
         }
@@ -137,6 +150,11 @@ impl Outbox {
     /// Whether something is to be sent before anything else.
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Changes before a connection is used on which something is to be sent before anything else.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// Keeps what was not acknowledged; says whether it could.
@@ -157,11 +175,11 @@ impl Outbox {
     pub(crate) fn defer_sweep(&self, of: &Keyspace, pattern: &[u8]) -> bool {
         let mut state = self.state.lock();
         let sweep = (of.clone(), pattern.to_vec());
-        let room = state.sweeps.len() < SWEEPS || state.sweeps.contains(&sweep);
+        let room = state.sweeps.len() < SWEEPS || state.sweeps.contains_key(&sweep);
         if !self.enabled || !room {
             return false;
         }
-        state.sweeps.insert(sweep);
+        state.put_sweep(sweep);
         self.waiting.store(true, Ordering::Release);
         true
     }
@@ -178,10 +196,15 @@ impl Outbox {
         }
         let mut state = self.state.lock();
         for undone in done {
-            if state.done.len() >= REMEMBERED {
-                state.done.pop_front();
-            }
-            state.done.push_back((now, undone));
+            state.remember(now, Done::One(undone));
+        }
+    }
+
+    /// Remembers that the keys that match were deleted.
+    pub(crate) fn swept(&self, of: &Keyspace, pattern: &[u8], now: Instant) {
+        if self.enabled {
+            let done = Done::Sweep((of.clone(), pattern.to_vec()));
+            self.state.lock().remember(now, done);
         }
     }
 
@@ -207,20 +230,33 @@ impl Outbox {
         if same || first {
             return;
         }
-        let since = lost.and_then(|lost| lost.checked_sub(RECENT));
-        let again: Vec<Undone> = std::mem::take(&mut state.done)
-            .into_iter()
-            .filter(|(at, _)| since.is_none_or(|since| *at >= since))
-            .map(|(_, undone)| undone)
-            .collect();
-        let (replayed, cleared) = (again.len(), state.clear_on_loss.len());
-        for undone in again {
-            state.put(undone);
+        let done = std::mem::take(&mut state.done);
+        // When it was lost is not known where nobody asked for a while: after the last acknowledgement.
+        let since = done.back().and_then(|(last, _)| last.checked_sub(RECENT));
+        let mut replayed = 0;
+        for (at, done) in done {
+            if since.is_some_and(|since| at < since) {
+                continue;
+            }
+            replayed += 1;
+            match done {
+                Done::One(undone) => state.put(undone),
+                Done::Sweep(sweep) => state.put_sweep(sweep),
+            }
         }
+        // A scan of the server before is none of this one.
+        for sweep in state.sweeps.keys().cloned().collect::<Vec<_>>() {
+            state.put_sweep(sweep);
+        }
+        let cleared = state.clear_on_loss.len();
         for keyspace in state.clear_on_loss.clone() {
-            state.sweeps.insert((keyspace, EVERYTHING.to_vec()));
+            state.put_sweep((keyspace, EVERYTHING.to_vec()));
+        }
+        if replayed + cleared == 0 {
+            return;
         }
         self.waiting.store(!state.is_empty(), Ordering::Release);
+        self.epoch.fetch_add(1, Ordering::Release);
         drop(state);
         tracing::warn!(
             replayed,
@@ -264,7 +300,7 @@ impl Outbox {
             };
             match sent {
                 Ok(()) => {}
-                Err(error) if answered(&error) => break Some(error),
+                Err(error) if takes_no_writes(&error) => break Some(error),
                 Err(error) => return Err(error),
             }
         };
@@ -277,10 +313,37 @@ impl Outbox {
         Ok(())
     }
 
+    /// Goes on with a sweep: where one call's time does not suffice, the next one's does.
     async fn sweep(&self, backend: &dyn Backend, sweep: Sweep, limit: Duration) -> Result<()> {
-        sweep::matching(backend, &sweep.0, &sweep.1, limit).await?;
+        let Some((number, from)) = self.state.lock().sweeps.get(&sweep).copied() else {
+            return Ok(());
+        };
+        let runtime = backend.common().runtime();
+        let begun = runtime.now();
+        let come_to = |position| {
+            let mut state = self.state.lock();
+            match state.sweeps.get_mut(&sweep) {
+                // It is not the one that began, or not on the server where it began.
+                Some((other, at)) if *other == number => *at = position,
+                _ => return Err(Error::outdated()),
+            }
+            if runtime.now().saturating_duration_since(begun) < limit {
+                Ok(())
+            } else {
+                Err(super::gave_up(backend, limit))
+            }
+        };
+        match sweep::matching(backend, &sweep.0, &sweep.1, limit, from, come_to).await {
+            Ok(_) => {}
+            // It begins again.
+            Err(error) if error.is_outdated() => return Ok(()),
+            Err(error) if leaves_open(&error) => return Err(error),
+            Err(error) => refused(backend, &error),
+        }
         let mut state = self.state.lock();
-        state.sweeps.remove(&sweep);
+        if matches!(state.sweeps.get(&sweep), Some((other, _)) if *other == number) {
+            state.sweeps.remove(&sweep);
+        }
         self.waiting.store(!state.is_empty(), Ordering::Release);
         Ok(())
     }
@@ -296,16 +359,15 @@ impl Outbox {
             invalidate(&mut pipeline, undone);
         }
         let replies = direct::pipeline(backend, &pipeline, limit).await?;
-        let refused = replies.into_iter().find_map(|reply| match reply {
-            Value::ServerError(error) => Some(Error::from_server(&error)),
-            _ => None,
-        });
-        if let Some(error) = refused {
-            if answered(&error) {
-                return Err(error.on_host(backend.common().host()));
+        for reply in replies {
+            let Value::ServerError(error) = reply else {
+                continue;
+            };
+            let error = Error::from_server(&error).on_host(backend.common().host());
+            if leaves_open(&error) {
+                return Err(error);
             }
-            // What the server will never take must not stand in everyone's way for ever.
-            tracing::error!(host = %backend.common().host(), %error, "Redis refuses an invalidation that was to be sent again");
+            refused(backend, &error);
         }
         let mut state = self.state.lock();
         for (undone, number) in part {
@@ -318,9 +380,25 @@ impl Outbox {
     }
 }
 
-/// Whether it is the server that says that it takes no writes now. (What the breaker says has a cause.)
-fn answered(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unavailable && error.source().is_none()
+/// Whether an invalidation that ended so may not have happened, and may yet: Redis is away, or cannot just
+/// now, or its answer makes no sense.
+pub(crate) fn leaves_open(error: &Error) -> bool {
+    Fallback::covers(error) || error.kind() == ErrorKind::Protocol
+}
+
+/// Whether the server takes no writes just now, while it answers reads. (One that is loading its data does
+/// neither, and is told first once it has.)
+fn takes_no_writes(error: &Error) -> bool {
+    let says = |code: &str| error.detail().starts_with(code);
+    error.kind() == ErrorKind::Unavailable
+        && ["READONLY", "OOM", "MISCONF", "NOREPLICAS"]
+            .into_iter()
+            .any(says)
+}
+
+/// What the server will never take must not stand in everyone's way for ever.
+fn refused(backend: &dyn Backend, error: &Error) {
+    tracing::error!(host = %backend.common().host(), %error, "Redis refuses an invalidation that was to be sent again");
 }
 
 impl State {
@@ -331,7 +409,9 @@ impl State {
     fn add(&mut self, undone: Undone, of: &Keyspace) -> bool {
         let full = self.undone.len() >= ENTRIES || self.bytes + undone.bytes() > BYTES;
         let everything = || (of.clone(), EVERYTHING.to_vec());
-        if matches!(undone, Undone::Key { .. }) && self.sweeps.contains(&everything()) {
+        if matches!(undone, Undone::Key { .. }) && self.sweeps.contains_key(&everything()) {
+            // From the beginning, should it be under way: it may have passed this key.
+            self.put_sweep(everything());
             return true;
         }
         if full && !self.undone.contains_key(&undone) {
@@ -342,7 +422,7 @@ impl State {
                 prefix = %of,
                 "too many invalidations wait for Redis: the whole prefix will be cleared"
             );
-            self.sweeps.insert(everything());
+            self.put_sweep(everything());
             return true;
         }
         self.put(undone);
@@ -355,6 +435,18 @@ impl State {
         if self.undone.insert(undone, number).is_none() {
             self.bytes += bytes;
         }
+    }
+
+    fn put_sweep(&mut self, sweep: Sweep) {
+        self.sweeps.insert(sweep, (self.next, Position::default()));
+        self.next += 1;
+    }
+
+    fn remember(&mut self, now: Instant, done: Done) {
+        if self.done.len() >= REMEMBERED {
+            self.done.pop_front();
+        }
+        self.done.push_back((now, done));
     }
 
     fn remove(&mut self, undone: &Undone, number: u64) {
@@ -372,7 +464,7 @@ impl State {
             .take(PART)
             .map(|(undone, number)| (undone.clone(), *number))
             .collect();
-        let sweep = part.is_empty().then(|| self.sweeps.iter().next().cloned());
+        let sweep = part.is_empty().then(|| self.sweeps.keys().next().cloned());
         (part, sweep.flatten())
     }
 }
@@ -437,7 +529,7 @@ mod tests {
                 .state
                 .lock()
                 .sweeps
-                .contains(&(keyspace("p"), EVERYTHING.to_vec()))
+                .contains_key(&(keyspace("p"), EVERYTHING.to_vec()))
         );
         assert!(!outbox.defer([key("without a prefix")], &keyspace("")));
         assert!(
@@ -453,15 +545,39 @@ mod tests {
         let start = Instant::now();
         outbox.connected(Some("first".into()));
         outbox.acknowledged([key("old")], start);
-        outbox.acknowledged([key("recent")], start + RECENT);
-        outbox.lost(start + RECENT + Duration::from_secs(1));
+        let last = start + RECENT + Duration::from_millis(1);
+        outbox.acknowledged([key("recent")], last);
+        outbox.swept(&keyspace("p"), b"user:*", last);
+        // Nobody called for an hour, so that nobody noticed.
+        let noticed = last + Duration::from_secs(3_600);
+        outbox.lost(noticed);
         outbox.connected(Some("first".into()));
         assert!(!outbox.is_waiting(), "the same server lost nothing");
-        outbox.lost(start + RECENT + Duration::from_secs(1));
+        let epoch = outbox.epoch();
+        outbox.lost(noticed);
         outbox.connected(Some("second".into()));
         assert!(outbox.is_waiting());
+        assert_ne!(outbox.epoch(), epoch);
+        assert_eq!(outbox.waiting(), 2);
+        let state = outbox.state.lock();
+        assert!(state.undone.contains_key(&key("recent")));
+        let sweep = (keyspace("p"), b"user:*".to_vec());
+        assert!(state.sweeps.contains_key(&sweep));
+    }
+
+    #[test]
+    fn what_comes_while_a_sweep_is_under_way_makes_it_begin_again() {
+        let outbox = Outbox::new(true);
+        let everything = (keyspace("p"), EVERYTHING.to_vec());
+        let number = || outbox.state.lock().sweeps[&everything].0;
+        outbox.defer_sweep(&keyspace("p"), EVERYTHING);
+        let first = number();
+        outbox.defer([key("a")], &keyspace("p"));
+        let second = number();
+        assert_ne!(first, second, "it may have passed the key already");
+        outbox.defer_sweep(&keyspace("p"), EVERYTHING);
+        assert_ne!(second, number());
         assert_eq!(outbox.waiting(), 1);
-        assert!(outbox.state.lock().undone.contains_key(&key("recent")));
     }
 
     #[test]

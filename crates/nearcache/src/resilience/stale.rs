@@ -2,7 +2,8 @@
 //!
 //! 1. Nothing stays here that this process has invalidated since it was read: a read marks its key before
 //!    it is sent, and what it brought is put here only if nothing has poisoned the key meanwhile.
-//! 2. It holds at most [`ENTRIES`] entries of [`BYTES`] bytes together; what is read often stays longest.
+//! 2. What a later read found dead or gone does not stay here.
+//! 3. It holds at most [`ENTRIES`] entries of [`BYTES`] bytes together; what is read often stays longest.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -82,6 +83,11 @@ impl LastSeen {
             count.fetch_add(1, Ordering::SeqCst);
         }
         self.entries.clear();
+    }
+
+    /// The key was read, and there is nothing to answer with.
+    pub(crate) fn forget(&self, key: &[u8]) {
+        self.entries.remove(key);
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<[u8]>> {

@@ -1,5 +1,7 @@
 //! The two faces of a cache behind one macro, so that a test of what both do is written once.
 
+#![allow(dead_code, unused_macros, reason = "each suite uses its part of this")]
+
 use nearcache::{Cache, blocking};
 
 /// A cache, async or blocking.

@@ -1,0 +1,264 @@
+//! A server that comes back, with what it had or with less: what was invalidated stays invalidated.
+//!
+//! The server saves a snapshot, goes on, is killed as by a crash, and starts again with the old snapshot: what
+//! was deleted after the snapshot is back, and so are counters of tags and leases.
+
+use nearcache::{DataLoss, ErrorKind};
+use nearcache_testkit::{Close, Fault};
+
+use crate::face::Face;
+use crate::scene::Source;
+use crate::site::{Site, both, so};
+
+/// A snapshot of now.
+fn save(site: &Site) {
+    assert!(site.redis.inline("SAVE").starts_with("+OK"));
+}
+
+/// A crash, and a start with the last snapshot.
+fn fall_back(site: &mut Site) {
+    site.redis.kill();
+    site.redis.restart();
+}
+
+#[test]
+fn what_was_deferred_is_deleted_when_the_server_comes_back_with_its_data() {
+    for arguments in [&[][..], &["--appendonly", "yes", "--appendfsync", "always"]] {
+        both(arguments, async |mut site| {
+            let (cache, other) = (site.cache(), site.other());
+            call!(cache.ping()).unwrap();
+            for key in ["deleted", "set", "cleared:1", "kept"] {
+                call!(other.set(key, &1)).unwrap();
+            }
+            call!(other.set("tagged", &1).tags(["t"])).unwrap();
+            if arguments.is_empty() {
+                save(&site);
+            }
+            site.redis.kill();
+            assert!(call!(cache.delete("deleted")).unwrap_err().is_deferred());
+            assert!(call!(cache.set("set", &2)).unwrap_err().is_deferred());
+            let pattern = call!(cache.delete_pattern("cleared:*"));
+            assert!(pattern.unwrap_err().is_deferred());
+            let tag = call!(cache.invalidate_tag("t"));
+            assert!(tag.unwrap_err().is_deferred());
+            site.redis.restart();
+            assert_eq!(site.stored("deleted"), "1", "it has its data");
+            let keys = ["deleted", "set", "cleared:1", "tagged", "kept"];
+            let found = call!(cache.get_many::<u8>(keys)).unwrap();
+            assert_eq!(found, [None, None, None, None, Some(1)]);
+        });
+    }
+}
+
+#[test]
+fn what_was_deferred_goes_first_to_a_server_that_comes_back_empty() {
+    both(&[], async |mut site| {
+        let (cache, source) = (site.cache(), Source::new());
+        call!(cache.set("k", &1)).unwrap();
+        site.redis.kill();
+        assert!(call!(cache.delete("k")).unwrap_err().is_deferred());
+        site.redis.restart();
+        assert_eq!(remember!(cache, "k", source.gives(2)).await.unwrap(), 2);
+        assert_eq!(call!(cache.get::<u8>("k")).unwrap(), Some(2));
+        assert_eq!(ask!(cache.stats()).invalidations_waiting, 0);
+    });
+}
+
+/// Each read is the first after the crash.
+#[test]
+fn what_was_acknowledged_and_lost_is_invalidated_again_before_the_first_read() {
+    both(&[], async |mut site| {
+        let (cache, other) = (site.cache(), site.other());
+        let source = Source::new();
+        for how in [
+            "delete",
+            "set",
+            "delete_many",
+            "take",
+            "invalidate_tag",
+            "clear",
+            "delete_pattern",
+        ] {
+            for read in ["get", "get_many", "contains", "remember", "ttl"] {
+                while call!(other.ping()).is_err() {}
+                call!(other.set("k", &1).tags(["t"])).unwrap();
+                save(&site);
+                // Seen by this process, so that it knows the server from before the crash.
+                assert_eq!(call!(cache.get::<u8>("k")).unwrap(), Some(1));
+                match how {
+                    "delete" => drop(call!(cache.delete("k")).unwrap()),
+                    "set" => call!(cache.set("k", &2)).unwrap(),
+                    "delete_many" => drop(call!(cache.delete_many(["x", "k"])).unwrap()),
+                    "take" => drop(call!(cache.take::<u8>("k")).unwrap()),
+                    "invalidate_tag" => call!(cache.invalidate_tag("t")).unwrap(),
+                    "clear" => drop(call!(cache.clear()).unwrap()),
+                    _ => drop(call!(cache.delete_pattern("k*")).unwrap()),
+                }
+                fall_back(&mut site);
+                assert!(!site.stored("k").is_empty(), "it came back");
+                let what = format!("{how}, then {read}");
+                match read {
+                    "get" => assert_eq!(call!(cache.get::<u8>("k")).unwrap(), None, "{what}"),
+                    "get_many" => {
+                        assert_eq!(
+                            call!(cache.get_many::<u8>(["k"])).unwrap(),
+                            [None],
+                            "{what}"
+                        );
+                    }
+                    "contains" => assert!(!call!(cache.contains("k")).unwrap(), "{what}"),
+                    "remember" => {
+                        let found = remember!(cache, "k", source.gives(3)).await;
+                        assert_eq!(found.unwrap(), 3, "{what}");
+                        let found = call!(cache.get::<u8>("k")).unwrap();
+                        assert_eq!(found, Some(3), "{what}");
+                    }
+                    _ => {
+                        let _ = call!(cache.ttl("k")).unwrap();
+                        assert_eq!(call!(cache.get::<u8>("k")).unwrap(), None, "{what}");
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_read_that_finds_its_connection_dead_is_no_shortcut() {
+    both(&[], async |mut site| {
+        let cache = site.cache();
+        call!(cache.set("k", &1)).unwrap();
+        save(&site);
+        call!(cache.delete("k")).unwrap();
+        // The client hears nothing of the crash until its read is under way.
+        site.proxy.set(Fault::Silence);
+        let vanished = site.proxy.counts().vanished;
+        let reader = tokio::spawn({
+            let cache = cache.clone();
+            async move {
+                match cache {
+                    Face::Async(cache) => cache.get::<u8>("k").await,
+                    Face::Blocking(cache) => {
+                        let read = move || cache.get::<u8>("k").run();
+                        tokio::task::spawn_blocking(read).await.unwrap()
+                    }
+                }
+            }
+        });
+        let sent = site
+            .proxy
+            .until("the read is sent", move |counts| counts.vanished > vanished);
+        sent.await;
+        fall_back(&mut site);
+        // Its connection is reset, and it is sent once more.
+        site.proxy.heal();
+        assert_eq!(reader.await.unwrap().unwrap(), None);
+    });
+}
+
+#[test]
+fn a_lease_that_came_back_is_taken_away_again() {
+    both(&[], async |mut site| {
+        let (cache, source) = (site.cache(), Source::new());
+        let old = tokio::spawn(remember!(cache, "k", source.holds(1)));
+        source.begun().await;
+        save(&site);
+        call!(cache.delete("k")).unwrap();
+        fall_back(&mut site);
+        source.go_on();
+        assert_eq!(old.await.unwrap().unwrap(), 1);
+        assert_eq!(call!(cache.get::<u8>("k")).unwrap(), None, "OLD is stored");
+    });
+}
+
+#[test]
+fn a_server_that_is_still_loading_its_data_is_not_read_from_before_it_is_told() {
+    let slowly = [
+        "--enable-debug-command",
+        "yes",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ];
+    both(&slowly, async |mut site| {
+        let cache = site.cache();
+        call!(cache.set("k", &1)).unwrap();
+        site.redis.inline("DEBUG POPULATE 20000");
+        save(&site);
+        call!(cache.delete("k")).unwrap();
+        site.redis.kill();
+        site.redis.restart_with(&["--key-load-delay", "1000"]);
+        let error = call!(cache.get::<u8>("k")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        site.redis.inline("CONFIG SET key-load-delay 0");
+        let found = loop {
+            match call!(cache.get::<u8>("k")) {
+                Ok(found) => break found,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+            }
+        };
+        assert_eq!(found, None);
+    });
+}
+
+#[test]
+fn a_server_that_went_away_and_lost_nothing_is_told_nothing() {
+    both(&[], async |site| {
+        let (cache, other) = (site.cache(), site.other());
+        call!(cache.delete("k")).unwrap();
+        call!(other.set("k", &1)).unwrap();
+        site.proxy.cut(Close::Reset);
+        so("it is noticed", || site.proxy.live() == 0).await;
+        while call!(cache.ping()).is_err() {}
+        assert_eq!(call!(cache.get::<u8>("k")).unwrap(), Some(1));
+    });
+}
+
+#[test]
+fn a_whole_prefix_is_cleared_where_that_is_asked_for() {
+    both(&[], async |mut site| {
+        let options = configured!(.on_data_loss(DataLoss::Clear));
+        let cache = site.cache_with(&options);
+        call!(cache.set("k", &1)).unwrap();
+        site.redis.inline("SET elsewhere 1");
+        save(&site);
+        fall_back(&mut site);
+        assert_eq!(call!(cache.get::<u8>("k")).unwrap(), None);
+        assert_eq!(site.stored("k"), "");
+        assert!(site.redis.inline("GET elsewhere").starts_with('1'));
+        // Once, and not again.
+        call!(cache.set("k", &2)).unwrap();
+        site.proxy.cut(Close::Reset);
+        while call!(cache.ping()).is_err() {}
+        assert_eq!(call!(cache.get::<u8>("k")).unwrap(), Some(2));
+    });
+}
+
+#[test]
+fn without_a_prefix_there_is_nothing_to_clear() {
+    let url = "redis://127.0.0.1:1";
+    let built = nearcache::Cache::builder(url)
+        .on_data_loss(DataLoss::Clear)
+        .build();
+    assert_eq!(built.unwrap_err().kind(), ErrorKind::InvalidConfig);
+}
+
+/// A server of which `INFO` says nothing.
+#[test]
+fn a_server_that_does_not_say_who_it_is_is_told_again_after_every_loss() {
+    both(&[], async |mut site| {
+        let (cache, other) = (site.cache(), site.other());
+        let mute = ["ACL SETUSER default -info"];
+        site.redis.inlines(&mute);
+        call!(other.set("k", &1)).unwrap();
+        save(&site);
+        assert_eq!(call!(cache.get::<u8>("k")).unwrap(), Some(1));
+        call!(cache.delete("k")).unwrap();
+        site.proxy.set(Fault::Refuse);
+        fall_back(&mut site);
+        site.redis.inlines(&mute);
+        site.proxy.heal();
+        // Long enough for an idle connection to be looked at before it is used.
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        assert_eq!(call!(cache.get::<u8>("k")).unwrap(), None);
+    });
+}
