@@ -5,9 +5,26 @@
 //! command, decides, sends the next command, and the server carries that out. What lies between two
 //! actions is the time in which others act.
 
-/// What happens in one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Action {
+/// An enum without fields that can list its variants.
+macro_rules! listed {
+    ($(#[$doc:meta])* $name:ident: $($(#[$of:meta])* $variant:ident,)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name {
+            $($(#[$of])* $variant,)*
+        }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[$name] = &[$($name::$variant,)*];
+        }
+    };
+}
+pub(crate) use listed;
+
+listed! {
+    /// What happens in one step.
+    Action:
     /// A caller calls: leads a new flight or joins the one under way. `read_through::flight::Flight::join`.
     Join,
     /// A joiner that was not answered asks again. `read_through::flight::Flight::join`, next round.
@@ -81,9 +98,9 @@ pub enum Action {
     Arrive,
 }
 
-/// How an action went, where it can go more than one way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Outcome {
+listed! {
+    /// How an action went, where it can go more than one way.
+    Outcome:
     /// There is one way only.
     Plain,
     /// A caller leads the flight.

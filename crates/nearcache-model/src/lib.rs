@@ -11,6 +11,8 @@ pub mod pack;
 pub mod property;
 mod redis;
 pub mod state;
+pub mod suite;
+pub mod trace;
 mod world;
 mod writer;
 

@@ -1,8 +1,10 @@
 //! What keeps the protocol right, piece by piece: each can be taken out, and must then be missed.
 
-/// A mechanism of the protocol that a [`Model`](crate::Model) can be built without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mechanism {
+use crate::action::listed;
+
+listed! {
+    /// A mechanism of the protocol that a [`Model`](crate::Model) can be built without.
+    Mechanism:
     /// FILL stores only while the lease holds the load's own token.
     FillComparesToken,
     /// FILL stores only if `s` is still as the leader saw it.

@@ -3,12 +3,24 @@
 //! Four symmetries are taken out: the names of tokens, those of V's values, the two callers of a process,
 //! and the two processes. Renaming is left out where a name means something: [`Symmetry`].
 
+use std::hash::{Hash, Hasher};
+
 use crate::state::{
     Age, At, Caller, Entry, Late, Phase, Process, Server, Stamp, State, Task, Token, Writer, Writing,
 };
 
 /// A state as it is kept.
-pub type Packed = [u64; 4];
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed([u64; 4]);
+
+/// As four numbers: as an array it would be hashed as 32 bytes, which takes longer.
+impl Hash for Packed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for word in self.0 {
+            state.write_u64(word);
+        }
+    }
+}
 
 /// Which names carry no meaning.
 #[derive(Clone, Copy, Debug)]
@@ -23,14 +35,14 @@ pub struct Symmetry {
 pub fn pack(state: &State, symmetry: Symmetry) -> Packed {
     let mut state = *state;
     for process in &mut state.processes {
-        if caller_bits(&process.callers[0]) > caller_bits(&process.callers[1]) {
+        if caller_shape(&process.callers[0]) > caller_shape(&process.callers[1]) {
             process.callers.swap(0, 1);
         }
     }
     if !symmetry.tokens {
         return named(state, symmetry);
     }
-    let shapes = [0, 1].map(|at| shape(&state.server, &state.processes[at]));
+    let shapes = [0, 1].map(|at| shape(&state.processes[at]));
     match shapes[0].cmp(&shapes[1]) {
         std::cmp::Ordering::Less => named(state, symmetry),
         std::cmp::Ordering::Greater => {
@@ -40,25 +52,35 @@ pub fn pack(state: &State, symmetry: Symmetry) -> Packed {
         std::cmp::Ordering::Equal => {
             let mut swapped = state;
             swapped.processes.swap(0, 1);
-            named(state, symmetry).min(named(swapped, symmetry))
+            let both = [named(state, symmetry), named(swapped, symmetry)];
+            if both[0].0 <= both[1].0 { both[0] } else { both[1] }
         }
     }
 }
 
-/// A process without its names: which of the two it is must not depend on them.
-fn shape(server: &Server, process: &Process) -> Packed {
-    let mut bits = Bits::default();
-    let mut process = *process;
-    for task in &mut process.tasks {
-        task.token.0 = u8::from(task.token == server.lease);
-        task.stamp.0 = u8::from(task.stamp == server.tag);
-        for entry in [&mut task.seen, &mut task.hand].into_iter().flatten() {
-            entry.stamp.0 = u8::from(entry.stamp == server.tag);
-        }
+/// Something of a process in which no name occurs: which of the two it is must not depend on names. Where
+/// two are equal, both orders are tried.
+fn shape(process: &Process) -> u128 {
+    let mut shape = 0;
+    for task in &process.tasks {
+        let value = u128::from(task.value << 2 | u8::from(task.refresh) << 1 | u8::from(task.stale));
+        shape = shape << 8 | (task.at as u128) << 4 | value;
     }
-    process.writer.stamp.0 = u8::from(process.writer.stamp == server.tag);
-    process.put(&mut bits);
-    bits.words
+    for caller in &process.callers {
+        shape = shape << 16 | u128::from(caller_shape(caller));
+    }
+    let writer = &process.writer;
+    let rest = writer.left << 4 | writer.version << 2 | u8::from(writer.may_miss);
+    shape << 16 | (writer.at as u128) << 8 | u128::from(rest)
+}
+
+/// All of a caller: it has no names.
+fn caller_shape(caller: &Caller) -> u16 {
+    let flags = caller.slot << 2 | u8::from(caller.covered) << 1 | caller.calls;
+    u16::from(caller.round) << 8
+        | u16::from(caller.floor) << 6
+        | u16::from(caller.phase as u8) << 3
+        | u16::from(flags)
 }
 
 fn named(mut state: State, symmetry: Symmetry) -> Packed {
@@ -72,7 +94,7 @@ fn named(mut state: State, symmetry: Symmetry) -> Packed {
     }
     let mut bits = Bits::default();
     state.put(&mut bits);
-    bits.words
+    Packed(bits.words)
 }
 
 /// New names, in the order in which the old ones are met. 0 stays.
@@ -96,25 +118,21 @@ impl Names {
 /// A state of the form `packed`.
 pub fn unpack(packed: &Packed) -> State {
     let mut bits = Bits {
-        words: *packed,
+        words: packed.0,
         at: 0,
     };
     State::take(&mut bits)
 }
 
-fn caller_bits(caller: &Caller) -> u64 {
-    let mut bits = Bits::default();
-    caller.put(&mut bits);
-    bits.words[0]
-}
-
+/// Every field has one width whatever it holds, so that all of packing, inlined, is shifts by constants.
 #[derive(Default)]
 struct Bits {
-    words: Packed,
+    words: [u64; 4],
     at: u32,
 }
 
 impl Bits {
+    #[inline(always)]
     fn put(&mut self, value: u8, width: u32) {
         debug_assert!(width == 8 || value >> width == 0, "{value} in {width} bits");
         let (word, shift) = ((self.at / 64) as usize, self.at % 64);
@@ -125,6 +143,7 @@ impl Bits {
         self.at += width;
     }
 
+    #[inline(always)]
     fn take(&mut self, width: u32) -> u8 {
         let (word, shift) = ((self.at / 64) as usize, self.at % 64);
         let mut value = self.words[word] >> shift;
@@ -145,9 +164,11 @@ trait Field: Sized {
 macro_rules! number {
     ($name:ident, $width:literal) => {
         impl Field for $name {
+            #[inline(always)]
             fn put(&self, bits: &mut Bits) {
                 bits.put(self.0, $width);
             }
+            #[inline(always)]
             fn take(bits: &mut Bits) -> Self {
                 $name(bits.take($width))
             }
@@ -162,9 +183,11 @@ number!(Stamp, 4);
 macro_rules! choice {
     ($name:ident, $width:literal: $($variant:ident)*) => {
         impl Field for $name {
+            #[inline(always)]
             fn put(&self, bits: &mut Bits) {
                 bits.put(*self as u8, $width);
             }
+            #[inline(always)]
             fn take(bits: &mut Bits) -> Self {
                 const ALL: &[$name] = &[$($name::$variant),*];
                 ALL[bits.take($width) as usize]
@@ -183,9 +206,11 @@ choice!(Writing, 4: Idle Changed DeleteHalf SetReady SetStored SetUnlinked Lease
 macro_rules! fields {
     ($name:ident: $($field:ident $($width:literal)?),*) => {
         impl Field for $name {
+            #[inline(always)]
             fn put(&self, bits: &mut Bits) {
                 $(fields!(@put self bits $field $($width)?);)*
             }
+            #[inline(always)]
             fn take(bits: &mut Bits) -> Self {
                 $(let $field = fields!(@take bits $($width)?);)*
                 $name { $($field),* }
@@ -206,40 +231,44 @@ fields!(Server: entry, lease, tag);
 fields!(State: server, source 2, floor 2, loads 2, foreign 1, losses 1, late, processes);
 
 impl Field for bool {
+    #[inline(always)]
     fn put(&self, bits: &mut Bits) {
         bits.put(u8::from(*self), 1);
     }
 
+    #[inline(always)]
     fn take(bits: &mut Bits) -> Self {
         bits.take(1) == 1
     }
 }
 
 impl<T: Field, const N: usize> Field for [T; N] {
+    #[inline(always)]
     fn put(&self, bits: &mut Bits) {
         for field in self {
             field.put(bits);
         }
     }
 
+    #[inline(always)]
     fn take(bits: &mut Bits) -> Self {
         std::array::from_fn(|_| T::take(bits))
     }
 }
 
-/// Two bits say that there is none, or how old it is.
+/// Eight bits. Two of them say that there is none, or how old it is.
 impl Field for Option<Entry> {
+    #[inline(always)]
     fn put(&self, bits: &mut Bits) {
-        let Some(entry) = self else {
-            return bits.put(0, 2);
-        };
-        bits.put(1 + entry.age as u8, 2);
-        bits.put(entry.version, 2);
-        entry.stamp.put(bits);
+        let entry = self.unwrap_or_default();
+        let age = self.map_or(0, |entry| 1 + entry.age as u8);
+        bits.put(age | entry.version << 2 | entry.stamp.0 << 4, 8);
     }
 
+    #[inline(always)]
     fn take(bits: &mut Bits) -> Self {
-        let age = match bits.take(2) {
+        let byte = bits.take(8);
+        let age = match byte & 3 {
             0 => return None,
             1 => Age::Fresh,
             2 => Age::Soft,
@@ -247,49 +276,49 @@ impl Field for Option<Entry> {
         };
         Some(Entry {
             age,
-            version: bits.take(2),
-            stamp: Stamp::take(bits),
+            version: byte >> 2 & 3,
+            stamp: Stamp(byte >> 4),
         })
     }
 }
 
+/// Its kind, and what any of the kinds may hold.
 impl Field for Late {
+    #[inline(always)]
     fn put(&self, bits: &mut Bits) {
-        match self {
-            Late::Nothing => bits.put(0, 3),
-            Late::Acquire(token, seen) => {
-                bits.put(1, 3);
-                token.put(bits);
-                seen.put(bits);
-            }
-            Late::Fill(token, seen, value) => {
-                bits.put(2, 3);
-                token.put(bits);
-                seen.put(bits);
-                Some(*value).put(bits);
-            }
-            Late::Invalidate(stamp) => {
-                bits.put(3, 3);
-                stamp.put(bits);
-            }
-            Late::Create(stamp) => {
-                bits.put(4, 3);
-                stamp.put(bits);
-            }
-        }
+        let none = Token::NONE;
+        let (kind, token, seen, value) = match *self {
+            Late::Nothing => (0, none, None, None),
+            Late::Acquire(token, seen) => (1, token, seen, None),
+            Late::Fill(token, seen, value) => (2, token, seen, Some(value)),
+            Late::Invalidate(stamp) => (3, none, None, Some(carrying(stamp))),
+            Late::Create(stamp) => (4, none, None, Some(carrying(stamp))),
+        };
+        bits.put(kind, 3);
+        token.put(bits);
+        seen.put(bits);
+        value.put(bits);
     }
 
+    #[inline(always)]
     fn take(bits: &mut Bits) -> Self {
-        match bits.take(3) {
+        let kind = bits.take(3);
+        let token = Token::take(bits);
+        let seen = Field::take(bits);
+        let value = <Option<Entry> as Field>::take(bits).unwrap_or_default();
+        match kind {
             0 => Late::Nothing,
-            1 => Late::Acquire(Token::take(bits), Field::take(bits)),
-            2 => Late::Fill(
-                Token::take(bits),
-                Field::take(bits),
-                <Option<Entry> as Field>::take(bits).expect("a value to store"),
-            ),
-            3 => Late::Invalidate(Stamp::take(bits)),
-            _ => Late::Create(Stamp::take(bits)),
+            1 => Late::Acquire(token, seen),
+            2 => Late::Fill(token, seen, value),
+            3 => Late::Invalidate(value.stamp),
+            _ => Late::Create(value.stamp),
         }
+    }
+}
+
+fn carrying(stamp: Stamp) -> Entry {
+    Entry {
+        stamp,
+        ..Entry::default()
     }
 }
