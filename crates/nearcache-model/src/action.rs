@@ -73,9 +73,9 @@ listed! {
     /// SET V to a fresh value. `cache::tags::invalidate`.
     InvalidateTag,
     /// `clear` starts its scan over the lease keys. `cache::scan::clear`.
-    ClearScansLeases,
+    ClearLeases,
     /// `clear` starts its scan over the stored keys. `cache::scan::clear`.
-    ClearScansEntries,
+    ClearKeys,
     /// A page of `clear`'s scan names the key. `cache::scan::clear`.
     ClearFinds,
     /// `clear` unlinks the key that its scan named. `cache::scan::clear`.
@@ -88,6 +88,8 @@ listed! {
     ExpireLease,
     /// V expires or is evicted.
     EvictTag,
+    /// The epoch expires or is evicted.
+    EvictEpoch,
     /// The entry passes its soft expiry.
     SoftExpire,
     /// A client that is not ours changes the source and plainly SETs `s`.

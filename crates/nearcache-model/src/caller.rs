@@ -14,17 +14,21 @@ impl Steps<'_> {
                 state.processes[p].callers[c].floor = state.floor;
                 self.enter(who, Action::Join, p, c, state);
             }
-            Phase::Again if caller.round > self.model.configuration.rounds => {
-                // It reads the source after it called, so its value is new enough; nobody else gets it.
-                let mut state = *self.from;
-                state.loads = more(state.loads);
-                state.processes[p].callers[c].answered();
-                self.push(who, Action::LoadAlone, Outcome::Plain, state);
-            }
+            Phase::Again if caller.round > self.model.configuration.rounds => self.alone(who, p, c),
             Phase::Again => self.enter(who, Action::AskAgain, p, c, *self.from),
             Phase::Leads if self.model.configuration.cancels => self.cancel(who, p, c),
+            Phase::Joined if self.model.configuration.timeouts => self.alone(who, p, c),
             Phase::Leads | Phase::Joined | Phase::Done => {}
         }
+    }
+
+    /// Loads for itself. It reads the source after it called, so its value is new enough; nobody else gets
+    /// it.
+    fn alone(&mut self, who: Who, p: usize, c: usize) {
+        let mut state = *self.from;
+        state.loads = more(state.loads);
+        state.processes[p].callers[c].answered();
+        self.push(who, Action::LoadAlone, Outcome::Plain, state);
     }
 
     /// Joins the flight, or leads a new one.

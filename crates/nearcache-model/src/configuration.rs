@@ -22,6 +22,29 @@ pub enum SetForm {
     ThenUnlink,
 }
 
+/// How `delete` unlinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteForm {
+    /// Both in one command.
+    OneStep,
+    /// `L`, then `s` in one pipeline.
+    LeaseFirst,
+}
+
+/// Who sees to the tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tags {
+    /// There are none.
+    None,
+    /// Commands: V is read after ACQUIRE, created by SET NX, and read again before FILL.
+    Commands,
+    /// The scripts: ACQUIRE reads V, creating it, and FILL compares it. `invalidate_tag` moves V by SET XX.
+    Scripts,
+    /// The load says at its end what its tags are: V is read, and created, after it; ACQUIRE reads an
+    /// *epoch*, which `invalidate_tag` moves before any V, and FILL compares both.
+    Brought,
+}
+
 /// What the store holds at first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -41,8 +64,8 @@ pub struct Configuration {
     pub name: &'static str,
     /// What it shows.
     pub shows: &'static str,
-    /// The value has a tag.
-    pub tagged: bool,
+    /// Whether the value has a tag, and who sees to it.
+    pub tags: Tags,
     /// What the store holds at first.
     pub starts: &'static [Start],
     /// Callers in each process.
@@ -53,6 +76,8 @@ pub struct Configuration {
     pub writes: [u8; 2],
     /// Their kinds.
     pub kinds: &'static [Invalidation],
+    /// How `delete` is done.
+    pub delete: DeleteForm,
     /// How `set` is done.
     pub set: SetForm,
     /// Foreign SETs, at most one.
@@ -65,12 +90,14 @@ pub struct Configuration {
     pub keeps_new: bool,
     /// `L` may expire or be evicted.
     pub expires_lease: bool,
-    /// V may be evicted.
+    /// V and the epoch may be evicted.
     pub evicts_tag: bool,
     /// Entries have a soft expiry.
     pub softens: bool,
     /// Callers may go away.
     pub cancels: bool,
+    /// A refresh is a flight that callers can join; else a task beside the flight.
+    pub joins_refresh: bool,
     /// Loads may fail.
     pub errors: bool,
     /// Who waits for another's load may lose patience.
@@ -91,12 +118,13 @@ pub struct Configuration {
 pub const CALM: Configuration = Configuration {
     name: "calm",
     shows: "",
-    tagged: false,
+    tags: Tags::None,
     starts: &[Start::Empty],
     callers: [1, 1],
     calls: 1,
     writes: [0, 0],
     kinds: &[],
+    delete: DeleteForm::OneStep,
     set: SetForm::OneStep,
     foreign: 0,
     losses: 0,
@@ -106,6 +134,7 @@ pub const CALM: Configuration = Configuration {
     evicts_tag: false,
     softens: false,
     cancels: false,
+    joins_refresh: false,
     errors: false,
     timeouts: false,
     renews: false,
@@ -114,3 +143,10 @@ pub const CALM: Configuration = Configuration {
     one_load: false,
     progress: false,
 };
+
+impl Configuration {
+    /// Whether the value has a tag.
+    pub fn tagged(&self) -> bool {
+        self.tags != Tags::None
+    }
+}

@@ -3,6 +3,7 @@
 
 use crate::action::{Action, Outcome, Who};
 use crate::caller::more;
+use crate::configuration::Tags;
 use crate::mechanism::Mechanism;
 use crate::model::{Model, Steps, name};
 use crate::property::Property;
@@ -35,7 +36,15 @@ impl Model {
             exclusive: self.has(Mechanism::LeaseIsExclusive),
             token: self.has(Mechanism::FillComparesToken),
             entry: self.has(Mechanism::FillComparesEntry),
+            tag: self.scripts() && self.has(Mechanism::TagsReadAgain),
+            epoch: self.configuration.tags == Tags::Brought
+                && self.has(Mechanism::FillComparesEpoch),
         }
+    }
+
+    /// Whether the scripts see to the tags.
+    pub(crate) fn scripts(&self) -> bool {
+        matches!(self.configuration.tags, Tags::Scripts | Tags::Brought)
     }
 
     /// The token of an ACQUIRE about to be sent.
@@ -54,24 +63,24 @@ impl Steps<'_> {
     pub(crate) fn task(&mut self, p: usize, slot: usize) {
         let who = Who::Task(name(p), name(slot));
         let task = self.from.processes[p].tasks[slot];
-        let tagged = self.model.configuration.tagged;
+        let tags = self.model.configuration.tags;
+        let before = self.model.has(Mechanism::TagsReadBeforeLoad);
         match task.at {
             At::Nowhere => {}
             At::Ask => self.get(who, p, slot),
             At::Judge => self.judge(who, p, slot, &task),
             At::Acquire => self.acquire(who, p, slot, &task),
             At::Waiting => self.wait(who, p, slot, &task),
-            At::Mine if !tagged || !self.model.has(Mechanism::TagsReadBeforeLoad) => {
-                self.load(who, p, slot);
-            }
+            At::Mine if tags == Tags::None || !before => self.load(who, p, slot),
             At::Mine => self.read_tags(who, p, slot),
             At::Create => self.create_tag(who, p, slot, &task),
             At::Ready => self.load(who, p, slot),
             At::Loading => {
-                if tagged && self.model.has(Mechanism::TagsReadAgain) {
-                    self.read_tags_again(who, p, slot, &task);
-                } else {
-                    self.fill(who, p, slot, &task);
+                let again = self.model.has(Mechanism::TagsReadAgain);
+                match tags {
+                    Tags::Commands if again => self.read_tags_again(who, p, slot, &task),
+                    Tags::Brought => self.read_brought_tags(who, p, slot),
+                    _ => self.fill(who, p, slot, &task),
                 }
                 if self.model.configuration.errors {
                     self.load_fails(who, p, slot, &task);
@@ -117,11 +126,13 @@ impl Steps<'_> {
     fn found(&mut self, who: Who, action: Action, p: usize, slot: usize, entry: Entry, from: &State) {
         if entry.age == Age::Corrupt {
             self.judged(who, action, p, slot, entry, Judgement::Dead, from);
-        } else if self.model.configuration.tagged {
+        } else if self.model.configuration.tagged() {
             let mut state = *from;
-            let task = &mut state.processes[p].tasks[slot];
-            task.at = At::Judge;
-            task.hand = Some(entry);
+            state.processes[p].tasks[slot] = Task {
+                at: At::Judge,
+                seen: Some(entry),
+                ..Task::default()
+            };
             self.push(who, action, Outcome::ToBeJudged, state);
         } else {
             self.judged(who, action, p, slot, entry, untagged(entry), from);
@@ -129,7 +140,7 @@ impl Steps<'_> {
     }
 
     fn judge(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
-        let entry = task.hand.expect("an entry to judge");
+        let entry = task.seen.expect("an entry to judge");
         let judgement = if self.model.unmoved(self.from.server.tag, entry.stamp) {
             untagged(entry)
         } else {
@@ -155,10 +166,10 @@ impl Steps<'_> {
             stale,
             ..Task::default()
         };
-        let given = |at, hand| Task {
+        let given = |at, seen| Task {
             at,
             value: entry.version,
-            hand,
+            seen,
             ..Task::default()
         };
         let mut push = |outcome, task| {
@@ -193,9 +204,11 @@ impl Steps<'_> {
                 }
             }
             Acquired::Mine => {
+                let (tag, epoch) = self.tags_by_acquire(&mut state);
                 let task = &mut state.processes[p].tasks[slot];
-                task.at = At::Mine;
+                task.at = if self.model.scripts() { At::Ready } else { At::Mine };
                 task.token = token;
+                (task.stamp, task.epoch) = (tag, epoch);
                 self.push(who, Action::Acquire, Outcome::Mine, state);
             }
             Acquired::Theirs if task.refresh => {
@@ -218,6 +231,24 @@ impl Steps<'_> {
                 again.token = token;
             }
             self.push(who, Action::Lose, Outcome::SentAgain, state);
+        }
+    }
+
+    /// What ACQUIRE reads, and creates, where the scripts see to the tags.
+    fn tags_by_acquire(&self, state: &mut State) -> (Stamp, Stamp) {
+        let fresh = state.fresh_stamp();
+        match self.model.configuration.tags {
+            Tags::None | Tags::Commands => (Stamp::NONE, Stamp::NONE),
+            Tags::Scripts => {
+                state.server.create_tag(fresh);
+                (state.server.tag, Stamp::NONE)
+            }
+            Tags::Brought => {
+                if state.server.epoch == Stamp::NONE {
+                    state.server.epoch = fresh;
+                }
+                (Stamp::NONE, state.server.epoch)
+            }
         }
     }
 
@@ -291,6 +322,16 @@ impl Steps<'_> {
         self.push(who, Action::Load, Outcome::Plain, state);
     }
 
+    /// The load has said what its tags are.
+    fn read_brought_tags(&mut self, who: Who, p: usize, slot: usize) {
+        let mut state = *self.from;
+        state.server.create_tag(self.from.fresh_stamp());
+        let task = &mut state.processes[p].tasks[slot];
+        task.at = At::Checked;
+        task.stamp = state.server.tag;
+        self.push(who, Action::ReadTags, Outcome::Plain, state);
+    }
+
     fn read_tags_again(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
         let mut state = *self.from;
         state.processes[p].cover(slot);
@@ -311,7 +352,7 @@ impl Steps<'_> {
     }
 
     fn fill(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
-        let rereads = self.model.configuration.tagged
+        let rereads = self.model.configuration.tags == Tags::Commands
             && self.model.has(Mechanism::TagsReadAgain)
             && self.model.has(Mechanism::TaggedJoinersByReread);
         let value = Entry {
@@ -324,7 +365,7 @@ impl Steps<'_> {
             state.processes[p].cover(slot);
         }
         let older = state.server.entry.is_some_and(|entry| entry.version > value.version);
-        let filled = state.server.fill(task.token, task.seen, value, self.model.compares());
+        let filled = state.server.fill(task.token, task.seen, value, task.epoch, self.model.compares());
         let stored = filled == Filled::Stored;
         let outcome = match filled {
             Filled::Stored if task.seen.is_some() => Outcome::Replaced,
@@ -337,7 +378,7 @@ impl Steps<'_> {
         self.push_broken(who, Action::Fill, outcome, state, broken);
         if self.may_lose() {
             let mut state = *self.from;
-            state.lose(Late::Fill(task.token, task.seen, value));
+            state.lose(Late::Fill(task.token, task.seen, value, task.epoch));
             self.push(who, Action::Lose, Outcome::SentAgain, state);
             state.processes[p].give(slot, At::GiveLeader);
             self.push(who, Action::Lose, Outcome::GivenUp, state);
@@ -355,7 +396,7 @@ impl Steps<'_> {
         state.server.release(task.token, self.model.has(Mechanism::ReleaseCompares));
         let broken = self.ends_another(task, &state);
         let process = &mut state.processes[p];
-        if task.stale && !task.refresh {
+        if task.stale {
             process.give(slot, At::GiveLeader);
             let stale = task.seen.expect("a stale entry").version;
             process.tasks[slot].value = stale;
@@ -408,10 +449,11 @@ impl Steps<'_> {
         }
         let left = process.of(slot).count();
         process.end(slot);
-        if let Some(seen) = task.hand
-            && process.tasks[1].at == At::Nowhere
+        let beside = usize::from(!self.model.configuration.joins_refresh);
+        if let Some(seen) = task.seen
+            && process.tasks[beside].at == At::Nowhere
         {
-            process.tasks[1] = Task {
+            process.tasks[beside] = Task {
                 at: At::Acquire,
                 refresh: true,
                 seen: Some(seen),
@@ -419,7 +461,7 @@ impl Steps<'_> {
             };
         }
         let outcome = if left == 0 { Outcome::Everyone } else { Outcome::LeaderOnly };
-        let action = if task.hand.is_some() { Action::Refresh } else { Action::Answer };
+        let action = if task.seen.is_some() { Action::Refresh } else { Action::Answer };
         self.push_broken(who, action, outcome, state, broken);
     }
 
@@ -446,10 +488,9 @@ impl State {
 }
 
 impl Process {
-    /// The load is over and its value is the answer; a refresh has nobody to give it to.
+    /// The load is over and its value is the answer, if there is anybody to give it to.
     fn give(&mut self, slot: usize, at: At) {
-        let task = &mut self.tasks[slot];
-        if task.refresh || self.of(slot).next().is_none() {
+        if self.of(slot).next().is_none() {
             return self.end(slot);
         }
         let task = &mut self.tasks[slot];

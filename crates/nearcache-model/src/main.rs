@@ -155,14 +155,26 @@ fn run(threads: usize) -> ExitCode {
     });
 
     println!("\nEach mechanism taken out. It must be missed, and is not where its condition never comes about.\n");
-    println!("{:<24}{:>7}  {:<42}and holds without", "without", "steps", "breaks");
+    println!("{:<25}{:>6}  {:<42}control", "without", "steps", "breaks");
     let experiments = suite::experiments();
     let jobs: Vec<Job> = experiments.iter().flat_map(jobs_of).collect();
+    let mut rows = experiments.iter();
     in_order(&jobs, threads, |job, done| {
         states += done.report.states;
         let right = as_it_should(job, &done.report);
         wrong += usize::from(!right);
-        print(job, done, right);
+        let warning = if right { "" } else { "  WRONG" };
+        match job.should {
+            Should::Hold => println!("{}{warning}", verdict(&done.report)),
+            Should::Break(_) => {
+                let row = rows.next().expect("a row for each experiment");
+                print_row(row, &done.report);
+                print!("{warning}");
+                if row.unless.is_none() {
+                    println!();
+                }
+            }
+        }
     });
 
     for missing in never_seen(&seen) {
@@ -179,15 +191,17 @@ fn run(threads: usize) -> ExitCode {
     if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn print(job: &Job, done: &Done, right: bool) {
-    let name = job.model.without.map(|without| format!("{without:?}")).unwrap_or_default();
-    let steps = match &done.report.verdict {
+/// The first part of a row, up to how its control went.
+fn print_row(experiment: &Experiment, report: &Report<Model>) {
+    let steps = match &report.verdict {
         Verdict::Broken { trace, .. } => trace.len().to_string(),
         _ => "-".to_owned(),
     };
-    let wrong = if right { "" } else { "  WRONG" };
-    let states = done.report.states;
-    println!("{name:<24}{steps:>7}  {:<42}{states:>9}{wrong}", verdict(&done.report));
+    let name = experiment.name();
+    print!("{name:<25}{steps:>6}  {:<42}", verdict(report));
+    if let Some((condition, _)) = experiment.unless {
+        print!("without {condition}: ");
+    }
 }
 
 fn whole(configuration: Configuration) -> Job {
@@ -247,11 +261,11 @@ fn seconds(time: Duration) -> String {
 
 fn tell(name: &str) -> ExitCode {
     let experiments = suite::experiments();
-    let named = |experiment: &&Experiment| format!("{:?}", experiment.without).eq_ignore_ascii_case(name);
+    let named = |experiment: &&Experiment| experiment.name().eq_ignore_ascii_case(name);
     let Some(experiment) = experiments.iter().find(named) else {
         println!("no mechanism has this name; there are:");
-        for mechanism in Mechanism::ALL {
-            println!("  {mechanism:?}");
+        for experiment in &experiments {
+            println!("  {}", experiment.name());
         }
         return ExitCode::from(2);
     };

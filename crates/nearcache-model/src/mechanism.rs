@@ -34,8 +34,8 @@ listed! {
     ReleaseCompares,
     /// `delete` is one UNLINK of `s` and `L`. Taken out: of `s` only.
     DeleteUnlinksLease,
-    /// `delete` is one command. Taken out: UNLINK `s`, then UNLINK `L`.
-    DeleteIsAtomic,
+    /// `delete` never unlinks `s` before `L`. Taken out: UNLINK `s`, then UNLINK `L`.
+    DeleteLeaseFirst,
     /// `set` unlinks `L` as well.
     SetUnlinksLease,
     /// `set` stores and unlinks in one step. Taken out: SET, then UNLINK.
@@ -52,8 +52,12 @@ listed! {
     StampPerCreation,
     /// An entry carries V as it was before its load. Taken out: after.
     TagsReadBeforeLoad,
-    /// A load reads V again before FILL.
+    /// A load reads V again before FILL; or FILL compares it, where scripts see to the tags.
     TagsReadAgain,
+    /// FILL compares the epoch, for a load that learned its tags at its end.
+    FillComparesEpoch,
+    /// `invalidate_tag` moves the epoch, then V.
+    EpochMovesFirst,
     /// A missing V makes an entry dead.
     MissingTagIsDead,
     /// A load that finds V missing creates it. Taken out: the entry carries "missing".

@@ -47,7 +47,7 @@ impl Model {
             losses: self.configuration.losses,
             ..State::default()
         };
-        let tagged = self.configuration.tagged;
+        let tagged = self.configuration.tagged();
         let stamp = Stamp(u8::from(tagged));
         let entry = Entry {
             version: 0,
@@ -131,7 +131,7 @@ impl Machine for Model {
 
     fn broken(&self, state: &State) -> Option<Property> {
         let missing_is_dead = self.has(Mechanism::MissingTagIsDead);
-        let visible = property::visible(state, self.configuration.tagged, missing_is_dead);
+        let visible = property::visible(state, self.configuration.tagged(), missing_is_dead);
         if visible.is_some_and(|version| version < state.floor) {
             return Some(Property::Store);
         }

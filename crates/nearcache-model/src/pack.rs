@@ -199,7 +199,7 @@ macro_rules! choice {
 choice!(At, 4: Nowhere Ask Judge Acquire Waiting Mine Create Ready Loading Checked Moved Alone Give GiveStale
     GiveLeader);
 choice!(Phase, 3: New Leads Joined Again Done);
-choice!(Writing, 4: Idle Changed DeleteHalf SetReady SetStored SetUnlinked Leases LeaseFound LeasesDone Entries
+choice!(Writing, 4: Idle Changed EntryDeleted LeaseDeleted EpochMoved TagMoved SetReady SetStored SetUnlinked Leases LeaseFound LeasesDone Entries
     EntryFound EntriesDone);
 
 /// A struct: its fields, each a number of so many bits, a flag, or a field of its own.
@@ -223,11 +223,11 @@ macro_rules! fields {
     (@take $bits:ident) => { Field::take($bits) };
 }
 
-fields!(Task: at, refresh, token, seen, stale, hand, stamp, value 2);
+fields!(Task: at, refresh, token, seen, stale, stamp, epoch, value 2);
 fields!(Caller: phase, slot 1, covered, round 2, calls 1, floor 2);
 fields!(Writer: at, left 2, version 2, stamp, may_miss);
 fields!(Process: tasks, callers, writer);
-fields!(Server: entry, lease, tag);
+fields!(Server: entry, lease, tag, epoch);
 fields!(State: server, source 2, floor 2, loads 2, foreign 1, losses 1, late, processes);
 
 impl Field for bool {
@@ -287,17 +287,18 @@ impl Field for Late {
     #[inline(always)]
     fn put(&self, bits: &mut Bits) {
         let none = Token::NONE;
-        let (kind, token, seen, value) = match *self {
-            Late::Nothing => (0, none, None, None),
-            Late::Acquire(token, seen) => (1, token, seen, None),
-            Late::Fill(token, seen, value) => (2, token, seen, Some(value)),
-            Late::Invalidate(stamp) => (3, none, None, Some(carrying(stamp))),
-            Late::Create(stamp) => (4, none, None, Some(carrying(stamp))),
+        let (kind, token, seen, value, stamp) = match *self {
+            Late::Nothing => (0, none, None, None, Stamp::NONE),
+            Late::Acquire(token, seen) => (1, token, seen, None, Stamp::NONE),
+            Late::Fill(token, seen, value, epoch) => (2, token, seen, Some(value), epoch),
+            Late::Invalidate(stamp) => (3, none, None, None, stamp),
+            Late::Create(stamp) => (4, none, None, None, stamp),
         };
         bits.put(kind, 3);
         token.put(bits);
         seen.put(bits);
         value.put(bits);
+        stamp.put(bits);
     }
 
     #[inline(always)]
@@ -306,19 +307,13 @@ impl Field for Late {
         let token = Token::take(bits);
         let seen = Field::take(bits);
         let value = <Option<Entry> as Field>::take(bits).unwrap_or_default();
+        let stamp = Stamp::take(bits);
         match kind {
             0 => Late::Nothing,
             1 => Late::Acquire(token, seen),
-            2 => Late::Fill(token, seen, value),
-            3 => Late::Invalidate(value.stamp),
-            _ => Late::Create(value.stamp),
+            2 => Late::Fill(token, seen, value, stamp),
+            3 => Late::Invalidate(stamp),
+            _ => Late::Create(stamp),
         }
-    }
-}
-
-fn carrying(stamp: Stamp) -> Entry {
-    Entry {
-        stamp,
-        ..Entry::default()
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Compares {
     pub(crate) exclusive: bool,
     pub(crate) token: bool,
     pub(crate) entry: bool,
+    pub(crate) tag: bool,
+    pub(crate) epoch: bool,
 }
 
 impl Server {
@@ -46,14 +48,16 @@ impl Server {
         token: Token,
         seen: Option<Entry>,
         value: Entry,
+        epoch: Stamp,
         by: Compares,
     ) -> Filled {
         let ours = self.lease == token || !by.token;
         let as_seen = self.entry == seen || !by.entry;
+        let unmoved = (self.tag == value.stamp || !by.tag) && (self.epoch == epoch || !by.epoch);
         if ours {
             self.lease = Token::NONE;
         }
-        if ours && as_seen {
+        if ours && as_seen && unmoved {
             self.entry = Some(value);
             Filled::Stored
         } else {
@@ -72,6 +76,20 @@ impl Server {
     pub(crate) fn create_tag(&mut self, stamp: Stamp) {
         if self.tag == Stamp::NONE {
             self.tag = stamp;
+        }
+    }
+
+    /// SET V; with XX, which a missing V stays missing by.
+    pub(crate) fn move_tag(&mut self, stamp: Stamp, xx: bool) {
+        if self.tag != Stamp::NONE || !xx {
+            self.tag = stamp;
+        }
+    }
+
+    /// SET of the epoch, with XX.
+    pub(crate) fn move_epoch(&mut self, stamp: Stamp) {
+        if self.epoch != Stamp::NONE {
+            self.epoch = stamp;
         }
     }
 }

@@ -62,6 +62,8 @@ pub struct Server {
     pub lease: Token,
     /// `V`.
     pub tag: Stamp,
+    /// What moves with every tag, for loads that learn their tags only at their end.
+    pub epoch: Stamp,
 }
 
 /// How far a run of the protocol is.
@@ -109,14 +111,14 @@ pub struct Task {
     pub refresh: bool,
     /// The token of its last ACQUIRE.
     pub token: Token,
-    /// How it saw `s` when it judged it unusable.
+    /// How it saw `s`: the entry to be judged, or the one that it judged unusable.
     pub seen: Option<Entry>,
     /// Whether what it saw may be the answer if the load fails.
     pub stale: bool,
-    /// The entry to be judged, or the stale answer.
-    pub hand: Option<Entry>,
-    /// V before the load.
+    /// V for the entry to store.
     pub stamp: Stamp,
+    /// The epoch before the load.
+    pub epoch: Stamp,
     /// The version that was loaded, or that is the answer.
     pub value: u8,
 }
@@ -163,7 +165,13 @@ pub enum Writing {
     /// The source is changed, the invalidation is next.
     Changed,
     /// UNLINK `L` is the second step of a `delete`.
-    DeleteHalf,
+    EntryDeleted,
+    /// UNLINK `s` is the second step of a `delete`.
+    LeaseDeleted,
+    /// SET V is the second step of an `invalidate_tag`.
+    EpochMoved,
+    /// SET of the epoch is the second step of an `invalidate_tag`.
+    TagMoved,
     /// V is read, SET is next.
     SetReady,
     /// `set` stored, UNLINK `L` is next.
@@ -218,8 +226,8 @@ pub enum Late {
     Nothing,
     /// ACQUIRE.
     Acquire(Token, Option<Entry>),
-    /// FILL with token, seen, value.
-    Fill(Token, Option<Entry>, Entry),
+    /// FILL with token, seen, value, epoch.
+    Fill(Token, Option<Entry>, Entry, Stamp),
     /// SET V.
     Invalidate(Stamp),
     /// SET V NX.
@@ -252,7 +260,7 @@ impl State {
     pub fn tokens(&mut self, mut visit: impl FnMut(&mut Token)) {
         visit(&mut self.server.lease);
         match &mut self.late {
-            Late::Acquire(token, _) | Late::Fill(token, _, _) => visit(token),
+            Late::Acquire(token, _) | Late::Fill(token, ..) => visit(token),
             Late::Nothing | Late::Invalidate(_) | Late::Create(_) => {}
         }
         for task in self.processes.iter_mut().flat_map(|process| &mut process.tasks) {
@@ -268,21 +276,23 @@ impl State {
             }
         }
         visit(&mut self.server.tag);
+        visit(&mut self.server.epoch);
         of(&mut self.server.entry, &mut visit);
         match &mut self.late {
             Late::Nothing => {}
             Late::Acquire(_, seen) => of(seen, &mut visit),
-            Late::Fill(_, seen, value) => {
+            Late::Fill(_, seen, value, epoch) => {
                 of(seen, &mut visit);
                 visit(&mut value.stamp);
+                visit(epoch);
             }
             Late::Invalidate(stamp) | Late::Create(stamp) => visit(stamp),
         }
         for process in &mut self.processes {
             for task in &mut process.tasks {
                 of(&mut task.seen, &mut visit);
-                of(&mut task.hand, &mut visit);
                 visit(&mut task.stamp);
+                visit(&mut task.epoch);
             }
             visit(&mut process.writer.stamp);
         }

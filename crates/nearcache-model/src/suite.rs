@@ -3,7 +3,7 @@
 //! A configuration is as large as a minute or two for all of them allows. What is left out of one is in
 //! another: no single run has lost connections *and* a foreign SET *and* three calls.
 
-use crate::configuration::{CALM, Configuration, Invalidation, SetForm, Start};
+use crate::configuration::{CALM, Configuration, DeleteForm, Invalidation, SetForm, Start, Tags};
 use crate::mechanism::Mechanism;
 use crate::property::Property;
 
@@ -41,7 +41,7 @@ const UNTAGGED: Configuration = Configuration {
 const TAGGED: Configuration = Configuration {
     name: "tagged",
     shows: "invalidate_tag from both processes, V evicted",
-    tagged: true,
+    tags: Tags::Commands,
     callers: [2, 1],
     kinds: &[Invalidation::Tag],
     evicts_tag: true,
@@ -93,6 +93,20 @@ pub fn configurations() -> Vec<Configuration> {
             ..UNTAGGED
         },
         Configuration {
+            name: "joined refresh",
+            shows: "callers join a refresh",
+            starts: ALL_STARTS,
+            callers: [2, 1],
+            calls: 2,
+            writes: [1, 0],
+            kinds: &[Invalidation::Delete],
+            softens: true,
+            joins_refresh: true,
+            cancels: false,
+            timeouts: false,
+            ..UNTAGGED
+        },
+        Configuration {
             name: "foreign SET",
             shows: "another program writes the key",
             starts: ALL_STARTS,
@@ -100,6 +114,15 @@ pub fn configurations() -> Vec<Configuration> {
             writes: [1, 0],
             softens: true,
             foreign: 1,
+            errors: false,
+            timeouts: false,
+            ..UNTAGGED
+        },
+        Configuration {
+            name: "delete in two steps",
+            shows: "UNLINK L, then UNLINK s",
+            delete: DeleteForm::LeaseFirst,
+            callers: [2, 1],
             errors: false,
             timeouts: false,
             ..UNTAGGED
@@ -126,6 +149,7 @@ pub fn configurations() -> Vec<Configuration> {
         Configuration {
             name: "tagged, connections",
             shows: "SET V and SET V NX carried out late or never, and sent again",
+            callers: [1, 1],
             losses: 1,
             cancels: false,
             ..TAGGED
@@ -143,16 +167,42 @@ pub fn configurations() -> Vec<Configuration> {
             cancels: false,
             ..TAGGED
         },
+        Configuration {
+            name: "tags by scripts",
+            shows: "ACQUIRE reads V, FILL compares it, SET V XX",
+            tags: Tags::Scripts,
+            starts: ALL_STARTS,
+            callers: [2, 1],
+            softens: true,
+            writes: [1, 0],
+            cancels: false,
+            ..TAGGED
+        },
+        Configuration {
+            name: "tags by scripts, lost",
+            shows: "the same, with connections lost",
+            tags: Tags::Scripts,
+            losses: 1,
+            cancels: false,
+            ..TAGGED
+        },
+        Configuration {
+            name: "tags from the load",
+            shows: "V read after the load, an epoch before it",
+            tags: Tags::Brought,
+            cancels: false,
+            ..TAGGED
+        },
         ONE_LOAD,
         Configuration {
             name: "one load, tagged",
-            tagged: true,
+            tags: Tags::Commands,
             ..ONE_LOAD
         },
         PROGRESS,
         Configuration {
             name: "progress, tagged",
-            tagged: true,
+            tags: Tags::Commands,
             evicts_tag: true,
             callers: [1, 1],
             kinds: &[Invalidation::Tag],
@@ -189,6 +239,16 @@ const PROGRESS: Configuration = Configuration {
     ..UNTAGGED
 };
 
+impl Experiment {
+    /// What it is asked for by: its mechanism, and who sees to the tags where that is not the usual one.
+    pub fn name(&self) -> String {
+        match self.configuration.tags {
+            Tags::None | Tags::Commands => format!("{:?}", self.without),
+            tags => format!("{:?}/{tags:?}", self.without),
+        }
+    }
+}
+
 /// Each mechanism taken out, where it is missed.
 pub fn experiments() -> Vec<Experiment> {
     use Invalidation::{Clear, Delete, Set, Tag};
@@ -205,7 +265,7 @@ pub fn experiments() -> Vec<Experiment> {
         ..untagged
     };
     let tagged = Configuration {
-        tagged: true,
+        tags: Tags::Commands,
         kinds: &[Tag],
         evicts_tag: true,
         ..untagged
@@ -221,6 +281,14 @@ pub fn experiments() -> Vec<Experiment> {
     };
     let tagged_lost = Configuration {
         losses: 1,
+        ..tagged
+    };
+    let scripts = Configuration {
+        tags: Tags::Scripts,
+        ..tagged
+    };
+    let brought = Configuration {
+        tags: Tags::Brought,
         ..tagged
     };
     let not = |condition, configuration| Some((condition, configuration));
@@ -290,7 +358,7 @@ pub fn experiments() -> Vec<Experiment> {
             not("a loader's error", untagged),
         ),
         found(Mechanism::DeleteUnlinksLease, untagged, Property::Store, None),
-        found(Mechanism::DeleteIsAtomic, untagged, Property::Store, None),
+        found(Mechanism::DeleteLeaseFirst, untagged, Property::Store, None),
         found(
             Mechanism::SetUnlinksLease,
             set,
@@ -330,6 +398,14 @@ pub fn experiments() -> Vec<Experiment> {
         ),
         found(Mechanism::TagsReadBeforeLoad, tagged, Property::Store, None),
         found(Mechanism::TagsReadAgain, tagged, Property::Answer, None),
+        found(Mechanism::TagsReadAgain, scripts, Property::Answer, None),
+        found(
+            Mechanism::FillComparesEpoch,
+            brought,
+            Property::Store,
+            not("tags from the load", scripts),
+        ),
+        found(Mechanism::EpochMovesFirst, brought, Property::Store, None),
         found(
             Mechanism::MissingTagIsDead,
             tagged,

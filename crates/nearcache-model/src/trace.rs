@@ -87,15 +87,19 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::SetReadsTags => format!("set: V = {}", stamp(after.server.tag)),
         Action::Set => "set: the first or only step".to_owned(),
         Action::SetEnds => "set: the second step".to_owned(),
-        Action::InvalidateTag => format!("invalidate_tag: SET V {}", stamp(after.server.tag)),
-        Action::ClearScansLeases => "clear: SCAN the lease keys".to_owned(),
-        Action::ClearScansEntries => "clear: SCAN the stored keys".to_owned(),
+        Action::InvalidateTag if before.server.epoch != after.server.epoch => {
+            format!("invalidate_tag: SET epoch {}", stamp(after.server.epoch))
+        }
+        Action::InvalidateTag => format!("invalidate_tag: V = {}", stamp(after.server.tag)),
+        Action::ClearLeases => "clear: SCAN the lease keys".to_owned(),
+        Action::ClearKeys => "clear: SCAN the stored keys".to_owned(),
         Action::ClearFinds => "clear: a page names the key".to_owned(),
         Action::ClearUnlinks => "clear: UNLINK it".to_owned(),
         Action::ClearMisses => "clear: the scan ends without the key".to_owned(),
         Action::ExpireEntry => "s expires or is evicted".to_owned(),
         Action::ExpireLease => "L expires or is evicted".to_owned(),
         Action::EvictTag => "V is evicted".to_owned(),
+        Action::EvictEpoch => "the epoch is evicted".to_owned(),
         Action::SoftExpire => "s passes its soft expiry".to_owned(),
         Action::ForeignSet => "another program changes the source, SET s".to_owned(),
         Action::Lose => format!("the connection is lost under {}", late(&after.late)),
@@ -176,7 +180,7 @@ fn late(late: &Late) -> String {
     match late {
         Late::Nothing => "nothing".to_owned(),
         Late::Acquire(by, seen) => format!("ACQUIRE({}, seen {})", token(*by), entry(*seen)),
-        Late::Fill(by, _, value) => format!("FILL({}, v{})", token(*by), value.version),
+        Late::Fill(by, _, value, _) => format!("FILL({}, v{})", token(*by), value.version),
         Late::Invalidate(value) => format!("SET V {}", stamp(*value)),
         Late::Create(value) => format!("SET V {} NX", stamp(*value)),
     }

@@ -18,6 +18,7 @@ impl Steps<'_> {
         }
         if allowed.evicts_tag {
             self.happens(Action::EvictTag, |state| state.server.tag = Stamp::NONE);
+            self.happens(Action::EvictEpoch, |state| state.server.epoch = Stamp::NONE);
         }
         if allowed.softens {
             // Of a dead entry the age does not matter.
@@ -25,7 +26,7 @@ impl Steps<'_> {
                 let tag = state.server.tag;
                 if let Some(entry) = &mut state.server.entry
                     && entry.age == Age::Fresh
-                    && (!allowed.tagged || model.unmoved(tag, entry.stamp))
+                    && (!allowed.tagged() || model.unmoved(tag, entry.stamp))
                 {
                     entry.age = Age::Soft;
                 }
@@ -69,14 +70,14 @@ impl Steps<'_> {
             Late::Acquire(token, seen) => {
                 server.acquire(token, seen, compares);
             }
-            Late::Fill(token, seen, value) => {
+            Late::Fill(token, seen, value, epoch) => {
                 let older = server.entry.is_some_and(|entry| entry.version > value.version);
-                let filled = server.fill(token, seen, value, compares);
+                let filled = server.fill(token, seen, value, epoch, compares);
                 if older && filled == Filled::Stored {
                     broken = Some(Property::Replace);
                 }
             }
-            Late::Invalidate(stamp) => server.tag = stamp,
+            Late::Invalidate(stamp) => server.move_tag(stamp, self.model.scripts()),
             Late::Create(stamp) => server.create_tag(stamp),
         }
         self.push_broken(Who::World, Action::Arrive, Outcome::Plain, state, broken);

@@ -4,7 +4,7 @@
 //! the source changes in the moment in which NEW is stored. That is the stricter of the two readings.
 
 use crate::action::{Action, Outcome, Who};
-use crate::configuration::{Invalidation, SetForm};
+use crate::configuration::{DeleteForm, Invalidation, SetForm, Tags};
 use crate::mechanism::Mechanism;
 use crate::model::{Steps, name};
 use crate::state::{Age, At, Entry, Late, Stamp, State, Task, Token, Writer, Writing};
@@ -17,9 +17,17 @@ impl Steps<'_> {
             Writing::Idle if writer.left > 0 => self.begin(who, p),
             Writing::Idle => {}
             Writing::Changed => self.invalidate(who, p, &writer),
-            Writing::DeleteHalf => self.returns(who, Action::Delete, p, |state| {
+            Writing::EntryDeleted => self.returns(who, Action::Delete, p, |state| {
                 state.server.lease = Token::NONE;
             }),
+            Writing::LeaseDeleted => self.returns(who, Action::Delete, p, |state| {
+                state.server.entry = None;
+            }),
+            Writing::EpochMoved => self.move_tag(who, p, &writer),
+            Writing::TagMoved => {
+                let stamp = self.from.fresh_stamp();
+                self.returns(who, Action::InvalidateTag, p, |state| state.server.move_epoch(stamp));
+            }
             Writing::SetReady => self.set(who, p),
             Writing::SetStored => self.returns(who, Action::SetEnds, p, |state| {
                 state.server.lease = Token::NONE;
@@ -53,7 +61,7 @@ impl Steps<'_> {
         if !self.allows(Invalidation::Set) {
             return;
         }
-        if self.model.configuration.tagged {
+        if self.model.configuration.tagged() {
             let mut state = *self.from;
             let stamp = self.fresh_creation();
             state.server.create_tag(stamp);
@@ -100,10 +108,15 @@ impl Steps<'_> {
         if self.allows(Invalidation::Delete) {
             if !model.has(Mechanism::DeleteUnlinksLease) {
                 self.returns(who, Action::Delete, p, |state| state.server.entry = None);
-            } else if !model.has(Mechanism::DeleteIsAtomic) {
+            } else if !model.has(Mechanism::DeleteLeaseFirst) {
                 let mut state = *self.from;
                 state.server.entry = None;
-                state.processes[p].writer.at = Writing::DeleteHalf;
+                state.processes[p].writer.at = Writing::EntryDeleted;
+                self.push(who, Action::Delete, Outcome::Plain, state);
+            } else if model.configuration.delete == DeleteForm::LeaseFirst {
+                let mut state = *self.from;
+                state.server.lease = Token::NONE;
+                state.processes[p].writer.at = Writing::LeaseDeleted;
                 self.push(who, Action::Delete, Outcome::Plain, state);
             } else {
                 self.returns(who, Action::Delete, p, |state| {
@@ -113,7 +126,14 @@ impl Steps<'_> {
             }
         }
         if self.allows(Invalidation::Tag) {
-            self.invalidate_tag(who, p, writer);
+            if model.configuration.tags == Tags::Brought && model.has(Mechanism::EpochMovesFirst) {
+                let mut state = *self.from;
+                state.server.move_epoch(self.from.fresh_stamp());
+                state.processes[p].writer.at = Writing::EpochMoved;
+                self.push(who, Action::InvalidateTag, Outcome::Plain, state);
+            } else {
+                self.move_tag(who, p, writer);
+            }
         }
         if self.allows(Invalidation::Clear) {
             if model.has(Mechanism::ClearLeasesFirst) {
@@ -124,7 +144,7 @@ impl Steps<'_> {
         }
     }
 
-    fn invalidate_tag(&mut self, who: Who, p: usize, writer: &Writer) {
+    fn move_tag(&mut self, who: Who, p: usize, writer: &Writer) {
         let stamp = if !self.model.has(Mechanism::TagIsRandom) {
             Stamp(self.from.server.tag.0 + 1)
         } else if writer.stamp == Stamp::NONE {
@@ -132,7 +152,15 @@ impl Steps<'_> {
         } else {
             writer.stamp
         };
-        self.returns(who, Action::InvalidateTag, p, |state| state.server.tag = stamp);
+        let xx = self.model.scripts();
+        if self.model.has(Mechanism::EpochMovesFirst) {
+            self.returns(who, Action::InvalidateTag, p, |state| state.server.move_tag(stamp, xx));
+        } else {
+            let mut state = *self.from;
+            state.server.move_tag(stamp, xx);
+            state.processes[p].writer.at = Writing::TagMoved;
+            self.push(who, Action::InvalidateTag, Outcome::Plain, state);
+        }
         if self.may_lose() && self.model.has(Mechanism::TagIsRandom) {
             let mut state = *self.from;
             state.lose(Late::Invalidate(stamp));
@@ -147,14 +175,14 @@ impl Steps<'_> {
         let mut state = *self.from;
         state.processes[p].writer.at = Writing::Leases;
         state.processes[p].writer.may_miss = state.server.lease == Token::NONE;
-        self.push(who, Action::ClearScansLeases, Outcome::Plain, state);
+        self.push(who, Action::ClearLeases, Outcome::Plain, state);
     }
 
     fn scan_entries(&mut self, who: Who, p: usize) {
         let mut state = *self.from;
         state.processes[p].writer.at = Writing::Entries;
         state.processes[p].writer.may_miss = state.server.entry.is_none();
-        self.push(who, Action::ClearScansEntries, Outcome::Plain, state);
+        self.push(who, Action::ClearKeys, Outcome::Plain, state);
     }
 
     /// A page names the key, if it is there; or the scan ends without it, if it was not there all the time.
