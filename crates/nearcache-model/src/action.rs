@@ -25,44 +25,54 @@ pub(crate) use listed;
 listed! {
     /// What happens in one step.
     Action:
-    /// A caller calls: leads a new flight or joins the one under way. `read_through::flight::Flight::join`.
+    /// A caller calls: leads a new flight or joins the one under way. `read_through::flight`: `Flights::join`.
     Join,
-    /// A joiner that was not answered asks again. `read_through::flight::Flight::join`, next round.
+    /// A joiner that was not answered asks again: leads or joins the next flight. `read_through::flight`:
+    /// `Waiter::turn`.
     AskAgain,
-    /// A flight ends: its leader and the joiners it may answer have their answer, the others are to ask
-    /// again. `read_through::flight::lead`.
+    /// A flight ends: its leader and the joiners it may answer have their answer, the others are to ask again.
+    /// `read_through::flight`: `Leader::answer`, `Leader::fenced`.
     Answer,
-    /// The leader reads `s`. `read_through::flight::lead`.
+    /// `s` is read. (Here by the leader, after it began to lead; a caller that reads first and joins later has
+    /// less to be promised.) `cache::remember`: `Core::read_for`.
     Get,
-    /// V is read: to judge an entry, or for an entry about to be loaded. `read_through::tags::read`.
+    /// V is read: to judge an entry, or for an entry to be stored. `read_through::tags`: `Core::judge`,
+    /// `Core::versions_for`; scripts ACQUIRE and TAGS of `read_through::lease`.
     ReadTags,
-    /// A load that found V missing creates it by SET NX. `read_through::tags::read`.
+    /// A load that found V missing creates it by SET NX. Scripts ACQUIRE and TAGS of `read_through::lease` do
+    /// it in the step that reads.
     CreateTag,
-    /// The second read of V, after the load. `read_through::tags::read_again`, `moved`.
+    /// The second read of V, after the load. Script FILL of `read_through::lease` does it in the step that
+    /// stores.
     ReadTagsAgain,
-    /// Script ACQUIRE. `read_through::lease::acquire`.
+    /// Script ACQUIRE. `read_through::lease::ACQUIRE`, sent by `read_through::lead`: `Lead::acquire`.
     Acquire,
-    /// Script FILL. `read_through::lease::fill`.
+    /// Script FILL. `read_through::lease::FILL`, sent by `read_through::lead`: `Lead::fill`.
     Fill,
-    /// Script RENEW: compare-and-PEXPIRE. `read_through::lease::renew`.
+    /// Script RENEW: compare-and-PEXPIRE. `read_through::lease::RENEW`, sent by `read_through::fill`:
+    /// `Renewal::renew`.
     Renew,
-    /// Script RELEASE, after a tag has moved: compare-and-delete. `read_through::lease::release`.
+    /// Script RELEASE, after a tag has moved: compare-and-delete. `read_through::lease::RELEASE`, sent by
+    /// `read_through::fill`: `Held::release`.
     Release,
-    /// A leased load begins and reads the source. `read_through::load`.
+    /// A leased load begins and reads the source. `read_through::lead::load`.
     Load,
-    /// A leased load fails and its lease is released. `read_through::load`, `read_through::lease::release`.
+    /// A leased load fails and its lease is released. `read_through::lead`: `Lead::run`, `Held::release`.
     LoadFails,
-    /// An unleased load begins and reads the source. `read_through::load`.
+    /// An unleased load begins and reads the source. `read_through::lead`: `Leased::Without`; a joiner's:
+    /// `Role::Substitute` of `read_through::flight`.
     LoadAlone,
-    /// A leader that waits for another's load looks at `s`. `read_through::wait`.
+    /// A leader that waits for another's load looks at `s`. `read_through::lead`: `Lead::lease`, which asks by
+    /// ACQUIRE.
     Wait,
-    /// A stale value is the answer, and a refresh begins. `read_through::refresh`.
+    /// A stale value is the answer, and a refresh begins. `cache::remember`: `Read::Due`.
     Refresh,
     /// A caller goes away; a load that it began goes on. The drop of `remember`'s future.
     Cancel,
     /// The application changes the source of truth, before it invalidates.
     ChangeSource,
-    /// UNLINK `s` and `L`. `cache::write::delete`.
+    /// UNLINK `s` and `L`, or the one of the two that comes first, or last. `cache::write::delete`,
+    /// `cache::batch::delete_many`.
     Delete,
     /// `set` with tags reads V, creating it. `cache::write::Set`.
     SetReadsTags,
@@ -70,17 +80,18 @@ listed! {
     Set,
     /// The second step of a `set` of two steps. `cache::write::Set`.
     SetEnds,
-    /// SET V to a fresh value. `cache::tags::invalidate`.
+    /// SET V to a fresh value; where loads name their tags at their end, the epoch before it.
+    /// `cache::tags::invalidate_tags`.
     InvalidateTag,
-    /// `clear` starts its scan over the lease keys. `cache::scan::clear`.
+    /// `clear` starts its scan over the lease keys. `read_through::sweep::matching`.
     ClearLeases,
-    /// `clear` starts its scan over the stored keys. `cache::scan::clear`.
+    /// `clear` starts its scan over the stored keys. `read_through::sweep::matching`.
     ClearKeys,
-    /// A page of `clear`'s scan names the key. `cache::scan::clear`.
+    /// A page of `clear`'s scan names the key. `read_through::sweep::page`.
     ClearFinds,
-    /// `clear` unlinks the key that its scan named. `cache::scan::clear`.
+    /// `clear` unlinks the key that its scan named. `read_through::sweep::unlink_all`.
     ClearUnlinks,
-    /// `clear`'s scan ends without the key, which was not there all the time. `cache::scan::clear`.
+    /// `clear`'s scan ends without the key, which was not there all the time. `read_through::sweep::page`.
     ClearMisses,
     /// `s` expires or is evicted.
     ExpireEntry,

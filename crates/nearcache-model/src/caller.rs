@@ -42,7 +42,11 @@ impl Steps<'_> {
         if leads {
             process.tasks[0].at = At::Ask;
         }
-        let outcome = if leads { Outcome::Leads } else { Outcome::Joins };
+        let outcome = if leads {
+            Outcome::Leads
+        } else {
+            Outcome::Joins
+        };
         self.push(who, action, outcome, state);
     }
 
@@ -60,7 +64,11 @@ impl Steps<'_> {
         if !goes_on {
             process.end(slot);
         }
-        let outcome = if goes_on { Outcome::GoesOn } else { Outcome::Dropped };
+        let outcome = if goes_on {
+            Outcome::GoesOn
+        } else {
+            Outcome::Dropped
+        };
         self.push(who, Action::Cancel, outcome, state);
     }
 }
@@ -74,7 +82,11 @@ impl Caller {
     /// This call is over.
     pub(crate) fn answered(&mut self) {
         *self = Caller {
-            phase: if self.calls > 0 { Phase::New } else { Phase::Done },
+            phase: if self.calls > 0 {
+                Phase::New
+            } else {
+                Phase::Done
+            },
             calls: self.calls.saturating_sub(1),
             ..Caller::default()
         };

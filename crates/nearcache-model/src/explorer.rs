@@ -148,11 +148,7 @@ impl<'m, M: Machine> Search<'m, M> {
         }
     }
 
-    fn run(
-        &mut self,
-        limits: Limits,
-        seen: &mut impl FnMut(&M::Event),
-    ) -> (u64, u32, Verdict<M>) {
+    fn run(&mut self, limits: Limits, seen: &mut impl FnMut(&M::Event)) -> (u64, u32, Verdict<M>) {
         for state in self.machine.starts() {
             let (_, new) = self.insert(&state, START);
             if new && let Some(property) = self.machine.broken(&state) {
@@ -269,7 +265,7 @@ impl<'m, M: Machine> Search<'m, M> {
         let mut reaches = vec![false; count];
         let mut todo = Vec::new();
         let mut steps = Vec::new();
-        for at in 0..u32::try_from(count).expect("fewer than 2^32 states") {
+        for at in (0..).take(count) {
             let state = self.machine.unpack(&self.states[at as usize]);
             if !self.machine.waiting(&state) {
                 reaches[at as usize] = true;
@@ -284,7 +280,8 @@ impl<'m, M: Machine> Search<'m, M> {
                 let next = self
                     .index
                     .find(hash, |&known| self.states[known as usize] == packed);
-                edges.push((*next.expect("every step was followed"), at));
+                // Every step was followed, so every state is known.
+                edges.extend(next.map(|&next| (next, at)));
             }
         }
         edges.sort_unstable();

@@ -1,5 +1,5 @@
-//! The run of the protocol: `remember` from its GET to its answer, and the refresh, which is the same from
-//! its ACQUIRE on, without anybody to answer.
+//! The run of the protocol: `remember` from its GET to the lease, and its answer; and the refresh, which is
+//! the same from its ACQUIRE on. `load` has what happens under the lease.
 
 use crate::action::{Action, Outcome, Who};
 use crate::caller::more;
@@ -7,8 +7,8 @@ use crate::configuration::Tags;
 use crate::mechanism::Mechanism;
 use crate::model::{Model, Steps, name};
 use crate::property::Property;
-use crate::redis::{Acquired, Compares, Filled};
-use crate::state::{Age, At, Entry, Late, Phase, Process, Stamp, State, Task, Token};
+use crate::redis::{Acquired, Compares};
+use crate::state::{Age, At, Entry, Late, Phase, Process, State, Task, Token};
 
 /// How good an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,10 @@ impl Steps<'_> {
             }
             At::GiveLeader => self.answer(who, p, slot, &task, Answers::Leader),
         }
-        let leased = matches!(task.at, At::Mine | At::Create | At::Ready | At::Loading | At::Checked);
+        let leased = matches!(
+            task.at,
+            At::Mine | At::Create | At::Ready | At::Loading | At::Checked
+        );
         if leased && self.model.configuration.renews {
             self.renew(who, &task);
         }
@@ -123,7 +126,15 @@ impl Steps<'_> {
     }
 
     /// An entry was read: judged at once, or after V was read.
-    fn found(&mut self, who: Who, action: Action, p: usize, slot: usize, entry: Entry, from: &State) {
+    fn found(
+        &mut self,
+        who: Who,
+        action: Action,
+        p: usize,
+        slot: usize,
+        entry: Entry,
+        from: &State,
+    ) {
         if entry.age == Age::Corrupt {
             self.judged(who, action, p, slot, entry, Judgement::Dead, from);
         } else if self.model.configuration.tagged() {
@@ -149,7 +160,10 @@ impl Steps<'_> {
         self.judged(who, Action::ReadTags, p, slot, entry, judgement, self.from);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "they are what a verdict consists of")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are what a verdict consists of"
+    )]
     fn judged(
         &mut self,
         who: Who,
@@ -191,7 +205,10 @@ impl Steps<'_> {
         let mut state = *self.from;
         let token = self.model.token(p, task, &state);
         state.processes[p].cover(slot);
-        match state.server.acquire(token, task.seen, self.model.compares()) {
+        match state
+            .server
+            .acquire(token, task.seen, self.model.compares())
+        {
             Acquired::Found(entry) => {
                 if Some(entry) == task.seen {
                     let broken = Some(Property::Refresh);
@@ -206,7 +223,11 @@ impl Steps<'_> {
             Acquired::Mine => {
                 let (tag, epoch) = self.tags_by_acquire(&mut state);
                 let task = &mut state.processes[p].tasks[slot];
-                task.at = if self.model.scripts() { At::Ready } else { At::Mine };
+                task.at = if self.model.scripts() {
+                    At::Ready
+                } else {
+                    At::Mine
+                };
                 task.token = token;
                 (task.stamp, task.epoch) = (tag, epoch);
                 self.push(who, Action::Acquire, Outcome::Mine, state);
@@ -234,24 +255,6 @@ impl Steps<'_> {
         }
     }
 
-    /// What ACQUIRE reads, and creates, where the scripts see to the tags.
-    fn tags_by_acquire(&self, state: &mut State) -> (Stamp, Stamp) {
-        let fresh = state.fresh_stamp();
-        match self.model.configuration.tags {
-            Tags::None | Tags::Commands => (Stamp::NONE, Stamp::NONE),
-            Tags::Scripts => {
-                state.server.create_tag(fresh);
-                (state.server.tag, Stamp::NONE)
-            }
-            Tags::Brought => {
-                if state.server.epoch == Stamp::NONE {
-                    state.server.epoch = fresh;
-                }
-                (Stamp::NONE, state.server.epoch)
-            }
-        }
-    }
-
     /// Polls `s`, and asks for the lease once it is gone.
     fn wait(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
         let mut state = *self.from;
@@ -274,157 +277,6 @@ impl Steps<'_> {
             };
             self.push(who, Action::LoadAlone, Outcome::Plain, state);
         }
-    }
-
-    fn read_tags(&mut self, who: Who, p: usize, slot: usize) {
-        let mut state = *self.from;
-        let missing = state.server.tag == Stamp::NONE;
-        let task = &mut state.processes[p].tasks[slot];
-        if missing && self.model.has(Mechanism::MissingTagIsCreated) {
-            task.at = At::Create;
-            return self.push(who, Action::ReadTags, Outcome::Missing, state);
-        }
-        task.at = At::Ready;
-        task.stamp = state.server.tag;
-        self.push(who, Action::ReadTags, Outcome::Plain, state);
-    }
-
-    fn create_tag(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
-        let stamp = if !self.model.has(Mechanism::TagIsRandom) {
-            Stamp(1)
-        } else if task.stamp == Stamp::NONE {
-            self.from.fresh_stamp()
-        } else {
-            task.stamp
-        };
-        let mut state = *self.from;
-        state.server.create_tag(stamp);
-        let task = &mut state.processes[p].tasks[slot];
-        task.at = At::Mine;
-        task.stamp = Stamp::NONE;
-        self.push(who, Action::CreateTag, Outcome::Plain, state);
-        if self.may_lose() {
-            let mut state = *self.from;
-            state.lose(Late::Create(stamp));
-            if !self.model.has(Mechanism::StampPerCreation) {
-                state.processes[p].tasks[slot].stamp = stamp;
-            }
-            self.push(who, Action::Lose, Outcome::SentAgain, state);
-        }
-    }
-
-    fn load(&mut self, who: Who, p: usize, slot: usize) {
-        let mut state = *self.from;
-        state.loads = more(state.loads);
-        let task = &mut state.processes[p].tasks[slot];
-        task.at = At::Loading;
-        task.value = state.source;
-        self.push(who, Action::Load, Outcome::Plain, state);
-    }
-
-    /// The load has said what its tags are.
-    fn read_brought_tags(&mut self, who: Who, p: usize, slot: usize) {
-        let mut state = *self.from;
-        state.server.create_tag(self.from.fresh_stamp());
-        let task = &mut state.processes[p].tasks[slot];
-        task.at = At::Checked;
-        task.stamp = state.server.tag;
-        self.push(who, Action::ReadTags, Outcome::Plain, state);
-    }
-
-    fn read_tags_again(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
-        let mut state = *self.from;
-        state.processes[p].cover(slot);
-        let tag = state.server.tag;
-        let mut stamp = task.stamp;
-        if !self.model.has(Mechanism::TagsReadBeforeLoad) {
-            if tag == Stamp::NONE {
-                state.server.tag = self.from.fresh_stamp();
-            }
-            stamp = state.server.tag;
-        }
-        let unmoved = self.model.unmoved(state.server.tag, stamp);
-        let task = &mut state.processes[p].tasks[slot];
-        task.stamp = if unmoved { stamp } else { Stamp::NONE };
-        task.at = if unmoved { At::Checked } else { At::Moved };
-        let outcome = if unmoved { Outcome::Unmoved } else { Outcome::Moved };
-        self.push(who, Action::ReadTagsAgain, outcome, state);
-    }
-
-    fn fill(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
-        let rereads = self.model.configuration.tags == Tags::Commands
-            && self.model.has(Mechanism::TagsReadAgain)
-            && self.model.has(Mechanism::TaggedJoinersByReread);
-        let value = Entry {
-            version: task.value,
-            stamp: task.stamp,
-            age: Age::Fresh,
-        };
-        let mut state = *self.from;
-        if !rereads {
-            state.processes[p].cover(slot);
-        }
-        let older = state.server.entry.is_some_and(|entry| entry.version > value.version);
-        let filled = state.server.fill(task.token, task.seen, value, task.epoch, self.model.compares());
-        let stored = filled == Filled::Stored;
-        let outcome = match filled {
-            Filled::Stored if task.seen.is_some() => Outcome::Replaced,
-            Filled::Stored => Outcome::Stored,
-            Filled::Fenced => Outcome::Fenced,
-        };
-        let broken = (stored && older).then_some(Property::Replace);
-        let at = if stored { At::Give } else { At::GiveLeader };
-        state.processes[p].give(slot, at);
-        self.push_broken(who, Action::Fill, outcome, state, broken);
-        if self.may_lose() {
-            let mut state = *self.from;
-            state.lose(Late::Fill(task.token, task.seen, value, task.epoch));
-            self.push(who, Action::Lose, Outcome::SentAgain, state);
-            state.processes[p].give(slot, At::GiveLeader);
-            self.push(who, Action::Lose, Outcome::GivenUp, state);
-        }
-    }
-
-    /// Whether a lease that is not the task's ends by `state`.
-    fn ends_another(&self, task: &Task, state: &State) -> Option<Property> {
-        let lease = self.from.server.lease;
-        (state.server.lease != lease && lease != task.token).then_some(Property::Lease)
-    }
-
-    fn load_fails(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
-        let mut state = *self.from;
-        state.server.release(task.token, self.model.has(Mechanism::ReleaseCompares));
-        let broken = self.ends_another(task, &state);
-        let process = &mut state.processes[p];
-        if task.stale {
-            process.give(slot, At::GiveLeader);
-            let stale = task.seen.expect("a stale entry").version;
-            process.tasks[slot].value = stale;
-            if !self.model.has(Mechanism::StaleForLeaderOnly) {
-                process.tasks[slot].at = At::Give;
-            }
-            return self.push_broken(who, Action::LoadFails, Outcome::StaleOnError, state, broken);
-        }
-        process.of(slot).for_each(|caller| caller.answered());
-        process.end(slot);
-        self.push_broken(who, Action::LoadFails, Outcome::Failed, state, broken);
-    }
-
-    fn release(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
-        let mut state = *self.from;
-        state.server.release(task.token, self.model.has(Mechanism::ReleaseCompares));
-        let broken = self.ends_another(task, &state);
-        state.processes[p].give(slot, At::GiveLeader);
-        self.push_broken(who, Action::Release, Outcome::Plain, state, broken);
-    }
-
-    /// Compare-and-PEXPIRE changes nothing here, where a lease may end at any moment; SET does.
-    fn renew(&mut self, who: Who, task: &Task) {
-        let mut state = *self.from;
-        if !self.model.has(Mechanism::RenewCompares) {
-            state.server.lease = task.token;
-        }
-        self.push(who, Action::Renew, Outcome::Plain, state);
     }
 
     fn answer(&mut self, who: Who, p: usize, slot: usize, task: &Task, mut answers: Answers) {
@@ -460,8 +312,16 @@ impl Steps<'_> {
                 ..Task::default()
             };
         }
-        let outcome = if left == 0 { Outcome::Everyone } else { Outcome::LeaderOnly };
-        let action = if task.seen.is_some() { Action::Refresh } else { Action::Answer };
+        let outcome = if left == 0 {
+            Outcome::Everyone
+        } else {
+            Outcome::LeaderOnly
+        };
+        let action = if task.seen.is_some() {
+            Action::Refresh
+        } else {
+            Action::Answer
+        };
         self.push_broken(who, action, outcome, state, broken);
     }
 
@@ -489,7 +349,7 @@ impl State {
 
 impl Process {
     /// The load is over and its value is the answer, if there is anybody to give it to.
-    fn give(&mut self, slot: usize, at: At) {
+    pub(crate) fn give(&mut self, slot: usize, at: At) {
         if self.of(slot).next().is_none() {
             return self.end(slot);
         }

@@ -9,16 +9,19 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nearcache_model::experiments::{self, Experiment};
 use nearcache_model::explorer::{self, Limits, Report, Verdict};
-use nearcache_model::suite::{self, Experiment};
-use nearcache_model::{Action, Mechanism, Model, Outcome, configuration::Configuration, trace};
+use nearcache_model::{
+    Action, Mechanism, Model, Outcome, configuration::Configuration, suite, trace,
+};
 
 const USAGE: &str = "\
-cargo run --release -p nearcache-model -- [--threads N] [--trace NAME]
+cargo run --release -p nearcache-model -- [--wide] [--threads N] [--trace NAME]
 
 Looks at every state of nearcache's read-through protocols, in each configuration, and then takes out
 each mechanism in turn, which must be missed. Fails if anything is not as it should be.
 
+  --wide          larger configurations too: some minutes more, and some GiB of memory
   --threads N     how many searches run at once (2)
   --trace NAME    only the run that breaks the protocol without the mechanism NAME, step by step
 ";
@@ -47,8 +50,10 @@ struct Done {
 
 fn main() -> ExitCode {
     match arguments() {
-        Ok(Arguments { trace: Some(name), .. }) => tell(&name),
-        Ok(Arguments { threads, .. }) => run(threads),
+        Ok(Arguments {
+            trace: Some(name), ..
+        }) => tell(&name),
+        Ok(Arguments { threads, wide, .. }) => run(threads, wide),
         Err(why) => {
             println!("{why}\n\n{USAGE}");
             ExitCode::from(2)
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
 }
 
 struct Arguments {
+    wide: bool,
     threads: usize,
     trace: Option<String>,
 }
@@ -64,12 +70,14 @@ struct Arguments {
 fn arguments() -> Result<Arguments, lexopt::Error> {
     use lexopt::prelude::*;
     let mut arguments = Arguments {
+        wide: false,
         threads: 2,
         trace: None,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
+            Long("wide") => arguments.wide = true,
             Long("threads") => arguments.threads = parser.value()?.parse()?,
             Long("trace") => arguments.trace = Some(parser.value()?.string()?),
             _ => return Err(argument.unexpected()),
@@ -125,15 +133,22 @@ fn in_order(jobs: &[Job], threads: usize, mut each: impl FnMut(&Job, &Done)) {
     });
 }
 
-fn run(threads: usize) -> ExitCode {
+fn run(threads: usize, wide: bool) -> ExitCode {
     let began = Instant::now();
     let mut wrong = 0;
     let mut states = 0;
     let mut seen = Seen::new();
 
     println!("The protocol. Every state is looked at; each property must hold in all of them.\n");
-    println!("{:<24}{:>12}{:>13}{:>7}{:>8}  verdict", "configuration", "states", "steps", "depth", "time");
-    let jobs: Vec<Job> = suite::configurations().into_iter().map(whole).collect();
+    println!(
+        "{:<24}{:>12}{:>13}{:>7}{:>8}  verdict",
+        "configuration", "states", "steps", "depth", "time"
+    );
+    let mut configurations = suite::configurations();
+    if wide {
+        configurations.extend(suite::wide());
+    }
+    let jobs: Vec<Job> = configurations.into_iter().map(whole).collect();
     in_order(&jobs, threads, |job, done| {
         let report = &done.report;
         states += report.states;
@@ -154,9 +169,11 @@ fn run(threads: usize) -> ExitCode {
         }
     });
 
-    println!("\nEach mechanism taken out. It must be missed, and is not where its condition never comes about.\n");
+    println!(
+        "\nEach mechanism taken out. It must be missed, and is not where its condition never comes about.\n"
+    );
     println!("{:<25}{:>6}  {:<42}control", "without", "steps", "breaks");
-    let experiments = suite::experiments();
+    let experiments = experiments::experiments();
     let jobs: Vec<Job> = experiments.iter().flat_map(jobs_of).collect();
     let mut rows = experiments.iter();
     in_order(&jobs, threads, |job, done| {
@@ -182,13 +199,23 @@ fn run(threads: usize) -> ExitCode {
         wrong += 1;
     }
     for mechanism in Mechanism::ALL {
-        if !experiments.iter().any(|experiment| experiment.without == *mechanism) {
+        if !experiments
+            .iter()
+            .any(|experiment| experiment.without == *mechanism)
+        {
             println!("\nnever taken out: {mechanism:?}");
             wrong += 1;
         }
     }
-    println!("\n{states} states in {}; {wrong} not as it should be", seconds(began.elapsed()));
-    if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!(
+        "\n{states} states in {}; {wrong} not as it should be",
+        seconds(began.elapsed())
+    );
+    if wrong == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// The first part of a row, up to how its control went.
@@ -222,8 +249,15 @@ fn jobs_of(experiment: &Experiment) -> Vec<Job> {
         },
         should,
     };
-    let mut jobs = vec![job(experiment.configuration, Should::Break(experiment.breaks))];
-    jobs.extend(experiment.unless.map(|(_, configuration)| job(configuration, Should::Hold)));
+    let mut jobs = vec![job(
+        experiment.configuration,
+        Should::Break(experiment.breaks),
+    )];
+    jobs.extend(
+        experiment
+            .unless
+            .map(|(_, configuration)| job(configuration, Should::Hold)),
+    );
     jobs
 }
 
@@ -252,7 +286,9 @@ fn never_seen(seen: &Seen) -> Vec<String> {
     let outcomes = Outcome::ALL.iter();
     let outcomes = outcomes.filter(|&&outcome| !seen.iter().any(|&(_, seen)| seen == outcome));
     let actions = actions.map(|action| format!("{action:?}"));
-    actions.chain(outcomes.map(|outcome| format!("{outcome:?}"))).collect()
+    actions
+        .chain(outcomes.map(|outcome| format!("{outcome:?}")))
+        .collect()
 }
 
 fn seconds(time: Duration) -> String {
@@ -260,7 +296,7 @@ fn seconds(time: Duration) -> String {
 }
 
 fn tell(name: &str) -> ExitCode {
-    let experiments = suite::experiments();
+    let experiments = experiments::experiments();
     let named = |experiment: &&Experiment| experiment.name().eq_ignore_ascii_case(name);
     let Some(experiment) = experiments.iter().find(named) else {
         println!("no mechanism has this name; there are:");

@@ -1,6 +1,7 @@
 //! The machine: a configuration, a mechanism that may be missing, and the steps out of a state.
 //!
-//! The steps are by the one who acts: `caller`, `leader` (the run of the protocol), `writer`, `world`.
+//! The steps are by the one who acts: `caller`, `leader` and `load` (the run of the protocol), `writer`,
+//! `world`.
 //! A later part of the protocol, the near tier, adds its fields to `state`, its actions to `action`, a file
 //! beside these, and its pushes to [`Steps::push`], the one place where every step passes.
 
@@ -79,7 +80,11 @@ impl Model {
                 let calls = number < self.configuration.callers[at].into();
                 *caller = Caller {
                     phase: if calls { Phase::New } else { Phase::Done },
-                    calls: if calls { self.configuration.calls - 1 } else { 0 },
+                    calls: if calls {
+                        self.configuration.calls - 1
+                    } else {
+                        0
+                    },
                     ..Caller::default()
                 };
             }

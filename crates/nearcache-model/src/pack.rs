@@ -6,7 +6,8 @@
 use std::hash::{Hash, Hasher};
 
 use crate::state::{
-    Age, At, Caller, Entry, Late, Phase, Process, Server, Stamp, State, Task, Token, Writer, Writing,
+    Age, At, Caller, Entry, Late, Phase, Process, Server, Stamp, State, Task, Token, Writer,
+    Writing,
 };
 
 /// A state as it is kept.
@@ -53,7 +54,11 @@ pub fn pack(state: &State, symmetry: Symmetry) -> Packed {
             let mut swapped = state;
             swapped.processes.swap(0, 1);
             let both = [named(state, symmetry), named(swapped, symmetry)];
-            if both[0].0 <= both[1].0 { both[0] } else { both[1] }
+            if both[0].0 <= both[1].0 {
+                both[0]
+            } else {
+                both[1]
+            }
         }
     }
 }
@@ -63,7 +68,8 @@ pub fn pack(state: &State, symmetry: Symmetry) -> Packed {
 fn shape(process: &Process) -> u128 {
     let mut shape = 0;
     for task in &process.tasks {
-        let value = u128::from(task.value << 2 | u8::from(task.refresh) << 1 | u8::from(task.stale));
+        let value =
+            u128::from(task.value << 2 | u8::from(task.refresh) << 1 | u8::from(task.stale));
         shape = shape << 8 | (task.at as u128) << 4 | value;
     }
     for caller in &process.callers {

@@ -263,7 +263,11 @@ impl State {
             Late::Acquire(token, _) | Late::Fill(token, ..) => visit(token),
             Late::Nothing | Late::Invalidate(_) | Late::Create(_) => {}
         }
-        for task in self.processes.iter_mut().flat_map(|process| &mut process.tasks) {
+        for task in self
+            .processes
+            .iter_mut()
+            .flat_map(|process| &mut process.tasks)
+        {
             visit(&mut task.token);
         }
     }

@@ -69,11 +69,11 @@ fn what(event: Event, before: &State, after: &State) -> String {
         }
         Action::Acquire => format!("ACQUIRE({}, seen {})", token(is.token), entry(was.seen)),
         Action::Fill => format!(
-            "FILL({}, seen {}, v{} {})",
+            "FILL({}, seen {}, v{}{})",
             token(was.token),
             entry(was.seen),
             was.value,
-            stamp(was.stamp)
+            tagged(was.stamp)
         ),
         Action::Renew => format!("RENEW({})", token(was.token)),
         Action::Release => format!("RELEASE({})", token(was.token)),
@@ -155,11 +155,7 @@ fn entry(entry: Option<Entry>) -> String {
     let Some(entry) = entry else {
         return "-".to_owned();
     };
-    let tag = if entry.stamp == Stamp::NONE {
-        String::new()
-    } else {
-        format!(" {}", stamp(entry.stamp))
-    };
+    let tag = tagged(entry.stamp);
     let age = match entry.age {
         Age::Fresh => "",
         Age::Soft => " soft",
@@ -168,12 +164,28 @@ fn entry(entry: Option<Entry>) -> String {
     format!("v{}{tag}{age}", entry.version)
 }
 
+fn tagged(by: Stamp) -> String {
+    if by == Stamp::NONE {
+        String::new()
+    } else {
+        format!(" {}", stamp(by))
+    }
+}
+
 fn token(token: Token) -> String {
-    if token == Token::NONE { "-".to_owned() } else { format!("t{}", token.0) }
+    if token == Token::NONE {
+        "-".to_owned()
+    } else {
+        format!("t{}", token.0)
+    }
 }
 
 fn stamp(stamp: Stamp) -> String {
-    if stamp == Stamp::NONE { "-".to_owned() } else { format!("r{}", stamp.0) }
+    if stamp == Stamp::NONE {
+        "-".to_owned()
+    } else {
+        format!("r{}", stamp.0)
+    }
 }
 
 fn late(late: &Late) -> String {

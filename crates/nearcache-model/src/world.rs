@@ -3,7 +3,7 @@
 use crate::action::{Action, Outcome, Who};
 use crate::model::Steps;
 use crate::property::Property;
-use crate::redis::Filled;
+use crate::redis::{Acquired, Filled};
 use crate::state::{Age, Entry, Late, Stamp, State, Token, Writing};
 
 impl Steps<'_> {
@@ -14,7 +14,9 @@ impl Steps<'_> {
             self.happens(Action::ExpireEntry, |state| state.server.entry = None);
         }
         if allowed.expires_lease {
-            self.happens(Action::ExpireLease, |state| state.server.lease = Token::NONE);
+            self.happens(Action::ExpireLease, |state| {
+                state.server.lease = Token::NONE;
+            });
         }
         if allowed.evicts_tag {
             self.happens(Action::EvictTag, |state| state.server.tag = Stamp::NONE);
@@ -68,10 +70,14 @@ impl Steps<'_> {
         match self.from.late {
             Late::Nothing => {}
             Late::Acquire(token, seen) => {
-                server.acquire(token, seen, compares);
+                if matches!(server.acquire(token, seen, compares), Acquired::Mine) {
+                    self.tags_by_acquire(&mut state);
+                }
             }
             Late::Fill(token, seen, value, epoch) => {
-                let older = server.entry.is_some_and(|entry| entry.version > value.version);
+                let older = server
+                    .entry
+                    .is_some_and(|entry| entry.version > value.version);
                 let filled = server.fill(token, seen, value, epoch, compares);
                 if older && filled == Filled::Stored {
                     broken = Some(Property::Replace);

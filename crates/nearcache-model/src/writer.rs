@@ -26,13 +26,17 @@ impl Steps<'_> {
             Writing::EpochMoved => self.move_tag(who, p, &writer),
             Writing::TagMoved => {
                 let stamp = self.from.fresh_stamp();
-                self.returns(who, Action::InvalidateTag, p, |state| state.server.move_epoch(stamp));
+                self.returns(who, Action::InvalidateTag, p, |state| {
+                    state.server.move_epoch(stamp);
+                });
             }
             Writing::SetReady => self.set(who, p),
             Writing::SetStored => self.returns(who, Action::SetEnds, p, |state| {
                 state.server.lease = Token::NONE;
             }),
-            Writing::SetUnlinked => self.returns(who, Action::SetEnds, p, |state| state.store_new(p)),
+            Writing::SetUnlinked => {
+                self.returns(who, Action::SetEnds, p, |state| state.store_new(p));
+            }
             Writing::Leases | Writing::Entries => self.scan(who, p, &writer),
             Writing::LeaseFound => self.after_leases(who, Action::ClearUnlinks, p, |state| {
                 state.server.lease = Token::NONE;
@@ -90,7 +94,9 @@ impl Steps<'_> {
             state.server.lease = Token::NONE;
             state.processes[p].writer.at = Writing::SetUnlinked;
             self.push(who, Action::Set, Outcome::Plain, state);
-        } else if !model.has(Mechanism::SetIsAtomic) || model.configuration.set == SetForm::ThenUnlink {
+        } else if !model.has(Mechanism::SetIsAtomic)
+            || model.configuration.set == SetForm::ThenUnlink
+        {
             let mut state = *self.from;
             state.store_new(p);
             state.processes[p].writer.at = Writing::SetStored;
@@ -154,7 +160,9 @@ impl Steps<'_> {
         };
         let xx = self.model.scripts();
         if self.model.has(Mechanism::EpochMovesFirst) {
-            self.returns(who, Action::InvalidateTag, p, |state| state.server.move_tag(stamp, xx));
+            self.returns(who, Action::InvalidateTag, p, |state| {
+                state.server.move_tag(stamp, xx);
+            });
         } else {
             let mut state = *self.from;
             state.server.move_tag(stamp, xx);
@@ -196,7 +204,11 @@ impl Steps<'_> {
         if there {
             let mut state = *self.from;
             let writer = &mut state.processes[p].writer;
-            writer.at = if leases { Writing::LeaseFound } else { Writing::EntryFound };
+            writer.at = if leases {
+                Writing::LeaseFound
+            } else {
+                Writing::EntryFound
+            };
             writer.may_miss = false;
             self.push(who, Action::ClearFinds, Outcome::Plain, state);
         }
@@ -207,7 +219,13 @@ impl Steps<'_> {
         }
     }
 
-    fn after_leases(&mut self, who: Who, action: Action, p: usize, change: impl FnOnce(&mut State)) {
+    fn after_leases(
+        &mut self,
+        who: Who,
+        action: Action,
+        p: usize,
+        change: impl FnOnce(&mut State),
+    ) {
         if !self.model.has(Mechanism::ClearLeasesFirst) {
             return self.returns(who, action, p, change);
         }
@@ -218,7 +236,13 @@ impl Steps<'_> {
         self.push(who, action, Outcome::Plain, state);
     }
 
-    fn after_entries(&mut self, who: Who, action: Action, p: usize, change: impl FnOnce(&mut State)) {
+    fn after_entries(
+        &mut self,
+        who: Who,
+        action: Action,
+        p: usize,
+        change: impl FnOnce(&mut State),
+    ) {
         if self.model.has(Mechanism::ClearLeasesFirst) {
             return self.returns(who, action, p, change);
         }
