@@ -64,6 +64,7 @@ pub fn configurations() -> Vec<Configuration> {
             shows: "ACQUIRE and FILL carried out late or never, and sent again",
             callers: [2, 1],
             losses: 1,
+            kinds: &[Invalidation::Delete, Invalidation::Set],
             errors: false,
             timeouts: false,
             ..UNTAGGED
@@ -72,6 +73,7 @@ pub fn configurations() -> Vec<Configuration> {
             name: "stale and corrupt",
             shows: "refresh, stale on error, replacement of what is dead",
             starts: ALL_STARTS,
+            callers: [2, 1],
             writes: [1, 0],
             softens: true,
             timeouts: false,
@@ -96,6 +98,7 @@ pub fn configurations() -> Vec<Configuration> {
             shows: "another program writes the key",
             starts: ALL_STARTS,
             callers: [2, 1],
+            kinds: &[Invalidation::Delete],
             writes: [1, 0],
             softens: true,
             foreign: 1,
@@ -124,11 +127,11 @@ pub fn configurations() -> Vec<Configuration> {
         Configuration {
             name: "tagged, stale or dead",
             shows: "refresh and replacement under a tag",
-            starts: ALL_STARTS,
-            writes: [1, 0],
+            starts: &[Start::Soft, Start::Dead],
+            callers: [1, 1],
+            errors: true,
             softens: true,
             cancels: false,
-            errors: true,
             ..TAGGED
         },
         Configuration {
@@ -230,6 +233,15 @@ pub fn wide() -> Vec<Configuration> {
             softens: true,
             joins_refresh: true,
             ..UNTAGGED
+        },
+        Configuration {
+            name: "wide, tagged, stale",
+            shows: "refresh and replacement under a tag, callers who join",
+            starts: &[Start::Soft, Start::Dead],
+            writes: [1, 0],
+            softens: true,
+            cancels: false,
+            ..TAGGED
         },
         Configuration {
             name: "wide, tagged",
