@@ -185,6 +185,7 @@ pub fn configurations() -> Vec<Configuration> {
             name: "tags by scripts, lost",
             shows: "the same, with connections lost",
             tags: Tags::Scripts,
+            callers: [1, 1],
             losses: 1,
             cancels: false,
             ..TAGGED
