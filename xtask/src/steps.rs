@@ -78,6 +78,17 @@ pub(crate) fn all(quick: bool) -> Vec<Step> {
             let arguments = [&["test", "--no-fail-fast"][..], &of_libraries(), flag].concat();
             steps.push(cargo(&format!("tests, {features}"), &arguments, &[]));
         }
+        steps.push(cargo(
+            "the protocols, in every order of their steps",
+            &[
+                "run",
+                "--quiet",
+                "--release",
+                "--package",
+                "nearcache-model",
+            ],
+            &[],
+        ));
         for example in EXAMPLES {
             steps.push(cargo(
                 &format!("example {example}"),
