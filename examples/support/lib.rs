@@ -5,10 +5,12 @@
 #![allow(clippy::print_stdout)]
 
 mod format;
+mod plug;
 mod table;
 mod zipf;
 
 pub use format::{count, percent, rate, time, times};
+pub use plug::Plug;
 pub use table::Table;
 pub use zipf::Zipf;
 

@@ -12,10 +12,10 @@ const USAGE: &str = "\
 cargo xtask test [--quick]
 
 Runs everything that must hold: format, lints, documentation, unit, integration and documentation
-tests without features, with the default ones and with all, the examples, and the licences. Installs
-what is missing where it can, and says what to install where it cannot.
+tests without features, with the default ones and with all, the model of the protocols, the examples,
+and the licences. Installs what is missing where it can, and says what to install where it cannot.
 
-  --quick    one set of features (all), no examples, no benchmarks' build
+  --quick    one set of features (all), no model, no examples, no benchmarks' build
 ";
 
 fn main() -> ExitCode {

@@ -14,8 +14,13 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
 
 /// The examples, each of which checks what it claims.
-const EXAMPLES: [&str; 6] = [
+const EXAMPLES: [&str; 11] = [
     "quickstart",
+    "remember",
+    "stale",
+    "tags",
+    "negative",
+    "outage",
     "batch",
     "counters",
     "ttl",
@@ -73,6 +78,17 @@ pub(crate) fn all(quick: bool) -> Vec<Step> {
             let arguments = [&["test", "--no-fail-fast"][..], &of_libraries(), flag].concat();
             steps.push(cargo(&format!("tests, {features}"), &arguments, &[]));
         }
+        steps.push(cargo(
+            "the protocols, in every order of their steps",
+            &[
+                "run",
+                "--quiet",
+                "--release",
+                "--package",
+                "nearcache-model",
+            ],
+            &[],
+        ));
         for example in EXAMPLES {
             steps.push(cargo(
                 &format!("example {example}"),

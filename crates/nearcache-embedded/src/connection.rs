@@ -7,9 +7,11 @@ use redis::{Cmd, ProtocolVersion, RedisResult, Value};
 
 use crate::command::{self, Args, Command, Place};
 use crate::context::Context;
-use crate::reply::{self, Reply};
+use crate::keyspace::ShardSet;
+use crate::reply::{self, Error, Reply};
 use crate::session::{Queued, Session};
 use crate::store::Shared;
+use crate::wire;
 
 /// A client's connection to a [`Store`](crate::Store): both of redis-rs's `ConnectionLike` traits.
 ///
@@ -64,7 +66,7 @@ impl Connection {
     /// Runs a command and returns the reply; an error of the command is a reply as well, a
     /// [`Value::ServerError`].
     pub fn execute(&mut self, cmd: &Cmd) -> Value {
-        crate::wire::with_args(cmd, |args| self.run(args))
+        wire::with_args(cmd, |args| self.run(args))
     }
 
     /// Runs a command for one of many callers who share this connection: in a session that begins as this
@@ -74,9 +76,31 @@ impl Connection {
     /// wait for each other.
     pub fn call(&self, cmd: &Cmd) -> Value {
         let mut session = self.session.handle();
-        crate::wire::with_args(cmd, |args| {
+        wire::with_args(cmd, |args| {
             reply::value(dispatch(&self.shared, &mut session, args))
         })
+    }
+
+    /// Runs commands in one step, as `MULTI` and `EXEC` around them would, for one of many callers who share
+    /// this connection (see [`call`](Connection::call)): the replies, or the error that kept all of them
+    /// from being run.
+    ///
+    /// ```
+    /// let store = nearcache_embedded::Store::new();
+    /// let connection = store.connect();
+    /// let mut pipeline = redis::pipe();
+    /// pipeline.cmd("SET").arg("price").arg(42).cmd("DEL").arg("old price");
+    /// assert_eq!(
+    ///     connection.transaction(pipeline.cmd_iter()),
+    ///     redis::Value::Array(vec![redis::Value::Okay, redis::Value::Int(0)])
+    /// );
+    /// ```
+    pub fn transaction<'c>(&self, commands: impl IntoIterator<Item = &'c Cmd>) -> Value {
+        let commands: Vec<Vec<&[u8]>> = match commands.into_iter().map(wire::args).collect() {
+            Some(commands) => commands,
+            None => return reply::value(Err(Error::new("ERR a cursor in a transaction"))),
+        };
+        reply::value(transact(&self.shared, self.session.handle(), &commands))
     }
 
     pub(crate) fn run(&mut self, args: Args<'_>) -> Value {
@@ -101,6 +125,30 @@ fn dispatch(shared: &Arc<Shared>, session: &mut Session, args: Args<'_>) -> Repl
         return Ok(Value::SimpleString("QUEUED".to_owned()));
     }
     perform(shared, session, command, args)
+}
+
+/// Locks what all the commands need, and then runs them.
+fn transact(shared: &Arc<Shared>, mut session: Session, commands: &[Vec<&[u8]>]) -> Reply {
+    let (mut shards, mut exclusive) = (ShardSet::default(), false);
+    let mut resolved = Vec::with_capacity(commands.len());
+    for args in commands {
+        let command = command::resolve(args)?;
+        if command.place == Place::AtOnce {
+            return Err(Error::new("ERR this command cannot be in a transaction"));
+        }
+        shards.add_all(command.shards(&shared.keyspace, args));
+        exclusive |= command.exclusive;
+        resolved.push(command);
+    }
+    let locked = shared.keyspace.lock(shards, exclusive);
+    let mut cx = Context::new(shared, &mut session, locked);
+    let mut replies = Vec::with_capacity(commands.len());
+    for (command, args) in resolved.into_iter().zip(commands) {
+        replies.push(reply::value((command.run)(&mut cx, args)));
+        cx.end_command();
+    }
+    cx.finish();
+    Ok(Value::Array(replies))
 }
 
 #[inline]

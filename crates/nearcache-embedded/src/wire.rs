@@ -34,6 +34,11 @@ pub(crate) fn with_args<R>(cmd: &Cmd, run: impl FnOnce(Args<'_>) -> R) -> R {
     run(&args)
 }
 
+/// A command's arguments, unless one is a cursor.
+pub(crate) fn args(cmd: &Cmd) -> Option<Vec<&[u8]>> {
+    collect(cmd.args_iter())
+}
+
 /// The arguments, unless one is a cursor.
 fn collect<'a>(args: impl Iterator<Item = Arg<&'a [u8]>>) -> Option<Vec<&'a [u8]>> {
     args.map(|arg| match arg {

@@ -224,3 +224,47 @@ fn stores_connections_and_what_they_hand_out_are_shared_between_threads() {
     shared::<nearcache_embedded::Clock>();
     shared::<nearcache_embedded::Script>();
 }
+
+#[test]
+fn a_shared_connections_transaction_is_all_or_nothing_and_seen_whole() {
+    let store = Store::new();
+    let shared = store.connect();
+    let set = |_: &mut Connection, value: usize| {
+        let mut both = pipe();
+        both.set("a", value).set("b", value);
+        let replies = shared.transaction(both.cmd_iter());
+        assert_eq!(replies, Value::Array(vec![Value::Okay, Value::Okay]));
+    };
+    set(&mut store.connect(), 0);
+    against_writers(&store, set, |con| {
+        let (a, b): (usize, usize) = con.mget(&["a", "b"]).unwrap();
+        assert_eq!(a, b);
+    });
+    // One that cannot be run keeps all from being run; one that fails keeps none.
+    let mut refused = pipe();
+    refused.set("a", "x").cmd("NOSUCH");
+    assert!(matches!(
+        shared.transaction(refused.cmd_iter()),
+        Value::ServerError(_)
+    ));
+    assert_ne!(
+        cmd("GET")
+            .arg("a")
+            .query::<String>(&mut store.connect())
+            .unwrap(),
+        "x"
+    );
+    let mut fails = pipe();
+    fails.set("a", "y").cmd("INCR").arg("a");
+    let Value::Array(replies) = shared.transaction(fails.cmd_iter()) else {
+        panic!("refused");
+    };
+    assert!(matches!(&replies[..], [Value::Okay, Value::ServerError(_)]));
+    assert_eq!(
+        cmd("GET")
+            .arg("a")
+            .query::<String>(&mut store.connect())
+            .unwrap(),
+        "y"
+    );
+}

@@ -258,6 +258,13 @@ impl Keyspace {
             .is_some_and(|key| contains(key, LEASE_MARKER))
     }
 
+    /// Whether a key that a server listed belongs to the tags.
+    pub(crate) fn is_counter(&self, stored: &[u8]) -> bool {
+        stored
+            .strip_prefix(&*self.prefix)
+            .is_some_and(|key| key.starts_with(TAG) || key == TAG_EPOCH)
+    }
+
     pub(crate) fn has_prefix(&self) -> bool {
         !self.prefix.is_empty()
     }

@@ -25,10 +25,15 @@
 //!
 //! # Where to look next
 //! - [`Cache`]: every verb, with what it does while Redis is away.
+//! - [`Cache::remember`]: the cached value, or else the one that a loader gives, loaded once for all who ask;
+//!   [`Cache::remember_many`]; [`Loaded`], for what a loader itself decides.
+//! - [`Cache::invalidate_tag`]: the end of many entries at once.
 //! - `nearcache::blocking::Cache`: the same without an async runtime (feature `blocking`).
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
-//! - [`Fallback`]: what a read answers while Redis is away.
+//! - [`Fallback`]: what a read answers while Redis is away; [`Undelivered`] and [`DataLoss`]: what becomes of
+//!   an invalidation then.
+//! - [`Stats`]: what a cache has done so far.
 //! - [`Text`] and [`Raw`]: values that are not to be JSON.
 //!
 //! # URLs
@@ -56,6 +61,7 @@ mod cache;
 mod codec;
 mod connect;
 mod error;
+pub mod hooks;
 mod keyspace;
 mod read_through;
 mod resilience;
@@ -104,3 +110,11 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/failure.md")]
 struct Failure;
+
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/protocols.md")]
+struct Protocols;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/wire-format.md")]
+struct WireFormat;

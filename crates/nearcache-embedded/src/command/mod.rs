@@ -135,7 +135,7 @@ impl Command {
         }
     }
 
-    fn shards(&self, keyspace: &Keyspace, args: Args<'_>) -> ShardSet {
+    pub(crate) fn shards(&self, keyspace: &Keyspace, args: Args<'_>) -> ShardSet {
         if let Keys::All | Keys::InTurn = self.keys {
             return keyspace.every_shard();
         }

@@ -14,6 +14,7 @@ use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use super::write::Life;
 use crate::codec::{self, Decode, Encode};
 use crate::error::{Error, Result};
+use crate::hooks::{Keys, Outcome};
 use crate::keyspace::StoredKey;
 use crate::read_through::entry::{Entry, Judgement};
 use crate::ttl::IntoTtl;
@@ -47,7 +48,12 @@ impl<'c, T: Decode, M> GetMany<'c, T, M> {
         let core = self.core;
         match self.keys {
             Ok(keys) if keys.is_empty() => CacheFuture::ready(Ok(Vec::new())),
-            Ok(keys) => CacheFuture::asking(async move { core.read_many(&keys).await }),
+            Ok(keys) => CacheFuture::asking(async move {
+                core.watched("get_many", Keys::Stored(&keys), async |core| {
+                    core.read_many(&keys).await
+                })
+                .await
+            }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
@@ -60,21 +66,21 @@ impl Core {
         let mut values = Vec::with_capacity(keys.len());
         for part in parts(keys, |key| key.as_bytes().len()) {
             let marks: Vec<_> = part.iter().map(|key| self.mark(key)).collect();
-            let judged = match self.entries(part).await {
+            let read = match self.entries(part).await {
                 Ok(entries) => self.judged(entries).await,
                 Err(error) => Err(error),
             };
-            match judged {
+            match read {
                 Err(error) => {
                     for key in part {
                         values.push(self.decode(self.fall_back(key, error.clone())?).hit());
                     }
                 }
                 Ok(judged) => {
-                    for (((entry, judgement), key), mark) in judged.zip(part).zip(marks) {
+                    for ((entry, judgement), (key, mark)) in judged.zip(part.iter().zip(marks)) {
                         self.saw(key, entry.as_ref(), judgement, mark);
-                        let usable = entry.filter(|_| judgement == Judgement::Fresh);
-                        values.push(self.decode(usable).hit());
+                        let fresh = entry.filter(|_| judgement == Judgement::Fresh);
+                        values.push(self.decode(fresh).hit());
                     }
                 }
             }
@@ -165,7 +171,10 @@ impl<'c, M> SetMany<'c, M> {
         match entries {
             Ok(entries) if entries.is_empty() => CacheFuture::ready(Ok(())),
             Ok(entries) => CacheFuture::asking(async move {
-                core.told(core.write_many(entries, &life, &tags).await)
+                core.watched("set_many", Keys::Entries(&entries), async |core| {
+                    core.told(core.write_many(&entries, &life, &tags).await)
+                })
+                .await
             }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
@@ -177,7 +186,7 @@ operation!(SetMany<'c> -> ());
 impl Core {
     async fn write_many(
         &self,
-        entries: Vec<(StoredKey, Vec<u8>)>,
+        entries: &[(StoredKey, Vec<u8>)],
         life: &Life,
         tags: &[Vec<u8>],
     ) -> Result<()> {
@@ -188,25 +197,25 @@ impl Core {
             Err(error) => return asking.failed(error),
         };
         asking.taken_over();
-        let entries: Vec<(StoredKey, Vec<u8>)> = entries
-            .into_iter()
-            .map(|(key, value)| (key, head.seal(value)))
-            .collect();
         let size = |(key, value): &(StoredKey, Vec<u8>)| key.as_bytes().len() + value.len();
         // All of them from the beginning: those after a part that failed are kept for later, too.
-        let parts: Vec<_> = parts(&entries, size)
+        let parts: Vec<_> = parts(entries, size)
             .map(|part| (part, Sent::keys(self, part.iter().map(|(key, _)| key))))
             .collect();
         for (part, sent) in parts {
             let mut pipeline = Pipeline::with_capacity(part.len() + 1);
             pipeline.atomic();
+            let mut sizes = Vec::with_capacity(part.len());
             for (key, value) in part {
-                pipeline.add_command(self.set_command(key, value, stay));
+                let entry = head.seal(value);
+                sizes.push(entry.len());
+                pipeline.add_command(self.set_command(key, &entry, stay));
             }
             pipeline.add_command(unlink_leases(part.iter().map(|(key, _)| key)));
             sent.pipeline(&pipeline).await?;
-            for (_, value) in part {
-                self.count_write(value.len());
+            for size in sizes {
+                self.count_write(size);
+                self.note(Outcome::Stored, size);
             }
         }
         Ok(())
@@ -237,7 +246,13 @@ pub(crate) fn delete_many<'c, M>(
     keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
 ) -> Pending<'c, u64, M> {
     let keys = stored(core, keys);
-    Pending::new(async move { core.told(core.unlink_with_leases(&keys?).await) })
+    Pending::new(async move {
+        let keys = keys?;
+        core.watched("delete_many", Keys::Stored(&keys), async |core| {
+            core.told(core.unlink_with_leases(&keys).await)
+        })
+        .await
+    })
 }
 
 impl<T, M> fmt::Debug for GetMany<'_, T, M> {

@@ -14,6 +14,7 @@ use crate::connect::target::Target;
 use crate::connect::url::{self, MAX_POOL_SIZE, Parsed};
 use crate::connect::{self, Backend, Mode, Protocol};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::{Hook, Hooks};
 use crate::keyspace::{Keyspace, SEPARATOR};
 use crate::resilience::{DataLoss, Fallback};
 use crate::ttl::{IntoTtl, Ttl};
@@ -64,6 +65,7 @@ pub struct Builder<M = Async> {
     data_loss: DataLoss,
     lease: Option<Duration>,
     max_loads: Option<usize>,
+    hooks: Hooks,
     #[cfg(feature = "embedded")]
     store: Option<nearcache_embedded::Store>,
     mode: Marked<M>,
@@ -90,6 +92,7 @@ impl<M> Builder<M> {
             data_loss: DataLoss::Replay,
             lease: None,
             max_loads: None,
+            hooks: Hooks::default(),
             #[cfg(feature = "embedded")]
             store: None,
             mode: PhantomData,
@@ -225,6 +228,12 @@ impl<M> Builder<M> {
         self
     }
 
+    /// Tells this hook of every call. More than one are told in the order in which they were added.
+    pub fn hook(mut self, hook: impl Hook) -> Self {
+        self.hooks.add(hook);
+        self
+    }
+
     /// The embedded store to use, for a `memory://` URL: one that tests move the clock of, say, or
     /// that is used beside the cache.
     #[cfg(feature = "embedded")]
@@ -304,6 +313,7 @@ impl<M> Builder<M> {
             data_loss: self.data_loss,
             lease_time,
             max_loads: self.max_loads,
+            hooks: self.hooks,
         }))
     }
 }

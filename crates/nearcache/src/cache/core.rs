@@ -15,6 +15,7 @@ use super::stats::{Counters, Stats};
 use crate::connect::target::Target;
 use crate::connect::{Backend, Entry, Lease, LinkEvent};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::{Call, Hooks, Keys, Outcome, Telling, Watch};
 use crate::keyspace::{Keyspace, StoredKey};
 use crate::read_through::entry::Judgement;
 use crate::read_through::flight::Flights;
@@ -30,6 +31,8 @@ pub(crate) struct Core {
     shared: Arc<Shared>,
     /// How long Redis may take for one call.
     pub(super) limit: Duration,
+    /// Where the call that this is a handle of notes how it went, if somebody wants to know.
+    watch: Option<Arc<Watch>>,
 }
 
 /// What clones share.
@@ -44,6 +47,7 @@ pub(crate) struct Shared {
     data_loss: DataLoss,
     lease_time: Duration,
     loads: Option<Semaphore>,
+    hooks: Hooks,
     /// What was read last, if the fallback answers with it.
     last_seen: Option<LastSeen>,
     counters: Arc<Striped<Counters>>,
@@ -63,6 +67,7 @@ pub(super) struct Parts {
     pub(super) data_loss: DataLoss,
     pub(super) lease_time: Duration,
     pub(super) max_loads: Option<usize>,
+    pub(super) hooks: Hooks,
 }
 
 impl Core {
@@ -79,6 +84,7 @@ impl Core {
             data_loss,
             lease_time,
             max_loads,
+            hooks,
         } = parts;
         let last_seen = matches!(fallback, Fallback::Stale).then(LastSeen::new);
         if data_loss == DataLoss::Clear {
@@ -105,6 +111,7 @@ impl Core {
             data_loss,
             lease_time,
             loads: max_loads.map(Semaphore::new),
+            hooks,
             last_seen,
             counters,
             listener,
@@ -112,6 +119,7 @@ impl Core {
         Core {
             shared: Arc::new(shared),
             limit,
+            watch: None,
         }
     }
 
@@ -120,6 +128,51 @@ impl Core {
         Core {
             shared: Arc::clone(&self.shared),
             limit,
+            watch: None,
+        }
+    }
+
+    /// Does the work of a verb, and tells the hooks of it.
+    pub(super) async fn watched<T>(
+        &self,
+        command: &'static str,
+        keys: Keys<'_>,
+        work: impl AsyncFnOnce(&Core) -> Result<T>,
+    ) -> Result<T> {
+        let watching = self.telling(command, keys);
+        let core = watching.as_ref().map(|telling| Core {
+            watch: Some(Arc::clone(telling.watch())),
+            ..self.clone()
+        });
+        let outcome = work(core.as_ref().unwrap_or(self)).await;
+        if let Some(telling) = watching {
+            telling.ended(outcome.as_ref().err());
+        }
+        outcome
+    }
+
+    /// Tells the hooks of a call that begins, if there are any.
+    pub(crate) fn telling<'c>(
+        &'c self,
+        command: &'static str,
+        keys: Keys<'c>,
+    ) -> Option<Telling<'c>> {
+        if self.hooks.is_empty() {
+            return None;
+        }
+        let call = Call::new(command, keys, self.host());
+        Some(Telling::begin(&self.hooks, call, self.runtime()))
+    }
+
+    /// Whether anybody is told of calls.
+    pub(crate) fn has_hooks(&self) -> bool {
+        !self.hooks.is_empty()
+    }
+
+    /// Notes what came of the call, for its hooks.
+    pub(crate) fn note(&self, outcome: Outcome, bytes: usize) {
+        if let Some(watch) = &self.watch {
+            watch.note(outcome, bytes);
         }
     }
 

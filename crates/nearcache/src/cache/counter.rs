@@ -3,10 +3,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use redis::Pipeline;
+
 use super::core::{Core, reply};
-use super::invalidate::Poison;
+use super::invalidate::{Poison, Sent};
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::{Keys, Outcome};
 use crate::keyspace::StoredKey;
 
 /// A pending `incr` or `decr`.
@@ -46,21 +49,61 @@ impl<'c, M> Incr<'c, M> {
         } = self;
         CacheFuture::asking(async move {
             let key = key?;
-            let _poison = Poison::key(core, &key);
-            let reply = core.call(redis::cmd(verb).arg(&key).arg(by), &key).await?;
-            let value = reply::integer(verb, &reply)?;
-            let change = if verb == "INCRBY" {
-                by
-            } else {
-                by.wrapping_neg()
-            };
-            if value == change {
-                // It may just have been made, where a load found nothing: that must not store any more.
-                core.call(redis::cmd("UNLINK").arg(key.lease()), &key)
-                    .await?;
-            }
-            Ok(value)
+            core.watched(name_of(verb), Keys::One(key.user()), async |core| {
+                core.count(verb, &key, by).await
+            })
+            .await
         })
+    }
+}
+
+/// The verb as the cache names it.
+fn name_of(verb: &str) -> &'static str {
+    if verb == "INCRBY" { "incr" } else { "decr" }
+}
+
+impl Core {
+    async fn count(&self, verb: &str, key: &StoredKey, by: i64) -> Result<i64> {
+        let _poison = Poison::key(self, key);
+        let reply = self.call(redis::cmd(verb).arg(key).arg(by), key).await?;
+        let value = reply::integer(verb, &reply)?;
+        let change = if verb == "INCRBY" {
+            by
+        } else {
+            by.wrapping_neg()
+        };
+        if value == change {
+            // It may just have been made, where a load found nothing: that must not store any more. (It
+            // has counted, whatever becomes of this; and nothing is filled over it while it is there.)
+            let mut pipeline = Pipeline::with_capacity(1);
+            pipeline.cmd("UNLINK").arg(key.lease());
+            let sent = Sent::leases(self, [key]).pipeline(&pipeline).await;
+            if let Err(error) = sent {
+                tracing::debug!(%error, "the lease of a new counter could not be removed");
+            }
+        }
+        Ok(value)
+    }
+
+    async fn counted(&self, key: &StoredKey) -> Result<Option<i64>> {
+        let reply = self.call(redis::cmd("GET").arg(key), key).await?;
+        let Some(bytes) = reply::bytes("GET", reply)? else {
+            self.note(Outcome::Miss, 0);
+            return Ok(None);
+        };
+        self.note(Outcome::Hit, bytes.len());
+        match std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.parse().ok())
+        {
+            Some(number) => Ok(Some(number)),
+            None => Err(Error::new(
+                ErrorKind::NotInteger,
+                format!("what is there has {} bytes and is no counter", bytes.len()),
+            )
+            .on_host(self.host())
+            .for_key(key.user())),
+        }
     }
 }
 
@@ -79,21 +122,9 @@ pub(crate) fn counter<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, Option<i
     let key = core.stored(key);
     Pending::new(async move {
         let key = key?;
-        let reply = core.call(redis::cmd("GET").arg(&key), &key).await?;
-        let Some(bytes) = reply::bytes("GET", reply)? else {
-            return Ok(None);
-        };
-        match std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| text.parse().ok())
-        {
-            Some(number) => Ok(Some(number)),
-            None => Err(Error::new(
-                ErrorKind::NotInteger,
-                format!("what is there has {} bytes and is no counter", bytes.len()),
-            )
-            .on_host(core.host())
-            .for_key(key.user())),
-        }
+        core.watched("counter", Keys::One(key.user()), async |core| {
+            core.counted(&key).await
+        })
+        .await
     })
 }

@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use redis::Cmd;
 
 use super::core::{Core, reply};
+use super::invalidate::Poison;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::Keys;
 use crate::keyspace::StoredKey;
 use crate::ttl::{IntoTtl, Remaining, Ttl};
 
@@ -49,10 +51,13 @@ impl<'c, M> Touch<'c, M> {
             match ttl.transpose()?.or(core.default_ttl) {
                 Some(ttl) => {
                     let millis = ttl.jittered(core.ttl_jitter).as_millis();
-                    core.flag(redis::cmd("PEXPIRE").arg(&key).arg(millis), &key)
+                    core.flag("touch", redis::cmd("PEXPIRE").arg(&key).arg(millis), &key)
                         .await
                 }
-                None => core.flag(redis::cmd("TOUCH").arg(&key), &key).await,
+                None => {
+                    core.flag("touch", redis::cmd("TOUCH").arg(&key), &key)
+                        .await
+                }
             }
         })
     }
@@ -70,9 +75,12 @@ impl<M> fmt::Debug for Touch<'_, M> {
 }
 
 impl Core {
-    /// A command that answers 1 or 0.
-    async fn flag(&self, command: &Cmd, key: &StoredKey) -> Result<bool> {
-        reply::flag("this command", &self.call(command, key).await?)
+    /// A verb whose command answers 1 or 0.
+    async fn flag(&self, verb: &'static str, command: &Cmd, key: &StoredKey) -> Result<bool> {
+        self.watched(verb, Keys::One(key.user()), async |core| {
+            reply::flag(verb, &core.call(command, key).await?)
+        })
+        .await
     }
 }
 
@@ -80,7 +88,8 @@ pub(crate) fn ttl<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, Remaining, M
     let key = core.stored(key);
     Pending::new(async move {
         let key = key?;
-        let reply = core.call(redis::cmd("PTTL").arg(&key), &key).await?;
+        let ask = async |core: &Core| core.call(redis::cmd("PTTL").arg(&key), &key).await;
+        let reply = core.watched("ttl", Keys::One(key.user()), ask).await?;
         Ok(match reply::integer("PTTL", &reply)? {
             -2 => Remaining::Missing,
             -1 => Remaining::Forever,
@@ -93,8 +102,12 @@ pub(crate) fn expire<'c, M>(core: &'c Core, key: &[u8], ttl: impl IntoTtl) -> Pe
     let (key, ttl) = (core.stored(key), ttl.into_ttl());
     Pending::new(async move {
         let key = key?;
-        core.flag(redis::cmd("PEXPIRE").arg(&key).arg(ttl?.as_millis()), &key)
-            .await
+        core.flag(
+            "expire",
+            redis::cmd("PEXPIRE").arg(&key).arg(ttl?.as_millis()),
+            &key,
+        )
+        .await
     })
 }
 
@@ -106,8 +119,13 @@ pub(crate) fn expire_at<'c, M>(
     let (key, millis) = (core.stored(key), unix_millis(time));
     Pending::new(async move {
         let key = key?;
-        core.flag(redis::cmd("PEXPIREAT").arg(&key).arg(millis?), &key)
-            .await
+        let _poison = Poison::key(core, &key);
+        core.flag(
+            "expire_at",
+            redis::cmd("PEXPIREAT").arg(&key).arg(millis?),
+            &key,
+        )
+        .await
     })
 }
 
@@ -115,7 +133,8 @@ pub(crate) fn persist<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, bool, M>
     let key = core.stored(key);
     Pending::new(async move {
         let key = key?;
-        core.flag(redis::cmd("PERSIST").arg(&key), &key).await
+        core.flag("persist", redis::cmd("PERSIST").arg(&key), &key)
+            .await
     })
 }
 

@@ -71,6 +71,24 @@ impl<'c> Sent<'c> {
     /// Of keys. What this process holds of them is dropped now, and again when the answer is there: a read
     /// that was under way may have brought it back meanwhile.
     pub(super) fn keys(core: &'c Core, keys: impl IntoIterator<Item = &'c StoredKey>) -> Self {
+        Self::each(core, keys, |key| Undone::Key {
+            key: key.as_bytes().into(),
+            lease: key.lease().into(),
+        })
+    }
+
+    /// Of keys whose entries are left as they are: of their leases.
+    pub(super) fn leases(core: &'c Core, keys: impl IntoIterator<Item = &'c StoredKey>) -> Self {
+        Self::each(core, keys, |key| Undone::Lease {
+            lease: key.lease().into(),
+        })
+    }
+
+    fn each(
+        core: &'c Core,
+        keys: impl IntoIterator<Item = &'c StoredKey>,
+        undone: impl Fn(&StoredKey) -> Undone,
+    ) -> Self {
         let mut sent = Sent {
             core,
             undone: Vec::new(),
@@ -81,10 +99,7 @@ impl<'c> Sent<'c> {
         for key in keys {
             sent.count += 1;
             if core.outbox().is_enabled() {
-                sent.undone.push(Undone::Key {
-                    key: key.as_bytes().into(),
-                    lease: key.lease().into(),
-                });
+                sent.undone.push(undone(key));
             }
             if core.holds_values() {
                 sent.keys.push(key);

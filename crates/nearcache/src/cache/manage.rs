@@ -11,14 +11,18 @@ use super::operation::{Async, CacheFuture, Marked, Pending};
 use crate::connect::BlockingConnection;
 use crate::connect::{Connection, ServerInfo};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::Keys;
 use crate::resilience;
 
 pub(crate) fn ping<'c, M>(core: &'c Core) -> Pending<'c, (), M> {
     Pending::new(async move {
-        match core.request(&redis::cmd("PING")).await? {
-            Value::SimpleString(pong) if pong == "PONG" => Ok(()),
-            other => Err(Error::unexpected("PING", &other)),
-        }
+        core.watched("ping", Keys::None, async |core| {
+            match core.request(&redis::cmd("PING")).await? {
+                Value::SimpleString(pong) if pong == "PONG" => Ok(()),
+                other => Err(Error::unexpected("PING", &other)),
+            }
+        })
+        .await
     })
 }
 

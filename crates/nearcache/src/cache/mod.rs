@@ -232,9 +232,25 @@ impl Cache {
     /// # nearcache::__example(example());
     /// ```
     ///
-    /// The loader runs in a task of its own: a caller that goes away stops nothing. It returns a value, an
-    /// `Option` (a `None` is cached as such), or a [`Loaded`](crate::Loaded) value, which decides its own TTL,
-    /// its tags, or not to be stored.
+    /// The loader runs in a task of its own: a caller that goes away stops nothing. So it owns what it uses,
+    /// for which an `async move ||` closure is the form. It returns a `Result` of a value, of an `Option` (a
+    /// `None` is cached as such), or of a [`Loaded`](crate::Loaded) value, which decides its own TTL, its tags,
+    /// or not to be stored. Its error may be anything that converts into a [`BoxError`](crate::BoxError); where
+    /// the compiler cannot tell which, say so:
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// use nearcache::BoxError;
+    ///
+    /// let factor = 6;
+    /// let answer: u32 = cache
+    ///     .remember("answer", async move || Ok::<_, BoxError>(7 * factor))
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
     ///
     /// # While Redis is away
     /// The loader runs, for all callers of this process who wait together, and nothing is stored.

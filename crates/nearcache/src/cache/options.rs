@@ -17,8 +17,8 @@ pub(super) struct Options {
     pub(super) stale_if_error: Option<Result<Ttl>>,
     pub(super) early_refresh: f64,
     pub(super) tags: Vec<Vec<u8>>,
-    pub(super) load_timeout: Option<Duration>,
-    pub(super) soft_timeout: Option<Duration>,
+    pub(super) load_timeout: Option<Result<Ttl>>,
+    pub(super) soft_timeout: Option<Result<Ttl>>,
     pub(super) way: Way,
 }
 
@@ -60,8 +60,8 @@ impl Options {
             stale_if_error: time(self.stale_if_error)?,
             early_refresh: self.early_refresh,
             tags: core.tags(&self.tags)?,
-            load_timeout: self.load_timeout,
-            soft_timeout: self.soft_timeout,
+            load_timeout: self.load_timeout.transpose()?.map(Ttl::as_duration),
+            soft_timeout: self.soft_timeout.transpose()?.map(Ttl::as_duration),
             way: self.way,
         })
     }
@@ -90,7 +90,8 @@ macro_rules! options {
         }
 
         /// For so long after its TTL, a value is the answer if loading it anew fails. (The error is counted:
-        /// [`Stats::load_errors`](crate::Stats::load_errors).)
+        /// [`Stats::load_errors`](crate::Stats::load_errors).) The call that stores a value says with this how
+        /// long it is kept, and the one that reads it how old it may be: give both the same options.
         pub fn stale_if_error(mut self, time: impl $crate::ttl::IntoTtl) -> Self {
             self.options.stale_if_error = Some(time.into_ttl());
             self
@@ -107,8 +108,8 @@ macro_rules! options {
         /// How long to wait for the load of *another* caller before loading without it: the cache's lease
         /// (10 s) unless said otherwise. What is loaded so answers everyone in this process who waits, and is
         /// not stored. The loader's own time is the loader's business: give it a timeout of its own.
-        pub fn load_timeout(mut self, time: std::time::Duration) -> Self {
-            self.options.load_timeout = Some(time);
+        pub fn load_timeout(mut self, time: impl $crate::ttl::IntoTtl) -> Self {
+            self.options.load_timeout = Some(time.into_ttl());
             self
         }
 
@@ -141,8 +142,8 @@ macro_rules! options_beside {
 
         /// A load that takes longer is not waited for if there is a value past its TTL to answer with (within
         /// [`stale_if_error`](Self::stale_if_error)); it goes on, and its value is stored.
-        pub fn soft_timeout(mut self, time: std::time::Duration) -> Self {
-            self.options.soft_timeout = Some(time);
+        pub fn soft_timeout(mut self, time: impl $crate::ttl::IntoTtl) -> Self {
+            self.options.soft_timeout = Some(time.into_ttl());
             self$($prepare)*
         }
 

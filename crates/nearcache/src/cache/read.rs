@@ -10,6 +10,7 @@ use super::invalidate::Sent;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::codec::{Decode, Stored};
 use crate::error::{Error, Result};
+use crate::hooks::{Keys, Outcome};
 use crate::keyspace::{Key, StoredKey};
 use crate::read_through::entry::{Entry, Judgement};
 use crate::resilience::{Fallback, Outage};
@@ -57,7 +58,13 @@ impl<'c, T: Decode, M> Get<'c, T, M> {
     fn start(self) -> CacheFuture<'c, Option<T>> {
         let core = self.core;
         match self.key {
-            Ok(key) => CacheFuture::asking(async move { Ok(core.look_up(&key).await?.hit()) }),
+            Ok(key) => CacheFuture::asking(async move {
+                let keys = Keys::One(key.user());
+                core.watched("get", keys, async |core| {
+                    Ok(core.look_up(&key).await?.hit())
+                })
+                .await
+            }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
@@ -87,7 +94,11 @@ impl<'c, T: Decode, M> LookUp<'c, T, M> {
     fn start(self) -> CacheFuture<'c, Lookup<T>> {
         let core = self.core;
         match self.key {
-            Ok(key) => CacheFuture::asking(async move { core.look_up(&key).await }),
+            Ok(key) => CacheFuture::asking(async move {
+                let keys = Keys::One(key.user());
+                core.watched("lookup", keys, async |core| core.look_up(&key).await)
+                    .await
+            }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
@@ -115,7 +126,9 @@ pub(crate) fn take<'c, T: Decode, M>(core: &'c Core, key: &[u8]) -> Pending<'c, 
     let key = core.stored(key);
     Pending::new(async move {
         let key = key?;
-        core.told(core.taken(&key).await)
+        let keys = Keys::One(key.user());
+        core.watched("take", keys, async |core| core.told(core.taken(&key).await))
+            .await
             .map_err(|error| error.for_key(key.user()))
     })
 }
@@ -124,9 +137,14 @@ pub(crate) fn contains<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, bool, M
     let key = core.stored(key);
     Pending::new(async move {
         let key = key?;
-        core.contained(&key)
-            .await
-            .map_err(|error| error.for_key(key.user()))
+        let keys = Keys::One(key.user());
+        core.watched("contains", keys, async |core| {
+            let there = core.contained(&key).await?;
+            core.note(if there { Outcome::Hit } else { Outcome::Miss }, 0);
+            Ok(there)
+        })
+        .await
+        .map_err(|error| error.for_key(key.user()))
     })
 }
 
@@ -134,12 +152,11 @@ impl Core {
     /// `GET`, or what the fallback says where Redis does not answer.
     async fn look_up<T: Decode>(&self, key: &StoredKey) -> Result<Lookup<T>> {
         let mark = self.mark(key);
-        let found = async {
-            let entry = self.get(key).await?.map(Entry::new);
-            let judgement = self.judge_any(entry.as_ref()).await?;
-            Ok((entry, judgement))
+        let read = match self.get(key).await {
+            Ok(bytes) => self.judged_one(bytes.map(Entry::new)).await,
+            Err(error) => Err(error),
         };
-        match found.await {
+        match read {
             Ok((entry, judgement)) => {
                 self.saw(key, entry.as_ref(), judgement, mark);
                 Ok(self.decode(entry.filter(|_| judgement == Judgement::Fresh)))
@@ -181,7 +198,7 @@ impl Core {
         pipeline.cmd("GETDEL").arg(key);
         let mut replies = Sent::keys(self, [key]).pipeline(&pipeline).await?;
         let bytes = reply::bytes("GETDEL", replies.pop().unwrap_or(Value::Nil))?;
-        Ok(self.found(bytes).await?.hit())
+        Ok(self.decode(self.fresh(bytes).await?).hit())
     }
 
     /// `EXISTS`, and the beginning of what is there: a dead entry is not.
@@ -209,20 +226,10 @@ impl Core {
         Ok(self.judge(&entry).await? == Judgement::Fresh)
     }
 
-    /// What was found under a key, for a reader who takes nothing stale.
-    pub(super) async fn found<T: Decode>(&self, bytes: Option<Vec<u8>>) -> Result<Lookup<T>> {
-        let entry = bytes.map(Entry::new);
-        let judgement = self.judge_any(entry.as_ref()).await?;
-        Ok(self.decode(entry.filter(|_| judgement == Judgement::Fresh)))
-    }
-
-    /// What an entry is good for, if there is one.
-    pub(super) async fn judge_any(&self, entry: Option<&Entry>) -> Result<Judgement> {
-        match entry {
-            None => Ok(Judgement::Dead),
-            Some(entry) if entry.has_envelope() => self.judge(entry).await,
-            Some(_) => Ok(Judgement::Fresh),
-        }
+    /// What was found under a key, if it may be answered to a reader who takes nothing stale.
+    async fn fresh(&self, bytes: Option<Vec<u8>>) -> Result<Option<Entry>> {
+        let (entry, judgement) = self.judged_one(bytes.map(Entry::new)).await?;
+        Ok(entry.filter(|_| judgement == Judgement::Fresh))
     }
 
     /// What cannot be decoded is a miss, and is counted.
@@ -230,21 +237,26 @@ impl Core {
         let counters = self.counters();
         let Some(mut entry) = entry else {
             counters.misses.add(1);
+            self.note(Outcome::Miss, 0);
             return Lookup::Miss;
         };
-        counters.bytes_in.add(entry.bytes().len() as u64);
+        let bytes = entry.bytes().len();
+        counters.bytes_in.add(bytes as u64);
         match entry.decode::<T>() {
             Ok(Stored::Value(value)) => {
                 counters.hits.add(1);
+                self.note(Outcome::Hit, bytes);
                 Lookup::Hit(value)
             }
             Ok(Stored::Nothing) => {
                 counters.nothings.add(1);
+                self.note(Outcome::Nothing, bytes);
                 Lookup::Nothing
             }
             Err(_) => {
                 counters.misses.add(1);
                 counters.undecodable.add(1);
+                self.note(Outcome::Miss, bytes);
                 Lookup::Miss
             }
         }

@@ -12,14 +12,14 @@ use super::operation::{Async, CacheFuture, Marked};
 use super::options::{Options, options, options_beside};
 use crate::codec::{Decode, Encode, Stored};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::{Keys, Outcome as Told};
 use crate::keyspace::StoredKey;
 use crate::read_through::entry::{Entry, Judgement};
 use crate::read_through::flight::{Leader, Outcome, Turn};
-use crate::read_through::lead::Lead;
+use crate::read_through::lead::{Lead, is_away};
 use crate::read_through::lease::Seen;
 use crate::read_through::load::{BoxError, Loadable, settled, shut_down};
 use crate::read_through::plan::{Plan, Way};
-use crate::resilience::Fallback;
 
 /// A pending `remember` or `refresh`.
 #[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
@@ -104,9 +104,13 @@ where
             ..
         } = self;
         match (key, options.settle(core)) {
-            (Ok(key), Ok(plan)) => {
-                CacheFuture::asking(core.remember(key, plan, Spawned(load, PhantomData)))
-            }
+            (Ok(key), Ok(plan)) => CacheFuture::asking(async move {
+                let work = Spawned(load, PhantomData);
+                core.watched(plan.verb(), Keys::One(key.user()), async |core| {
+                    core.remember(&key, plan, work).await
+                })
+                .await
+            }),
             (Err(error), _) | (_, Err(error)) => CacheFuture::ready(Err(error)),
         }
     }
@@ -131,7 +135,11 @@ where
             beside: self.beside,
             marked: PhantomData,
         };
-        crate::runtime::block_on(self.core.remember(self.key?, plan, work))
+        let key = self.key?;
+        let keys = Keys::One(key.user());
+        crate::runtime::block_on(self.core.watched(plan.verb(), keys, async |core| {
+            core.remember(&key, plan, work).await
+        }))
     }
 }
 
@@ -233,7 +241,7 @@ pub(super) enum Read<T> {
 }
 
 impl Core {
-    async fn remember<T, W>(&self, key: StoredKey, plan: Plan, work: W) -> Result<T>
+    async fn remember<T, W>(&self, key: &StoredKey, plan: Plan, work: W) -> Result<T>
     where
         T: Encode + Decode,
         W: Work<T>,
@@ -241,12 +249,12 @@ impl Core {
         let found = match plan.way {
             Way::Bypass | Way::Force => {
                 let call = self.enter()?;
-                let lead = self.lead_with(&key, &Arc::new(plan), Seen::Anything, None);
+                let lead = self.lead_with(key, &Arc::new(plan), Seen::Anything, None);
                 let led = work.lead(lead, false).await;
                 drop(call);
                 return led.and_then(|value| value.ok_or_else(given_up));
             }
-            Way::Miss | Way::Refresh => self.read_for(&key, &plan).await?,
+            Way::Miss | Way::Refresh => self.read_for(key, &plan).await?,
         };
         match found {
             Read::Answer(value) => Ok(value),
@@ -254,7 +262,7 @@ impl Core {
                 if let Some(leader) = self.flights().lead_alone(key.as_bytes()) {
                     self.counters().refreshes.add(1);
                     let plan = Arc::new(plan.for_refresh());
-                    work.refresh(self.lead_with(&key, &plan, seen, Some(leader)));
+                    work.refresh(self.lead_with(key, &plan, seen, Some(leader)));
                 }
                 Ok(value)
             }
@@ -303,23 +311,30 @@ impl Core {
     /// model: Action::Get
     async fn read_for<T: Decode>(&self, key: &StoredKey, plan: &Plan) -> Result<Read<T>> {
         let mark = self.mark(key);
-        let entry = match self.get(key).await {
-            Ok(bytes) => bytes.map(Entry::new),
-            // Redis is away: the loader is not.
-            Err(error) if Fallback::covers(&error) => {
-                return Ok(self.considered(None, Judgement::Dead, plan));
-            }
-            Err(error) => return Err(error),
+        let judged = match self.get(key).await {
+            Ok(bytes) => self.judged_one(bytes.map(Entry::new)).await,
+            Err(error) => Err(error),
         };
-        let judgement = match self.judge_any(entry.as_ref()).await {
-            Ok(judgement) => {
+        match judged {
+            Ok((entry, judgement)) => {
                 self.saw(key, entry.as_ref(), judgement, mark);
-                judgement
+                Ok(self.considered(entry, judgement, plan))
             }
-            Err(error) if Fallback::covers(&error) => Judgement::Dead,
-            Err(error) => return Err(error),
-        };
-        Ok(self.considered(entry, judgement, plan))
+            Err(error) if is_away(&error) => Ok(self.away(key)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Redis is away: the loader is not, and should it fail there may be something that was read before.
+    fn away<T: Decode>(&self, key: &StoredKey) -> Read<T> {
+        self.counters().misses.add(1);
+        self.note(Told::Miss, 0);
+        let last = self.last_seen(key).map(Entry::new);
+        let stale = last.and_then(|mut entry| match entry.decode().ok()? {
+            Stored::Value(value) => Some(value),
+            Stored::Nothing => T::nothing(),
+        });
+        Read::Load(Seen::Unknown, stale)
     }
 
     /// Reads many keys for `remember_many`.
@@ -345,10 +360,7 @@ impl Core {
                     self.considered(entry, judgement, plan)
                 })
                 .collect()),
-            Err(error) if Fallback::covers(&error) => {
-                let missing = |_| self.considered(None, Judgement::Dead, plan);
-                Ok(keys.iter().map(missing).collect())
-            }
+            Err(error) if is_away(&error) => Ok(keys.iter().map(|key| self.away(key)).collect()),
             Err(error) => Err(error),
         }
     }
@@ -363,9 +375,11 @@ impl Core {
         let counters = self.counters();
         let Some(mut entry) = entry else {
             counters.misses.add(1);
+            self.note(Told::Miss, 0);
             return Read::Load(Seen::Absent, None);
         };
-        counters.bytes_in.add(entry.bytes().len() as u64);
+        let bytes = entry.bytes().len();
+        counters.bytes_in.add(bytes as u64);
         // Whether it is the answer, whether it is loaded anew, and whether it is better than an error.
         let (answers, renew, excuses) = match judgement {
             Judgement::Fresh => (
@@ -379,15 +393,22 @@ impl Core {
         };
         // Before the value takes the bytes with it; of a fresh entry nobody asks.
         let seen = renew.then(|| Seen::of(Some(entry.bytes())));
-        let value = if excuses {
-            self.value_of(&mut entry, answers)
+        let (value, told) = if excuses {
+            self.value_of(&mut entry)
         } else {
-            None
+            (None, Told::Miss)
         };
         match (value, seen) {
             (Some(value), seen) if answers => {
+                match told {
+                    Told::Nothing => counters.nothings.add(1),
+                    _ => counters.hits.add(1),
+                }
                 if matches!(judgement, Judgement::Stale(_)) {
                     counters.stale_hits.add(1);
+                    self.note(Told::Stale, bytes);
+                } else {
+                    self.note(told, bytes);
                 }
                 match seen {
                     Some(seen) => Read::Due(value, seen),
@@ -396,30 +417,29 @@ impl Core {
             }
             (value, seen) => {
                 counters.misses.add(1);
+                self.note(Told::Miss, bytes);
                 let seen = seen.unwrap_or_else(|| Seen::of(Some(entry.bytes())));
                 Read::Load(seen, value)
             }
         }
     }
 
-    /// The value of an entry, counted as a hit if it is the answer.
-    fn value_of<T: Decode>(&self, entry: &mut Entry, answers: bool) -> Option<T> {
-        let counters = self.counters();
-        let (value, counter) = match entry.decode::<T>() {
-            Ok(Stored::Value(value)) => (Some(value), &counters.hits),
-            Ok(Stored::Nothing) => (T::nothing(), &counters.nothings),
-            Err(_) => (None, &counters.undecodable),
-        };
-        if answers || value.is_none() {
-            counter.add(1);
+    /// The value of an entry, and what it is: a value, a nothing, or neither.
+    fn value_of<T: Decode>(&self, entry: &mut Entry) -> (Option<T>, Told) {
+        match entry.decode::<T>() {
+            Ok(Stored::Value(value)) => (Some(value), Told::Hit),
+            Ok(Stored::Nothing) => (T::nothing(), Told::Nothing),
+            Err(_) => {
+                self.counters().undecodable.add(1);
+                (None, Told::Miss)
+            }
         }
-        value
     }
 
     /// Loads a key, or waits for whoever does.
     async fn loaded<T, W>(
         &self,
-        key: StoredKey,
+        key: &StoredKey,
         plan: Plan,
         seen: Seen,
         work: W,
@@ -440,7 +460,7 @@ impl Core {
                 }
             }
         };
-        let lead = self.lead_with(&key, &Arc::new(plan), seen, Some(leader));
+        let lead = self.lead_with(key, &Arc::new(plan), seen, Some(leader));
         work.lead(lead, beside)
             .await
             .and_then(|value| value.ok_or_else(given_up))

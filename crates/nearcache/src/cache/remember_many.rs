@@ -14,6 +14,7 @@ use super::options::{Options, options, options_beside};
 use super::remember::{Read, excused, given_up, taken};
 use crate::codec::{self, Decode, Encode, Maybe, Stored};
 use crate::error::Result;
+use crate::hooks::Keys;
 use crate::keyspace::StoredKey;
 use crate::read_through::flight::Turn;
 use crate::read_through::lead::Lead;
@@ -110,7 +111,8 @@ where
         match self.options.settle(self.core) {
             Ok(plan) => {
                 let work = Spawned(Arc::new(self.load));
-                CacheFuture::asking(self.core.remember_many(self.keys, plan, work))
+                let (core, keys) = (self.core, self.keys);
+                CacheFuture::asking(core.remember_all(keys, plan, work))
             }
             Err(error) => CacheFuture::ready(Err(error)),
         }
@@ -138,7 +140,7 @@ where
             load: Arc::new(self.load),
             beside: self.beside,
         };
-        crate::runtime::block_on(self.core.remember_many(self.keys, plan, work))
+        crate::runtime::block_on(self.core.remember_all(self.keys, plan, work))
     }
 }
 
@@ -324,7 +326,7 @@ struct Missing<T> {
 }
 
 impl Core {
-    async fn remember_many<K, T, W>(
+    async fn remember_all<K, T, W>(
         &self,
         keys: Vec<K>,
         plan: Plan,
@@ -336,6 +338,23 @@ impl Core {
         W: Work<K, T>,
     {
         let asked = Asked::new(self, &keys)?;
+        self.watched("remember_many", Keys::Stored(&asked.stored), async |core| {
+            core.remember_asked(&asked, plan, work).await
+        })
+        .await
+    }
+
+    async fn remember_asked<K, T, W>(
+        &self,
+        asked: &Asked<'_, K>,
+        plan: Plan,
+        work: W,
+    ) -> Result<Vec<Option<T>>>
+    where
+        K: AsRef<[u8]> + Clone,
+        T: Encode + Decode,
+        W: Work<K, T>,
+    {
         let mut answers: Vec<Option<Maybe<T>>> = Vec::new();
         let mut missing = Vec::new();
         let mut due = Vec::new();
@@ -357,7 +376,7 @@ impl Core {
                 }
             });
         }
-        self.refresh_many(&asked, &plan, due, &work);
+        self.refresh_many(asked, &plan, due, &work);
         if !missing.is_empty() {
             let all_have_stale = missing.iter().all(|missing| missing.stale.is_some());
             let beside = plan.soft_timeout.filter(|_| all_have_stale);
@@ -368,7 +387,7 @@ impl Core {
                 )
             });
             let seen = seen.collect();
-            let loading = || self.load_many(&asked, Arc::new(plan), seen, &work, beside.is_some());
+            let loading = || self.load_many(asked, Arc::new(plan), seen, &work, beside.is_some());
             let loaded = match beside {
                 Some(time) => self.runtime().timeout(time, loading).await,
                 None => Some(loading().await),

@@ -16,6 +16,7 @@ use super::invalidate::Poison;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::connect::{Backend, BoxFuture};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::Keys as Watched;
 use crate::keyspace::Key;
 use crate::read_through::sweep::{self, PAGE, Position};
 use crate::resilience::{self, leaves_open};
@@ -130,7 +131,12 @@ impl Drop for Unfinished<'_> {
 
 pub(crate) fn delete_pattern<'c, M>(core: &'c Core, pattern: &[u8]) -> Pending<'c, u64, M> {
     let pattern = pattern.to_vec();
-    Pending::new(async move { core.told(core.sweep(&pattern).await) })
+    Pending::new(async move {
+        core.watched("delete_pattern", Watched::One(&pattern), async |core| {
+            core.told(core.sweep(&pattern).await)
+        })
+        .await
+    })
 }
 
 /// A pending `clear`.
@@ -163,18 +169,21 @@ impl<'c, M> Clear<'c, M> {
             mode: _,
         } = self;
         CacheFuture::asking(async move {
-            if whole_database {
-                core.flush().await
-            } else if core.keyspace.has_prefix() {
-                core.told(core.sweep(b"*").await)
-            } else {
-                Err(Error::new(
-                    ErrorKind::Refused,
-                    "this cache has no prefix, so clearing it would delete every key of the database, \
-                     other programs' too. Give it a prefix (?prefix=app), or say \
-                     `.clear().whole_database()`",
-                ))
-            }
+            core.watched("clear", Watched::None, async |core| {
+                if whole_database {
+                    core.flush().await
+                } else if core.keyspace.has_prefix() {
+                    core.told(core.sweep(b"*").await)
+                } else {
+                    Err(Error::new(
+                        ErrorKind::Refused,
+                        "this cache has no prefix, so clearing it would delete every key of the \
+                         database, other programs' too. Give it a prefix (?prefix=app), or say \
+                         `.clear().whole_database()`",
+                    ))
+                }
+            })
+            .await
         })
     }
 }

@@ -6,6 +6,7 @@ use super::core::Core;
 use super::invalidate::Sent;
 use super::operation::Pending;
 use crate::error::Result;
+use crate::hooks::Keys;
 use crate::read_through::tags::Tag;
 use crate::resilience;
 
@@ -18,7 +19,12 @@ pub(crate) fn invalidate_tags<'c, M>(
     tags: impl IntoIterator<Item = impl AsRef<[u8]>>,
 ) -> Pending<'c, (), M> {
     let names: Vec<Vec<u8>> = tags.into_iter().map(|tag| tag.as_ref().to_vec()).collect();
-    Pending::new(async move { core.told(core.invalidate(&names).await) })
+    Pending::new(async move {
+        core.watched("invalidate_tags", Keys::Names(&names), async |core| {
+            core.told(core.invalidate(&names).await)
+        })
+        .await
+    })
 }
 
 impl Core {

@@ -20,6 +20,7 @@ use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::codec::envelope::Head;
 use crate::codec::{self, Encode};
 use crate::error::Result;
+use crate::hooks::{Keys, Outcome};
 use crate::keyspace::StoredKey;
 use crate::read_through::tags::Tag;
 use crate::ttl::{IntoTtl, Ttl};
@@ -148,7 +149,7 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
     pub fn only_if_absent(self) -> SetIf<'c, V, M> {
         SetIf {
             set: self,
-            condition: "NX",
+            condition: Condition::Absent,
         }
     }
 
@@ -156,22 +157,23 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
     pub fn only_if_present(self) -> SetIf<'c, V, M> {
         SetIf {
             set: self,
-            condition: "XX",
+            condition: Condition::Present,
         }
     }
 
     fn start(self) -> CacheFuture<'c, ()> {
         match self.sending(None) {
             Ok(sending) => CacheFuture::asking(async move {
-                let core = sending.core;
-                core.told(sending.send().await.map(|_| ()))
+                let keys = Keys::One(sending.key[0].user());
+                let send = async |core: &Core| core.told(sending.send(core).await.map(|_| ()));
+                sending.core.watched("set", keys, send).await
             }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
 
     /// Encodes here and now: the value need not cross to another thread, nor live any longer.
-    fn sending(self, condition: Option<&'static str>) -> Result<Sending<'c>> {
+    fn sending(self, condition: Option<Condition>) -> Result<Sending<'c>> {
         let key = self.key?;
         let value = codec::encode(self.value).map_err(|error| error.for_key(key.user()))?;
         Ok(Sending {
@@ -191,7 +193,14 @@ operation!(Set<'c; ?Sized V: Encode> -> ());
 #[must_use = "nothing is stored until it is carried out, by `.await` or `.run()`"]
 pub struct SetIf<'c, V: ?Sized, M = Async> {
     set: Set<'c, V, M>,
-    condition: &'static str,
+    condition: Condition,
+}
+
+/// Under which condition a `SET` stores.
+#[derive(Clone, Copy, Debug)]
+enum Condition {
+    Absent,
+    Present,
 }
 
 impl<'c, V: Encode + ?Sized, M> SetIf<'c, V, M> {
@@ -222,8 +231,13 @@ impl<'c, V: Encode + ?Sized, M> SetIf<'c, V, M> {
     fn start(self) -> CacheFuture<'c, bool> {
         match self.set.sending(Some(self.condition)) {
             Ok(sending) => CacheFuture::asking(async move {
-                let core = sending.core;
-                core.told(sending.send().await)
+                let keys = Keys::One(sending.key[0].user());
+                let command = match sending.condition {
+                    Some(Condition::Absent) => "add",
+                    Some(Condition::Present) | None => "replace",
+                };
+                let send = async |core: &Core| core.told(sending.send(core).await);
+                sending.core.watched(command, keys, send).await
             }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
@@ -239,21 +253,27 @@ struct Sending<'c> {
     value: Vec<u8>,
     stay: Stay,
     tags: Vec<Tag>,
-    condition: Option<&'static str>,
+    condition: Option<Condition>,
 }
 
 impl Sending<'_> {
-    async fn send(self) -> Result<bool> {
-        let (core, [key]) = (self.core, &self.key);
-        let sent = Sent::keys(core, &self.key);
+    async fn send(&self, core: &Core) -> Result<bool> {
+        let [key] = &self.key;
+        let sent = match self.condition {
+            // Whether it stored is not known, and what is there may be another's.
+            Some(Condition::Absent) => Sent::leases(core, &self.key),
+            Some(Condition::Present) | None => Sent::keys(core, &self.key),
+        };
         let head = match core.tagged(&self.tags, self.stay).await {
             Ok(head) => head,
             Err(error) => return sent.failed(error),
         };
-        let entry = head.seal(self.value);
+        let entry = head.seal(&self.value);
         let mut set = core.set_command(key, &entry, self.stay);
-        if let Some(condition) = self.condition {
-            set.arg(condition);
+        match self.condition {
+            Some(Condition::Absent) => drop(set.arg("NX")),
+            Some(Condition::Present) => drop(set.arg("XX")),
+            None => {}
         }
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.atomic().add_command(set);
@@ -263,6 +283,9 @@ impl Sending<'_> {
         let stored = reply::stored("SET", replies.first().unwrap_or(&Value::Int(0)))?;
         if stored {
             core.count_write(entry.len());
+            core.note(Outcome::Stored, entry.len());
+        } else {
+            core.note(Outcome::NotStored, 0);
         }
         Ok(stored)
     }
@@ -291,7 +314,10 @@ pub(crate) fn delete<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, bool, M> 
     let key = core.stored(key);
     Pending::new(async move {
         let key = [key?];
-        core.told(core.unlink_with_leases(&key).await.map(|count| count > 0))
-            .map_err(|error| error.for_key(key[0].user()))
+        core.watched("delete", Keys::One(key[0].user()), async |core| {
+            core.told(core.unlink_with_leases(&key).await.map(|count| count > 0))
+        })
+        .await
+        .map_err(|error| error.for_key(key[0].user()))
     })
 }

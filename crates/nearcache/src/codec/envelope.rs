@@ -9,6 +9,7 @@
 //! 3. What is not understood whole (another version, an unknown flag, cut short) is unreadable: never a
 //!    value, never a panic.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// A byte that begins no UTF-8 and that MessagePack never uses, then `NC`.
@@ -49,9 +50,9 @@ impl Head {
     }
 
     /// The entry: the body, with this before it where it needs to be.
-    pub(crate) fn seal(&self, body: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn seal<'b>(&self, body: &'b [u8]) -> Cow<'b, [u8]> {
         if self.says_nothing() && !body.starts_with(&MAGIC) {
-            return body;
+            return Cow::Borrowed(body);
         }
         let tags: usize = self.tags.iter().map(|(tag, _)| tag.len() + 18).sum();
         let mut bytes = Vec::with_capacity(18 + tags + body.len());
@@ -79,8 +80,8 @@ impl Head {
                 bytes.extend_from_slice(version);
             }
         }
-        bytes.extend_from_slice(&body);
-        bytes
+        bytes.extend_from_slice(body);
+        Cow::Owned(bytes)
     }
 
     /// What stands before the body, and where the body begins; `None` for plain bytes.
@@ -139,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sealed(head: &Head, body: &[u8]) -> Vec<u8> {
-        head.seal(body.to_vec())
+        head.seal(body).into_owned()
     }
 
     #[test]

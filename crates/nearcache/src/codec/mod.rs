@@ -20,6 +20,10 @@ const MAX_VALUE: usize = 512 * 1024 * 1024;
 ///
 /// It is, if it implements [`serde::Serialize`] (it is stored as JSON) or is a [`Text`] or a [`Raw`].
 /// Not to be implemented otherwise.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored",
+    note = "derive `serde::Serialize` for it, or wrap it in `Text` or `Raw`"
+)]
 pub trait Encode {
     /// Appends the value's bytes, or says with [`ErrorKind::Codec`] that it has no form in the format.
     #[doc(hidden)]
@@ -34,6 +38,10 @@ pub trait Encode {
 ///
 /// It is, if it implements [`serde::de::DeserializeOwned`] (it is read from JSON) or is a
 /// [`Text<String>`](Text) or a [`Raw<Vec<u8>>`](Raw). Not to be implemented otherwise.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be read back",
+    note = "derive `serde::Deserialize` for it (without borrowed parts), or use `Text` or `Raw`"
+)]
 pub trait Decode: Sized + Send + 'static {
     /// Reads the value, for which it may take the bytes; or says with [`ErrorKind::Codec`] that they are
     /// none, and leaves them.

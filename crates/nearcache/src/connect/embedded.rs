@@ -10,7 +10,7 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::raw::Raw;
 use super::target::Target;
-use super::{Backend, BoxFuture, Common, Terms, Wall, checked, count, replies};
+use super::{Backend, BoxFuture, Common, Terms, Wall, checked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::read_through::lease;
 use crate::runtime::Runtime;
@@ -95,14 +95,19 @@ impl Backend for Embedded {
         pipeline: &'a Pipeline,
         _: Terms,
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
-        let count = count(pipeline);
         Box::pin(async move {
-            let mut client = self.client.clone();
-            let values =
-                redis::aio::ConnectionLike::req_packed_commands(&mut client, pipeline, 0, count)
-                    .await
-                    .map_err(Error::from_redis)?;
-            replies(pipeline, values).map_err(|error| error.on_host(&self.common.host))
+            if !pipeline.is_transaction() {
+                return Ok(pipeline
+                    .cmd_iter()
+                    .map(|cmd| self.client.call(cmd))
+                    .collect());
+            }
+            let replies = match checked(self.client.transaction(pipeline.cmd_iter())) {
+                Ok(Value::Array(replies)) => Ok(replies),
+                Ok(other) => Err(Error::unexpected("EXEC", &other)),
+                Err(error) => Err(error),
+            };
+            replies.map_err(|error| error.on_host(&self.common.host))
         })
     }
 

@@ -121,7 +121,7 @@ mod tests {
     use crate::Raw;
 
     fn entry(head: &Head) -> Entry {
-        Entry::new(head.seal(b"body".to_vec()))
+        Entry::new(head.seal(b"body").into_owned())
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::cache::Core;
 use crate::codec::envelope::Version;
 use crate::codec::{self, Encode};
 use crate::error::Result;
+use crate::hooks::Outcome as Told;
 use crate::keyspace::StoredKey;
 use crate::resilience::Mark;
 use crate::runtime::first;
@@ -188,7 +189,7 @@ impl Lead {
                 head.tags.push((tag.name, version));
             }
         }
-        let stored = store.then(|| head.seal(body));
+        let stored = store.then(|| head.seal(&body).into_owned());
         let stays = match stored {
             Some(_) => stays.to_string(),
             None => "-1".to_owned(),
@@ -217,25 +218,32 @@ impl Lead {
         reply: Result<Value>,
         covers: u64,
         mark: Option<Mark>,
-    ) {
+    ) -> (Told, usize) {
         match reply {
             Ok(Value::Int(1)) => {
+                let mut told = (Told::NotStored, 0);
                 if let Some(entry) = filling.stored {
                     self.core.count_write(entry.len());
                     self.core.keep(&self.key, &entry, mark);
+                    told = (Told::Stored, entry.len());
                 }
                 if let Some(leader) = self.leader.take() {
                     leader.answer(covers, filling.outcome);
                 }
+                told
             }
             Ok(_) => {
                 self.core.counters().fenced.add(1);
                 if let Some(leader) = self.leader.take() {
                     leader.fenced();
                 }
+                (Told::Fenced, 0)
             }
             // Nobody knows whether it was stored. Who waits asks again.
-            Err(error) => tracing::debug!(%error, "what was loaded could not be stored"),
+            Err(error) => {
+                tracing::debug!(%error, "what was loaded could not be stored");
+                (Told::NotStored, 0)
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::entry::{Entry, Judgement};
 use super::fill::{Encoded, Held, Renewal};
-use super::flight::{Leader, Outcome};
+use super::flight::{Leader, Outcome as Shared};
 use super::lease::{self, ACQUIRE, Acquired, FILL, Seen, Token};
 use super::load::{Loaded, caught};
 use super::plan::{Plan, Way};
@@ -20,6 +20,7 @@ use crate::cache::Core;
 use crate::codec::envelope::Version;
 use crate::codec::{Decode, Encode, Stored};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::{Keys, Outcome, Telling};
 use crate::keyspace::StoredKey;
 use crate::resilience::Fallback;
 use crate::script::Input;
@@ -27,8 +28,9 @@ use crate::script::Input;
 /// How often in a row a load may be fenced before one is made without a lease.
 const ROUNDS: u32 = 3;
 
-/// The first and the longest pause before a lease that is taken is asked for again.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
+/// The first and the longest pause before a lease that is taken is asked for again: half of the longest is
+/// what a load of another process takes longer for who waits for it.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
 
 /// One who leads: everything that a load needs but the loader.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ pub(crate) struct Lead {
 enum Leased<T> {
     Held(Held),
     /// Another one has loaded meanwhile.
-    Entry(Option<T>, u64, Outcome),
+    Entry(Option<T>, u64, Shared),
     /// To load without it.
     Without,
     /// Not to load at all.
@@ -81,12 +83,31 @@ impl Lead {
                 );
             }
             // Redis is away: the loader is not. (A refresh can wait.)
-            Err(error) if Fallback::covers(&error) && self.plan.way != Way::Refresh => None,
+            Err(error) if is_away(&error) && self.plan.way != Way::Refresh => None,
             Err(error) => {
                 self.fail(&error);
                 return Err(error);
             }
         };
+        let call = LoadCall::of(&self.core, [&self.key]);
+        let telling = call.begin();
+        let led = self.load_and_fill(held, telling.as_ref(), load).await;
+        if let Some(telling) = telling {
+            telling.ended(led.as_ref().err());
+        }
+        led.map(Some)
+    }
+
+    async fn load_and_fill<T, L>(
+        self,
+        held: Option<Held>,
+        telling: Option<&Telling<'_>>,
+        load: impl FnOnce() -> L,
+    ) -> Result<T>
+    where
+        T: Encode + Decode,
+        L: Future<Output = Result<Loaded<T>>>,
+    {
         // Without a lease, an answer for those who are there before the load begins.
         let covers = self.covers();
         let begun = self.core.runtime().now();
@@ -109,7 +130,7 @@ impl Lead {
                 self.fail(&error);
                 Err(error)
             }
-            (Ok(loaded), Some(held)) => self.fill(held, loaded, took).await.map(Some),
+            (Ok(loaded), Some(held)) => self.fill(held, loaded, took, telling).await,
             (Ok(loaded), None) => {
                 if covers > 0 {
                     match Encoded::of(&loaded) {
@@ -120,7 +141,8 @@ impl Lead {
                         }
                     }
                 }
-                Ok(Some(loaded.value))
+                note(telling, Outcome::NotStored, 0);
+                Ok(loaded.value)
             }
         }
     }
@@ -131,7 +153,7 @@ impl Lead {
     }
 
     /// Ends the flight with an answer.
-    pub(super) fn answer(self, covers: u64, outcome: Outcome) {
+    pub(super) fn answer(self, covers: u64, outcome: Shared) {
         if let Some(leader) = self.leader {
             leader.answer(covers, outcome);
         }
@@ -149,7 +171,7 @@ impl Lead {
     /// model: Action::Acquire, Action::Wait
     async fn lease<T: Decode>(&mut self, brings_tags: bool) -> Result<Leased<T>> {
         let alone = |leader: &Leader| leader.is_substitute() || leader.fences() >= ROUNDS;
-        if self.leader.as_ref().is_some_and(alone) {
+        if self.seen == Seen::Unknown || self.leader.as_ref().is_some_and(alone) {
             return Ok(Leased::Without);
         }
         let core = self.core.clone();
@@ -243,7 +265,7 @@ impl Lead {
     pub(super) async fn usable<T: Decode>(
         &self,
         mut entry: Entry,
-    ) -> Result<Option<(Option<T>, Outcome)>> {
+    ) -> Result<Option<(Option<T>, Shared)>> {
         match self.core.judge(&entry).await? {
             Judgement::Fresh => {}
             Judgement::Stale(since)
@@ -252,8 +274,8 @@ impl Lead {
         }
         let shared: Arc<[u8]> = entry.body().into();
         Ok(match entry.decode::<T>() {
-            Ok(Stored::Value(value)) => Some((Some(value), Outcome::Value(shared))),
-            Ok(Stored::Nothing) => T::nothing().map(|value| (Some(value), Outcome::Nothing)),
+            Ok(Stored::Value(value)) => Some((Some(value), Shared::Value(shared))),
+            Ok(Stored::Nothing) => T::nothing().map(|value| (Some(value), Shared::Nothing)),
             Err(_) => None,
         })
     }
@@ -261,13 +283,20 @@ impl Lead {
     /// Stores what was loaded, unless an invalidation came between; gives it back either way.
     ///
     /// model: Action::ReadTagsAgain, Action::Fill
-    async fn fill<T: Encode>(self, held: Held, loaded: Loaded<T>, took: Duration) -> Result<T> {
+    async fn fill<T: Encode>(
+        self,
+        held: Held,
+        loaded: Loaded<T>,
+        took: Duration,
+        telling: Option<&Telling<'_>>,
+    ) -> Result<T> {
         let encoded = Encoded::of(&loaded);
         let filling = match self.filling(&held, encoded, took).await {
             Ok(Some(filling)) => filling,
             // Whether it could be stored is not known, so it is not. Who waits asks again.
             Ok(None) => {
                 held.release(&self).await;
+                note(telling, Outcome::NotStored, 0);
                 return Ok(loaded.value);
             }
             Err(error) => {
@@ -280,8 +309,35 @@ impl Lead {
         let covers = self.covers();
         let mark = self.core.mark(&self.key);
         let reply = self.core.run(&FILL, &filling.input).await;
-        self.filled(filling, reply, covers, mark);
+        let (outcome, bytes) = self.filled(filling, reply, covers, mark);
+        note(telling, outcome, bytes);
         Ok(loaded.value)
+    }
+}
+
+/// What the hooks are told of a load.
+pub(super) struct LoadCall {
+    core: Core,
+    keys: Vec<StoredKey>,
+}
+
+impl LoadCall {
+    pub(super) fn of<'k>(core: &Core, keys: impl IntoIterator<Item = &'k StoredKey>) -> Self {
+        let keys = keys.into_iter().filter(|_| core.has_hooks());
+        LoadCall {
+            core: core.clone(),
+            keys: keys.cloned().collect(),
+        }
+    }
+
+    pub(super) fn begin(&self) -> Option<Telling<'_>> {
+        self.core.telling("load", Keys::Stored(&self.keys))
+    }
+}
+
+pub(super) fn note(telling: Option<&Telling<'_>>, outcome: Outcome, bytes: usize) {
+    if let Some(telling) = telling {
+        telling.watch().note(outcome, bytes);
     }
 }
 
@@ -311,6 +367,11 @@ where
         counters.load_errors.add(1);
     }
     loaded
+}
+
+/// Whether Redis is to be done without: it does not answer, or not in its language.
+pub(crate) fn is_away(error: &Error) -> bool {
+    Fallback::covers(error) || error.kind() == ErrorKind::Protocol
 }
 
 fn overloaded(patience: Duration) -> Error {

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use super::entry::Entry;
 use super::fill::{Encoded, Held, Renewal};
-use super::lead::{Lead, load};
+use super::lead::{Lead, LoadCall, is_away, load, note};
 use super::lease::{ACQUIRE, Acquired, FILL, RELEASE, Seen};
 use super::load::Loaded;
 use super::plan::{Plan, Way};
 use crate::cache::Core;
 use crate::codec::{Decode, Encode};
-use crate::error::{Error, Result};
-use crate::resilience::Fallback;
+use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::Telling;
 use crate::script::Input;
 
 /// How a key of many ended.
@@ -58,6 +58,8 @@ where
     let (mut led, seats) = seated(&core, &plan, leads, brings_tags).await;
     if !seats.is_empty() {
         let places = seats.iter().map(|seat| seat.place).collect();
+        let call = LoadCall::of(&core, seats.iter().map(|seat| &seat.lead.key));
+        let telling = call.begin();
         let begun = core.runtime().now();
         let leases = seats
             .iter()
@@ -65,14 +67,18 @@ where
         let loading = load(&core, &plan, || loader(places));
         let loaded = Renewal::of(&core, leases).during(loading).await;
         let took = core.runtime().now().saturating_duration_since(begun);
+        let error = loaded.as_ref().err().cloned();
         match loaded {
-            Ok(loaded) => fill(&core, seats, loaded, took, &mut led).await,
+            Ok(loaded) => fill(&core, seats, loaded, took, &mut led, telling.as_ref()).await,
             Err(error) => {
                 release(&core, &seats).await;
                 for seat in seats {
                     led[seat.place] = Some(failed(seat.lead, error.clone()));
                 }
             }
+        }
+        if let Some(telling) = telling {
+            telling.ended(error.as_ref());
         }
     }
     led.into_iter()
@@ -91,7 +97,15 @@ async fn seated<T: Decode>(
         leads.iter().map(|lead| lead.acquiring(brings_tags)).unzip();
     let covers: Vec<u64> = leads.iter().map(Lead::covers).collect();
     let versions = inputs.first().map_or(0, |input| input.keys() - 2);
-    let replies = core.run_many(&ACQUIRE, &inputs).await;
+    let replies = if leads.iter().all(|lead| lead.seen == Seen::Unknown) {
+        // Redis was away just now.
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "it did not answer the read",
+        ))
+    } else {
+        core.run_many(&ACQUIRE, &inputs).await
+    };
     let mut led = Vec::with_capacity(leads.len());
     let mut seats = Vec::new();
     let replies: Vec<Result<Acquired>> = match replies {
@@ -126,7 +140,7 @@ async fn seated<T: Decode>(
             Ok(Acquired::Theirs(_)) if plan.way == Way::Refresh => Some(Led::Skipped),
             Ok(Acquired::Theirs(_)) => Some(Led::Apart(lead)),
             // Redis is away: the loader is not. (A refresh can wait.)
-            Err(error) if Fallback::covers(&error) && plan.way != Way::Refresh => sit(lead, None),
+            Err(error) if is_away(&error) && plan.way != Way::Refresh => sit(lead, None),
             Err(error) => Some(failed(lead, error)),
         });
     }
@@ -156,6 +170,7 @@ async fn fill<T: Encode>(
     loaded: Vec<Loaded<T>>,
     took: Duration,
     led: &mut [Option<Led<T>>],
+    telling: Option<&Telling<'_>>,
 ) {
     let mut encoded = Vec::with_capacity(seats.len());
     let mut places = Vec::with_capacity(seats.len());
@@ -169,7 +184,7 @@ async fn fill<T: Encode>(
             (None, _) => {}
         }
     }
-    let refused = fill_encoded(core, encoded, took).await;
+    let refused = fill_encoded(core, encoded, took, telling).await;
     for (place, error) in refused {
         led[place] = Some(Led::Failed(error));
     }
@@ -180,6 +195,7 @@ async fn fill_encoded(
     core: &Core,
     encoded: Vec<(Seat, Held, Result<Encoded>)>,
     took: Duration,
+    telling: Option<&Telling<'_>>,
 ) -> Vec<(usize, Error)> {
     let mut refused = Vec::new();
     let mut filling = Vec::with_capacity(encoded.len());
@@ -208,7 +224,8 @@ async fn fill_encoded(
         Err(error) => inputs.iter().map(|_| Err(error.clone())).collect(),
     };
     for (((lead, filling), (covers, mark)), reply) in filling.into_iter().zip(sent).zip(replies) {
-        lead.filled(filling, reply, covers, mark);
+        let (outcome, bytes) = lead.filled(filling, reply, covers, mark);
+        note(telling, outcome, bytes);
     }
     refused
 }

@@ -46,6 +46,8 @@ pub(crate) enum Seen {
     Digest(String),
     /// It has not looked: whatever is there now.
     Anything,
+    /// It could not look: Redis is away, and there is no lease to be had.
+    Unknown,
 }
 
 impl Seen {
@@ -58,7 +60,7 @@ impl Seen {
         match self {
             Seen::Absent => b"",
             Seen::Digest(digest) => digest.as_bytes(),
-            Seen::Anything => b"*",
+            Seen::Anything | Seen::Unknown => b"*",
         }
     }
 }

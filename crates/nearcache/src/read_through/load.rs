@@ -94,6 +94,12 @@ impl<T> Loaded<T> {
 }
 
 /// What a loader may return: a value, or a [`Loaded`] one. Not to be implemented otherwise.
+#[diagnostic::on_unimplemented(
+    message = "a loader cannot give `{Self}`: it cannot be stored and read back",
+    note = "a loader gives a `Result` of a value that is `Serialize` and `DeserializeOwned` (no borrowed \
+            text: `String` rather than `&str`), of a `Text` or a `Raw`, or of a `Loaded` of one of these \
+            (`Loaded::new(None)` rather than `Some(Loaded::new(..))`)"
+)]
 pub trait Loadable: Send + 'static {
     /// The value.
     type Value: Encode + Decode;

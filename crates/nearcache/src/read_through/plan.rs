@@ -40,6 +40,14 @@ pub(crate) enum Way {
 }
 
 impl Plan {
+    /// The verb that asks for this.
+    pub(crate) fn verb(&self) -> &'static str {
+        match self.way {
+            Way::Force => "refresh",
+            Way::Miss | Way::Refresh | Way::Bypass => "remember",
+        }
+    }
+
     /// The same, for what is loaded beside a caller who has his answer.
     pub(crate) fn for_refresh(&self) -> Self {
         Plan {

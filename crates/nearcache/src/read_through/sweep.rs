@@ -16,6 +16,9 @@ use crate::resilience::direct;
 /// How many keys the server looks at for one page, unless something else is asked for.
 pub(crate) const PAGE: usize = 1_000;
 
+/// The pattern of a whole key space.
+pub(crate) const EVERYTHING: &[u8] = b"*";
+
 /// One page of the keys that match, and the cursor of the next; 0 after the last.
 pub(crate) async fn page(
     node: &dyn Backend,
@@ -74,6 +77,7 @@ pub(crate) async fn matching(
             .map(|node: &Arc<dyn Backend>| &**node)
             .collect()
     };
+    let everything = pattern == EVERYTHING;
     let (leases, keys) = (keyspace.leases(), keyspace.pattern(pattern));
     let (mut position, mut deleted) = (from, 0);
     while position.scans < 2 * nodes.len() {
@@ -81,16 +85,18 @@ pub(crate) async fn matching(
         let of_leases = position.scans < nodes.len();
         let pattern = if of_leases { &leases } else { &keys };
         let (next, mut found) = page(node, position.cursor, pattern, PAGE, limit).await?;
-        found.retain(|key| {
-            if of_leases {
-                keyspace.is_lease(key)
-            } else {
-                keyspace.user(key).is_some()
-            }
-        });
-        let count = unlink(node, found, limit).await?;
-        if !of_leases {
-            deleted += count;
+        if of_leases {
+            found.retain(|key| keyspace.is_lease(key));
+            unlink(node, found, limit).await?;
+        } else {
+            let (users, others): (Vec<_>, Vec<_>) = found
+                .into_iter()
+                .partition(|key| keyspace.user(key).is_some());
+            deleted += unlink(node, users, limit).await?;
+            // Without entries, the counters of their tags are of no use.
+            let counter = |key: &Vec<u8>| everything && keyspace.is_counter(key);
+            let counters = others.into_iter().filter(counter).collect();
+            unlink(node, counters, limit).await?;
         }
         position.cursor = next;
         if next == 0 {

@@ -1,14 +1,13 @@
 //! Tags: invalidating many entries at once, however many they are.
 //!
 //! A tag has a counter, a key that holds a random version. An entry carries the versions that its tags had
-//! *before* its value was loaded; once a counter holds another one, or is gone, every entry that carries
-//! the old one is dead. Nothing is listed and nothing is deleted.
+//! *before* its value was loaded; once a counter is gone, or holds another one, every entry that carries
+//! the old one is dead. Invalidating a tag is removing its counter: no entry is listed or touched.
 //!
 //! 1. A version never comes back: it is random, so that a counter that was evicted does not begin again
 //!    where it once was.
 //! 2. A counter lives at least as long as the entries that carry its version, or they are dead with it.
-//! 3. A counter that is gone stays so until a load, or a `set`, needs it: invalidating a tag that nothing
-//!    carries writes nothing.
+//! 3. A counter that is gone stays so until a load, or a `set`, needs it.
 
 use redis::{Cmd, Value};
 
@@ -88,6 +87,19 @@ impl Core {
             self.versions(&tags).await?
         };
         Ok(entry.judge(&versions, self.unix_millis()))
+    }
+
+    /// An entry, with what it is good for now. One without an envelope costs nothing more.
+    pub(crate) async fn judged_one(
+        &self,
+        entry: Option<Entry>,
+    ) -> Result<(Option<Entry>, Judgement)> {
+        let judgement = match &entry {
+            Some(entry) if entry.has_envelope() => self.judge(entry).await?,
+            Some(_) => Judgement::Fresh,
+            None => Judgement::Dead,
+        };
+        Ok((entry, judgement))
     }
 
     /// What each of these is good for now, for one round trip at most.

@@ -6,7 +6,8 @@
 //!    does so before the connection is used that it is about: the epoch changes, and a command whose caller
 //!    saw the outbox empty in an earlier one is not sent.
 //! 2. An entry leaves when the server has acknowledged it, and only if no newer one took its place
-//!    meanwhile. For each key and tag the newest is kept; a `set` is kept as the deletion of its key.
+//!    meanwhile. For each key and tag the newest is kept; a `set` is kept as the deletion of its key, an
+//!    `add` as that of its lease (the entry may be another's).
 //! 3. It is bounded. When it overflows, the whole prefix of the cache whose invalidation found no place is
 //!    cleared instead, which is logged; a cache without a prefix is told that its invalidation was not kept.
 //! 4. A server that says it is another one than before (a restart, a failover) may have lost what was
@@ -26,8 +27,7 @@ use super::{Fallback, direct};
 use crate::connect::Backend;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Keyspace;
-use crate::read_through::lease;
-use crate::read_through::sweep::{self, Position};
+use crate::read_through::sweep::{self, EVERYTHING, Position};
 
 /// How much is kept, together with the bytes.
 const ENTRIES: usize = 10_000;
@@ -37,9 +37,6 @@ const BYTES: usize = 4 * 1024 * 1024;
 
 /// How many patterns are kept.
 const SWEEPS: usize = 100;
-
-/// The pattern of a whole prefix.
-const EVERYTHING: &[u8] = b"*";
 
 /// How many acknowledged invalidations are remembered.
 const REMEMBERED: usize = 4_096;
@@ -60,6 +57,8 @@ const PART: usize = 500;
 pub(crate) enum Undone {
     /// An entry, with its lease.
     Key { key: Box<[u8]>, lease: Box<[u8]> },
+    /// The lease of an entry that may be another's: what was written only if there was none.
+    Lease { lease: Box<[u8]> },
     /// A tag's counter, with what changes when any of them does.
     Tag {
         counter: Box<[u8]>,
@@ -71,6 +70,7 @@ impl Undone {
     fn bytes(&self) -> usize {
         match self {
             Undone::Key { key, lease } => key.len() + lease.len(),
+            Undone::Lease { lease } => lease.len(),
             Undone::Tag { counter, epoch } => counter.len() + epoch.len(),
         }
     }
@@ -477,16 +477,14 @@ pub(crate) fn invalidate(pipeline: &mut Pipeline, undone: &Undone) {
             pipeline.cmd("UNLINK").arg(&**lease);
             pipeline.cmd("UNLINK").arg(&**key);
         }
-        // What stands for all tags first, for the loads that learn their tags only at their end.
+        Undone::Lease { lease } => {
+            pipeline.cmd("UNLINK").arg(&**lease);
+        }
+        // A counter that is gone ends its entries as another version would; and removing it works where
+        // Redis is out of memory. What stands for all tags goes with it, for the loads that learn their tags
+        // only at their end.
         Undone::Tag { counter, epoch } => {
-            for key in [epoch, counter] {
-                pipeline
-                    .cmd("SET")
-                    .arg(&**key)
-                    .arg(&lease::random()[..])
-                    .arg("XX")
-                    .arg("KEEPTTL");
-            }
+            pipeline.cmd("UNLINK").arg(&**epoch).arg(&**counter);
         }
     }
 }

@@ -8,12 +8,12 @@
 mod face;
 #[macro_use]
 #[path = "../support/target.rs"]
-#[allow(dead_code, reason = "the places are those of the conformance suite")]
 mod target;
 #[macro_use]
 #[path = "../support/scene.rs"]
 mod scene;
 
+mod hooks;
 mod many;
 mod options;
 mod race;

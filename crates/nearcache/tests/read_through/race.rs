@@ -20,14 +20,19 @@ brief_suite! {
     old_is_never_stored_after_a_set_that_expired,
     old_is_never_stored_after_set_many,
     old_is_never_stored_after_add,
+    old_is_never_stored_after_replace,
     old_is_never_stored_after_incr,
+    old_is_never_stored_after_what_the_loader_itself_invalidates,
     old_is_never_stored_after_invalidate_tag,
     old_is_never_stored_after_invalidate_tag_of_a_tag_that_the_loader_brings,
     old_is_never_stored_after_refresh,
     a_background_refresh_is_fenced_as_well,
     who_waits_for_a_fenced_load_gets_new,
     a_foreign_set_fences_while_its_value_is_there,
+    a_foreign_set_that_is_gone_again_cannot_be_seen,
     a_foreign_del_cannot_be_seen,
+    a_foreign_del_of_what_was_there_fences,
+    a_foreign_flush_fences,
     touch_and_expire_leave_a_load_alone,
     an_invalidation_that_comes_again_and_again_ends_in_an_answer,
 }
@@ -149,6 +154,38 @@ async fn old_is_never_stored_after_add(target: Target) {
     .await;
 }
 
+async fn old_is_never_stored_after_replace(target: Target) {
+    race(target, None, async |cache| {
+        assert!(!call!(cache.replace("k", &NEW)).unwrap(), "nothing there");
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_what_the_loader_itself_invalidates(target: Target) {
+    let scene = scene(target);
+    let here = &scene.here;
+    let old = match here.clone() {
+        Face::Async(cache) => {
+            let writer = cache.clone();
+            cache
+                .remember("k", async move || {
+                    writer.delete("k").await?;
+                    Ok::<_, nearcache::Error>(OLD)
+                })
+                .await
+        }
+        Face::Blocking(cache) => cache
+            .remember("k", || {
+                cache.delete("k").run()?;
+                Ok::<_, nearcache::Error>(OLD)
+            })
+            .run(),
+    };
+    assert_eq!(old.unwrap(), OLD);
+    assert_eq!(call!(here.get::<u32>("k")).unwrap(), None);
+    assert_eq!(ask!(here.stats()).fenced, 1);
+}
+
 async fn old_is_never_stored_after_incr(target: Target) {
     race(target, Some(NEW), async |cache| {
         assert_eq!(call!(cache.incr("k").by(i64::from(NEW))).unwrap(), 2);
@@ -242,6 +279,48 @@ async fn a_foreign_set_fences_while_its_value_is_there(target: Target) {
     source.go_on();
     old.await.unwrap().unwrap();
     assert_eq!(call!(here.get::<u32>("k")).unwrap(), Some(NEW));
+}
+
+/// What does not hold: nobody tells a key that was not there from one that has expired.
+async fn a_foreign_set_that_is_gone_again_cannot_be_seen(target: Target) {
+    let scene = scene(target);
+    let (here, source) = (&scene.here, Source::new());
+    let old = tokio::spawn(remember!(here, "k", source.holds(OLD)));
+    source.begun().await;
+    let key = format!("{}:k", scene.prefix);
+    raw(here, &[b"SET", key.as_bytes(), b"2", b"PX", b"5"]).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    source.go_on();
+    old.await.unwrap().unwrap();
+    assert_eq!(call!(here.get::<u32>("k")).unwrap(), Some(OLD));
+}
+
+async fn a_foreign_del_of_what_was_there_fences(target: Target) {
+    let scene = scene(target);
+    let (here, source) = (&scene.here, Source::new());
+    call!(here.set("k", &nearcache::Raw(b"no number"))).unwrap();
+    let old = tokio::spawn(remember!(here, "k", source.holds(OLD)));
+    source.begun().await;
+    let key = format!("{}:k", scene.prefix);
+    raw(here, &[b"DEL", key.as_bytes()]).await;
+    source.go_on();
+    old.await.unwrap().unwrap();
+    assert_eq!(call!(here.get::<u32>("k")).unwrap(), None);
+}
+
+/// In a store of its own: the server has other tests' keys, too.
+async fn a_foreign_flush_fences(target: Target) {
+    if !target.is_embedded() {
+        return;
+    }
+    let scene = scene(target);
+    let (here, source) = (&scene.here, Source::new());
+    let old = tokio::spawn(remember!(here, "k", source.holds(OLD)));
+    source.begun().await;
+    raw(here, &[b"FLUSHDB"]).await;
+    source.go_on();
+    old.await.unwrap().unwrap();
+    assert_eq!(call!(here.get::<u32>("k")).unwrap(), None);
 }
 
 /// What does not hold, and cannot: nobody tells a key that was not there from one that was deleted.

@@ -39,6 +39,10 @@ impl Target {
         }
     }
 
+    pub(crate) fn is_blocking(self) -> bool {
+        self.blocking
+    }
+
     pub(crate) fn is_embedded(self) -> bool {
         matches!(self.place, Place::Embedded)
     }

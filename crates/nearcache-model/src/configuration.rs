@@ -1,0 +1,152 @@
+//! Which part of the state space is looked at: what may happen, and how often.
+
+/// How to invalidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invalidation {
+    /// `delete`.
+    Delete,
+    /// `set`.
+    Set,
+    /// `invalidate_tag`.
+    Tag,
+    /// `clear`.
+    Clear,
+}
+
+/// How `set` stores and fences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetForm {
+    /// Both in one step: MULTI or a script.
+    OneStep,
+    /// SET, then UNLINK in one pipeline.
+    ThenUnlink,
+}
+
+/// How `delete` unlinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteForm {
+    /// Both in one command.
+    OneStep,
+    /// `L`, then `s` in one pipeline.
+    LeaseFirst,
+}
+
+/// Who sees to the tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tags {
+    /// There are none.
+    None,
+    /// Commands: V is read after ACQUIRE, created by SET NX, and read again before FILL.
+    Commands,
+    /// The scripts: ACQUIRE reads V, creating it, and FILL compares it. `invalidate_tag` moves V by SET XX.
+    Scripts,
+    /// The load says at its end what its tags are: V is read, and created, after it; ACQUIRE reads an
+    /// *epoch*, which `invalidate_tag` moves before any V, and FILL compares both.
+    Brought,
+}
+
+/// What the store holds at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing; with tags, V neither.
+    Empty,
+    /// An entry past its soft expiry, live by its tags.
+    Soft,
+    /// A dead entry: its tags have moved, or it is corrupt.
+    Dead,
+}
+
+/// What may happen in a run, and how often. Whatever is allowed and not counted may happen at any step,
+/// again and again.
+#[derive(Clone, Copy, Debug)]
+pub struct Configuration {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// What it shows.
+    pub shows: &'static str,
+    /// Whether the value has a tag, and who sees to it.
+    pub tags: Tags,
+    /// What the store holds at first.
+    pub starts: &'static [Start],
+    /// Callers in each process.
+    pub callers: [u8; 2],
+    /// Calls of each caller, one or two.
+    pub calls: u8,
+    /// Invalidating writes in each process.
+    pub writes: [u8; 2],
+    /// Their kinds.
+    pub kinds: &'static [Invalidation],
+    /// How `delete` is done.
+    pub delete: DeleteForm,
+    /// How `set` is done.
+    pub set: SetForm,
+    /// Foreign SETs, at most one.
+    pub foreign: u8,
+    /// Connections lost, at most one.
+    pub losses: u8,
+    /// `s` may expire or be evicted. Where `set` has two steps: not between them if `keeps_new`.
+    pub evicts_entry: bool,
+    /// What is set outlives the `set` of two steps.
+    pub keeps_new: bool,
+    /// `L` may expire or be evicted.
+    pub expires_lease: bool,
+    /// V and the epoch may be evicted.
+    pub evicts_tag: bool,
+    /// Entries have a soft expiry.
+    pub softens: bool,
+    /// Callers may go away.
+    pub cancels: bool,
+    /// A refresh is a flight that callers can join; else a task beside the flight.
+    pub joins_refresh: bool,
+    /// Loads may fail.
+    pub errors: bool,
+    /// Who waits for another's load may lose patience.
+    pub timeouts: bool,
+    /// Loads renew their lease.
+    pub renews: bool,
+    /// A local invalidation detaches the flight.
+    pub detaches: bool,
+    /// How often a joiner asks again before it loads for itself.
+    pub rounds: u8,
+    /// Property 7 is asked for.
+    pub one_load: bool,
+    /// Property 6 is asked for on every path, not only in the last state.
+    pub progress: bool,
+}
+
+/// One caller in each process, nothing goes wrong, nobody writes.
+pub const CALM: Configuration = Configuration {
+    name: "calm",
+    shows: "",
+    tags: Tags::None,
+    starts: &[Start::Empty],
+    callers: [1, 1],
+    calls: 1,
+    writes: [0, 0],
+    kinds: &[],
+    delete: DeleteForm::OneStep,
+    set: SetForm::OneStep,
+    foreign: 0,
+    losses: 0,
+    evicts_entry: false,
+    keeps_new: false,
+    expires_lease: false,
+    evicts_tag: false,
+    softens: false,
+    cancels: false,
+    joins_refresh: false,
+    errors: false,
+    timeouts: false,
+    renews: false,
+    detaches: false,
+    rounds: 2,
+    one_load: false,
+    progress: false,
+};
+
+impl Configuration {
+    /// Whether the value has a tag.
+    pub fn tagged(&self) -> bool {
+        self.tags != Tags::None
+    }
+}

@@ -1,0 +1,199 @@
+//! Under the lease: the tags before the load, the load, the tags after it, FILL, and what ends a lease
+//! otherwise.
+
+use crate::action::{Action, Outcome, Who};
+use crate::caller::more;
+use crate::configuration::Tags;
+use crate::mechanism::Mechanism;
+use crate::model::Steps;
+use crate::property::Property;
+use crate::redis::Filled;
+use crate::state::{Age, At, Caller, Entry, Late, Stamp, State, Task};
+
+impl Steps<'_> {
+    /// What ACQUIRE reads, and creates, where the scripts see to the tags.
+    pub(crate) fn tags_by_acquire(&self, state: &mut State) -> (Stamp, Stamp) {
+        let fresh = state.fresh_stamp();
+        match self.model.configuration.tags {
+            Tags::None | Tags::Commands => (Stamp::NONE, Stamp::NONE),
+            Tags::Scripts => {
+                state.server.create_tag(fresh);
+                (state.server.tag, Stamp::NONE)
+            }
+            Tags::Brought => {
+                if state.server.epoch == Stamp::NONE {
+                    state.server.epoch = fresh;
+                }
+                (Stamp::NONE, state.server.epoch)
+            }
+        }
+    }
+
+    pub(crate) fn read_tags(&mut self, who: Who, p: usize, slot: usize) {
+        let mut state = *self.from;
+        let missing = state.server.tag == Stamp::NONE;
+        let task = &mut state.processes[p].tasks[slot];
+        if missing && self.model.has(Mechanism::MissingTagIsCreated) {
+            task.at = At::Create;
+            return self.push(who, Action::ReadTags, Outcome::Missing, state);
+        }
+        task.at = At::Ready;
+        task.stamp = state.server.tag;
+        self.push(who, Action::ReadTags, Outcome::Plain, state);
+    }
+
+    pub(crate) fn create_tag(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
+        let stamp = if !self.model.has(Mechanism::TagIsRandom) {
+            Stamp(1)
+        } else if task.stamp == Stamp::NONE {
+            self.from.fresh_stamp()
+        } else {
+            task.stamp
+        };
+        let mut state = *self.from;
+        state.server.create_tag(stamp);
+        let task = &mut state.processes[p].tasks[slot];
+        task.at = At::Mine;
+        task.stamp = Stamp::NONE;
+        self.push(who, Action::CreateTag, Outcome::Plain, state);
+        if self.may_lose() {
+            let mut state = *self.from;
+            state.lose(Late::Create(stamp));
+            if !self.model.has(Mechanism::StampPerCreation) {
+                state.processes[p].tasks[slot].stamp = stamp;
+            }
+            self.push(who, Action::Lose, Outcome::SentAgain, state);
+        }
+    }
+
+    pub(crate) fn load(&mut self, who: Who, p: usize, slot: usize) {
+        let mut state = *self.from;
+        state.loads = more(state.loads);
+        let task = &mut state.processes[p].tasks[slot];
+        task.at = At::Loading;
+        task.value = state.source;
+        self.push(who, Action::Load, Outcome::Plain, state);
+    }
+
+    /// The load has said what its tags are.
+    pub(crate) fn read_brought_tags(&mut self, who: Who, p: usize, slot: usize) {
+        let mut state = *self.from;
+        state.server.create_tag(self.from.fresh_stamp());
+        let task = &mut state.processes[p].tasks[slot];
+        task.at = At::Checked;
+        task.stamp = state.server.tag;
+        self.push(who, Action::ReadTags, Outcome::Plain, state);
+    }
+
+    pub(crate) fn read_tags_again(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
+        let mut state = *self.from;
+        state.processes[p].cover(slot);
+        let tag = state.server.tag;
+        let mut stamp = task.stamp;
+        if !self.model.has(Mechanism::TagsReadBeforeLoad) {
+            if tag == Stamp::NONE {
+                state.server.tag = self.from.fresh_stamp();
+            }
+            stamp = state.server.tag;
+        }
+        let unmoved = self.model.unmoved(state.server.tag, stamp);
+        let task = &mut state.processes[p].tasks[slot];
+        task.stamp = if unmoved { stamp } else { Stamp::NONE };
+        task.at = if unmoved { At::Checked } else { At::Moved };
+        let outcome = if unmoved {
+            Outcome::Unmoved
+        } else {
+            Outcome::Moved
+        };
+        self.push(who, Action::ReadTagsAgain, outcome, state);
+    }
+
+    pub(crate) fn fill(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
+        let rereads = self.model.configuration.tags == Tags::Commands
+            && self.model.has(Mechanism::TagsReadAgain)
+            && self.model.has(Mechanism::TaggedJoinersByReread);
+        let value = Entry {
+            version: task.value,
+            stamp: task.stamp,
+            age: Age::Fresh,
+        };
+        let mut state = *self.from;
+        if !rereads {
+            state.processes[p].cover(slot);
+        }
+        let older = state
+            .server
+            .entry
+            .is_some_and(|entry| entry.version > value.version);
+        let filled = state.server.fill(
+            task.token,
+            task.seen,
+            value,
+            task.epoch,
+            self.model.compares(),
+        );
+        let stored = filled == Filled::Stored;
+        let outcome = match filled {
+            Filled::Stored if task.seen.is_some() => Outcome::Replaced,
+            Filled::Stored => Outcome::Stored,
+            Filled::Fenced => Outcome::Fenced,
+        };
+        let broken = (stored && older).then_some(Property::Replace);
+        let at = if stored { At::Give } else { At::GiveLeader };
+        state.processes[p].give(slot, at);
+        self.push_broken(who, Action::Fill, outcome, state, broken);
+        if self.may_lose() {
+            let mut state = *self.from;
+            state.lose(Late::Fill(task.token, task.seen, value, task.epoch));
+            self.push(who, Action::Lose, Outcome::SentAgain, state);
+            state.processes[p].give(slot, At::GiveLeader);
+            self.push(who, Action::Lose, Outcome::GivenUp, state);
+        }
+    }
+
+    /// Whether a lease that is not the task's ends by `state`.
+    fn ends_another(&self, task: &Task, state: &State) -> Option<Property> {
+        let lease = self.from.server.lease;
+        (state.server.lease != lease && lease != task.token).then_some(Property::Lease)
+    }
+
+    pub(crate) fn load_fails(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
+        let mut state = *self.from;
+        state
+            .server
+            .release(task.token, self.model.has(Mechanism::ReleaseCompares));
+        let broken = self.ends_another(task, &state);
+        let process = &mut state.processes[p];
+        if task.stale {
+            process.give(slot, At::GiveLeader);
+            let stale = task.seen.expect("a stale entry").version;
+            process.tasks[slot].value = stale;
+            if !self.model.has(Mechanism::StaleForLeaderOnly) {
+                process.tasks[slot].at = At::Give;
+            }
+            return self.push_broken(who, Action::LoadFails, Outcome::StaleOnError, state, broken);
+        }
+        process.of(slot).for_each(Caller::answered);
+        process.end(slot);
+        self.push_broken(who, Action::LoadFails, Outcome::Failed, state, broken);
+    }
+
+    pub(crate) fn release(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
+        let mut state = *self.from;
+        state
+            .server
+            .release(task.token, self.model.has(Mechanism::ReleaseCompares));
+        let broken = self.ends_another(task, &state);
+        state.processes[p].give(slot, At::GiveLeader);
+        self.push_broken(who, Action::Release, Outcome::Plain, state, broken);
+    }
+
+    /// Compare-and-PEXPIRE changes nothing here, where a lease may end at any moment; SET does.
+    pub(crate) fn renew(&mut self, who: Who, task: &Task) {
+        let mut state = *self.from;
+        if !self.model.has(Mechanism::RenewCompares) {
+            state.server.lease = task.token;
+        }
+        self.push(who, Action::Renew, Outcome::Plain, state);
+    }
+}

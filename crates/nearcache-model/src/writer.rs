@@ -1,0 +1,287 @@
+//! Those who write and invalidate: first the source, then the cache, each step by itself.
+//!
+//! `set` counts a load as older if it began before NEW was stored, also where the source held NEW by then:
+//! the source changes in the moment in which NEW is stored. That is the stricter of the two readings.
+
+use crate::action::{Action, Outcome, Who};
+use crate::configuration::{DeleteForm, Invalidation, SetForm, Tags};
+use crate::mechanism::Mechanism;
+use crate::model::{Steps, name};
+use crate::state::{Age, At, Entry, Late, Stamp, State, Task, Token, Writer, Writing};
+
+impl Steps<'_> {
+    pub(crate) fn writer(&mut self, p: usize) {
+        let who = Who::Writer(name(p));
+        let writer = self.from.processes[p].writer;
+        match writer.at {
+            Writing::Idle if writer.left > 0 => self.begin(who, p),
+            Writing::Idle => {}
+            Writing::Changed => self.invalidate(who, p, &writer),
+            Writing::EntryDeleted => self.returns(who, Action::Delete, p, |state| {
+                state.server.lease = Token::NONE;
+            }),
+            Writing::LeaseDeleted => self.returns(who, Action::Delete, p, |state| {
+                state.server.entry = None;
+            }),
+            Writing::EpochMoved => self.move_tag(who, p, &writer),
+            Writing::TagMoved => {
+                let stamp = self.from.fresh_stamp();
+                self.returns(who, Action::InvalidateTag, p, |state| {
+                    state.server.move_epoch(stamp);
+                });
+            }
+            Writing::SetReady => self.set(who, p),
+            Writing::SetStored => self.returns(who, Action::SetEnds, p, |state| {
+                state.server.lease = Token::NONE;
+            }),
+            Writing::SetUnlinked => {
+                self.returns(who, Action::SetEnds, p, |state| state.store_new(p));
+            }
+            Writing::Leases | Writing::Entries => self.scan(who, p, &writer),
+            Writing::LeaseFound => self.after_leases(who, Action::ClearUnlinks, p, |state| {
+                state.server.lease = Token::NONE;
+            }),
+            Writing::EntryFound => self.after_entries(who, Action::ClearUnlinks, p, |state| {
+                state.server.entry = None;
+            }),
+            Writing::LeasesDone => self.scan_entries(who, p),
+            Writing::EntriesDone => self.scan_leases(who, p),
+        }
+    }
+
+    fn allows(&self, kind: Invalidation) -> bool {
+        self.model.configuration.kinds.contains(&kind)
+    }
+
+    fn begin(&mut self, who: Who, p: usize) {
+        let kinds = [Invalidation::Delete, Invalidation::Tag, Invalidation::Clear];
+        if kinds.into_iter().any(|kind| self.allows(kind)) {
+            let mut state = *self.from;
+            state.source += 1;
+            state.processes[p].writer.version = state.source;
+            state.processes[p].writer.at = Writing::Changed;
+            self.push(who, Action::ChangeSource, Outcome::Plain, state);
+        }
+        if !self.allows(Invalidation::Set) {
+            return;
+        }
+        if self.model.configuration.tagged() {
+            let mut state = *self.from;
+            let stamp = self.fresh_creation();
+            state.server.create_tag(stamp);
+            state.processes[p].writer.stamp = state.server.tag;
+            state.processes[p].writer.at = Writing::SetReady;
+            self.push(who, Action::SetReadsTags, Outcome::Plain, state);
+        } else {
+            self.set(who, p);
+        }
+    }
+
+    fn fresh_creation(&self) -> Stamp {
+        if self.model.has(Mechanism::TagIsRandom) {
+            self.from.fresh_stamp()
+        } else {
+            Stamp(1)
+        }
+    }
+
+    fn set(&mut self, who: Who, p: usize) {
+        let model = self.model;
+        if !model.has(Mechanism::SetUnlinksLease) {
+            self.returns(who, Action::Set, p, |state| state.store_new(p));
+        } else if !model.has(Mechanism::SetStoresFirst) {
+            let mut state = *self.from;
+            state.server.lease = Token::NONE;
+            state.processes[p].writer.at = Writing::SetUnlinked;
+            self.push(who, Action::Set, Outcome::Plain, state);
+        } else if !model.has(Mechanism::SetIsAtomic)
+            || model.configuration.set == SetForm::ThenUnlink
+        {
+            let mut state = *self.from;
+            state.store_new(p);
+            state.processes[p].writer.at = Writing::SetStored;
+            self.push(who, Action::Set, Outcome::Plain, state);
+        } else {
+            self.returns(who, Action::Set, p, |state| {
+                state.store_new(p);
+                state.server.lease = Token::NONE;
+            });
+        }
+    }
+
+    fn invalidate(&mut self, who: Who, p: usize, writer: &Writer) {
+        let model = self.model;
+        if self.allows(Invalidation::Delete) {
+            if !model.has(Mechanism::DeleteUnlinksLease) {
+                self.returns(who, Action::Delete, p, |state| state.server.entry = None);
+            } else if !model.has(Mechanism::DeleteLeaseFirst) {
+                let mut state = *self.from;
+                state.server.entry = None;
+                state.processes[p].writer.at = Writing::EntryDeleted;
+                self.push(who, Action::Delete, Outcome::Plain, state);
+            } else if model.configuration.delete == DeleteForm::LeaseFirst {
+                let mut state = *self.from;
+                state.server.lease = Token::NONE;
+                state.processes[p].writer.at = Writing::LeaseDeleted;
+                self.push(who, Action::Delete, Outcome::Plain, state);
+            } else {
+                self.returns(who, Action::Delete, p, |state| {
+                    state.server.entry = None;
+                    state.server.lease = Token::NONE;
+                });
+            }
+        }
+        if self.allows(Invalidation::Tag) {
+            if model.configuration.tags == Tags::Brought && model.has(Mechanism::EpochMovesFirst) {
+                let mut state = *self.from;
+                state.server.move_epoch(self.from.fresh_stamp());
+                state.processes[p].writer.at = Writing::EpochMoved;
+                self.push(who, Action::InvalidateTag, Outcome::Plain, state);
+            } else {
+                self.move_tag(who, p, writer);
+            }
+        }
+        if self.allows(Invalidation::Clear) {
+            if model.has(Mechanism::ClearLeasesFirst) {
+                self.scan_leases(who, p);
+            } else {
+                self.scan_entries(who, p);
+            }
+        }
+    }
+
+    fn move_tag(&mut self, who: Who, p: usize, writer: &Writer) {
+        let stamp = if !self.model.has(Mechanism::TagIsRandom) {
+            Stamp(self.from.server.tag.0 + 1)
+        } else if writer.stamp == Stamp::NONE {
+            self.from.fresh_stamp()
+        } else {
+            writer.stamp
+        };
+        let xx = self.model.scripts();
+        if self.model.has(Mechanism::EpochMovesFirst) {
+            self.returns(who, Action::InvalidateTag, p, |state| {
+                state.server.move_tag(stamp, xx);
+            });
+        } else {
+            let mut state = *self.from;
+            state.server.move_tag(stamp, xx);
+            state.processes[p].writer.at = Writing::TagMoved;
+            self.push(who, Action::InvalidateTag, Outcome::Plain, state);
+        }
+        if self.may_lose() && self.model.has(Mechanism::TagIsRandom) {
+            let mut state = *self.from;
+            state.lose(Late::Invalidate(stamp));
+            if !self.model.has(Mechanism::StampPerInvalidation) {
+                state.processes[p].writer.stamp = stamp;
+            }
+            self.push(who, Action::Lose, Outcome::SentAgain, state);
+        }
+    }
+
+    fn scan_leases(&mut self, who: Who, p: usize) {
+        let mut state = *self.from;
+        state.processes[p].writer.at = Writing::Leases;
+        state.processes[p].writer.may_miss = state.server.lease == Token::NONE;
+        self.push(who, Action::ClearLeases, Outcome::Plain, state);
+    }
+
+    fn scan_entries(&mut self, who: Who, p: usize) {
+        let mut state = *self.from;
+        state.processes[p].writer.at = Writing::Entries;
+        state.processes[p].writer.may_miss = state.server.entry.is_none();
+        self.push(who, Action::ClearKeys, Outcome::Plain, state);
+    }
+
+    /// A page names the key, if it is there; or the scan ends without it, if it was not there all the time.
+    fn scan(&mut self, who: Who, p: usize, writer: &Writer) {
+        let leases = writer.at == Writing::Leases;
+        let there = if leases {
+            self.from.server.lease != Token::NONE
+        } else {
+            self.from.server.entry.is_some()
+        };
+        if there {
+            let mut state = *self.from;
+            let writer = &mut state.processes[p].writer;
+            writer.at = if leases {
+                Writing::LeaseFound
+            } else {
+                Writing::EntryFound
+            };
+            writer.may_miss = false;
+            self.push(who, Action::ClearFinds, Outcome::Plain, state);
+        }
+        if writer.may_miss && leases {
+            self.after_leases(who, Action::ClearMisses, p, |_| {});
+        } else if writer.may_miss {
+            self.after_entries(who, Action::ClearMisses, p, |_| {});
+        }
+    }
+
+    fn after_leases(
+        &mut self,
+        who: Who,
+        action: Action,
+        p: usize,
+        change: impl FnOnce(&mut State),
+    ) {
+        if !self.model.has(Mechanism::ClearLeasesFirst) {
+            return self.returns(who, action, p, change);
+        }
+        let mut state = *self.from;
+        change(&mut state);
+        state.processes[p].writer.may_miss = false;
+        state.processes[p].writer.at = Writing::LeasesDone;
+        self.push(who, action, Outcome::Plain, state);
+    }
+
+    fn after_entries(
+        &mut self,
+        who: Who,
+        action: Action,
+        p: usize,
+        change: impl FnOnce(&mut State),
+    ) {
+        if self.model.has(Mechanism::ClearLeasesFirst) {
+            return self.returns(who, action, p, change);
+        }
+        let mut state = *self.from;
+        change(&mut state);
+        state.processes[p].writer.may_miss = false;
+        state.processes[p].writer.at = Writing::EntriesDone;
+        self.push(who, action, Outcome::Plain, state);
+    }
+
+    /// The last step of a write: from here on, what it announced is promised.
+    fn returns(&mut self, who: Who, action: Action, p: usize, change: impl FnOnce(&mut State)) {
+        let mut state = *self.from;
+        change(&mut state);
+        let process = &mut state.processes[p];
+        state.floor = state.floor.max(process.writer.version);
+        process.writer = Writer {
+            left: process.writer.left - 1,
+            ..Writer::default()
+        };
+        if self.model.configuration.detaches && process.tasks[1].at == At::Nowhere {
+            process.tasks.swap(0, 1);
+            process.of(0).for_each(|caller| caller.slot = 1);
+            process.tasks[0] = Task::default();
+        }
+        self.push(who, action, Outcome::Plain, state);
+    }
+}
+
+impl State {
+    /// The write that is the source's and the cache's at once.
+    fn store_new(&mut self, p: usize) {
+        self.source += 1;
+        let writer = &mut self.processes[p].writer;
+        writer.version = self.source;
+        self.server.entry = Some(Entry {
+            version: self.source,
+            stamp: writer.stamp,
+            age: Age::Fresh,
+        });
+    }
+}

@@ -1,0 +1,179 @@
+//! Hooks: watching a cache's calls, for metrics, traces and logs of one's own.
+//!
+//! 1. A hook is told before a call, and once after it: how it ended, or the error.
+//! 2. A hook that panics breaks nothing, and is logged once a minute.
+//! 3. A cache without hooks pays one look at an empty list for each call.
+//!
+//! `call` is what a hook is told; `watch` is where the verbs note how they went.
+
+mod call;
+mod watch;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+pub(crate) use call::Keys;
+pub use call::{Call, Done, Outcome};
+pub(crate) use watch::{Telling, Watch};
+
+use crate::error::Error;
+
+/// What watches a cache's calls.
+///
+/// The methods are called on the thread that makes the call, before it and after it, and must be quick: the
+/// call waits for them. They may not call the cache. What is not interesting is left out.
+///
+/// ```
+/// # async fn example() -> nearcache::Result<()> {
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use nearcache::Cache;
+/// use nearcache::hooks::{Call, Done, Hook};
+///
+/// #[derive(Default)]
+/// struct Slow(AtomicU64);
+///
+/// impl Hook for Slow {
+///     fn after(&self, call: &Call<'_>, done: &Done) {
+///         if done.took.as_millis() > 50 {
+///             println!("{} of {:?} took {:?}", call.command(), call.key(), done.took);
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+///
+/// let slow = Arc::new(Slow::default());
+/// let cache = Cache::builder("memory://").hook(slow.clone()).build()?;
+/// cache.set("k", &1).await?;
+/// # Ok(())
+/// # }
+/// # nearcache::__example(example());
+/// ```
+pub trait Hook: Send + Sync + 'static {
+    /// A call is about to be made.
+    fn before(&self, call: &Call<'_>) {
+        let _ = call;
+    }
+
+    /// It succeeded.
+    fn after(&self, call: &Call<'_>, done: &Done) {
+        let _ = (call, done);
+    }
+
+    /// It failed.
+    fn error(&self, call: &Call<'_>, error: &Error, took: Duration) {
+        let _ = (call, error, took);
+    }
+}
+
+impl<H: Hook + ?Sized> Hook for Arc<H> {
+    fn before(&self, call: &Call<'_>) {
+        (**self).before(call);
+    }
+
+    fn after(&self, call: &Call<'_>, done: &Done) {
+        (**self).after(call, done);
+    }
+
+    fn error(&self, call: &Call<'_>, error: &Error, took: Duration) {
+        (**self).error(call, error, took);
+    }
+}
+
+/// How often it is logged that a hook panics.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// The hooks of a cache.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    hooks: Vec<Box<dyn Hook>>,
+    /// When a panic was logged last.
+    logged: Mutex<Option<Instant>>,
+}
+
+impl Hooks {
+    pub(crate) fn add(&mut self, hook: impl Hook) {
+        self.hooks.push(Box::new(hook));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.hooks.is_empty()
+    }
+
+    pub(crate) fn before(&self, call: &Call<'_>) {
+        self.each(|hook| hook.before(call));
+    }
+
+    pub(crate) fn after(&self, call: &Call<'_>, done: &Done) {
+        self.each(|hook| hook.after(call, done));
+    }
+
+    pub(crate) fn error(&self, call: &Call<'_>, error: &Error, took: Duration) {
+        self.each(|hook| hook.error(call, error, took));
+    }
+
+    fn each(&self, tell: impl Fn(&dyn Hook)) {
+        for hook in &self.hooks {
+            // What it leaves half done is its own.
+            if catch_unwind(AssertUnwindSafe(|| tell(&**hook))).is_err() {
+                self.panicked();
+            }
+        }
+    }
+
+    #[cold]
+    fn panicked(&self) {
+        let now = Instant::now();
+        let mut logged = self.logged.lock();
+        if logged.is_none_or(|at| now.duration_since(at) >= LOG_EVERY) {
+            *logged = Some(now);
+            tracing::error!("a hook of the cache panicked; the call was not affected");
+        }
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hooks({})", self.hooks.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Panics;
+
+    impl Hook for Panics {
+        fn before(&self, _: &Call<'_>) {
+            panic!("as tests do");
+        }
+    }
+
+    #[derive(Default)]
+    struct Counts(AtomicUsize);
+
+    impl Hook for Counts {
+        fn before(&self, _: &Call<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_hook_that_panics_keeps_no_other_from_being_told() {
+        let counts = Arc::new(Counts::default());
+        let mut hooks = Hooks::default();
+        hooks.add(Panics);
+        hooks.add(Arc::clone(&counts));
+        let call = Call::new("get", Keys::One(b"k"), "host");
+        hooks.before(&call);
+        hooks.before(&call);
+        assert_eq!(counts.0.load(Ordering::Relaxed), 2);
+        assert!(hooks.logged.lock().is_some());
+    }
+}

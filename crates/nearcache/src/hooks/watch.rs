@@ -1,0 +1,112 @@
+//! Where the verbs note how a call went, for the hooks of its cache.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{Call, Done, Hooks, Outcome};
+use crate::error::Error;
+use crate::runtime::Runtime;
+
+/// A call that its hooks were told of, and are to be told how it ended. (Of one whose caller goes away, they
+/// are not.)
+pub(crate) struct Telling<'c> {
+    hooks: &'c Hooks,
+    call: Call<'c>,
+    runtime: &'c Runtime,
+    begun: Instant,
+    watch: Arc<Watch>,
+}
+
+impl<'c> Telling<'c> {
+    pub(crate) fn begin(hooks: &'c Hooks, call: Call<'c>, runtime: &'c Runtime) -> Self {
+        hooks.before(&call);
+        Telling {
+            hooks,
+            call,
+            runtime,
+            begun: runtime.now(),
+            watch: Arc::default(),
+        }
+    }
+
+    /// Where what comes of it is noted.
+    pub(crate) fn watch(&self) -> &Arc<Watch> {
+        &self.watch
+    }
+
+    pub(crate) fn ended(self, error: Option<&Error>) {
+        let took = self.runtime.now().saturating_duration_since(self.begun);
+        match error {
+            Some(error) => self.hooks.error(&self.call, error, took),
+            None => {
+                let done = self.watch.done(self.call.key_count(), took);
+                self.hooks.after(&self.call, &done);
+            }
+        }
+    }
+}
+
+/// What was noted of one call. Relaxed: it is read when the call has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    outcome: AtomicU8,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Watch {
+    /// One value, read or written.
+    pub(crate) fn note(&self, outcome: Outcome, bytes: usize) {
+        self.outcome.store(outcome as u8, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        match outcome {
+            Outcome::Hit | Outcome::Stale | Outcome::Nothing => {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+            }
+            Outcome::Miss => {
+                self.misses.fetch_add(1, Ordering::Relaxed);
+            }
+            Outcome::Done | Outcome::Stored | Outcome::NotStored | Outcome::Fenced => {}
+        }
+    }
+
+    /// What came of the call, which had so many keys.
+    pub(crate) fn done(&self, keys: usize, took: Duration) -> Done {
+        let outcome = usize::from(self.outcome.load(Ordering::Relaxed));
+        Done {
+            outcome: match Outcome::ALL.get(outcome) {
+                Some(outcome) if keys == 1 => *outcome,
+                _ => Outcome::Done,
+            },
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            took,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_noted_by_their_number() {
+        for outcome in Outcome::ALL {
+            let watch = Watch::default();
+            watch.note(outcome, 3);
+            let done = watch.done(1, Duration::ZERO);
+            assert_eq!((done.outcome, done.bytes), (outcome, 3));
+        }
+        let watch = Watch::default();
+        watch.note(Outcome::Hit, 1);
+        watch.note(Outcome::Miss, 0);
+        let done = watch.done(2, Duration::ZERO);
+        assert_eq!(
+            (done.outcome, done.hits, done.misses),
+            (Outcome::Done, 1, 1)
+        );
+    }
+}
