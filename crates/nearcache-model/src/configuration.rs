@@ -38,10 +38,10 @@ pub enum Tags {
     None,
     /// Commands: V is read after ACQUIRE, created by SET NX, and read again before FILL.
     Commands,
-    /// The scripts: ACQUIRE reads V, creating it, and FILL compares it. `invalidate_tag` moves V by SET XX.
+    /// The scripts: ACQUIRE reads V, creating it, and FILL compares it. `invalidate_tag` removes V.
     Scripts,
     /// The load says at its end what its tags are: V is read, and created, after it; ACQUIRE reads an
-    /// *epoch*, which `invalidate_tag` moves before any V, and FILL compares both.
+    /// *epoch*, which `invalidate_tag` removes before any V, and FILL compares both.
     Brought,
 }
 

@@ -79,17 +79,13 @@ impl Server {
         }
     }
 
-    /// SET V; with XX, which a missing V stays missing by.
-    pub(crate) fn move_tag(&mut self, stamp: Stamp, xx: bool) {
-        if self.tag != Stamp::NONE || !xx {
-            self.tag = stamp;
-        }
+    /// SET V, or UNLINK V.
+    pub(crate) fn move_tag(&mut self, stamp: Stamp, unlinks: bool) {
+        self.tag = if unlinks { Stamp::NONE } else { stamp };
     }
 
-    /// SET of the epoch, with XX.
-    pub(crate) fn move_epoch(&mut self, stamp: Stamp) {
-        if self.epoch != Stamp::NONE {
-            self.epoch = stamp;
-        }
+    /// UNLINK of the epoch.
+    pub(crate) fn move_epoch(&mut self) {
+        self.epoch = Stamp::NONE;
     }
 }

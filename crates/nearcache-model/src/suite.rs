@@ -157,7 +157,7 @@ pub fn configurations() -> Vec<Configuration> {
         },
         Configuration {
             name: "tags by scripts",
-            shows: "ACQUIRE reads V, FILL compares it, SET V XX",
+            shows: "ACQUIRE reads V, FILL compares it, UNLINK V",
             tags: Tags::Scripts,
             starts: ALL_STARTS,
             callers: [2, 1],

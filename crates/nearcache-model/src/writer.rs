@@ -25,9 +25,8 @@ impl Steps<'_> {
             }),
             Writing::EpochMoved => self.move_tag(who, p, &writer),
             Writing::TagMoved => {
-                let stamp = self.from.fresh_stamp();
                 self.returns(who, Action::InvalidateTag, p, |state| {
-                    state.server.move_epoch(stamp);
+                    state.server.move_epoch();
                 });
             }
             Writing::SetReady => self.set(who, p),
@@ -134,7 +133,7 @@ impl Steps<'_> {
         if self.allows(Invalidation::Tag) {
             if model.configuration.tags == Tags::Brought && model.has(Mechanism::EpochMovesFirst) {
                 let mut state = *self.from;
-                state.server.move_epoch(self.from.fresh_stamp());
+                state.server.move_epoch();
                 state.processes[p].writer.at = Writing::EpochMoved;
                 self.push(who, Action::InvalidateTag, Outcome::Plain, state);
             } else {
@@ -158,14 +157,14 @@ impl Steps<'_> {
         } else {
             writer.stamp
         };
-        let xx = self.model.scripts();
+        let unlinks = self.model.scripts();
         if self.model.has(Mechanism::EpochMovesFirst) {
             self.returns(who, Action::InvalidateTag, p, |state| {
-                state.server.move_tag(stamp, xx);
+                state.server.move_tag(stamp, unlinks);
             });
         } else {
             let mut state = *self.from;
-            state.server.move_tag(stamp, xx);
+            state.server.move_tag(stamp, unlinks);
             state.processes[p].writer.at = Writing::TagMoved;
             self.push(who, Action::InvalidateTag, Outcome::Plain, state);
         }

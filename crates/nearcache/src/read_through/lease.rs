@@ -86,7 +86,7 @@ if ARGV[4] == '1' then
 elseif not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return {2, redis.call('PTTL', KEYS[2])}
 end
-local mine = {1, seen}
+local mine = {1, entry and seen or ''}
 for i = 3, #KEYS do
   local version = redis.call('GET', KEYS[i])
   if not version or #version ~= 16 then
@@ -117,6 +117,8 @@ fn acquire(call: &mut Call<'_>) -> Result<Value, ScriptError> {
         let left = call.call(&[b"PTTL", keys[1]])?;
         return Ok(Value::Array(vec![Value::Int(2), left]));
     }
+    // An entry that was seen may be gone by now.
+    let seen = if entry.is_some() { seen } else { Vec::new() };
     let mut mine = vec![Value::Int(1), Value::BulkString(seen)];
     for (key, fresh) in keys[2..].iter().zip(&args[4..]) {
         let version = bytes(call.call(&[b"GET", key])?);

@@ -67,7 +67,9 @@ fn an_invalidation_that_was_not_sent_is_deferred_and_goes_before_the_next_read()
             assert!(ask!(cache.stats()).invalidations_waiting > 0, "{how}");
             site.proxy.heal();
             site.proxy.reset_counts();
-            assert_eq!(call!(cache.get::<u8>("k")).unwrap(), None, "{how}");
+            // What an add finds may be another's: only its lease goes.
+            let stays = (how == "add").then_some(1);
+            assert_eq!(call!(cache.get::<u8>("k")).unwrap(), stays, "{how}");
             let commands = site.commands();
             let read = commands.iter().position(|said| said == "GET app:k");
             let invalidated = commands.iter().rposition(|said| invalidates(said));
@@ -90,7 +92,7 @@ fn an_invalidation_whose_reply_was_lost_is_deferred_and_sent_again() {
             ("set", "SET"),
             ("a set with a short TTL", "EXEC"),
             ("set_many", "SET"),
-            ("invalidate_tag", "SET"),
+            ("invalidate_tag", "UNLINK"),
             ("clear", "UNLINK"),
         ] {
             call!(other.set("k", &1).tags(["t"])).unwrap();

@@ -156,7 +156,7 @@ fn a_read_that_was_under_way_does_not_bring_back_what_was_invalidated() {
             // The read begins while the invalidation is on its way.
             let requests = Frames::requests();
             let way = match how {
-                "delete" => requests.of("UNLINK"),
+                "delete" | "tag" => requests.of("UNLINK"),
                 "clear" => requests.of("SCAN"),
                 "flush" => requests.of("DBSIZE"),
                 _ => requests.of("SET"),
