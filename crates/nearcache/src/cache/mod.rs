@@ -4,6 +4,7 @@
 //! async and by a blocking caller; each other file is a group of verbs. The verbs themselves are one
 //! line each, here and in `blocking`.
 
+mod asked;
 mod batch;
 mod bound;
 mod builder;
@@ -47,14 +48,11 @@ pub(crate) mod verbs {
 }
 
 use self::operation::{
-    Async, Clear, Close, Get, GetMany, Incr, Keys, LookUp, Pending, Remember, RememberMany, Set,
-    SetIf, SetMany, Touch,
+    Async, Clear, Close, Get, GetMany, Incr, Keys, LookUp, Pending, Set, SetIf, SetMany, Touch,
 };
 use crate::codec::{Decode, Encode};
 use crate::connect::{Connection, ServerInfo};
 use crate::error::Result;
-use crate::read_through::load::{BoxError, Loadable};
-use crate::read_through::plan::Way;
 use crate::ttl::{IntoTtl, Remaining};
 
 /// A cache: in this process to start with, on Redis or Valkey by changing its URL.
@@ -209,143 +207,6 @@ impl Cache {
         GetMany::new(&self.core, keys)
     }
 
-    /// The value of a key: the one that is cached, or else the one that `load` gives, which is cached
-    /// then. Of all callers that miss one key together, in this process and in others, one loads; the
-    /// others wait for it. What was loaded before an invalidation of the key (`delete`, `set`,
-    /// [`invalidate_tag`](Cache::invalidate_tag), `clear`) is never stored after it.
-    ///
-    /// ```
-    /// # async fn example() -> nearcache::Result<()> {
-    /// # let cache = nearcache::Cache::open("memory://")?;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct User { name: String }
-    /// # async fn find_user(id: u64) -> std::io::Result<Option<User>> { Ok(None) }
-    /// let user: Option<User> = cache
-    ///     .remember("user:1", || find_user(1))
-    ///     .ttl("1h")
-    ///     .negative_ttl("1m") // that there is no such user is remembered, too
-    ///     .stale_for("10m") // after the hour, answered at once and loaded anew beside
-    ///     .stale_if_error("1d") // and better than nothing while the database is away
-    ///     .tags(["users"])
-    ///     .await?;
-    /// # Ok(())
-    /// # }
-    /// # nearcache::__example(example());
-    /// ```
-    ///
-    /// The loader runs in a task of its own: a caller that goes away stops nothing. So it owns what it uses,
-    /// for which an `async move ||` closure is the form. It returns a `Result` of a value, of an `Option` (a
-    /// `None` is cached as such), or of a [`Loaded`](crate::Loaded) value, which decides its own TTL, its tags,
-    /// or not to be stored. Its error may be anything that converts into a [`BoxError`](crate::BoxError); where
-    /// the compiler cannot tell which, say so:
-    ///
-    /// ```
-    /// # async fn example() -> nearcache::Result<()> {
-    /// # let cache = nearcache::Cache::open("memory://")?;
-    /// use nearcache::BoxError;
-    ///
-    /// let factor = 6;
-    /// let answer: u32 = cache
-    ///     .remember("answer", async move || Ok::<_, BoxError>(7 * factor))
-    ///     .await?;
-    /// # Ok(())
-    /// # }
-    /// # nearcache::__example(example());
-    /// ```
-    ///
-    /// # While Redis is away
-    /// The loader runs, for all callers of this process who wait together, and nothing is stored.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Loader`](crate::ErrorKind::Loader) if the loader failed or panicked, for everyone who
-    /// waited ([`Error::downcast_ref`](crate::Error::downcast_ref) gives its own error; nothing is stored, and the
-    /// next caller loads again); [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded);
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the value cannot be encoded; and what Redis answers
-    /// ([`ErrorKind::WrongType`](crate::ErrorKind::WrongType), say).
-    pub fn remember<F, Fut, L, E>(
-        &self,
-        key: impl AsRef<[u8]>,
-        load: F,
-    ) -> Remember<'_, L::Value, F>
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = std::result::Result<L, E>> + Send + 'static,
-        L: Loadable,
-        E: Into<BoxError> + 'static,
-    {
-        Remember::new(&self.core, key.as_ref(), load, Way::Miss)
-    }
-
-    /// The values of many keys: the cached ones from one read, and the missing ones from *one* call of the
-    /// loader, which is given their keys and returns what it found of them, as pairs of key and value in any
-    /// order and any collection. The values come in the order of the keys; `None` is a key that the loader
-    /// did not return, which is remembered as such.
-    ///
-    /// ```
-    /// # async fn example() -> nearcache::Result<()> {
-    /// # let cache = nearcache::Cache::open("memory://")?;
-    /// # async fn names_of(ids: Vec<&'static str>) -> std::io::Result<Vec<(&'static str, String)>> {
-    /// #     Ok(ids.into_iter().filter(|id| *id != "user:2").map(|id| (id, format!("the name of {id}"))).collect())
-    /// # }
-    /// let names: Vec<Option<String>> = cache
-    ///     .remember_many(["user:1", "user:2", "user:3"], |missing| names_of(missing))
-    ///     .ttl("1h")
-    ///     .negative_ttl("1m")
-    ///     .await?;
-    /// assert_eq!(names[0].as_deref(), Some("the name of user:1"));
-    /// assert_eq!(names[1], None);
-    /// # Ok(())
-    /// # }
-    /// # nearcache::__example(example());
-    /// ```
-    ///
-    /// A key that another caller is loading is waited for. The loader is called again, for one key, only where
-    /// that ended without a value.
-    ///
-    /// # Errors
-    /// Those of [`remember`](Cache::remember), the first of any: nothing is returned in part. What was loaded
-    /// is stored all the same.
-    pub fn remember_many<K, F, Fut, I, Q, L, E>(
-        &self,
-        keys: impl IntoIterator<Item = K>,
-        load: F,
-    ) -> RememberMany<'_, K, L::Value, F>
-    where
-        K: AsRef<[u8]> + Clone + Send + Sync + 'static,
-        F: Fn(Vec<K>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = std::result::Result<I, E>> + Send + 'static,
-        I: IntoIterator<Item = (Q, L)> + 'static,
-        Q: AsRef<[u8]> + 'static,
-        L: Loadable,
-        E: Into<BoxError> + 'static,
-    {
-        RememberMany::new(&self.core, keys, load)
-    }
-
-    /// Loads a key anew, whatever is cached, and stores that: for when the source is known to have changed
-    /// and its new value is wanted at once. A load of the key that is under way stores nothing any more.
-    ///
-    /// ```
-    /// # async fn example() -> nearcache::Result<()> {
-    /// # let cache = nearcache::Cache::open("memory://")?;
-    /// # async fn load_price() -> std::io::Result<u32> { Ok(42) }
-    /// let price: u32 = cache.refresh("price", load_price).ttl("1h").await?;
-    /// # Ok(())
-    /// # }
-    /// # nearcache::__example(example());
-    /// ```
-    ///
-    /// # Errors
-    /// Those of [`remember`](Cache::remember).
-    pub fn refresh<F, Fut, L, E>(&self, key: impl AsRef<[u8]>, load: F) -> Remember<'_, L::Value, F>
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = std::result::Result<L, E>> + Send + 'static,
-        L: Loadable,
-        E: Into<BoxError> + 'static,
-    {
-        Remember::new(&self.core, key.as_ref(), load, Way::Force)
-    }
-
     /// Stores a value, in place of what was there. `.ttl(..)`, `.forever()` or `.keep_ttl()` say how
     /// long it stays; without them, the cache's default TTL does, or it does not expire.
     ///
@@ -443,39 +304,6 @@ impl Cache {
     /// Those of every call (see [`Cache`]).
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Pending<'_, bool> {
         verbs::delete(&self.core, key.as_ref())
-    }
-
-    /// Ends every entry that carries this tag, however many there are and in whatever process they were
-    /// stored, in one round trip. See [`invalidate_tags`](Cache::invalidate_tags).
-    ///
-    /// ```
-    /// # async fn example() -> nearcache::Result<()> {
-    /// # let cache = nearcache::Cache::open("memory://")?;
-    /// cache.set("user:1", "Alice").tags(["users", "org:7"]).await?;
-    /// cache.invalidate_tag("org:7").await?;
-    /// assert_eq!(cache.get::<String>("user:1").await?, None);
-    /// # Ok(())
-    /// # }
-    /// # nearcache::__example(example());
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey) for a tag that is empty or longer than 1 KiB, and
-    /// those of every call (see [`Cache`]). One that Redis did not acknowledge is kept and sent later: see
-    /// [`Builder::on_undelivered`].
-    pub fn invalidate_tag(&self, tag: impl AsRef<[u8]>) -> Pending<'_, ()> {
-        verbs::invalidate_tags(&self.core, [tag])
-    }
-
-    /// Ends every entry that carries any of these tags.
-    ///
-    /// # Errors
-    /// Those of [`invalidate_tag`](Cache::invalidate_tag).
-    pub fn invalidate_tags(
-        &self,
-        tags: impl IntoIterator<Item = impl AsRef<[u8]>>,
-    ) -> Pending<'_, ()> {
-        verbs::invalidate_tags(&self.core, tags)
     }
 
     /// Deletes many keys; says how many were there. Up to 1,000 are one round trip; more are split.

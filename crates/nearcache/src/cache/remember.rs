@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::Cache;
 use super::core::Core;
 use super::operation::{Async, CacheFuture, Marked};
 use super::options::{Options, options, options_beside};
@@ -40,6 +41,99 @@ pub struct Remember<'c, T, F, M = Async> {
 type Beside<T, F> = fn(F, Lead, Tell<T>);
 #[cfg(feature = "blocking")]
 type Tell<T> = oneshot::Sender<Result<Option<T>>>;
+
+impl Cache {
+    /// The value of a key: the one that is cached, or else the one that `load` gives, which is cached
+    /// then. Of all callers that miss one key together, in this process and in others, one loads; the
+    /// others wait for it. What was loaded before an invalidation of the key (`delete`, `set`,
+    /// [`invalidate_tag`](Cache::invalidate_tag), `clear`) is never stored after it.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct User { name: String }
+    /// # async fn find_user(id: u64) -> std::io::Result<Option<User>> { Ok(None) }
+    /// let user: Option<User> = cache
+    ///     .remember("user:1", || find_user(1))
+    ///     .ttl("1h")
+    ///     .negative_ttl("1m") // that there is no such user is remembered, too
+    ///     .stale_for("10m") // after the hour, answered at once and loaded anew beside
+    ///     .stale_if_error("1d") // and better than nothing while the database is away
+    ///     .tags(["users"])
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// The loader runs in a task of its own: a caller that goes away stops nothing. So it owns what it uses,
+    /// for which an `async move ||` closure is the form. It returns a `Result` of a value, of an `Option` (a
+    /// `None` is cached as such), or of a [`Loaded`](crate::Loaded) value, which decides its own TTL, its tags,
+    /// or not to be stored. Its error may be anything that converts into a [`BoxError`](crate::BoxError); where
+    /// the compiler cannot tell which, say so:
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// use nearcache::BoxError;
+    ///
+    /// let factor = 6;
+    /// let answer: u32 = cache
+    ///     .remember("answer", async move || Ok::<_, BoxError>(7 * factor))
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # While Redis is away
+    /// The loader runs, for all callers of this process who wait together, and nothing is stored.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Loader`](crate::ErrorKind::Loader) if the loader failed or panicked, for everyone who
+    /// waited ([`Error::downcast_ref`](crate::Error::downcast_ref) gives its own error; nothing is stored, and the
+    /// next caller loads again); [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded);
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the value cannot be encoded; and what Redis answers
+    /// ([`ErrorKind::WrongType`](crate::ErrorKind::WrongType), say).
+    pub fn remember<F, Fut, L, E>(
+        &self,
+        key: impl AsRef<[u8]>,
+        load: F,
+    ) -> Remember<'_, L::Value, F>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = std::result::Result<L, E>> + Send + 'static,
+        L: Loadable,
+        E: Into<BoxError> + 'static,
+    {
+        Remember::new(&self.core, key.as_ref(), load, Way::Miss)
+    }
+
+    /// Loads a key anew, whatever is cached, and stores that: for when the source is known to have changed
+    /// and its new value is wanted at once. A load of the key that is under way stores nothing any more.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// # async fn load_price() -> std::io::Result<u32> { Ok(42) }
+    /// let price: u32 = cache.refresh("price", load_price).ttl("1h").await?;
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`remember`](Cache::remember).
+    pub fn refresh<F, Fut, L, E>(&self, key: impl AsRef<[u8]>, load: F) -> Remember<'_, L::Value, F>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = std::result::Result<L, E>> + Send + 'static,
+        L: Loadable,
+        E: Into<BoxError> + 'static,
+    {
+        Remember::new(&self.core, key.as_ref(), load, Way::Force)
+    }
+}
 
 impl<'c, T, F, M> Remember<'c, T, F, M> {
     pub(crate) fn new(core: &'c Core, key: &[u8], load: F, way: Way) -> Self {

@@ -5,6 +5,7 @@ use redis::Pipeline;
 use super::core::Core;
 use super::invalidate::Sent;
 use super::operation::Pending;
+use super::{Cache, verbs};
 use crate::error::Result;
 use crate::hooks::Keys;
 use crate::read_through::tags::Tag;
@@ -12,6 +13,41 @@ use crate::resilience;
 
 /// How many tags travel together.
 const PART: usize = 500;
+
+impl Cache {
+    /// Ends every entry that carries this tag, however many there are and in whatever process they were
+    /// stored, in one round trip. See [`invalidate_tags`](Cache::invalidate_tags).
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// cache.set("user:1", "Alice").tags(["users", "org:7"]).await?;
+    /// cache.invalidate_tag("org:7").await?;
+    /// assert_eq!(cache.get::<String>("user:1").await?, None);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey) for a tag that is empty or longer than 1 KiB, and
+    /// those of every call (see [`Cache`]). One that Redis did not acknowledge is kept and sent later: see
+    /// [`Builder::on_undelivered`].
+    pub fn invalidate_tag(&self, tag: impl AsRef<[u8]>) -> Pending<'_, ()> {
+        verbs::invalidate_tags(&self.core, [tag])
+    }
+
+    /// Ends every entry that carries any of these tags.
+    ///
+    /// # Errors
+    /// Those of [`invalidate_tag`](Cache::invalidate_tag).
+    pub fn invalidate_tags(
+        &self,
+        tags: impl IntoIterator<Item = impl AsRef<[u8]>>,
+    ) -> Pending<'_, ()> {
+        verbs::invalidate_tags(&self.core, tags)
+    }
+}
 
 /// model: Action::InvalidateTag
 pub(crate) fn invalidate_tags<'c, M>(

@@ -9,7 +9,7 @@
 //!    anew on his own.
 //! 4. A caller that goes away takes nobody with him, and a flight without callers is gone.
 //!
-//! model: Action::Join, Action::AskAgain, mechanism "rule 2"
+//! model: Action::Join, Action::AskAgain, Mechanism::RuleTwo
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -121,15 +121,7 @@ fn acquire(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     let seen = if entry.is_some() { seen } else { Vec::new() };
     let mut mine = vec![Value::Int(1), Value::BulkString(seen)];
     for (key, fresh) in keys[2..].iter().zip(&args[4..]) {
-        let version = bytes(call.call(&[b"GET", key])?);
-        let version = match version.filter(|version| version.len() == 16) {
-            Some(version) => version,
-            None => {
-                call.call(&[b"SET", key, fresh, b"PX", b"86400000"])?;
-                fresh.to_vec()
-            }
-        };
-        mine.push(Value::BulkString(version));
+        mine.push(Value::BulkString(version(call, key, fresh)?));
     }
     Ok(Value::Array(mine))
 }
@@ -257,14 +249,7 @@ fn tags(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     let ttl = number(args[0])?;
     let mut versions = Vec::with_capacity(keys.len());
     for (key, fresh) in keys.iter().zip(&args[1..]) {
-        let version = bytes(call.call(&[b"GET", key])?);
-        let version = match version.filter(|version| version.len() == 16) {
-            Some(version) => version,
-            None => {
-                call.call(&[b"SET", key, fresh, b"PX", b"86400000"])?;
-                fresh.to_vec()
-            }
-        };
+        let version = version(call, key, fresh)?;
         live_on(call, key, ttl)?;
         versions.push(Value::BulkString(version));
     }
@@ -327,6 +312,17 @@ fn number(text: &[u8]) -> Result<i64, ScriptError> {
         .ok()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| ScriptError::new("ERR value is not an integer or out of range"))
+}
+
+/// What a counter holds, which is made where it is missing.
+#[cfg(feature = "embedded")]
+fn version(call: &mut Call<'_>, key: &[u8], fresh: &[u8]) -> Result<Vec<u8>, ScriptError> {
+    let found = bytes(call.call(&[b"GET", key])?);
+    if let Some(version) = found.filter(|version| version.len() == 16) {
+        return Ok(version);
+    }
+    call.call(&[b"SET", key, fresh, b"PX", b"86400000"])?;
+    Ok(fresh.to_vec())
 }
 
 #[cfg(feature = "embedded")]
