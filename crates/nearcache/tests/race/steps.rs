@@ -25,7 +25,6 @@ struct Names {
     key: String,
     lease: String,
     counter: String,
-    epoch: String,
 }
 
 impl Names {
@@ -34,7 +33,6 @@ impl Names {
             key: format!("{prefix}:k"),
             lease: format!("{prefix}:{{{prefix}:k}}#nearcache:lease"),
             counter: format!("{prefix}:#nearcache:tag:t"),
-            epoch: format!("{prefix}:#nearcache:tags"),
         }
     }
 
@@ -69,10 +67,7 @@ impl Names {
                     Stop(of("UNLINK").about(&self.lease), 1),
                     Stop(of("EXEC"), 1),
                 ],
-                "invalidate_tag" => vec![
-                    Stop(of("SET").about(&self.epoch), 1),
-                    Stop(of("SET").about(&self.counter), 1),
-                ],
+                "invalidate_tag" => vec![Stop(of("UNLINK").about(&self.counter), 1)],
                 _ => vec![
                     Stop(of("SCAN"), 1),
                     Stop(of("UNLINK").about(&self.lease), 1),
@@ -242,7 +237,7 @@ async fn every_meeting(redis: &Redis, target: Target, how: &'static str) {
             }
         }
     }
-    assert!(met > 40, "{met}");
+    assert!(met >= 36, "they met {met} times");
 }
 
 async fn get(cache: &Face) -> Option<u64> {
