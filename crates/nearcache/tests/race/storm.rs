@@ -17,6 +17,7 @@ use nearcache_testkit::{Close, Fault, Frames, Proxy, Redis, random_prefix};
 use tokio::sync::Mutex;
 
 use crate::face::{Face, run};
+use crate::scene::elsewhere;
 use crate::target::{Options, Place, Target};
 
 const KEYS: usize = 12;
@@ -103,7 +104,11 @@ impl World {
         let outcome = match rng.u8(..10) {
             0..3 => call!(cache.delete(&name)).map(drop),
             3 => call!(cache.delete_many([name])).map(drop),
-            4 => call!(cache.take::<u64>(&name)).map(drop),
+            // Taken, and not readable after that, is an error as well.
+            4 => match call!(cache.take::<u64>(&name)) {
+                Err(error) if !error.is_deferred() => return,
+                outcome => outcome.map(drop),
+            },
             5 => call!(cache.set(&name, &version).tags([tag])),
             6 => {
                 let short = Duration::from_millis(rng.u64(1..20));
@@ -187,6 +192,49 @@ impl World {
         }
     }
 
+    /// Several keys at once, as one call.
+    async fn read_many(self: &Arc<Self>, process: usize, rng: &mut Rng) {
+        let first = rng.usize(..KEYS);
+        let keys: Vec<usize> = (first..first + rng.usize(1..6))
+            .map(|key| key % KEYS)
+            .collect();
+        let floors: Vec<u64> = keys.iter().map(|key| self.floor(process, *key)).collect();
+        let names: Vec<String> = keys.iter().map(|key| name(*key)).collect();
+        let tags: Vec<String> = (0..TAGS).map(tag).collect();
+        let ttl = Duration::from_millis(rng.u64(1..100));
+        let world = Arc::clone(self);
+        let load = move |names: Vec<String>| {
+            let version = |name: &String| {
+                let key: usize = name[4..].parse().expect("a key of ours");
+                world.source[key].load(Ordering::SeqCst)
+            };
+            let found: Vec<(String, u64)> = names
+                .into_iter()
+                .map(|name| (name.clone(), version(&name)))
+                .collect();
+            std::thread::sleep(Duration::from_micros(500));
+            Ok::<_, std::io::Error>(found)
+        };
+        let found = match &self.caches[process] {
+            Face::Async(cache) => {
+                let load = move |names| {
+                    let load = load.clone();
+                    elsewhere(move || load(names))
+                };
+                cache.remember_many(names, load).tags(tags).ttl(ttl).await
+            }
+            Face::Blocking(cache) => cache.remember_many(names, load).tags(tags).ttl(ttl).run(),
+        };
+        for ((key, floor), found) in keys.iter().zip(floors).zip(found.unwrap_or_default()) {
+            let version = found.expect("the loader gives every key");
+            assert!(
+                version >= floor,
+                "process {process}, many: key {key} is {version}, which was invalidated: {floor}"
+            );
+            self.reads.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// A caller who goes on until the end.
     async fn live(self: Arc<Self>, process: usize, writes: bool, seed: u64) {
         let mut rng = Rng::with_seed(seed);
@@ -196,6 +244,8 @@ impl World {
                 self.write(process, &mut rng).await;
                 let pause = Duration::from_micros(rng.u64(..2_000));
                 tokio::time::sleep(pause).await;
+            } else if rng.u8(..5) == 0 {
+                self.read_many(process, &mut rng).await;
             } else {
                 self.read(process, &mut rng).await;
             }
