@@ -26,6 +26,7 @@
 //! # Where to look next
 //! - [`Cache`]: every verb, with what it does while Redis is away.
 //! - `nearcache::blocking::Cache`: the same without an async runtime (feature `blocking`).
+//! - [`cached`](macro@cached): a function whose results are remembered.
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
 //! - [`Fallback`]: what a read answers while Redis is away.
@@ -48,6 +49,7 @@
 //! | feature | | what it adds |
 //! | --- | --- | --- |
 //! | `embedded` | default | `memory://` |
+//! | `macros` | default | [`#[cached]`](macro@cached) |
 //! | `blocking` | | `nearcache::blocking`, for code without an async runtime |
 
 #[cfg(feature = "blocking")]
@@ -64,6 +66,16 @@ mod script;
 mod slot;
 mod striped;
 mod ttl;
+
+/// What `#[cached]` expands to calls this.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+#[path = "decorator/mod.rs"]
+pub mod __decorator;
+
+#[cfg(feature = "macros")]
+#[doc = include_str!("decorator/cached.md")]
+pub use nearcache_macros::cached;
 
 pub use cache::{Bound, Builder, Cache, Lookup, Stats, Undelivered, operation};
 pub use codec::{Decode, Encode, Raw, Text};
@@ -104,3 +116,13 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/failure.md")]
 struct Failure;
+
+/// And those of the guide to `#[cached]`.
+#[cfg(all(
+    doctest,
+    feature = "embedded",
+    feature = "blocking",
+    feature = "macros"
+))]
+#[doc = include_str!("../../../docs/decorator.md")]
+struct Decorator;
