@@ -7,13 +7,13 @@
 //! Every name of the macro's own that a user's expression could see is hygienic (`Span::mixed_site`): an
 //! argument may be called anything.
 
-use proc_macro2::{Ident, Literal, Span, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Error, Expr, ExprClosure, GenericParam, ItemFn, Pat, Result, Type};
+use syn::{Error, Expr, ExprClosure, FnArg, GenericParam, ItemFn, Pat, Result, Signature, Type};
 
 use crate::attribute::{Attribute, OnError, Time, text};
-use crate::function::{Function, sorted};
+use crate::function::{Argument, Function, bare, bound, sorted};
 use crate::template;
 
 pub(crate) fn cached(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
@@ -111,7 +111,7 @@ impl Expansion {
         let asks = quote! {
             #(#outer)*
             #vis #asyncness fn #name #generics (#inputs) #output #where_clause {
-                #home::#ask #turbofish(false, #forwarded) #awaited
+                #home::#ask #turbofish(#(#forwarded,)* false) #awaited
             }
         };
         let beside = self.companions()?;
@@ -152,19 +152,17 @@ impl Expansion {
         } = &self.function.item;
         let (_, inner) = sorted(attrs);
         let (home, support) = (&self.home, &self.support);
-        let name = sig.ident.to_string();
-        let called = name.trim_start_matches("r#");
+        let called = bare(&sig.ident);
         let (inputs, output) = (self.function.inputs(), &sig.output);
         let (generics, where_clause) = self.generics();
         let forwarded = self.function.forwarded();
         let (asyncness, awaited, carried_out) =
             (&sig.asyncness, self.awaited(), self.carried_out());
         let turbofish = self.function.turbofish();
-        let [uncached, key, invalidate, refresh, prime, ask] =
-            ["uncached", "key", "invalidate", "refresh", "prime", "ask"]
+        let [key, invalidate, refresh, prime, ask] =
+            ["key", "invalidate", "refresh", "prime", "ask"]
                 .map(|what| self.beside(what));
-        let mut body = sig.clone();
-        body.ident.clone_from(&uncached);
+        let body = self.body()?;
         let (bound_cache, bound_key) = (own("__cache"), own("__key"));
         let (get_cache, get_key) = (self.cache(), self.key()?);
         let apart = self.function.taken_apart();
@@ -222,7 +220,7 @@ impl Expansion {
             #[doc = #doc_refresh]
             #quiet
             #vis #asyncness fn #refresh #generics (#inputs) #output #where_clause {
-                Self::#ask #turbofish(true, #forwarded)#awaited
+                Self::#ask #turbofish(#(#forwarded,)* true)#awaited
             }
 
             #[doc = #doc_prime]
@@ -240,12 +238,32 @@ impl Expansion {
 
             #[doc(hidden)]
             #quiet
-            #asyncness fn #ask #generics (#force: bool, #inputs) #output #where_clause {
+            #asyncness fn #ask #generics (#inputs #force: bool) #output #where_clause {
                 #apart
                 let #bound_cache: #get_cache;
                 #asking
             }
         })
+    }
+
+    /// The signature of the function as it was. What only the attribute uses is used.
+    fn body(&self) -> Result<Signature> {
+        let mut body = self.function.item.sig.clone();
+        body.ident = self.beside("uncached");
+        let attribute = &self.attribute;
+        let mut used = vec![self.key()?, self.options(true)?];
+        let (cache, condition) = (&attribute.cache, &attribute.condition);
+        used.push(quote!(#cache #condition));
+        for input in &mut body.inputs {
+            if let FnArg::Typed(input) = input {
+                let bound: Vec<_> = bound(&input.pat).iter().map(bare).collect();
+                let is_used = |tokens: &TokenStream| mentions(tokens.clone(), &bound);
+                if attribute.key.is_none() || used.iter().any(is_used) {
+                    input.attrs.push(syn::parse_quote!(#[allow(unused_variables)]));
+                }
+            }
+        }
+        Ok(body)
     }
 
     /// `&Cache = &CACHE`, for a `let`.
@@ -261,7 +279,26 @@ impl Expansion {
             Expr::Binary(_) | Expr::Cast(_) | Expr::Closure(_) | Expr::Range(_) => quote!((#cache)),
             _ => quote!(#cache),
         };
+        if self.consumes_the_cache() {
+            return quote_spanned!(hygienic(cache.span())=> #ty = &::core::clone::Clone::clone(&#expr));
+        }
         quote_spanned!(hygienic(cache.span())=> #ty = &#expr)
+    }
+
+    /// Whether the cache is in something that the function takes by value, and that is gone when it is asked.
+    fn consumes_the_cache(&self) -> bool {
+        let by_value = |ty: &Type| !matches!(ty, Type::Reference(_));
+        let arguments = self.function.arguments.iter();
+        let mut consumed: Vec<String> = arguments
+            .filter(|argument| by_value(&argument.ty))
+            .map(|argument| bare(&argument.name))
+            .collect();
+        let receiver = self.function.receiver.as_ref();
+        if receiver.is_some_and(|this| by_value(&this.ty)) {
+            consumed.push("self".to_owned());
+        }
+        let cache = &self.attribute.cache;
+        mentions(quote!(#cache), &consumed)
     }
 
     /// The argument that is the cache, if one is.
@@ -287,8 +324,7 @@ impl Expansion {
             };
             return Ok(quote_spanned!(hygienic(key.span())=> #support::key(#expr)));
         }
-        let name = self.name().to_string();
-        let name = name.trim_start_matches("r#");
+        let name = bare(self.name());
         let mut written = if self.method {
             quote!(#support::ArgumentKey::of_method::<Self>(#name))
         } else {
@@ -346,7 +382,7 @@ impl Expansion {
                 ),
             ));
         }
-        let references = arguments.iter().map(crate::function::Argument::reference);
+        let references = arguments.iter().map(Argument::reference);
         let closure = over_a_tuple(closure);
         let support = &self.support;
         Ok(quote!(#support::over((#(#references,)*), #closure)))
@@ -454,7 +490,7 @@ impl Expansion {
                 let condition = self.expression(condition)?;
                 quote! {
                     if !(#condition) {
-                        return Self::#uncached #turbofish(#forwarded)#awaited;
+                        return Self::#uncached #turbofish(#(#forwarded),*)#awaited;
                     }
                 }
             }
@@ -519,6 +555,19 @@ impl Expansion {
             #prime(#cache, #key, #options, #kind, #storing, #value)#awaited
         })
     }
+}
+
+/// Whether one of these names is among the tokens, or in a text that is formatted.
+pub(crate) fn mentions(tokens: TokenStream, names: &[String]) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => names.contains(&bare(&ident)),
+        TokenTree::Group(group) => mentions(group.stream(), names),
+        TokenTree::Literal(text) => {
+            let text = text.to_string();
+            names.iter().any(|name| text.contains(&format!("{{{name}")))
+        }
+        TokenTree::Punct(_) => false,
+    })
 }
 
 /// What a reference refers to.

@@ -1,7 +1,7 @@
 //! The function that is decorated: its arguments, their names, and how they come to a loader that may
 //! outlive the caller.
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::visit::Visit;
@@ -10,6 +10,8 @@ use syn::{
     Attribute, Error, FnArg, GenericArgument, GenericParam, ItemFn, Pat, PathArguments, Receiver,
     Result, ReturnType, Type, TypeReference,
 };
+
+use crate::expand::mentions;
 
 /// The function that is decorated.
 pub(crate) struct Function {
@@ -111,27 +113,17 @@ impl Function {
 
     /// Whether it stands among a type's methods, as far as that can be seen from within.
     pub(crate) fn is_method(&self) -> bool {
-        fn says_self(tokens: TokenStream) -> bool {
-            tokens.into_iter().any(|token| match token {
-                TokenTree::Ident(ident) => ident == "Self",
-                TokenTree::Group(group) => says_self(group.stream()),
-                _ => false,
-            })
-        }
         let item = &self.item;
-        self.receiver.is_some() || says_self(quote!(#item))
+        self.receiver.is_some() || mentions(quote!(#item), &["Self".to_owned()])
     }
 
     /// The names that an expression may use: those of the arguments, or what their patterns bind.
     fn names(&self) -> Vec<Ident> {
-        let mut names = Bound::default();
-        for argument in &self.arguments {
-            match &argument.pattern {
-                Some(pattern) => names.visit_pat(pattern),
-                None => names.0.push(argument.name.clone()),
-            }
-        }
-        names.0
+        let names = self.arguments.iter().map(|argument| match &argument.pattern {
+            Some(pattern) => bound(pattern),
+            None => vec![argument.name.clone()],
+        });
+        names.flatten().collect()
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Ident> {
@@ -139,6 +131,7 @@ impl Function {
             let this = self.receiver.as_ref()?;
             return Some(Ident::new("self", this.self_token.span));
         }
+        let name = name.strip_prefix("r#").unwrap_or(name);
         self.names().into_iter().find(|known| bare(known) == name)
     }
 
@@ -182,11 +175,17 @@ impl Function {
         quote!(#(#receiver,)* #(#arguments,)*)
     }
 
-    /// `self, name, ..`
-    pub(crate) fn forwarded(&self) -> TokenStream {
-        let receiver = self.receiver.iter().map(|this| this.self_token);
-        let names = self.arguments.iter().map(|argument| &argument.name);
-        quote!(#(#receiver,)* #(#names),*)
+    /// `self`, `name`, ..
+    pub(crate) fn forwarded(&self) -> Vec<TokenStream> {
+        let receiver = self.receiver.iter().map(|this| {
+            let this = this.self_token;
+            quote!(#this)
+        });
+        let names = self.arguments.iter().map(|argument| {
+            let name = &argument.name;
+            quote!(#name)
+        });
+        receiver.chain(names).collect()
     }
 
     /// Binds what patterns bind, by reference, for the attribute's expressions.
@@ -402,7 +401,7 @@ fn exclusive(ty: &Type) -> Option<Span> {
 }
 
 /// An identifier as it is read: `type` for `r#type`.
-fn bare(ident: &Ident) -> String {
+pub(crate) fn bare(ident: &Ident) -> String {
     let name = ident.to_string();
     name.strip_prefix("r#").map(str::to_owned).unwrap_or(name)
 }
@@ -461,8 +460,13 @@ impl Visit<'_> for Borrows {
     fn visit_parenthesized_generic_arguments(&mut self, _: &syn::ParenthesizedGenericArguments) {}
 }
 
-/// The names that patterns bind.
-#[derive(Default)]
+/// The names that a pattern binds.
+pub(crate) fn bound(pattern: &Pat) -> Vec<Ident> {
+    let mut names = Bound(Vec::new());
+    names.visit_pat(pattern);
+    names.0
+}
+
 struct Bound(Vec<Ident>);
 
 impl Visit<'_> for Bound {

@@ -194,7 +194,7 @@ impl<'t> Writer<'t> {
                     self.0.push('\\');
                     self.0.push(char);
                 }
-                '#' if text[at..].starts_with("#nearcache:") => self.0.push_str("\\#"),
+                '#' if text[at..].starts_with("#nearcache:") => self.0.push_str("\\u23;"),
                 _ if char.is_control() => {
                     let _ = write!(self.0, "\\u{:x};", u32::from(char));
                 }

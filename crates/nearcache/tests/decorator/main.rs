@@ -1,43 +1,88 @@
-use nearcache::{Cache, cached};
-use std::sync::LazyLock;
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, PartialEq)]
-struct User {
-    id: u64,
-}
-#[derive(Debug)]
-enum DbError {
-    Gone,
-    Cache(nearcache::Error),
-}
-impl std::fmt::Display for DbError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{self:?}")
+//! `#[cached]`, as its users see it: what a decorated function returns, when it runs, under which key it
+//! is remembered, and what goes with it.
+//!
+//! Everything runs embedded and on Redis. A cache comes as an argument here, so that each test has its own.
+
+#[path = "../support/face.rs"]
+#[allow(unused_macros, reason = "a decorated function is for one face")]
+mod face;
+#[path = "../support/target.rs"]
+#[allow(
+    dead_code,
+    unused_macros,
+    reason = "the places are those of the conformance suite"
+)]
+mod target;
+
+mod companions;
+mod errors;
+mod keys;
+mod names;
+mod on_error;
+mod options;
+mod redis_kit;
+mod returns;
+mod shapes;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nearcache::{Cache, Key, blocking};
+use nearcache_testkit::random_prefix;
+use target::{Face, Place, Target};
+
+/// Counts how often a function ran.
+#[derive(Clone, Debug, Default)]
+struct Runs(Arc<AtomicUsize>);
+
+impl Runs {
+    fn add(&self) -> usize {
+        self.0.fetch_add(1, Ordering::SeqCst) + 1
     }
-}
-impl From<nearcache::Error> for DbError {
-    fn from(e: nearcache::Error) -> Self {
-        DbError::Cache(e)
+
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
     }
 }
 
-static CACHE: LazyLock<Cache> = LazyLock::new(|| Cache::open("memory://").unwrap());
-
-#[cached(cache = CACHE, key = "user:{user_id}", ttl = "1h", stale_if_error = "1d", tags = ["users", "org:{org}"])]
-async fn get_user(user_id: u64, org: &str) -> Result<User, DbError> {
-    if org == "x" {
-        return Err(DbError::Gone);
-    }
-    Ok(User { id: user_id })
+/// A cache of either face, with a prefix that no other test has.
+#[derive(Clone, Debug)]
+struct Scene<C> {
+    cache: C,
+    face: Face,
+    prefix: String,
 }
 
-#[tokio::test]
-async fn it_works() {
-    assert_eq!(get_user(1, "a").await.unwrap(), User { id: 1 });
-    assert_eq!(get_user(1, "x").await.unwrap(), User { id: 1 });
-    assert_eq!(get_user::key(1, "x").unwrap(), "user:1");
-    get_user(2, "x").await.unwrap_err();
-    get_user::prime(3, "x", User { id: 4 }).await.unwrap();
-    get_user::prime(3, "x", Ok(User { id: 5 })).await.unwrap();
-    assert_eq!(get_user(3, "x").await.unwrap(), User { id: 5 });
-    assert!(get_user::invalidate(3, "x").await.unwrap());
+impl<C> Scene<C> {
+    /// Puts a list in the place of a value: from now on every read of the key is an error.
+    async fn spoil(&self, key: &nearcache::Result<Key>) {
+        let key = key.as_ref().expect("a key").as_bytes();
+        let stored = [self.prefix.as_bytes(), b":", key].concat();
+        target::raw(&self.face, &[b"DEL", &stored]).await;
+        target::raw(&self.face, &[b"RPUSH", &stored, b"no value"]).await;
+    }
+}
+
+/// A test of async functions, embedded and on Redis.
+fn everywhere(test: impl AsyncFn(Scene<Cache>)) {
+    for place in [Place::Embedded, Place::RedisResp3] {
+        let (target, prefix) = (Target::asynchronous(place), random_prefix());
+        let face = target.cache_at(&target.url(&prefix), &prefix);
+        let Face::Async(cache) = face.clone() else {
+            unreachable!("an async target");
+        };
+        face::run(test(Scene { cache, face, prefix }));
+    }
+}
+
+/// A test of functions that block, embedded and on Redis.
+fn everywhere_blocking(test: impl Fn(Scene<blocking::Cache>)) {
+    for place in [Place::Embedded, Place::RedisResp2] {
+        let (target, prefix) = (Target::blocking(place), random_prefix());
+        let face = target.cache_at(&target.url(&prefix), &prefix);
+        let Face::Blocking(cache) = face.clone() else {
+            unreachable!("a blocking target");
+        };
+        test(Scene { cache, face, prefix });
+    }
 }
