@@ -29,6 +29,7 @@
 //!   [`Cache::remember_many`]; [`Loaded`], for what a loader itself decides.
 //! - [`Cache::invalidate_tag`]: the end of many entries at once.
 //! - `nearcache::blocking::Cache`: the same without an async runtime (feature `blocking`).
+//! - [`cached`](macro@cached): a function whose results are remembered.
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
 //! - [`Fallback`]: what a read answers while Redis is away; [`Undelivered`] and [`DataLoss`]: what becomes of
@@ -53,6 +54,7 @@
 //! | feature | | what it adds |
 //! | --- | --- | --- |
 //! | `embedded` | default | `memory://` |
+//! | `macros` | default | [`#[cached]`](macro@cached) |
 //! | `blocking` | | `nearcache::blocking`, for code without an async runtime |
 
 #[cfg(feature = "blocking")]
@@ -70,6 +72,16 @@ mod script;
 mod slot;
 mod striped;
 mod ttl;
+
+/// What `#[cached]` expands to calls this.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+#[path = "decorator/mod.rs"]
+pub mod __decorator;
+
+#[cfg(feature = "macros")]
+#[doc = include_str!("decorator/cached.md")]
+pub use nearcache_macros::cached;
 
 pub use cache::{Bound, Builder, Cache, Lookup, Stats, Undelivered, operation};
 pub use codec::{Decode, Encode, Raw, Text};
@@ -118,3 +130,13 @@ struct Protocols;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/wire-format.md")]
 struct WireFormat;
+
+/// And those of the guide to `#[cached]`.
+#[cfg(all(
+    doctest,
+    feature = "embedded",
+    feature = "blocking",
+    feature = "macros"
+))]
+#[doc = include_str!("../../../docs/decorator.md")]
+struct Decorator;

@@ -1,0 +1,306 @@
+//! What stands in the brackets: `cache = CACHE, key = "user:{id}", ttl = "1h"`.
+
+use proc_macro2::Span;
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::spanned::Spanned;
+use syn::{Error, Expr, ExprLit, Ident, Lit, LitStr, Path, Result, Token};
+
+use crate::time;
+
+/// The options, as they are listed to someone who misses one.
+const OPTIONS: [&str; 19] = [
+    "associated",
+    "bypass",
+    "cache",
+    "condition",
+    "crate",
+    "early_refresh",
+    "force",
+    "forever",
+    "key",
+    "load_timeout",
+    "negative_ttl",
+    "on_error",
+    "soft_timeout",
+    "stale_for",
+    "stale_if_error",
+    "store_if",
+    "tags",
+    "ttl",
+    "ttl_of",
+];
+
+/// The attribute, read.
+pub(crate) struct Attribute {
+    /// Where nearcache is.
+    pub(crate) home: Path,
+    pub(crate) cache: Expr,
+    pub(crate) key: Option<Expr>,
+    pub(crate) condition: Option<Expr>,
+    pub(crate) tags: Option<Expr>,
+    pub(crate) forever: bool,
+    /// Times, by the name of their option.
+    pub(crate) times: Vec<(Ident, Time)>,
+    pub(crate) early_refresh: Option<Expr>,
+    pub(crate) bypass: Option<Expr>,
+    pub(crate) force: Option<Expr>,
+    pub(crate) ttl_of: Option<Expr>,
+    pub(crate) store_if: Option<Expr>,
+    pub(crate) on_error: Option<(OnError, Span)>,
+    pub(crate) associated: bool,
+}
+
+/// A time: known already, or to be found at run time.
+pub(crate) enum Time {
+    Millis(u64),
+    Found(Expr),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnError {
+    Raise,
+    Execute,
+}
+
+impl Attribute {
+    /// Whether the function may run beside its caller, who is answered before it ends.
+    pub(crate) fn runs_beside(&self) -> bool {
+        let beside = |(name, _): &(Ident, Time)| name == "stale_for" || name == "soft_timeout";
+        self.early_refresh.is_some() || self.times.iter().any(beside)
+    }
+}
+
+/// One option as it is written.
+struct Item {
+    name: Ident,
+    value: Option<Expr>,
+}
+
+impl Parse for Item {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let name = input.call(Ident::parse_any)?;
+        let value = if input.peek(Token![=]) {
+            input.parse::<Token![=]>()?;
+            Some(input.parse()?)
+        } else {
+            None
+        };
+        Ok(Item { name, value })
+    }
+}
+
+impl Item {
+    fn value(self) -> Result<Expr> {
+        let name = self.name;
+        self.value.map(ungrouped).ok_or_else(|| {
+            Error::new(
+                name.span(),
+                format!("`{name}` needs a value: `{name} = ..`"),
+            )
+        })
+    }
+
+    /// `bypass`, or `bypass = ..`
+    fn value_or_true(self) -> Result<Expr> {
+        match &self.value {
+            Some(_) => self.value(),
+            None => Ok(syn::parse_quote_spanned!(self.name.span()=> true)),
+        }
+    }
+
+    fn flag(self) -> Result<bool> {
+        match self.value {
+            None => Ok(true),
+            Some(value) => Err(Error::new(
+                value.span(),
+                format!("`{}` has no value: it is said or not", self.name),
+            )),
+        }
+    }
+}
+
+impl Parse for Attribute {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let items = input.parse_terminated(Item::parse, Token![,])?;
+        let mut seen: Vec<Ident> = Vec::new();
+        let (mut home, mut cache) = (None, None);
+        let mut read = Attribute {
+            home: syn::parse_quote!(::nearcache),
+            cache: Expr::PLACEHOLDER,
+            key: None,
+            condition: None,
+            tags: None,
+            forever: false,
+            times: Vec::new(),
+            early_refresh: None,
+            bypass: None,
+            force: None,
+            ttl_of: None,
+            store_if: None,
+            on_error: None,
+            associated: false,
+        };
+        for item in items {
+            if seen.contains(&item.name) {
+                let why = format!("`{}` is given twice", item.name);
+                return Err(Error::new(item.name.span(), why));
+            }
+            let name = item.name.clone();
+            seen.push(name.clone());
+            match &*name.to_string() {
+                "cache" => cache = Some(item.value()?),
+                "crate" => home = Some(path(item.value()?)?),
+                "key" => read.key = Some(key(item.value()?)?),
+                "condition" => read.condition = Some(item.value()?),
+                "tags" => read.tags = Some(tags(item.value()?)?),
+                "forever" => read.forever = item.flag()?,
+                "associated" => read.associated = item.flag()?,
+                "ttl" | "negative_ttl" | "stale_for" | "stale_if_error" | "soft_timeout"
+                | "load_timeout" => {
+                    let value = item.value()?;
+                    let time = match time::literal(&value)? {
+                        Some(millis) => Time::Millis(millis),
+                        None => Time::Found(value),
+                    };
+                    read.times.push((name, time));
+                }
+                "early_refresh" => read.early_refresh = Some(beta(item.value()?)?),
+                "bypass" => read.bypass = Some(item.value_or_true()?),
+                "force" => read.force = Some(item.value_or_true()?),
+                "ttl_of" => read.ttl_of = Some(item.value()?),
+                "store_if" => read.store_if = Some(item.value()?),
+                "on_error" => read.on_error = Some(on_error(&item.value()?)?),
+                _ => return Err(unknown(&name)),
+            }
+        }
+        let ttl = seen.iter().find(|name| *name == "ttl");
+        if let Some(ttl) = ttl.filter(|_| read.forever) {
+            return Err(Error::new(
+                ttl.span(),
+                "`ttl` and `forever` contradict each other",
+            ));
+        }
+        read.cache = cache.ok_or_else(|| {
+            Error::new(
+                Span::call_site(),
+                "which cache? Say `cache = CACHE`: a static, a field of `self`, an argument, or any expression \
+                 that gives a `&Cache`",
+            )
+        })?;
+        if let Some(home) = home {
+            read.home = home;
+        }
+        Ok(read)
+    }
+}
+
+fn unknown(name: &Ident) -> Error {
+    let given = name.to_string();
+    let distance = |known: &&&str| strsim::damerau_levenshtein(known, &given);
+    let near = OPTIONS.iter().min_by_key(distance);
+    let hint = near
+        .filter(|near| distance(near) <= 3)
+        .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    let listed = OPTIONS.join(", ");
+    Error::new(
+        name.span(),
+        format!("there is no option `{given}`{hint}\nthere are: {listed}"),
+    )
+}
+
+/// Without what macros wrap around an expression that they pass on.
+fn ungrouped(expr: Expr) -> Expr {
+    match expr {
+        Expr::Group(group) => ungrouped(*group.expr),
+        expr => expr,
+    }
+}
+
+/// A path, or one in a text as serde takes it.
+fn path(expr: Expr) -> Result<Path> {
+    match expr {
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) => text.parse_with(Path::parse_mod_style),
+        Expr::Path(path) if path.qself.is_none() => Ok(path.path),
+        other => Err(Error::new(
+            other.span(),
+            "the path of the crate, as in `crate = \"my_nearcache\"`",
+        )),
+    }
+}
+
+pub(crate) fn text(expr: &Expr) -> Option<&LitStr> {
+    match expr {
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) => Some(text),
+        _ => None,
+    }
+}
+
+fn key(expr: Expr) -> Result<Expr> {
+    match &expr {
+        Expr::Lit(literal) if !matches!(literal.lit, Lit::Str(_) | Lit::ByteStr(_)) => {
+            Err(Error::new(
+                literal.span(),
+                "a key is a template, as in \"user:{id}\", or an expression or a closure that gives text or bytes",
+            ))
+        }
+        Expr::Lit(literal) if matches!(&literal.lit, Lit::Str(text) if text.value().is_empty()) => {
+            Err(Error::new(
+                literal.span(),
+                "a key has at least one character",
+            ))
+        }
+        _ => Ok(expr),
+    }
+}
+
+fn tags(expr: Expr) -> Result<Expr> {
+    match &expr {
+        Expr::Lit(literal) => Err(Error::new(
+            literal.span(),
+            "tags are a list, as in `tags = [\"users\", \"org:{org}\"]`",
+        )),
+        _ => Ok(expr),
+    }
+}
+
+/// A factor that is written out is one that nearcache takes.
+fn beta(expr: Expr) -> Result<Expr> {
+    let (value, span) = match &expr {
+        Expr::Lit(ExprLit { lit, .. }) => match lit {
+            Lit::Float(beta) => (beta.base10_parse::<f64>()?, beta.span()),
+            Lit::Int(beta) => (beta.base10_parse::<f64>()?, beta.span()),
+            _ => (f64::NAN, lit.span()),
+        },
+        Expr::Unary(minus) if matches!(*minus.expr, Expr::Lit(_)) => (f64::NAN, minus.span()),
+        _ => return Ok(expr),
+    };
+    if !(0.0..=100.0).contains(&value) {
+        return Err(Error::new(
+            span,
+            "`early_refresh` is a factor from 0 (off) to 100, and 1.0 is a good one",
+        ));
+    }
+    Ok(syn::parse_quote_spanned!(span=> #value))
+}
+
+fn on_error(expr: &Expr) -> Result<(OnError, Span)> {
+    let given = text(expr).map(LitStr::value);
+    let on_error = match given.as_deref() {
+        Some("raise") => OnError::Raise,
+        Some("execute") => OnError::Execute,
+        _ => {
+            return Err(Error::new(
+                expr.span(),
+                "`on_error` is \"raise\" (the caller is told when the cache fails) or \"execute\" (the function runs)",
+            ));
+        }
+    };
+    Ok((on_error, expr.span()))
+}

@@ -1,0 +1,619 @@
+//! What comes of it: the function that asks the cache, and beside it those that go with it.
+//!
+//! Beside a free function `find` stands a type `find` without values, whose associated functions these are
+//! (`find::invalidate(..)`): functions and types have names of their own. A method `find` has more methods
+//! beside it (`find_invalidate`), for nothing else can stand there.
+//!
+//! Every name of the macro's own that a user's expression could see is hygienic (`Span::mixed_site`): an
+//! argument may be called anything.
+
+use proc_macro2::{Ident, Literal, Span, TokenStream, TokenTree};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Error, Expr, ExprClosure, FnArg, GenericParam, ItemFn, Pat, Result, Signature, Type};
+
+use crate::attribute::{Attribute, OnError, Time, text};
+use crate::function::{Argument, Function, bare, bound, sorted};
+use crate::template;
+
+pub(crate) fn cached(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let attribute: Attribute = syn::parse2(attribute)?;
+    let item: ItemFn = syn::parse2(item.clone()).map_err(|error| {
+        Error::new(
+            error.span(),
+            format!("#[cached] stands before a function with a body: {error}"),
+        )
+    })?;
+    Expansion::new(attribute, Function::new(item)?)?.written()
+}
+
+struct Expansion {
+    attribute: Attribute,
+    function: Function,
+    method: bool,
+    /// `::nearcache`
+    home: TokenStream,
+    /// `::nearcache::__decorator`
+    support: TokenStream,
+}
+
+/// A name of the macro's own.
+fn own(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
+}
+
+/// The same, where an error is to point at something of the user's.
+fn hygienic(span: Span) -> Span {
+    span.resolved_at(Span::mixed_site())
+}
+
+impl Expansion {
+    fn new(attribute: Attribute, function: Function) -> Result<Self> {
+        let method = attribute.associated || function.is_method();
+        let home = &attribute.home;
+        let home = quote!(#home);
+        Ok(Expansion {
+            support: quote!(#home::__decorator),
+            home,
+            method,
+            function,
+            attribute,
+        })
+    }
+
+    fn name(&self) -> &Ident {
+        &self.function.item.sig.ident
+    }
+
+    /// What a function beside this one is called.
+    fn beside(&self, what: &str) -> Ident {
+        let name = self.name();
+        match (self.method, what) {
+            (true, "ask") => format_ident!("__{name}_ask"),
+            (true, _) => format_ident!("{name}_{what}"),
+            (false, "ask") => format_ident!("__ask"),
+            (false, _) => Ident::new(what, name.span()),
+        }
+    }
+
+    fn awaited(&self) -> TokenStream {
+        if self.function.is_async() {
+            quote!(.await)
+        } else {
+            quote!()
+        }
+    }
+
+    /// Carries out an operation of the cache.
+    fn carried_out(&self) -> TokenStream {
+        if self.function.is_async() {
+            quote!(.await)
+        } else {
+            quote!(.run())
+        }
+    }
+
+    fn written(&self) -> Result<TokenStream> {
+        let ItemFn {
+            attrs, vis, sig, ..
+        } = &self.function.item;
+        let (outer, _) = sorted(attrs);
+        let (name, output) = (&sig.ident, &sig.output);
+        let (asyncness, (generics, where_clause)) = (&sig.asyncness, self.generics());
+        let (inputs, forwarded) = (self.function.inputs(), self.function.forwarded());
+        let (ask, turbofish) = (self.beside("ask"), self.function.turbofish());
+        let home = if self.method {
+            quote!(Self)
+        } else {
+            quote!(#name)
+        };
+        let awaited = self.awaited();
+        let asks = quote! {
+            #(#outer)*
+            #vis #asyncness fn #name #generics (#inputs) #output #where_clause {
+                #home::#ask #turbofish(#(#forwarded,)* false) #awaited
+            }
+        };
+        let beside = self.companions()?;
+        if self.method {
+            return Ok(quote!(#asks #beside));
+        }
+        let doc = format!(" What goes with the cached function `{name}`.");
+        Ok(quote! {
+            #asks
+
+            #[doc = #doc]
+            #[allow(non_camel_case_types, dead_code, unreachable_pub, missing_debug_implementations)]
+            #vis enum #name {}
+
+            impl #name {
+                #beside
+            }
+        })
+    }
+
+    fn generics(&self) -> (TokenStream, TokenStream) {
+        let generics = &self.function.item.sig.generics;
+        let (declared, where_clause) = (&generics.params, &generics.where_clause);
+        let declared = if declared.is_empty() {
+            quote!()
+        } else {
+            quote!(<#declared>)
+        };
+        (declared, quote!(#where_clause))
+    }
+
+    fn companions(&self) -> Result<TokenStream> {
+        let ItemFn {
+            attrs,
+            vis,
+            sig,
+            block,
+        } = &self.function.item;
+        let (_, inner) = sorted(attrs);
+        let (home, support) = (&self.home, &self.support);
+        let called = bare(&sig.ident);
+        let (inputs, output) = (self.function.inputs(), &sig.output);
+        let (generics, where_clause) = self.generics();
+        let forwarded = self.function.forwarded();
+        let (asyncness, awaited, carried_out) =
+            (&sig.asyncness, self.awaited(), self.carried_out());
+        let turbofish = self.function.turbofish();
+        let [key, invalidate, refresh, prime, ask] =
+            ["key", "invalidate", "refresh", "prime", "ask"]
+                .map(|what| self.beside(what));
+        let body = self.body()?;
+        let (bound_cache, bound_key) = (own("__cache"), own("__key"));
+        let (get_cache, get_key) = (self.cache(), self.key()?);
+        let apart = self.function.taken_apart();
+        let (asking, priming) = (self.asking()?, self.priming()?);
+        let (force, value) = (own("__force"), own("__value"));
+        let returned = &self.function.returned;
+        // They take what the function takes, whether they need it or not.
+        let quiet = quote! {
+            #[allow(
+                dead_code, unused_variables, unreachable_pub,
+                clippy::too_many_arguments, clippy::needless_pass_by_value
+            )]
+        };
+        let docs = [
+            format!(" `{called}` without the cache."),
+            format!(" The key under which `{called}` is cached for these arguments."),
+            format!(
+                " Forgets what is cached of `{called}` for these arguments; says whether there was anything."
+            ),
+            format!(" Runs `{called}`, whatever is cached, and caches what it returns."),
+            format!(
+                " Caches this as what `{called}` returns for these arguments. (An `Err` is not cached.) It has the \
+                 TTL and the tags, and is not kept beyond its TTL."
+            ),
+        ];
+        let [
+            doc_uncached,
+            doc_key,
+            doc_invalidate,
+            doc_refresh,
+            doc_prime,
+        ] = docs;
+        Ok(quote! {
+            #[doc = #doc_uncached]
+            #[allow(dead_code, unreachable_pub)]
+            #(#inner)*
+            #vis #body #block
+
+            #[doc = #doc_key]
+            #quiet
+            #vis fn #key #generics (#inputs) -> #home::Result<#home::Key> #where_clause {
+                #apart
+                #get_key
+            }
+
+            #[doc = #doc_invalidate]
+            #quiet
+            #vis #asyncness fn #invalidate #generics (#inputs) -> #home::Result<bool> #where_clause {
+                #apart
+                let #bound_cache: #get_cache;
+                let #bound_key = #get_key?;
+                #bound_cache.delete(#bound_key)#carried_out
+            }
+
+            #[doc = #doc_refresh]
+            #quiet
+            #vis #asyncness fn #refresh #generics (#inputs) #output #where_clause {
+                Self::#ask #turbofish(#(#forwarded,)* true)#awaited
+            }
+
+            #[doc = #doc_prime]
+            #quiet
+            #vis #asyncness fn #prime #generics (
+                #inputs
+                #value: impl #support::Primes<#returned>,
+            ) -> #home::Result<()> #where_clause {
+                #apart
+                let #value = #support::Primes::into_returned(#value);
+                let #bound_cache: #get_cache;
+                let #bound_key = #get_key;
+                #priming
+            }
+
+            #[doc(hidden)]
+            #quiet
+            #asyncness fn #ask #generics (#inputs #force: bool) #output #where_clause {
+                #apart
+                let #bound_cache: #get_cache;
+                #asking
+            }
+        })
+    }
+
+    /// The signature of the function as it was. What only the attribute uses is used.
+    fn body(&self) -> Result<Signature> {
+        let mut body = self.function.item.sig.clone();
+        body.ident = self.beside("uncached");
+        let attribute = &self.attribute;
+        let mut used = vec![self.key()?, self.options(true)?];
+        let (cache, condition) = (&attribute.cache, &attribute.condition);
+        used.push(quote!(#cache #condition));
+        for input in &mut body.inputs {
+            if let FnArg::Typed(input) = input {
+                let bound: Vec<_> = bound(&input.pat).iter().map(bare).collect();
+                let is_used = |tokens: &TokenStream| mentions(tokens.clone(), &bound);
+                if attribute.key.is_none() || used.iter().any(is_used) {
+                    input.attrs.push(syn::parse_quote!(#[allow(unused_variables)]));
+                }
+            }
+        }
+        Ok(body)
+    }
+
+    /// `&Cache = &CACHE`, for a `let`.
+    fn cache(&self) -> TokenStream {
+        let (home, cache) = (&self.home, &self.attribute.cache);
+        let ty = if self.function.is_async() {
+            quote!(&#home::Cache)
+        } else {
+            quote!(&#home::blocking::Cache)
+        };
+        // What binds more loosely than `&`.
+        let expr = match cache {
+            Expr::Binary(_) | Expr::Cast(_) | Expr::Closure(_) | Expr::Range(_) => quote!((#cache)),
+            _ => quote!(#cache),
+        };
+        if self.consumes_the_cache() {
+            return quote_spanned!(hygienic(cache.span())=> #ty = &::core::clone::Clone::clone(&#expr));
+        }
+        quote_spanned!(hygienic(cache.span())=> #ty = &#expr)
+    }
+
+    /// Whether the cache is in something that the function takes by value, and that is gone when it is asked.
+    fn consumes_the_cache(&self) -> bool {
+        let by_value = |ty: &Type| !matches!(ty, Type::Reference(_));
+        let arguments = self.function.arguments.iter();
+        let mut consumed: Vec<String> = arguments
+            .filter(|argument| by_value(&argument.ty))
+            .map(|argument| bare(&argument.name))
+            .collect();
+        let receiver = self.function.receiver.as_ref();
+        if receiver.is_some_and(|this| by_value(&this.ty)) {
+            consumed.push("self".to_owned());
+        }
+        let cache = &self.attribute.cache;
+        mentions(quote!(#cache), &consumed)
+    }
+
+    /// The argument that is the cache, if one is.
+    fn is_the_cache(&self, name: &Ident) -> bool {
+        let mut cache = &self.attribute.cache;
+        loop {
+            match cache {
+                Expr::Reference(inner) => cache = &inner.expr,
+                Expr::Paren(inner) => cache = &inner.expr,
+                Expr::Path(path) => return path.path.is_ident(name),
+                _ => return false,
+            }
+        }
+    }
+
+    /// The key: a `Result<Key>`.
+    fn key(&self) -> Result<TokenStream> {
+        let support = &self.support;
+        if let Some(key) = &self.attribute.key {
+            let expr = match text(key) {
+                Some(template) => template::expression(template, &self.function)?,
+                None => self.expression(key)?,
+            };
+            return Ok(quote_spanned!(hygienic(key.span())=> #support::key(#expr)));
+        }
+        let name = bare(self.name());
+        let mut written = if self.method {
+            quote!(#support::ArgumentKey::of_method::<Self>(#name))
+        } else {
+            quote!(#support::ArgumentKey::of::<Self>())
+        };
+        for parameter in &self.function.item.sig.generics.params {
+            match parameter {
+                GenericParam::Lifetime(_) => {}
+                GenericParam::Type(ty) => {
+                    let ty = &ty.ident;
+                    written.extend(quote!(.generic::<#ty>()));
+                }
+                GenericParam::Const(constant) => {
+                    let constant = &constant.ident;
+                    written.extend(quote!(.constant(&#constant)));
+                }
+            }
+        }
+        for argument in &self.function.arguments {
+            if self.is_the_cache(&argument.name) {
+                continue;
+            }
+            let reference = argument.reference();
+            let of_any = matches!(innermost(&argument.ty), Type::ImplTrait(_));
+            let method = if of_any {
+                "argument_of_any"
+            } else {
+                "argument"
+            };
+            let method = Ident::new(method, argument.ty.span());
+            written.extend(quote_spanned!(argument.ty.span()=> .#method(#reference)));
+        }
+        written.extend(quote!(.finish()));
+        Ok(written)
+    }
+
+    /// A value that is an expression over the arguments, or a closure over them.
+    fn expression(&self, expr: &Expr) -> Result<TokenStream> {
+        let Expr::Closure(closure) = expr else {
+            return Ok(quote!(#expr));
+        };
+        if closure.inputs.is_empty() {
+            let body = &closure.body;
+            return Ok(quote!(#body));
+        }
+        let arguments = &self.function.arguments;
+        if closure.inputs.len() != arguments.len() {
+            return Err(Error::new(
+                closure.inputs.span(),
+                format!(
+                    "this closure is given all {} arguments of the function but `self`; or leave the `|..|` away and \
+                     name those that you need: there {}",
+                    arguments.len(),
+                    self.function.listed()
+                ),
+            ));
+        }
+        let references = arguments.iter().map(Argument::reference);
+        let closure = over_a_tuple(closure);
+        let support = &self.support;
+        Ok(quote!(#support::over((#(#references,)*), #closure)))
+    }
+
+    /// The options of a call: what `ask` and `prime` have in common first.
+    fn options(&self, whole: bool) -> Result<TokenStream> {
+        let (support, attribute) = (&self.support, &self.attribute);
+        let mut options = quote!(#support::Options::new());
+        for (name, time) in &attribute.times {
+            if !whole && !(name == "ttl" || name == "negative_ttl") {
+                continue;
+            }
+            let value = match time {
+                Time::Millis(millis) => {
+                    let millis = Literal::u64_unsuffixed(*millis);
+                    quote!(#support::ttl(#millis))
+                }
+                Time::Found(expr) => {
+                    let value = self.expression(expr)?;
+                    quote_spanned!(hygienic(expr.span())=> #value)
+                }
+            };
+            options.extend(quote!(.#name(#value)));
+        }
+        if attribute.forever {
+            options.extend(quote!(.forever(true)));
+        }
+        match &attribute.tags {
+            Some(Expr::Array(list)) => {
+                for tag in &list.elems {
+                    let tag = match text(tag) {
+                        Some(template) => template::expression(template, &self.function)?,
+                        None => quote!(#tag),
+                    };
+                    options.extend(quote!(.tag(#tag)));
+                }
+            }
+            Some(expr) => {
+                let tags = self.expression(expr)?;
+                options.extend(quote!(.tags(#tags)));
+            }
+            None => {}
+        }
+        if !whole {
+            return Ok(options);
+        }
+        let others = [
+            ("early_refresh", &attribute.early_refresh),
+            ("bypass", &attribute.bypass),
+            ("force", &attribute.force),
+        ];
+        for (name, expr) in others {
+            if let Some(expr) = expr {
+                let (name, value) = (Ident::new(name, expr.span()), self.expression(expr)?);
+                options.extend(quote!(.#name(#value)));
+            }
+        }
+        let force = own("__force");
+        options.extend(quote!(.force(#force)));
+        Ok(options)
+    }
+
+    /// What is said of a value once it is known: a closure over it.
+    fn storing(&self) -> TokenStream {
+        let (support, attribute) = (&self.support, &self.attribute);
+        let value = own("__value");
+        let mut storing = quote!(#support::Storing::new());
+        if let Some(ttl_of) = &attribute.ttl_of {
+            storing.extend(
+                quote_spanned!(hygienic(ttl_of.span())=> .ttl(#support::over(#value, #ttl_of))),
+            );
+        }
+        if let Some(store_if) = &attribute.store_if {
+            storing.extend(
+                quote_spanned!(hygienic(store_if.span())=> .only_if(#support::over(#value, #store_if))),
+            );
+        }
+        quote!(|#value| #storing)
+    }
+
+    /// What the function returns, asked of its type.
+    fn kind(&self) -> TokenStream {
+        let (support, returned) = (&self.support, &self.function.returned);
+        quote_spanned!(hygienic(returned.span())=> (&&&#support::Probe::<#returned>::new()).kind())
+    }
+
+    fn kinds_in_scope(&self) -> TokenStream {
+        let support = &self.support;
+        quote! {
+            #[allow(unused_imports)]
+            use #support::{FallibleKind as _, PlainKind as _, SharingKind as _};
+        }
+    }
+
+    fn asking(&self) -> Result<TokenStream> {
+        let (support, attribute) = (&self.support, &self.attribute);
+        let awaited = self.awaited();
+        let uncached = self.beside("uncached");
+        let turbofish = self.function.turbofish();
+        let forwarded = self.function.forwarded();
+        let condition = match &attribute.condition {
+            None => quote!(),
+            Some(condition) => {
+                let condition = self.expression(condition)?;
+                quote! {
+                    if !(#condition) {
+                        return Self::#uncached #turbofish(#(#forwarded),*)#awaited;
+                    }
+                }
+            }
+        };
+        let [cache, key, options, kind] = ["__cache", "__key", "__options", "__kind"].map(own);
+        let is_async = self.function.is_async();
+        let beside = is_async || attribute.runs_beside();
+        let packed = self.function.packed(beside, support)?;
+        let (values, pattern, given) = (packed.values(), packed.pattern(), packed.given());
+        let run = quote!(Self::#uncached #turbofish(#given));
+        let call = if is_async {
+            quote!(|#pattern| async move { #run.await })
+        } else {
+            quote!(|#pattern| #run)
+        };
+        let remember = match (is_async, beside) {
+            (true, _) => quote!(#support::remember),
+            (false, false) => quote!(#support::blocking::remember),
+            (false, true) => quote!(#support::blocking::remember_beside),
+        };
+        let on_error = match attribute.on_error {
+            None => {
+                let span = hygienic(self.function.returned.span());
+                quote_spanned!(span=> #support::Usual)
+            }
+            Some((OnError::Raise, span)) => {
+                quote_spanned!(hygienic(span)=> #support::Raise)
+            }
+            Some((OnError::Execute, span)) => {
+                quote_spanned!(hygienic(span)=> #support::Execute)
+            }
+        };
+        let (get_key, get_options) = (self.key()?, self.options(true)?);
+        let (get_kind, storing) = (self.kind(), self.storing());
+        let scope = self.kinds_in_scope();
+        let span = hygienic(self.name().span());
+        let asked = quote_spanned! {span=>
+            #remember(#cache, #key, #options, #kind, #on_error, #values, #call, #storing)
+        };
+        Ok(quote! {
+            #condition
+            #scope
+            let #key = #get_key;
+            let #options = #get_options;
+            let #kind = #get_kind;
+            #asked #awaited
+        })
+    }
+
+    fn priming(&self) -> Result<TokenStream> {
+        let support = &self.support;
+        let [cache, key, value] = ["__cache", "__key", "__value"].map(own);
+        let (options, kind, storing) = (self.options(false)?, self.kind(), self.storing());
+        let (scope, awaited) = (self.kinds_in_scope(), self.awaited());
+        let prime = if self.function.is_async() {
+            quote!(#support::prime)
+        } else {
+            quote!(#support::blocking::prime)
+        };
+        Ok(quote! {
+            #scope
+            #prime(#cache, #key, #options, #kind, #storing, #value)#awaited
+        })
+    }
+}
+
+/// Whether one of these names is among the tokens, or in a text that is formatted.
+pub(crate) fn mentions(tokens: TokenStream, names: &[String]) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => names.contains(&bare(&ident)),
+        TokenTree::Group(group) => mentions(group.stream(), names),
+        TokenTree::Literal(text) => {
+            let text = text.to_string();
+            names.iter().any(|name| text.contains(&format!("{{{name}")))
+        }
+        TokenTree::Punct(_) => false,
+    })
+}
+
+/// What a reference refers to.
+fn innermost(ty: &Type) -> &Type {
+    match ty {
+        Type::Reference(reference) => innermost(&reference.elem),
+        Type::Paren(paren) => innermost(&paren.elem),
+        ty => ty,
+    }
+}
+
+/// With a comma after each, as a tuple of one has it.
+fn trailing(patterns: Vec<Pat>) -> syn::punctuated::Punctuated<Pat, syn::Token![,]> {
+    let mut elems: syn::punctuated::Punctuated<_, _> = patterns.into_iter().collect();
+    elems.push_punct(<syn::Token![,]>::default());
+    elems
+}
+
+/// `|a, b: T| ..` as `|(a, b): (_, T)| ..`, which can be told the types of its arguments.
+fn over_a_tuple(closure: &ExprClosure) -> ExprClosure {
+    let mut patterns = Vec::new();
+    let mut types: Vec<Type> = Vec::new();
+    for input in &closure.inputs {
+        match input {
+            Pat::Type(typed) => {
+                patterns.push((*typed.pat).clone());
+                types.push((*typed.ty).clone());
+            }
+            other => {
+                patterns.push(other.clone());
+                types.push(syn::parse_quote!(_));
+            }
+        }
+    }
+    let typed = Pat::Type(syn::PatType {
+        attrs: Vec::new(),
+        pat: Box::new(Pat::Tuple(syn::PatTuple {
+            attrs: Vec::new(),
+            paren_token: syn::token::Paren::default(),
+            elems: trailing(patterns),
+        })),
+        colon_token: <syn::Token![:]>::default(),
+        ty: syn::parse_quote!((#(#types,)*)),
+    });
+    ExprClosure {
+        inputs: [typed].into_iter().collect(),
+        ..closure.clone()
+    }
+}

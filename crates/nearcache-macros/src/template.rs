@@ -1,0 +1,183 @@
+//! Templates: `"user:{user_id}:{org.name:>8}"`, filled from the arguments.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::quote;
+use syn::{Error, LitStr, Result};
+
+use crate::function::Function;
+
+/// A template as an expression: a text, or one that is formatted.
+pub(crate) fn expression(template: &LitStr, function: &Function) -> Result<TokenStream> {
+    let mut filling = Filling {
+        template,
+        function,
+        format: String::new(),
+        values: Vec::new(),
+        named: Vec::new(),
+    };
+    filling.read()?;
+    let Filling {
+        format,
+        values,
+        named,
+        ..
+    } = filling;
+    if values.is_empty() {
+        // Nothing to fill in, but `{{` may stand for `{`.
+        let text = format.replace("{{", "{").replace("}}", "}");
+        let text = LitStr::new(&text, template.span());
+        return Ok(quote!(#text));
+    }
+    let format = LitStr::new(&format, template.span());
+    let named = named.iter().map(|name| quote!(#name = #name));
+    let values = values.into_iter().chain(named);
+    Ok(quote!(::std::format!(#format, #(#values),*)))
+}
+
+struct Filling<'f> {
+    template: &'f LitStr,
+    function: &'f Function,
+    /// The same, with `{}` and `{:..}` in the places of the values.
+    format: String,
+    values: Vec<TokenStream>,
+    /// Arguments that say how wide another one is.
+    named: Vec<Ident>,
+}
+
+impl Filling<'_> {
+    fn read(&mut self) -> Result<()> {
+        let text = self.template.value();
+        let mut rest = &*text;
+        while let Some(at) = rest.find(['{', '}']) {
+            self.format.push_str(&rest[..at]);
+            let brace = &rest[at..=at];
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix(brace) {
+                self.format.push_str(brace);
+                self.format.push_str(brace);
+                rest = after;
+            } else if brace == "}" {
+                return Err(
+                    self.error("a `}` without its `{`; write `}}` for the character itself")
+                );
+            } else {
+                let end = rest.find('}').ok_or_else(|| {
+                    self.error("a `{` without its `}`; write `{{` for the character itself")
+                })?;
+                self.place(&rest[..end])?;
+                rest = &rest[end + 1..];
+            }
+        }
+        self.format.push_str(rest);
+        Ok(())
+    }
+
+    /// What stands between braces: an argument, its fields, and how it is to be written.
+    fn place(&mut self, place: &str) -> Result<()> {
+        let (path, spec) = match place.split_once(':') {
+            Some((path, spec)) => (path, Some(spec)),
+            None => (place, None),
+        };
+        let value = self.value(path.trim())?;
+        self.values.push(value);
+        self.format.push('{');
+        if let Some(spec) = spec {
+            self.spec(spec)?;
+            self.format.push(':');
+            self.format.push_str(spec);
+        }
+        self.format.push('}');
+        Ok(())
+    }
+
+    fn value(&self, path: &str) -> Result<TokenStream> {
+        let mut parts = path.split('.');
+        let first = parts.next().unwrap_or_default();
+        if first.is_empty() {
+            return Err(self.error(&format!(
+                "`{{}}` does not say which argument; there {}",
+                self.function.listed()
+            )));
+        }
+        let mut value = match first.parse::<usize>() {
+            Ok(place) => {
+                let argument = self.function.arguments.get(place).ok_or_else(|| {
+                    self.error(&format!(
+                        "there is no argument {place}, counted from 0; there {}",
+                        self.function.listed()
+                    ))
+                })?;
+                let name = &argument.name;
+                quote!(#name)
+            }
+            Err(_) => {
+                let name = self.argument(first)?;
+                quote!(#name)
+            }
+        };
+        for part in parts {
+            let field: syn::Member = syn::parse_str(part)
+                .map_err(|_| self.error(&format!("`{part}` in `{{{path}}}` is no field")))?;
+            let field = match field {
+                syn::Member::Named(name) => {
+                    syn::Member::Named(Ident::new(&name.to_string(), self.span()))
+                }
+                syn::Member::Unnamed(mut index) => {
+                    index.span = self.span();
+                    syn::Member::Unnamed(index)
+                }
+            };
+            value = quote!(#value.#field);
+        }
+        Ok(value)
+    }
+
+    fn argument(&self, name: &str) -> Result<Ident> {
+        if let Some(mut ident) = self.function.find(name) {
+            ident.set_span(self.span());
+            return Ok(ident);
+        }
+        let near = self.function.nearest(name);
+        let hint = near.map_or(String::new(), |near| format!(" Did you mean `{near}`?"));
+        Err(self.error(&format!(
+            "there is no argument `{name}`; there {}.{hint}",
+            self.function.listed()
+        )))
+    }
+
+    /// Widths and precisions may be arguments as well, by name.
+    fn spec(&mut self, spec: &str) -> Result<()> {
+        if spec.contains('*') {
+            return Err(self.error("`*` takes its number from a value before; name an argument, as in `{price:.digits$}`"));
+        }
+        let mut rest = spec;
+        while let Some(at) = rest.find('$') {
+            let from = rest[..at]
+                .rfind(|c: char| !(c.is_alphanumeric() || c == '_'))
+                .map_or(0, |before| {
+                    before + rest[before..].chars().next().map_or(1, char::len_utf8)
+                });
+            // A fill and a `0` may stand before it.
+            let name = rest[from..at].trim_start_matches(|c: char| c.is_ascii_digit());
+            if name.is_empty() {
+                return Err(self.error(
+                    "a width is a number or the name of an argument, as in `{id:>width$}`",
+                ));
+            }
+            let name = self.argument(name)?;
+            if !self.named.contains(&name) {
+                self.named.push(name);
+            }
+            rest = &rest[at + 1..];
+        }
+        Ok(())
+    }
+
+    fn span(&self) -> Span {
+        self.template.span()
+    }
+
+    fn error(&self, why: &str) -> Error {
+        Error::new(self.span(), why)
+    }
+}

@@ -1,0 +1,361 @@
+//! A call of a decorated function.
+//!
+//! 1. The function runs at most once for a call, whoever runs it: its arguments lie in the call's errand,
+//!    and whoever takes them runs it.
+//! 2. What it returned is its caller's, whatever became of storing it: an error lies in the errand, and so
+//!    does a value that was dropped on its way to the cache.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::kind::{Kind, OnError};
+use super::{Options, Storing};
+use crate::Cache;
+use crate::codec::{self, Decode, Encode, Stored};
+use crate::error::{Error, Result};
+use crate::keyspace::Key;
+use crate::read_through::load::{BoxError, Loadable, Loaded};
+
+/// What is left of a value that was dropped on its way.
+type Left<V> = Arc<Mutex<Option<V>>>;
+
+/// A value on its way to the cache, which is not lost if it does not get there.
+struct Kept<V> {
+    value: Option<V>,
+    left: Option<Left<V>>,
+}
+
+impl<V> Kept<V> {
+    fn found(value: V) -> Self {
+        Kept {
+            value: Some(value),
+            left: None,
+        }
+    }
+
+    /// There is one until it is taken, which happens once.
+    fn take(mut self) -> Option<V> {
+        self.value.take()
+    }
+}
+
+impl<V> Drop for Kept<V> {
+    fn drop(&mut self) {
+        if let (Some(left), Some(value)) = (&self.left, self.value.take()) {
+            *left.lock() = Some(value);
+        }
+    }
+}
+
+impl<V: Encode> Encode for Kept<V> {
+    const NOTHING: Option<&'static [u8]> = V::NOTHING;
+
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        self.value
+            .as_ref()
+            .map_or(Ok(()), |value| value.encode(out))
+    }
+}
+
+impl<V: Decode> Decode for Kept<V> {
+    fn decode(bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
+        Ok(match V::decode(bytes)? {
+            Stored::Value(value) => Stored::Value(Kept::found(value)),
+            Stored::Nothing => Stored::Nothing,
+        })
+    }
+
+    fn nothing() -> Option<Self> {
+        V::nothing().map(Kept::found)
+    }
+}
+
+/// What a function returned, with what is said of it.
+struct Brought<V> {
+    value: Kept<V>,
+    storing: Storing,
+}
+
+impl<V: Encode + Decode> Loadable for Brought<V> {
+    type Value = Kept<V>;
+
+    const BRINGS_TAGS: bool = false;
+
+    fn into_loaded(self) -> Loaded<Kept<V>> {
+        let Storing { ttl, store } = self.storing;
+        Loaded {
+            ttl,
+            store,
+            ..Loaded::new(self.value)
+        }
+    }
+}
+
+/// What a call needs to run its function, and what comes of it.
+struct Errand<A, K: Kind>(Mutex<State<A, K>>);
+
+struct State<A, K: Kind> {
+    arguments: Option<A>,
+    error: Option<K::Error>,
+    left: Option<Left<K::Value>>,
+}
+
+/// How a call is to end.
+enum End<A, R> {
+    Return(R),
+    /// The function has not run yet.
+    Run(A),
+}
+
+impl<A, K: Kind> Errand<A, K> {
+    fn new(arguments: A) -> Self {
+        Errand(Mutex::new(State {
+            arguments: Some(arguments),
+            error: None,
+            left: None,
+        }))
+    }
+
+    fn take(&self) -> std::result::Result<A, BoxError> {
+        let arguments = self.0.lock().arguments.take();
+        arguments.ok_or_else(|| "it has run already".into())
+    }
+
+    /// Hands what the function returned to the cache.
+    fn bring(
+        &self,
+        returned: K::Returned,
+        storing: impl FnOnce(&K::Value) -> Storing,
+    ) -> std::result::Result<Brought<K::Value>, BoxError> {
+        match K::split(returned) {
+            Ok(value) => {
+                let left = Left::default();
+                self.0.lock().left = Some(Arc::clone(&left));
+                let storing = storing(&value);
+                let value = Kept {
+                    value: Some(value),
+                    left: Some(left),
+                };
+                Ok(Brought { value, storing })
+            }
+            Err(error) => {
+                let told = K::told(&error);
+                self.0.lock().error = Some(error);
+                Err(told)
+            }
+        }
+    }
+
+    /// What the caller gets.
+    fn end<M: OnError<K>>(&self, asked: Result<Kept<K::Value>>) -> End<A, K::Returned> {
+        let error = match asked.map(Kept::take) {
+            Ok(Some(value)) => return End::Return(K::join(Ok(value))),
+            Ok(None) => unreachable!("a value is taken once"),
+            Err(error) => error,
+        };
+        let State {
+            arguments,
+            error: own,
+            left,
+        } = std::mem::replace(
+            &mut *self.0.lock(),
+            State {
+                arguments: None,
+                error: None,
+                left: None,
+            },
+        );
+        if let Some(error) = own.or_else(|| K::heard(&error)) {
+            return End::Return(K::join(Err(error)));
+        }
+        let error = match M::answer(error) {
+            Ok(returned) => return End::Return(returned),
+            Err(error) => error,
+        };
+        if let Some(value) = left.and_then(|left| left.lock().take()) {
+            return End::Return(K::join(Ok(value)));
+        }
+        match arguments {
+            Some(arguments) => End::Run(arguments),
+            None => gone(&error),
+        }
+    }
+}
+
+/// The function was begun and has not returned: it panicked, and so does the call; or what it ran on was
+/// shut down.
+#[allow(clippy::panic, reason = "it is the function's own")]
+fn gone(error: &Error) -> ! {
+    panic!("{error}")
+}
+
+/// A call on the async face.
+#[allow(clippy::too_many_arguments, reason = "each is a part of the attribute")]
+pub async fn remember<K, M, A, C, F, S>(
+    cache: &Cache,
+    key: Result<Key>,
+    mut options: Options,
+    _kind: K,
+    _on_error: M,
+    arguments: A,
+    call: C,
+    storing: S,
+) -> K::Returned
+where
+    K: Kind<Error: Send>,
+    M: OnError<K>,
+    A: Send + 'static,
+    C: FnOnce(A) -> F + Copy + Send + 'static,
+    F: Future<Output = K::Returned> + Send + 'static,
+    S: FnOnce(&K::Value) -> Storing + Send + 'static,
+{
+    let errand = Arc::new(Errand::<A, K>::new(arguments));
+    let load = {
+        let errand = Arc::clone(&errand);
+        move || async move {
+            let returned = call(errand.take()?).await;
+            errand.bring(returned, storing)
+        }
+    };
+    let asked = async {
+        let mut asking = options.onto(cache.remember(key?, load))?;
+        let (stale_for, soft_timeout, early_refresh) = options.beside()?;
+        if let Some(time) = stale_for {
+            asking = asking.stale_for(time);
+        }
+        if let Some(time) = soft_timeout {
+            asking = asking.soft_timeout(time);
+        }
+        if let Some(beta) = early_refresh {
+            asking = asking.early_refresh(beta);
+        }
+        asking.await
+    };
+    let end = errand.end::<M>(asked.await);
+    match end {
+        End::Return(returned) => returned,
+        End::Run(arguments) => call(arguments).await,
+    }
+}
+
+/// Stores a value that was not loaded.
+pub async fn prime<K: Kind>(
+    cache: &Cache,
+    key: Result<Key>,
+    options: Options,
+    _kind: K,
+    storing: impl FnOnce(&K::Value) -> Storing,
+    returned: K::Returned,
+) -> Result<()> {
+    let Ok(value) = K::split(returned) else {
+        return Ok(());
+    };
+    let (own, nothing) = (storing(&value).ttl, is_nothing(&value)?);
+    options
+        .onto_set(cache.set(key?, &value), own, nothing)?
+        .await
+}
+
+fn is_nothing<V: Encode>(value: &V) -> Result<bool> {
+    Ok(match V::NOTHING {
+        Some(nothing) => codec::encode(value)? == nothing,
+        None => false,
+    })
+}
+
+/// The same for the blocking face.
+#[cfg(feature = "blocking")]
+pub mod blocking {
+    use super::{Arc, End, Errand, Key, Kind, OnError, Options, Result, Storing, is_nothing};
+    use crate::blocking::Cache;
+
+    /// A call whose function runs on the caller's thread, and may borrow from it.
+    #[allow(clippy::too_many_arguments, reason = "each is a part of the attribute")]
+    pub fn remember<K, M, A, C, S>(
+        cache: &Cache,
+        key: Result<Key>,
+        mut options: Options,
+        _kind: K,
+        _on_error: M,
+        arguments: A,
+        call: C,
+        storing: S,
+    ) -> K::Returned
+    where
+        K: Kind,
+        M: OnError<K>,
+        C: FnOnce(A) -> K::Returned + Copy,
+        S: FnOnce(&K::Value) -> Storing,
+    {
+        let errand = Errand::<A, K>::new(arguments);
+        let load = || errand.bring(call(errand.take()?), storing);
+        let asked = key.and_then(|key| options.onto(cache.remember(key, load))?.run());
+        match errand.end::<M>(asked) {
+            End::Return(returned) => returned,
+            End::Run(arguments) => call(arguments),
+        }
+    }
+
+    /// A call whose function may run on a thread of its own.
+    #[allow(clippy::too_many_arguments, reason = "each is a part of the attribute")]
+    pub fn remember_beside<K, M, A, C, S>(
+        cache: &Cache,
+        key: Result<Key>,
+        mut options: Options,
+        _kind: K,
+        _on_error: M,
+        arguments: A,
+        call: C,
+        storing: S,
+    ) -> K::Returned
+    where
+        K: Kind<Error: Send>,
+        M: OnError<K>,
+        A: Send + 'static,
+        C: FnOnce(A) -> K::Returned + Copy + Send + 'static,
+        S: FnOnce(&K::Value) -> Storing + Send + 'static,
+    {
+        let errand = Arc::new(Errand::<A, K>::new(arguments));
+        let load = {
+            let errand = Arc::clone(&errand);
+            move || errand.bring(call(errand.take()?), storing)
+        };
+        let asked = key.and_then(|key| {
+            let mut asking = options.onto(cache.remember(key, load))?;
+            let (stale_for, soft_timeout, early_refresh) = options.beside()?;
+            if let Some(time) = stale_for {
+                asking = asking.stale_for(time);
+            }
+            if let Some(time) = soft_timeout {
+                asking = asking.soft_timeout(time);
+            }
+            if let Some(beta) = early_refresh {
+                asking = asking.early_refresh(beta);
+            }
+            asking.run()
+        });
+        match errand.end::<M>(asked) {
+            End::Return(returned) => returned,
+            End::Run(arguments) => call(arguments),
+        }
+    }
+
+    /// Stores a value that was not loaded.
+    pub fn prime<K: Kind>(
+        cache: &Cache,
+        key: Result<Key>,
+        options: Options,
+        _kind: K,
+        storing: impl FnOnce(&K::Value) -> Storing,
+        returned: K::Returned,
+    ) -> Result<()> {
+        let Ok(value) = K::split(returned) else {
+            return Ok(());
+        };
+        let (own, nothing) = (storing(&value).ttl, is_nothing(&value)?);
+        options
+            .onto_set(cache.set(key?, &value), own, nothing)?
+            .run()
+    }
+}

@@ -1,0 +1,259 @@
+//! What an expansion of `#[cached]` calls. Not for anybody else: it changes with the macro.
+//!
+//! `kind` finds out by type what a function returns; `call` remembers a call, and gives its caller back
+//! what is his; `owned` keeps what was taken by reference; `key` makes keys. Here is what else there is to
+//! say about a call: its options.
+
+mod call;
+mod key;
+mod kind;
+mod owned;
+
+#[cfg(feature = "blocking")]
+pub use self::call::blocking;
+pub use self::call::{prime, remember};
+pub use self::key::{ArgumentKey, IntoKey, key};
+pub use self::kind::{
+    Execute, Fallible, FallibleKind, Kind, OnError, Plain, PlainKind, Primes, Probe, Raise,
+    Sharing, SharingKind, Usual,
+};
+pub use self::owned::Owned;
+
+use std::time::Duration;
+
+use crate::cache::operation::{Remember, Set};
+use crate::codec::Encode;
+use crate::error::{Error, ErrorKind, Result};
+use crate::read_through::load::BoxError;
+use crate::ttl::{IntoTtl, Ttl};
+
+/// A TTL that the macro has read.
+pub fn ttl(millis: u64) -> Result<Ttl> {
+    Ttl::from_millis(millis)
+}
+
+/// Calls a closure over these arguments, whose types it thereby knows.
+pub fn over<A, T>(arguments: A, closure: impl FnOnce(A) -> T) -> T {
+    closure(arguments)
+}
+
+/// A time, as an option may say it: none is as if the option had not been given, and one that could not
+/// be found is an error of the call.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a time",
+    label = "not a time",
+    note = "give a `Duration`, a text like \"2h30m\", a number of seconds, or an `Option` or a `Result` of one"
+)]
+pub trait MaybeTtl {
+    /// The time, if there is one.
+    fn maybe(self) -> Option<Result<Ttl>>;
+}
+
+impl<T: IntoTtl> MaybeTtl for T {
+    fn maybe(self) -> Option<Result<Ttl>> {
+        Some(self.into_ttl())
+    }
+}
+
+impl<T: IntoTtl> MaybeTtl for Option<T> {
+    fn maybe(self) -> Option<Result<Ttl>> {
+        self.map(IntoTtl::into_ttl)
+    }
+}
+
+impl<T: IntoTtl, E: Into<BoxError>> MaybeTtl for Result<T, E> {
+    fn maybe(self) -> Option<Result<Ttl>> {
+        Some(match self {
+            Ok(ttl) => ttl.into_ttl(),
+            Err(error) => Err(of_the_caller(ErrorKind::InvalidTtl, error)),
+        })
+    }
+}
+
+/// An error that an expression of the caller's came to.
+fn of_the_caller(kind: ErrorKind, error: impl Into<BoxError>) -> Error {
+    match error.into().downcast::<Error>() {
+        Ok(error) => *error,
+        Err(error) => Error::new(kind, error.to_string()).caused_by(error),
+    }
+}
+
+/// What was said of a call beside its key.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Options {
+    ttl: Option<Result<Ttl>>,
+    forever: bool,
+    negative_ttl: Option<Result<Ttl>>,
+    stale_for: Option<Result<Ttl>>,
+    stale_if_error: Option<Result<Ttl>>,
+    early_refresh: Option<f64>,
+    soft_timeout: Option<Result<Ttl>>,
+    load_timeout: Option<Result<Ttl>>,
+    tags: Vec<Vec<u8>>,
+    bypass: bool,
+    force: bool,
+}
+
+impl Options {
+    /// Those of the cache.
+    pub fn new() -> Self {
+        Options::default()
+    }
+
+    pub fn ttl(mut self, ttl: impl MaybeTtl) -> Self {
+        self.ttl = ttl.maybe();
+        self
+    }
+
+    pub fn forever(mut self, forever: bool) -> Self {
+        self.forever = forever;
+        self
+    }
+
+    pub fn negative_ttl(mut self, ttl: impl MaybeTtl) -> Self {
+        self.negative_ttl = ttl.maybe();
+        self
+    }
+
+    pub fn stale_for(mut self, time: impl MaybeTtl) -> Self {
+        self.stale_for = time.maybe();
+        self
+    }
+
+    pub fn stale_if_error(mut self, time: impl MaybeTtl) -> Self {
+        self.stale_if_error = time.maybe();
+        self
+    }
+
+    pub fn early_refresh(mut self, beta: f64) -> Self {
+        self.early_refresh = Some(beta);
+        self
+    }
+
+    pub fn soft_timeout(mut self, time: impl MaybeTtl) -> Self {
+        self.soft_timeout = time.maybe();
+        self
+    }
+
+    pub fn load_timeout(mut self, time: impl MaybeTtl) -> Self {
+        self.load_timeout = time.maybe();
+        self
+    }
+
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        let tags = tags.into_iter().map(|tag| tag.as_ref().to_vec());
+        self.tags.extend(tags);
+        self
+    }
+
+    pub fn tag(self, tag: impl AsRef<[u8]>) -> Self {
+        self.tags([tag])
+    }
+
+    pub fn bypass(mut self, bypass: bool) -> Self {
+        self.bypass = bypass;
+        self
+    }
+
+    /// Once asked for, it is.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force |= force;
+        self
+    }
+
+    /// Gives them to a call, but for those that need the loader to run beside it.
+    fn onto<'c, T, F, M>(
+        &mut self,
+        mut call: Remember<'c, T, F, M>,
+    ) -> Result<Remember<'c, T, F, M>> {
+        if let Some(ttl) = self.ttl.take() {
+            call = call.ttl(ttl?);
+        }
+        if self.forever {
+            call = call.forever();
+        }
+        if let Some(ttl) = self.negative_ttl.take() {
+            call = call.negative_ttl(ttl?);
+        }
+        if let Some(time) = self.stale_if_error.take() {
+            call = call.stale_if_error(time?);
+        }
+        if let Some(time) = self.load_timeout.take() {
+            call = call.load_timeout(time?.as_duration());
+        }
+        if !self.tags.is_empty() {
+            call = call.tags(self.tags.drain(..));
+        }
+        if self.bypass {
+            call = call.bypass();
+        }
+        if self.force {
+            call = call.force();
+        }
+        Ok(call)
+    }
+
+    /// The times that need the loader to run beside the call.
+    fn beside(&mut self) -> Result<(Option<Ttl>, Option<Duration>, Option<f64>)> {
+        let soft = self.soft_timeout.take().transpose()?;
+        Ok((
+            self.stale_for.take().transpose()?,
+            soft.map(Ttl::as_duration),
+            self.early_refresh,
+        ))
+    }
+
+    /// Gives a value that is stored without a load what concerns it.
+    fn onto_set<'c, V: Encode, M>(
+        self,
+        mut set: Set<'c, V, M>,
+        own: Option<Result<Ttl>>,
+        nothing: bool,
+    ) -> Result<Set<'c, V, M>> {
+        let negative = self.negative_ttl.filter(|_| nothing);
+        match own.or(negative).or(self.ttl) {
+            Some(ttl) => set = set.ttl(ttl?),
+            None if self.forever => set = set.forever(),
+            None => {}
+        }
+        if !self.tags.is_empty() {
+            set = set.tags(self.tags);
+        }
+        Ok(set)
+    }
+}
+
+/// What is said of a value once it is known.
+#[derive(Debug)]
+#[must_use]
+pub struct Storing {
+    ttl: Option<Result<Ttl>>,
+    store: bool,
+}
+
+impl Storing {
+    /// As the call says.
+    pub fn new() -> Self {
+        Storing {
+            ttl: None,
+            store: true,
+        }
+    }
+
+    pub fn ttl(mut self, ttl: impl MaybeTtl) -> Self {
+        self.ttl = ttl.maybe();
+        self
+    }
+
+    pub fn only_if(mut self, store: bool) -> Self {
+        self.store = store;
+        self
+    }
+}
+
+impl Default for Storing {
+    fn default() -> Self {
+        Storing::new()
+    }
+}
