@@ -160,8 +160,7 @@ impl Expansion {
             (&sig.asyncness, self.awaited(), self.carried_out());
         let turbofish = self.function.turbofish();
         let [key, invalidate, refresh, prime, ask] =
-            ["key", "invalidate", "refresh", "prime", "ask"]
-                .map(|what| self.beside(what));
+            ["key", "invalidate", "refresh", "prime", "ask"].map(|what| self.beside(what));
         let body = self.body()?;
         let (bound_cache, bound_key) = (own("__cache"), own("__key"));
         let (get_cache, get_key) = (self.cache(), self.key()?);
@@ -259,7 +258,9 @@ impl Expansion {
                 let bound: Vec<_> = bound(&input.pat).iter().map(bare).collect();
                 let is_used = |tokens: &TokenStream| mentions(tokens.clone(), &bound);
                 if attribute.key.is_none() || used.iter().any(is_used) {
-                    input.attrs.push(syn::parse_quote!(#[allow(unused_variables)]));
+                    input
+                        .attrs
+                        .push(syn::parse_quote!(#[allow(unused_variables)]));
                 }
             }
         }

@@ -119,10 +119,13 @@ impl Function {
 
     /// The names that an expression may use: those of the arguments, or what their patterns bind.
     fn names(&self) -> Vec<Ident> {
-        let names = self.arguments.iter().map(|argument| match &argument.pattern {
-            Some(pattern) => bound(pattern),
-            None => vec![argument.name.clone()],
-        });
+        let names = self
+            .arguments
+            .iter()
+            .map(|argument| match &argument.pattern {
+                Some(pattern) => bound(pattern),
+                None => vec![argument.name.clone()],
+            });
         names.flatten().collect()
     }
 
