@@ -32,7 +32,7 @@ impl Cache {
     /// # Errors
     /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey) for a tag that is empty or longer than 1 KiB, and
     /// those of every call (see [`Cache`]). One that Redis did not acknowledge is kept and sent later: see
-    /// [`Builder::on_undelivered`].
+    /// [`Builder::on_undelivered`](crate::Builder::on_undelivered).
     pub fn invalidate_tag(&self, tag: impl AsRef<[u8]>) -> Pending<'_, ()> {
         verbs::invalidate_tags(&self.core, [tag])
     }
