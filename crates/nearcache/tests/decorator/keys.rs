@@ -194,6 +194,7 @@ mod by_default {
         }
     }
 
+    #[allow(clippy::too_many_arguments)]
     #[cached(cache = cache)]
     pub(super) async fn everything(
         cache: &Cache,

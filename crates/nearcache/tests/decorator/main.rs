@@ -3,15 +3,16 @@
 //!
 //! Everything runs embedded and on Redis. A cache comes as an argument here, so that each test has its own.
 
+#![allow(
+    clippy::ptr_arg,
+    clippy::needless_borrow,
+    clippy::too_many_arguments,
+    reason = "what users write, and is to work"
+)]
+
 #[path = "../support/face.rs"]
-#[allow(unused_macros, reason = "a decorated function is for one face")]
 mod face;
 #[path = "../support/target.rs"]
-#[allow(
-    dead_code,
-    unused_macros,
-    reason = "the places are those of the conformance suite"
-)]
 mod target;
 
 mod companions;
