@@ -18,7 +18,7 @@ use crate::template;
 
 pub(crate) fn cached(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let attribute: Attribute = syn::parse2(attribute)?;
-    let item: ItemFn = syn::parse2(item.clone()).map_err(|error| {
+    let item: ItemFn = syn::parse2(item).map_err(|error| {
         Error::new(
             error.span(),
             format!("#[cached] stands before a function with a body: {error}"),
@@ -40,11 +40,6 @@ struct Expansion {
 /// A name of the macro's own.
 fn own(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
-}
-
-/// The same, where an error is to point at something of the user's.
-fn hygienic(span: Span) -> Span {
-    span.resolved_at(Span::mixed_site())
 }
 
 impl Expansion {
@@ -160,8 +155,7 @@ impl Expansion {
             (&sig.asyncness, self.awaited(), self.carried_out());
         let turbofish = self.function.turbofish();
         let [key, invalidate, refresh, prime, ask] =
-            ["key", "invalidate", "refresh", "prime", "ask"]
-                .map(|what| self.beside(what));
+            ["key", "invalidate", "refresh", "prime", "ask"].map(|what| self.beside(what));
         let body = self.body()?;
         let (bound_cache, bound_key) = (own("__cache"), own("__key"));
         let (get_cache, get_key) = (self.cache(), self.key()?);
@@ -259,7 +253,9 @@ impl Expansion {
                 let bound: Vec<_> = bound(&input.pat).iter().map(bare).collect();
                 let is_used = |tokens: &TokenStream| mentions(tokens.clone(), &bound);
                 if attribute.key.is_none() || used.iter().any(is_used) {
-                    input.attrs.push(syn::parse_quote!(#[allow(unused_variables)]));
+                    input
+                        .attrs
+                        .push(syn::parse_quote!(#[allow(unused_variables)]));
                 }
             }
         }
@@ -274,15 +270,18 @@ impl Expansion {
         } else {
             quote!(&#home::blocking::Cache)
         };
-        // What binds more loosely than `&`.
         let expr = match cache {
-            Expr::Binary(_) | Expr::Cast(_) | Expr::Closure(_) | Expr::Range(_) => quote!((#cache)),
-            _ => quote!(#cache),
+            Expr::Reference(given) if given.mutability.is_none() => quote!(#cache),
+            // What binds more loosely than `&`.
+            Expr::Binary(_) | Expr::Cast(_) | Expr::Closure(_) | Expr::Range(_) => {
+                quote!(&(#cache))
+            }
+            _ => quote!(&#cache),
         };
         if self.consumes_the_cache() {
-            return quote_spanned!(hygienic(cache.span())=> #ty = &::core::clone::Clone::clone(&#expr));
+            return quote_spanned!(cache.span()=> #ty = &::core::clone::Clone::clone(#expr));
         }
-        quote_spanned!(hygienic(cache.span())=> #ty = &#expr)
+        quote_spanned!(cache.span()=> #ty = #expr)
     }
 
     /// Whether the cache is in something that the function takes by value, and that is gone when it is asked.
@@ -322,7 +321,7 @@ impl Expansion {
                 Some(template) => template::expression(template, &self.function)?,
                 None => self.expression(key)?,
             };
-            return Ok(quote_spanned!(hygienic(key.span())=> #support::key(#expr)));
+            return Ok(quote_spanned!(key.span()=> #support::key(#expr)));
         }
         let name = bare(self.name());
         let mut written = if self.method {
@@ -393,7 +392,7 @@ impl Expansion {
         let (support, attribute) = (&self.support, &self.attribute);
         let mut options = quote!(#support::Options::new());
         for (name, time) in &attribute.times {
-            if !whole && !(name == "ttl" || name == "negative_ttl") {
+            if !(whole || name == "ttl" || name == "negative_ttl") {
                 continue;
             }
             let value = match time {
@@ -403,7 +402,7 @@ impl Expansion {
                 }
                 Time::Found(expr) => {
                     let value = self.expression(expr)?;
-                    quote_spanned!(hygienic(expr.span())=> #value)
+                    quote_spanned!(expr.span()=> #value)
                 }
             };
             options.extend(quote!(.#name(#value)));
@@ -452,13 +451,11 @@ impl Expansion {
         let value = own("__value");
         let mut storing = quote!(#support::Storing::new());
         if let Some(ttl_of) = &attribute.ttl_of {
-            storing.extend(
-                quote_spanned!(hygienic(ttl_of.span())=> .ttl(#support::over(#value, #ttl_of))),
-            );
+            storing.extend(quote_spanned!(ttl_of.span()=> .ttl(#support::over(#value, #ttl_of))));
         }
         if let Some(store_if) = &attribute.store_if {
             storing.extend(
-                quote_spanned!(hygienic(store_if.span())=> .only_if(#support::over(#value, #store_if))),
+                quote_spanned!(store_if.span()=> .only_if(#support::over(#value, #store_if))),
             );
         }
         quote!(|#value| #storing)
@@ -466,8 +463,9 @@ impl Expansion {
 
     /// What the function returns, asked of its type.
     fn kind(&self) -> TokenStream {
-        let (support, returned) = (&self.support, &self.function.returned);
-        quote_spanned!(hygienic(returned.span())=> (&&&#support::Probe::<#returned>::new()).kind())
+        let returned = &self.function.returned;
+        let support = at(&self.support, returned.span());
+        quote_spanned!(returned.span()=> (&&&#support::Probe::<#returned>::new()).kind())
     }
 
     fn kinds_in_scope(&self) -> TokenStream {
@@ -480,7 +478,7 @@ impl Expansion {
 
     fn asking(&self) -> Result<TokenStream> {
         let (support, attribute) = (&self.support, &self.attribute);
-        let awaited = self.awaited();
+        let awaited = at(&self.awaited(), self.function.returned.span());
         let uncached = self.beside("uncached");
         let turbofish = self.function.turbofish();
         let forwarded = self.function.forwarded();
@@ -495,7 +493,7 @@ impl Expansion {
                 }
             }
         };
-        let [cache, key, options, kind] = ["__cache", "__key", "__options", "__kind"].map(own);
+        let [cache, key, options] = ["__cache", "__key", "__options"].map(own);
         let is_async = self.function.is_async();
         let beside = is_async || attribute.runs_beside();
         let packed = self.function.packed(beside, support)?;
@@ -511,32 +509,28 @@ impl Expansion {
             (false, false) => quote!(#support::blocking::remember),
             (false, true) => quote!(#support::blocking::remember_beside),
         };
-        let on_error = match attribute.on_error {
-            None => {
-                let span = hygienic(self.function.returned.span());
-                quote_spanned!(span=> #support::Usual)
-            }
-            Some((OnError::Raise, span)) => {
-                quote_spanned!(hygienic(span)=> #support::Raise)
-            }
-            Some((OnError::Execute, span)) => {
-                quote_spanned!(hygienic(span)=> #support::Execute)
-            }
+        let (said, span) = match attribute.on_error {
+            None => ("Usual", self.function.returned.span()),
+            Some((OnError::Raise, span)) => ("Raise", span),
+            Some((OnError::Execute, span)) => ("Execute", span),
         };
+        let (said, told) = (Ident::new(said, span), at(support, span));
+        let on_error = quote_spanned!(span=> #told::#said);
         let (get_key, get_options) = (self.key()?, self.options(true)?);
-        let (get_kind, storing) = (self.kind(), self.storing());
+        let (kind, storing) = (self.kind(), self.storing());
         let scope = self.kinds_in_scope();
-        let span = hygienic(self.name().span());
+        // What is wrong with the types of the call is mostly wrong with what is returned.
+        let span = self.function.returned.span();
+        let remember = at(&remember, span);
         let asked = quote_spanned! {span=>
-            #remember(#cache, #key, #options, #kind, #on_error, #values, #call, #storing)
+            #remember(#cache, #key, #options, #kind, #on_error, #values, #call, #storing)#awaited
         };
         Ok(quote! {
             #condition
             #scope
             let #key = #get_key;
             let #options = #get_options;
-            let #kind = #get_kind;
-            #asked #awaited
+            #asked
         })
     }
 
@@ -544,17 +538,37 @@ impl Expansion {
         let support = &self.support;
         let [cache, key, value] = ["__cache", "__key", "__value"].map(own);
         let (options, kind, storing) = (self.options(false)?, self.kind(), self.storing());
-        let (scope, awaited) = (self.kinds_in_scope(), self.awaited());
+        let (scope, awaited) = (
+            self.kinds_in_scope(),
+            at(&self.awaited(), self.function.returned.span()),
+        );
         let prime = if self.function.is_async() {
             quote!(#support::prime)
         } else {
             quote!(#support::blocking::prime)
         };
+        let span = self.function.returned.span();
+        let prime = at(&prime, span);
+        let primed = quote_spanned! {span=>
+            #prime(#cache, #key, #options, #kind, #storing, #value)#awaited
+        };
         Ok(quote! {
             #scope
-            #prime(#cache, #key, #options, #kind, #storing, #value)#awaited
+            #primed
         })
     }
+}
+
+/// The same tokens in another place, for an error to point at.
+pub(crate) fn at(tokens: &TokenStream, span: Span) -> TokenStream {
+    tokens
+        .clone()
+        .into_iter()
+        .map(|mut token| {
+            token.set_span(span);
+            token
+        })
+        .collect()
 }
 
 /// Whether one of these names is among the tokens, or in a text that is formatted.

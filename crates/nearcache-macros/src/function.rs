@@ -11,7 +11,7 @@ use syn::{
     Result, ReturnType, Type, TypeReference,
 };
 
-use crate::expand::mentions;
+use crate::expand::{at, mentions};
 
 /// The function that is decorated.
 pub(crate) struct Function {
@@ -119,10 +119,13 @@ impl Function {
 
     /// The names that an expression may use: those of the arguments, or what their patterns bind.
     fn names(&self) -> Vec<Ident> {
-        let names = self.arguments.iter().map(|argument| match &argument.pattern {
-            Some(pattern) => bound(pattern),
-            None => vec![argument.name.clone()],
-        });
+        let names = self
+            .arguments
+            .iter()
+            .map(|argument| match &argument.pattern {
+                Some(pattern) => bound(pattern),
+                None => vec![argument.name.clone()],
+            });
         names.flatten().collect()
     }
 
@@ -139,7 +142,8 @@ impl Function {
         let distance = |known: &String| strsim::damerau_levenshtein(known, name);
         let names = self.names().iter().map(bare).collect::<Vec<_>>();
         let near = names.into_iter().min_by_key(distance)?;
-        (distance(&near) <= 2.max(near.len() / 3)).then_some(near)
+        let begins = near.starts_with(name) || name.starts_with(&near);
+        (begins || distance(&near) <= 2).then_some(near)
     }
 
     /// `is `id``, `are `id` and `org``, for a message.
@@ -298,21 +302,22 @@ impl Packed {
         } else {
             Travel::ByValue
         };
+        let support = at(support, span);
         let (packed, given) = match travel {
             Travel::ByValue => (quote!(#value), quote!(#name)),
             Travel::Reference => (
-                quote_spanned!(span=> #support::Owned::of(#value)),
-                quote!(#name.lend()),
+                quote_spanned!(span=> #support::own(#value)),
+                quote_spanned!(span=> #name.lend()),
             ),
             Travel::OptionalReference => (
-                quote_spanned!(span=> ::core::option::Option::map(#value, #support::Owned::of)),
+                quote_spanned!(span=> ::core::option::Option::map(#value, #support::own)),
                 quote!(::core::option::Option::map(
                     ::core::option::Option::as_ref(&#name),
-                    #support::Owned::lend
+                    |__owned| __owned.lend()
                 )),
             ),
             Travel::Cow => (
-                quote_spanned!(span=> #support::Owned::of(&*#value)),
+                quote_spanned!(span=> #support::own(&*#value)),
                 quote!(::std::borrow::Cow::Borrowed(#name.lend())),
             ),
         };

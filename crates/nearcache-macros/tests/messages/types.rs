@@ -44,6 +44,7 @@ async fn argument_without_a_text(plain: Plain) -> u32 {
 
 #[cached(cache = CACHE, key = "k")]
 async fn argument_without_a_copy(n: u32, plain: &Plain) -> u32 {
+    let _ = plain;
     n
 }
 

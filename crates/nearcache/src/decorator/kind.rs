@@ -120,7 +120,6 @@ where
     type Returned = Result<T, E>;
     type Value = T;
     type Error = E;
-
     fn split(returned: Result<T, E>) -> Result<T, E> {
         returned
     }
@@ -146,7 +145,6 @@ where
     type Returned = Result<T, E>;
     type Value = T;
     type Error = E;
-
     fn split(returned: Result<T, E>) -> Result<T, E> {
         returned
     }
@@ -168,7 +166,6 @@ impl<R: Encode + Decode> Kind for Plain<R> {
     type Returned = R;
     type Value = R;
     type Error = Infallible;
-
     fn split(returned: R) -> Result<R, Infallible> {
         Ok(returned)
     }

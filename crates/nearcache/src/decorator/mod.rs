@@ -17,7 +17,7 @@ pub use self::kind::{
     Execute, Fallible, FallibleKind, Kind, OnError, Plain, PlainKind, Primes, Probe, Raise,
     Sharing, SharingKind, Usual,
 };
-pub use self::owned::Owned;
+pub use self::owned::own;
 
 use std::time::Duration;
 

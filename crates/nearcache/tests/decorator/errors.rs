@@ -68,7 +68,9 @@ fn fails_blocking(cache: &blocking::Cache) -> Result<u8, AppError> {
 fn a_caller_gets_the_error_of_the_function_itself() {
     everywhere(async |scene| {
         let error = fails(&scene.cache).await.unwrap_err();
-        assert!(matches!(error, AppError::Gone(error) if error.kind() == std::io::ErrorKind::NotFound));
+        assert!(
+            matches!(error, AppError::Gone(error) if error.kind() == std::io::ErrorKind::NotFound)
+        );
     });
     everywhere_blocking(|scene| {
         let error = fails_blocking(&scene.cache).unwrap_err();

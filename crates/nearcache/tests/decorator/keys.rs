@@ -195,6 +195,7 @@ mod by_default {
     }
 
     #[cached(cache = cache)]
+    #[allow(clippy::too_many_arguments, reason = "there are many forms")]
     pub(super) async fn everything(
         cache: &Cache,
         text: String,
@@ -365,7 +366,12 @@ fn everything() -> impl Strategy<Value = Everything> {
         text(),
         proptest::collection::vec(text(), 0..3),
         proptest::option::of(proptest::option::of(0..2_u8)),
-        prop_oneof![Just(0.0), Just(-1.5), Just(f64::INFINITY), Just(f64::NEG_INFINITY)],
+        prop_oneof![
+            Just(0.0),
+            Just(-1.5),
+            Just(f64::INFINITY),
+            Just(f64::NEG_INFINITY)
+        ],
         proptest::collection::hash_map(text(), 0..2_i8, 0..3),
         any(),
         prop_oneof![Just('"'), Just('\''), Just('\\'), Just('a')],

@@ -71,7 +71,11 @@ fn everywhere(test: impl AsyncFn(Scene<Cache>)) {
         let Face::Async(cache) = face.clone() else {
             unreachable!("an async target");
         };
-        face::run(test(Scene { cache, face, prefix }));
+        face::run(test(Scene {
+            cache,
+            face,
+            prefix,
+        }));
     }
 }
 
@@ -83,6 +87,10 @@ fn everywhere_blocking(test: impl Fn(Scene<blocking::Cache>)) {
         let Face::Blocking(cache) = face.clone() else {
             unreachable!("a blocking target");
         };
-        test(Scene { cache, face, prefix });
+        test(Scene {
+            cache,
+            face,
+            prefix,
+        });
     }
 }

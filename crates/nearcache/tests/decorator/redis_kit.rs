@@ -11,12 +11,7 @@ async fn user(cache: &Cache, user_id: u32, lang: &str, runs: &Runs) -> Option<St
 }
 
 #[cached(cache = cache, key = "user:{user_id}:{lang}", ttl = 300)]
-fn user_blocking(
-    cache: &blocking::Cache,
-    user_id: u32,
-    lang: &str,
-    runs: &Runs,
-) -> Option<String> {
+fn user_blocking(cache: &blocking::Cache, user_id: u32, lang: &str, runs: &Runs) -> Option<String> {
     runs.add();
     (user_id > 0).then(|| format!("{user_id} in {lang}"))
 }
