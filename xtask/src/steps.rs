@@ -14,11 +14,12 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
 
 /// The examples, each of which checks what it claims.
-const EXAMPLES: [&str; 6] = [
+const EXAMPLES: [&str; 7] = [
     "quickstart",
     "batch",
     "counters",
     "ttl",
+    "decorator",
     "blocking",
     "replay",
 ];
