@@ -24,6 +24,7 @@ const EXAMPLES: [&str; 11] = [
     "batch",
     "counters",
     "ttl",
+    "decorator",
     "blocking",
     "replay",
 ];

@@ -13,7 +13,7 @@ use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprClosure, FnArg, GenericParam, ItemFn, Pat, Result, Signature, Type};
 
 use crate::attribute::{Attribute, OnError, Time, text};
-use crate::function::{Argument, Function, bare, bound, sorted};
+use crate::function::{Argument, Function, Sorted, bare, bound, sorted};
 use crate::template;
 
 pub(crate) fn cached(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
@@ -92,7 +92,7 @@ impl Expansion {
         let ItemFn {
             attrs, vis, sig, ..
         } = &self.function.item;
-        let (outer, _) = sorted(attrs);
+        let Sorted { outer, lints, .. } = sorted(attrs);
         let (name, output) = (&sig.ident, &sig.output);
         let (asyncness, (generics, where_clause)) = (&sig.asyncness, self.generics());
         let (inputs, forwarded) = (self.function.inputs(), self.function.forwarded());
@@ -105,6 +105,7 @@ impl Expansion {
         let awaited = self.awaited();
         let asks = quote! {
             #(#outer)*
+            #(#lints)*
             #vis #asyncness fn #name #generics (#inputs) #output #where_clause {
                 #home::#ask #turbofish(#(#forwarded,)* false) #awaited
             }
@@ -145,7 +146,7 @@ impl Expansion {
             sig,
             block,
         } = &self.function.item;
-        let (_, inner) = sorted(attrs);
+        let Sorted { inner, lints, .. } = sorted(attrs);
         let (home, support) = (&self.home, &self.support);
         let called = bare(&sig.ident);
         let (inputs, output) = (self.function.inputs(), &sig.output);
@@ -169,6 +170,7 @@ impl Expansion {
                 dead_code, unused_variables, unreachable_pub,
                 clippy::too_many_arguments, clippy::needless_pass_by_value
             )]
+            #(#lints)*
         };
         let docs = [
             format!(" `{called}` without the cache."),
@@ -193,6 +195,7 @@ impl Expansion {
             #[doc = #doc_uncached]
             #[allow(dead_code, unreachable_pub)]
             #(#inner)*
+            #(#lints)*
             #vis #body #block
 
             #[doc = #doc_key]
@@ -270,15 +273,18 @@ impl Expansion {
         } else {
             quote!(&#home::blocking::Cache)
         };
-        // What binds more loosely than `&`.
         let expr = match cache {
-            Expr::Binary(_) | Expr::Cast(_) | Expr::Closure(_) | Expr::Range(_) => quote!((#cache)),
-            _ => quote!(#cache),
+            Expr::Reference(given) if given.mutability.is_none() => quote!(#cache),
+            // What binds more loosely than `&`.
+            Expr::Binary(_) | Expr::Cast(_) | Expr::Closure(_) | Expr::Range(_) => {
+                quote!(&(#cache))
+            }
+            _ => quote!(&#cache),
         };
         if self.consumes_the_cache() {
-            return quote_spanned!(cache.span()=> #ty = &::core::clone::Clone::clone(&#expr));
+            return quote_spanned!(cache.span()=> #ty = &::core::clone::Clone::clone(#expr));
         }
-        quote_spanned!(cache.span()=> #ty = &#expr)
+        quote_spanned!(cache.span()=> #ty = #expr)
     }
 
     /// Whether the cache is in something that the function takes by value, and that is gone when it is asked.

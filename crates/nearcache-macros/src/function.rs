@@ -411,23 +411,32 @@ pub(crate) fn bare(ident: &Ident) -> String {
     name.strip_prefix("r#").map(str::to_owned).unwrap_or(name)
 }
 
-/// What is said of the function as it is called, and what of the one beneath.
-pub(crate) fn sorted(attributes: &[Attribute]) -> (Vec<&Attribute>, Vec<&Attribute>) {
-    let mut outer = Vec::new();
-    let mut inner = Vec::new();
+/// Attributes, by what they are said of.
+#[derive(Default)]
+pub(crate) struct Sorted<'a> {
+    /// The function as it is called.
+    pub(crate) outer: Vec<&'a Attribute>,
+    /// The one beneath.
+    pub(crate) inner: Vec<&'a Attribute>,
+    /// Both, and all that goes with them: which lints do not matter.
+    pub(crate) lints: Vec<&'a Attribute>,
+}
+
+pub(crate) fn sorted(attributes: &[Attribute]) -> Sorted<'_> {
+    let mut sorted = Sorted::default();
     for attribute in attributes {
         let path = attribute.path();
         let is = |names: &[&str]| names.iter().any(|name| path.is_ident(name));
-        if is(&["doc", "deprecated", "must_use", "inline", "cfg", "cold"]) {
-            outer.push(attribute);
-        } else if is(&["allow", "warn", "deny", "forbid"]) {
-            outer.push(attribute);
-            inner.push(attribute);
+        let place = if is(&["allow", "warn", "deny", "forbid"]) {
+            &mut sorted.lints
+        } else if is(&["doc", "deprecated", "must_use", "inline", "cold"]) {
+            &mut sorted.outer
         } else {
-            inner.push(attribute);
-        }
+            &mut sorted.inner
+        };
+        place.push(attribute);
     }
-    (outer, inner)
+    sorted
 }
 
 /// The first place in a type that borrows for less than `'static`.

@@ -40,7 +40,11 @@ fn a_blocking_cache_may_lie_in_a_static() {
 
 /// Arguments by reference, in every form in which the load can have copies of them.
 #[cached(cache = cache, key = "references")]
-#[allow(clippy::too_many_arguments, reason = "there are many forms")]
+#[allow(
+    clippy::too_many_arguments,
+    clippy::ptr_arg,
+    reason = "there are many forms"
+)]
 async fn references<'a>(
     cache: &Cache,
     text: &'a str,
