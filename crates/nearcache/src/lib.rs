@@ -29,7 +29,7 @@
 //!   [`Cache::remember_many`]; [`Loaded`], for what a loader itself decides.
 //! - [`Cache::invalidate_tag`]: the end of many entries at once.
 //! - `nearcache::blocking::Cache`: the same without an async runtime (feature `blocking`).
-//! - [`cached`](macro@cached): a function whose results are remembered.
+//! - `#[cached]` (feature `macros`): a function whose results are remembered.
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
 //! - [`Fallback`]: what a read answers while Redis is away; [`Undelivered`] and [`DataLoss`]: what becomes of
@@ -54,7 +54,7 @@
 //! | feature | | what it adds |
 //! | --- | --- | --- |
 //! | `embedded` | default | `memory://` |
-//! | `macros` | default | [`#[cached]`](macro@cached) |
+//! | `macros` | default | `#[cached]` |
 //! | `blocking` | | `nearcache::blocking`, for code without an async runtime |
 
 #[cfg(feature = "blocking")]
