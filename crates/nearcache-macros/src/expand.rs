@@ -273,18 +273,19 @@ impl Expansion {
         } else {
             quote!(&#home::blocking::Cache)
         };
+        let span = cache.span();
         let expr = match cache {
             Expr::Reference(given) if given.mutability.is_none() => quote!(#cache),
             // What binds more loosely than `&`.
             Expr::Binary(_) | Expr::Cast(_) | Expr::Closure(_) | Expr::Range(_) => {
-                quote!(&(#cache))
+                quote_spanned!(span=> &(#cache))
             }
-            _ => quote!(&#cache),
+            _ => quote_spanned!(span=> &#cache),
         };
         if self.consumes_the_cache() {
-            return quote_spanned!(cache.span()=> #ty = &::core::clone::Clone::clone(#expr));
+            return quote_spanned!(span=> #ty = &::core::clone::Clone::clone(#expr));
         }
-        quote_spanned!(cache.span()=> #ty = #expr)
+        quote_spanned!(span=> #ty = #expr)
     }
 
     /// Whether the cache is in something that the function takes by value, and that is gone when it is asked.
