@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
 
 /// The examples, each of which checks what it claims.
-const EXAMPLES: [&str; 11] = [
+const EXAMPLES: [&str; 12] = [
     "quickstart",
     "remember",
     "stale",
