@@ -194,9 +194,7 @@ mod by_default {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     #[cached(cache = cache)]
-    #[allow(clippy::too_many_arguments, reason = "there are many forms")]
     pub(super) async fn everything(
         cache: &Cache,
         text: String,
