@@ -27,6 +27,7 @@ fn main() -> Result<()> {
     scenario::asynchronous(&mut bench)?;
     scenario::blocking(&mut bench)?;
     scenario::embedded(&mut bench)?;
+    scenario::decorator(&mut bench)?;
     scenario::fence(&mut bench)?;
     scenario::failure(&mut bench)?;
     bench.finish()

@@ -3,6 +3,7 @@
 
 mod asynchronous;
 mod blocking;
+mod decorator;
 mod embedded;
 mod failure;
 mod fence;
@@ -17,6 +18,7 @@ use crate::server::Server;
 
 pub(crate) use asynchronous::run as asynchronous;
 pub(crate) use blocking::run as blocking;
+pub(crate) use decorator::run as decorator;
 pub(crate) use embedded::run as embedded;
 pub(crate) use failure::run as failure;
 pub(crate) use fence::run as fence;

@@ -1,0 +1,264 @@
+//! Functions that remember what they returned: `#[cached]` beside the macros of others, when everything
+//! asked for is in the cache.
+//!
+//! In this process each thread calls as fast as it can; over Redis N tasks each wait for their answer. In
+//! this process the others keep values, and clone them; nearcache's embedded store keeps bytes, and decodes.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use hitbox_fn::prelude::PolicyConfig;
+use hitbox_fn::{Cache as HitboxCache, CacheableResponse};
+use hitbox_moka::MokaBackend;
+use hitbox_redis::{ConnectionMode, RedisBackend};
+use nearcache::{Cache, blocking};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::{self, Runtime};
+use tokio::task::JoinSet;
+
+use super::{APART, KEYS, check};
+use crate::Result;
+use crate::harness::{Bench, Contender, Sample, Unit, on_threads};
+
+const PEER: &str = "cached";
+
+/// The clock is read after so many calls in this process.
+const AT_ONCE: usize = 64;
+
+const NAME: &str = "somebody whose name and address and whatever else is known of them take up a hundred bytes or so";
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[derive(Clone, Debug, Serialize, Deserialize, CacheableResponse)]
+struct User {
+    id: u64,
+    name: String,
+}
+
+impl User {
+    fn load(id: u64) -> User {
+        User {
+            id,
+            name: NAME.to_owned(),
+        }
+    }
+
+    fn check(&self, id: u64) -> Result<()> {
+        if self.id != id {
+            return Err(format!("user {} in place of {id}", self.id).into());
+        }
+        check(self.name.len(), NAME.len())
+    }
+}
+
+/// An error that all of these macros take.
+#[derive(Clone, Debug)]
+struct Failed(String);
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+impl From<nearcache::Error> for Failed {
+    fn from(error: nearcache::Error) -> Self {
+        Failed(error.to_string())
+    }
+}
+
+#[nearcache::cached(cache = cache, key = "user:{id}", ttl = "1h")]
+async fn of_nearcache(cache: &Cache, id: u64) -> Result<User, Failed> {
+    Ok(User::load(id))
+}
+
+#[nearcache::cached(cache = cache, key = "user:{id}", ttl = "1h")]
+fn of_nearcache_blocking(cache: &blocking::Cache, id: u64) -> Result<User, Failed> {
+    Ok(User::load(id))
+}
+
+#[cached::macros::cached(ttl_secs = 3600)]
+async fn of_cached(id: u64) -> Result<User, Failed> {
+    Ok(User::load(id))
+}
+
+#[cached::macros::concurrent_cached(ttl_secs = 3600)]
+fn of_cached_sharded(id: u64) -> Result<User, Failed> {
+    Ok(User::load(id))
+}
+
+/// Where the run's server is, for the stores that a macro opens by itself.
+static SERVER: OnceLock<String> = OnceLock::new();
+
+#[cached::macros::concurrent_cached(
+    map_error = r##"|error| Failed(format!("{error:?}"))"##,
+    ty = "cached::AsyncRedisCache<u64, User>",
+    create = r##"{
+        cached::AsyncRedisCache::builder("bench-decorator")
+            .ttl(HOUR)
+            .connection_string(SERVER.get().expect("a server"))
+            .build()
+            .await
+            .expect("a cache on the run's server")
+    }"##
+)]
+async fn of_cached_redis(id: u64) -> Result<User, Failed> {
+    Ok(User::load(id))
+}
+
+#[hitbox_fn::cached]
+async fn of_hitbox(id: u64) -> Result<User, Failed> {
+    Ok(User::load(id))
+}
+
+pub(crate) fn run(bench: &mut Bench) -> Result<()> {
+    for count in [1, 2] {
+        let name = format!("decorator/embedded/{}", super::threads(count));
+        let unit = Unit::Nanos { threads: count };
+        bench.compare(&name, unit, PEER, |_| in_process(count))?;
+    }
+    for tasks in [1, 8, 64] {
+        let plural = if tasks == 1 { "" } else { "s" };
+        let name = format!("decorator/redis/{tasks} task{plural}");
+        bench.compare(&name, Unit::Rate, PEER, |bench| over_redis(bench, tasks))?;
+    }
+    Ok(())
+}
+
+fn policy() -> PolicyConfig {
+    PolicyConfig::builder().ttl(HOUR).build()
+}
+
+fn in_process(threads: usize) -> Result<Vec<Contender<'static>>> {
+    let cache = Cache::open("memory://")?;
+    let blocking = blocking::Cache::open("memory://")?;
+    let hitbox = HitboxCache::builder()
+        .backend(MokaBackend::builder().max_entries(2 * KEYS as u64).build())
+        .policy(policy())
+        .build();
+    Ok(vec![
+        alone("nearcache", threads, move |id| {
+            let cache = cache.clone();
+            async move { of_nearcache(&cache, id).await }
+        })?,
+        Contender::new("nearcache, blocking", move |span| {
+            on_threads(&mut vec![(); threads], span, AT_ONCE, |(), place, calls| {
+                for place in place..place + calls {
+                    let id = (place % KEYS) as u64;
+                    of_nearcache_blocking(&blocking, id)?.check(id)?;
+                }
+                Ok(())
+            })
+        }),
+        alone(PEER, threads, of_cached)?,
+        alone("cached, sharded", threads, async |id| of_cached_sharded(id))?,
+        alone("hitbox on moka", threads, move |id| {
+            let hitbox = hitbox.clone();
+            async move { of_hitbox(id).cache(&hitbox).await }
+        })?,
+    ])
+}
+
+fn over_redis(bench: &Bench, tasks: usize) -> Result<Vec<Contender<'static>>> {
+    let server = bench.server()?;
+    let url = SERVER.get_or_init(|| server.url());
+    let runtime = Arc::new(
+        runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?,
+    );
+    let cache = runtime.block_on(Cache::connect(url))?;
+    let backend = RedisBackend::builder().connection(ConnectionMode::single(url.as_str()));
+    let hitbox = HitboxCache::builder()
+        .backend(backend.build()?)
+        .policy(policy())
+        .build();
+    Ok(vec![
+        together("nearcache", tasks, &runtime, move |id| {
+            let cache = cache.clone();
+            async move { of_nearcache(&cache, id).await }
+        })?,
+        together(PEER, tasks, &runtime, of_cached_redis)?,
+        together("hitbox", tasks, &runtime, move |id| {
+            let hitbox = hitbox.clone();
+            async move { of_hitbox(id).cache(&hitbox).await }
+        })?,
+    ])
+}
+
+/// A contender in this process, each of whose threads has a runtime.
+fn alone<C, F>(name: &'static str, threads: usize, call: C) -> Result<Contender<'static>>
+where
+    C: Fn(u64) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<User, Failed>>,
+{
+    let runtimes =
+        (0..threads).map(|_| runtime::Builder::new_current_thread().enable_all().build());
+    let mut runtimes = runtimes.collect::<Result<Vec<Runtime>, _>>()?;
+    runtimes[0].block_on(fill(&call))?;
+    Ok(Contender::new(name, move |span| {
+        on_threads(&mut runtimes, span, AT_ONCE, |runtime, place, calls| {
+            runtime.block_on(async {
+                for place in place..place + calls {
+                    let id = (place % KEYS) as u64;
+                    call(id).await?.check(id)?;
+                }
+                Ok(())
+            })
+        })
+    }))
+}
+
+/// A contender over Redis, whose tasks share a runtime.
+fn together<C, F>(
+    name: &'static str,
+    tasks: usize,
+    runtime: &Arc<Runtime>,
+    call: C,
+) -> Result<Contender<'static>>
+where
+    C: Fn(u64) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<User, Failed>> + Send + 'static,
+{
+    let (runtime, call) = (Arc::clone(runtime), Arc::new(call));
+    runtime.block_on(fill(&*call))?;
+    Ok(Contender::new(name, move |span| {
+        runtime.block_on(async {
+            let start = Instant::now();
+            let until = start + span;
+            let mut running: JoinSet<Result<u64>> = JoinSet::new();
+            for task in 0..tasks {
+                let call = Arc::clone(&call);
+                running.spawn(async move {
+                    let (mut place, mut calls) = (task * APART, 0);
+                    while Instant::now() < until {
+                        let id = (place % KEYS) as u64;
+                        call(id).await?.check(id)?;
+                        place += 1;
+                        calls += 1;
+                    }
+                    Ok(calls)
+                });
+            }
+            let mut calls = 0;
+            while let Some(asked) = running.join_next().await {
+                calls += asked??;
+            }
+            Ok(Sample {
+                calls,
+                elapsed: start.elapsed(),
+            })
+        })
+    }))
+}
+
+/// Runs each function once for each key: from now on it is in the cache.
+async fn fill<F: Future<Output = Result<User, Failed>>>(call: &impl Fn(u64) -> F) -> Result<()> {
+    for id in 0..KEYS as u64 {
+        call(id).await?.check(id)?;
+    }
+    Ok(())
+}
