@@ -28,6 +28,7 @@ fn main() -> Result<()> {
     scenario::blocking(&mut bench)?;
     scenario::embedded(&mut bench)?;
     scenario::decorator(&mut bench)?;
+    scenario::hooks(&mut bench)?;
     scenario::fence(&mut bench)?;
     scenario::failure(&mut bench)?;
     bench.finish()

@@ -7,6 +7,7 @@ mod decorator;
 mod embedded;
 mod failure;
 mod fence;
+mod hooks;
 
 use std::sync::LazyLock;
 
@@ -22,6 +23,7 @@ pub(crate) use decorator::run as decorator;
 pub(crate) use embedded::run as embedded;
 pub(crate) use failure::run as failure;
 pub(crate) use fence::run as fence;
+pub(crate) use hooks::run as hooks;
 
 /// How many keys there are, each with a value.
 const KEYS: usize = 10_000;

@@ -34,7 +34,7 @@
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
 //! - [`Fallback`]: what a read answers while Redis is away; [`Undelivered`] and [`DataLoss`]: what becomes of
 //!   an invalidation then.
-//! - [`Stats`]: what a cache has done so far.
+//! - [`Stats`]: what a cache has done so far; [`hooks`]: being told of each call, metrics and traces.
 //! - [`Text`] and [`Raw`]: values that are not to be JSON.
 //!
 //! # URLs
@@ -56,6 +56,8 @@
 //! | `embedded` | default | `memory://` |
 //! | `macros` | default | `#[cached]` |
 //! | `blocking` | | `nearcache::blocking`, for code without an async runtime |
+//! | `metrics` | | `hooks::MetricsFacade`: the `metrics` crate, and so Prometheus and others |
+//! | `otel` | | `hooks::OpenTelemetry`: metrics and traces |
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
@@ -130,6 +132,10 @@ struct Protocols;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/wire-format.md")]
 struct WireFormat;
+
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/observability.md")]
+struct Observability;
 
 /// And those of the guide to `#[cached]`.
 #[cfg(all(

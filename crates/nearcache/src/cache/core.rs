@@ -15,7 +15,7 @@ use super::stats::{Counters, Stats};
 use crate::connect::target::Target;
 use crate::connect::{Backend, Entry, Lease, LinkEvent};
 use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::{Call, Hooks, Keys, Outcome, Telling, Watch};
+use crate::hooks::{Call, Hooks, Keys, Outcome, StatsHandle, Telling, Watch};
 use crate::keyspace::{Keyspace, StoredKey};
 use crate::read_through::entry::Judgement;
 use crate::read_through::flight::Flights;
@@ -116,8 +116,12 @@ impl Core {
             counters,
             listener,
         };
+        let shared = Arc::new(shared);
+        shared
+            .hooks
+            .attached(&StatsHandle::new(&shared, Shared::stats));
         Core {
-            shared: Arc::new(shared),
+            shared,
             limit,
             watch: None,
         }
@@ -139,15 +143,16 @@ impl Core {
         keys: Keys<'_>,
         work: impl AsyncFnOnce(&Core) -> Result<T>,
     ) -> Result<T> {
-        let watching = self.telling(command, keys);
-        let core = watching.as_ref().map(|telling| Core {
+        let Some(telling) = self.telling(command, keys) else {
+            return work(self).await;
+        };
+        let core = Core {
             watch: Some(Arc::clone(telling.watch())),
             ..self.clone()
-        });
-        let outcome = work(core.as_ref().unwrap_or(self)).await;
-        if let Some(telling) = watching {
-            telling.ended(outcome.as_ref().err());
-        }
+        };
+        // Boxed, so that a call that nobody watches is no larger for it.
+        let outcome = Box::pin(Telling::within(Some(&telling), || work(&core))).await;
+        telling.ended(outcome.as_ref().err());
         outcome
     }
 
@@ -160,7 +165,7 @@ impl Core {
         if self.hooks.is_empty() {
             return None;
         }
-        let call = Call::new(command, keys, self.host());
+        let call = Call::new(command, keys, self.host(), self.target.db);
         Some(Telling::begin(&self.hooks, call, self.runtime()))
     }
 
@@ -352,16 +357,6 @@ impl Core {
         self.lease.is_open()
     }
 
-    pub(crate) fn stats(&self) -> Stats {
-        let breaker = self.lease.common().breaker();
-        Stats {
-            breaker: breaker.state(),
-            breaker_openings: breaker.openings(),
-            invalidations_waiting: self.outbox().waiting() as u64,
-            ..Counters::sum(&self.counters)
-        }
-    }
-
     /// `Debug` of the faces: where it goes, never the password.
     pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
         f.debug_struct(name)
@@ -376,6 +371,18 @@ impl Core {
             .field("lease", &self.lease_time)
             .field("open", &self.is_open())
             .finish()
+    }
+}
+
+impl Shared {
+    pub(crate) fn stats(&self) -> Stats {
+        let breaker = self.lease.common().breaker();
+        Stats {
+            breaker: breaker.state(),
+            breaker_openings: breaker.openings(),
+            invalidations_waiting: self.lease.common().outbox().waiting() as u64,
+            ..Counters::sum(&self.counters)
+        }
     }
 }
 

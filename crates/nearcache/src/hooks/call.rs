@@ -10,6 +10,7 @@ pub struct Call<'c> {
     command: &'static str,
     keys: Keys<'c>,
     host: &'c str,
+    db: u32,
 }
 
 /// The keys of a call.
@@ -23,11 +24,12 @@ pub(crate) enum Keys<'c> {
 }
 
 impl<'c> Call<'c> {
-    pub(crate) fn new(command: &'static str, keys: Keys<'c>, host: &'c str) -> Self {
+    pub(crate) fn new(command: &'static str, keys: Keys<'c>, host: &'c str, db: u32) -> Self {
         Call {
             command,
             keys,
             host,
+            db,
         }
     }
 
@@ -74,6 +76,11 @@ impl<'c> Call<'c> {
     /// process.
     pub fn host(&self) -> &'c str {
         self.host
+    }
+
+    /// The number of its database.
+    pub fn db(&self) -> u32 {
+        self.db
     }
 }
 

@@ -111,7 +111,7 @@ impl Lead {
         // Without a lease, an answer for those who are there before the load begins.
         let covers = self.covers();
         let begun = self.core.runtime().now();
-        let loading = self::load(&self.core, &self.plan, load);
+        let loading = Telling::within(telling, || self::load(&self.core, &self.plan, load));
         let loaded = match &held {
             Some(held) => {
                 Renewal::of(&self.core, [(&self.key, held)])

@@ -64,7 +64,7 @@ where
         let leases = seats
             .iter()
             .filter_map(|seat| Some((&seat.lead.key, seat.held.as_ref()?)));
-        let loading = load(&core, &plan, || loader(places));
+        let loading = Telling::within(telling.as_ref(), || load(&core, &plan, || loader(places)));
         let loaded = Renewal::of(&core, leases).during(loading).await;
         let took = core.runtime().now().saturating_duration_since(begun);
         let error = loaded.as_ref().err().cloned();
