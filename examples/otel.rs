@@ -14,7 +14,7 @@ use nearcache::hooks::{KeyGroups, OpenTelemetry};
 use nearcache::{Cache, Error};
 use opentelemetry::trace::{FutureExt, SpanId, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, global};
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ScopeMetrics, SumDataPoint};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 
@@ -71,9 +71,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("\nWhat was counted:");
     let mut hits = 0;
     for resource in metrics.get_finished_metrics()? {
-        for metric in resource.scope_metrics().flat_map(|scope| scope.metrics()) {
+        for metric in resource.scope_metrics().flat_map(ScopeMetrics::metrics) {
             if let AggregatedMetrics::U64(MetricData::Sum(sum)) = metric.data() {
-                let total: u64 = sum.data_points().map(|point| point.value()).sum();
+                let total: u64 = sum.data_points().map(SumDataPoint::value).sum();
                 if total > 0 {
                     println!("  {:<28} {total}", metric.name());
                 }
