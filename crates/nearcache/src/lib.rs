@@ -35,7 +35,7 @@
 //! - [`Fallback`]: what a read answers while Redis is away; [`Undelivered`] and [`DataLoss`]: what becomes of
 //!   an invalidation then.
 //! - [`Stats`]: what a cache has done so far; [`hooks`]: being told of each call, metrics and traces.
-//! - [`Text`] and [`Raw`]: values that are not to be JSON.
+//! - [`Codec`]: formats and compression; [`Text`] and [`Raw`]: values that are stored as they are.
 //!
 //! # URLs
 //! | URL | where |
@@ -46,7 +46,7 @@
 //! | `redis+unix://[[user]:password@]/path/to.sock` | Redis over a unix socket |
 //! | `valkey://`, `valkey+unix://` | Valkey, likewise |
 //!
-//! After a `?`, joined by `&`: `prefix`, `separator`, `default_ttl`, `ttl_jitter`, `timeout`, `breaker`,
+//! After a `?`, joined by `&`: `prefix`, `separator`, `version`, `format`, `compression`, `default_ttl`, `ttl_jitter`, `timeout`, `breaker`,
 //! `db`, `username`, `password`, `client_name`, `protocol`, `pool_size`; each is described at the [`Builder`]'s
 //! method of that name. Special characters are percent-encoded (`%40` for `@`).
 //!
@@ -56,6 +56,8 @@
 //! | `embedded` | default | `memory://` |
 //! | `macros` | default | `#[cached]` |
 //! | `blocking` | | `nearcache::blocking`, for code without an async runtime |
+//! | `msgpack`, `postcard` | | these formats, beside JSON |
+//! | `zstd`, `lz4`, `zlib` | | compression |
 //! | `metrics` | | `hooks::MetricsFacade`: the `metrics` crate, and so Prometheus and others |
 //! | `otel` | | `hooks::OpenTelemetry`: metrics and traces |
 
@@ -86,7 +88,7 @@ pub mod __decorator;
 pub use nearcache_macros::cached;
 
 pub use cache::{Bound, Builder, Cache, Lookup, Stats, Undelivered, operation};
-pub use codec::{Decode, Encode, Raw, Text};
+pub use codec::{Codec, Compression, Decode, Encode, Format, Raw, Text};
 pub use connect::{Connection, Protocol, ServerInfo, ServerKind};
 pub use error::{Error, ErrorKind, Result};
 pub use keyspace::Key;

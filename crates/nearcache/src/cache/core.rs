@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::batch::parts;
 use super::invalidate::Undelivered;
 use super::stats::{Counters, Stats};
+use crate::codec::Codec;
 use crate::connect::target::Target;
 use crate::connect::{Backend, Entry, Lease, LinkEvent};
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +32,8 @@ pub(crate) struct Core {
     shared: Arc<Shared>,
     /// How long Redis may take for one call.
     pub(super) limit: Duration,
+    /// How values are written.
+    codec: Codec,
     /// Where the call that this is a handle of notes how it went, if somebody wants to know.
     watch: Option<Arc<Watch>>,
 }
@@ -48,6 +51,8 @@ pub(crate) struct Shared {
     lease_time: Duration,
     loads: Option<Semaphore>,
     hooks: Hooks,
+    /// Whether an entry that cannot be decoded is deleted.
+    pub(super) heal: bool,
     /// What was read last, if the fallback answers with it.
     last_seen: Option<LastSeen>,
     counters: Arc<Striped<Counters>>,
@@ -68,6 +73,8 @@ pub(super) struct Parts {
     pub(super) lease_time: Duration,
     pub(super) max_loads: Option<usize>,
     pub(super) hooks: Hooks,
+    pub(super) codec: Codec,
+    pub(super) heal: bool,
 }
 
 impl Core {
@@ -85,6 +92,8 @@ impl Core {
             lease_time,
             max_loads,
             hooks,
+            codec,
+            heal,
         } = parts;
         let last_seen = matches!(fallback, Fallback::Stale).then(LastSeen::new);
         if data_loss == DataLoss::Clear {
@@ -112,6 +121,7 @@ impl Core {
             lease_time,
             loads: max_loads.map(Semaphore::new),
             hooks,
+            heal,
             last_seen,
             counters,
             listener,
@@ -123,6 +133,7 @@ impl Core {
         Core {
             shared,
             limit,
+            codec,
             watch: None,
         }
     }
@@ -130,10 +141,25 @@ impl Core {
     /// The same cache, with another limit.
     pub(crate) fn within(&self, limit: Duration) -> Self {
         Core {
-            shared: Arc::clone(&self.shared),
             limit,
-            watch: None,
+            ..self.clone()
         }
+    }
+
+    /// The same cache, writing otherwise.
+    ///
+    /// # Errors
+    /// With the first write: what this build does not have.
+    pub(crate) fn with_codec(&self, codec: Codec) -> Self {
+        Core {
+            codec,
+            ..self.clone()
+        }
+    }
+
+    /// How values are written.
+    pub(crate) fn codec(&self) -> &Codec {
+        &self.codec
     }
 
     /// Does the work of a verb, and tells the hooks of it.
@@ -365,6 +391,7 @@ impl Core {
             .field("default_ttl", &self.default_ttl)
             .field("ttl_jitter", &self.ttl_jitter)
             .field("timeout", &self.limit)
+            .field("codec", &self.codec)
             .field("on_unavailable", &self.fallback)
             .field("on_undelivered", &self.undelivered)
             .field("on_data_loss", &self.data_loss)

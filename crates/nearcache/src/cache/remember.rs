@@ -567,7 +567,7 @@ pub(super) fn taken<T: Decode>(outcome: Outcome) -> Result<T> {
     match outcome {
         Outcome::Failed(error) => Err(error),
         Outcome::Nothing => T::nothing().ok_or_else(no_nothing),
-        Outcome::Value(bytes) => match T::decode(&mut bytes.to_vec())? {
+        Outcome::Value(bytes) => match Entry::new(bytes.to_vec()).decode()? {
             Stored::Value(value) => Ok(value),
             Stored::Nothing => T::nothing().ok_or_else(no_nothing),
         },

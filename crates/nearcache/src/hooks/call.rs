@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::codec::Body;
 use crate::keyspace::{Key, StoredKey};
 
 /// A call: which verb, of which keys.
@@ -19,7 +20,7 @@ pub(crate) enum Keys<'c> {
     None,
     One(&'c [u8]),
     Stored(&'c [StoredKey]),
-    Entries(&'c [(StoredKey, Vec<u8>)]),
+    Entries(&'c [(StoredKey, Body)]),
     Names(&'c [Vec<u8>]),
 }
 

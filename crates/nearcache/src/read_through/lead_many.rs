@@ -175,7 +175,7 @@ async fn fill<T: Encode>(
     let mut encoded = Vec::with_capacity(seats.len());
     let mut places = Vec::with_capacity(seats.len());
     for (mut seat, loaded) in seats.into_iter().zip(loaded) {
-        let bytes = Encoded::of(&loaded);
+        let bytes = Encoded::of(&loaded, core.codec());
         places.push(seat.place);
         led[seat.place] = Some(Led::Value(loaded.value));
         match (seat.held.take(), bytes) {

@@ -8,7 +8,7 @@ use nearcache_testkit::Redis;
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{SpanId, Status, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ScopeMetrics};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracer, SdkTracerProvider, SpanData};
 
@@ -57,7 +57,7 @@ impl Exported {
         let mut metrics = BTreeMap::new();
         for metric in collected.iter().flat_map(|resource| {
             let scopes = resource.scope_metrics();
-            scopes.flat_map(|scope| scope.metrics())
+            scopes.flat_map(ScopeMetrics::metrics)
         }) {
             let mut points = match metric.data() {
                 AggregatedMetrics::F64(data) => points(data),

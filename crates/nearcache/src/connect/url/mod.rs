@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use self::written::Written;
 use super::target::{PORT, Place, Protocol, Target};
+use crate::codec::{Compression, Format};
 use crate::error::Result;
 use crate::ttl::Ttl;
 
@@ -31,15 +32,20 @@ pub(crate) struct Parsed {
     pub(crate) default_ttl: Option<Ttl>,
     pub(crate) ttl_jitter: Option<f64>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) version: Option<String>,
+    pub(crate) format: Option<Format>,
+    pub(crate) compression: Option<Compression>,
 }
 
 const SCHEMES: [&str; 5] = ["memory", "redis", "redis+unix", "valkey", "valkey+unix"];
 
-const OPTIONS: [&str; 12] = [
+const OPTIONS: [&str; 15] = [
     "breaker",
     "client_name",
+    "compression",
     "db",
     "default_ttl",
+    "format",
     "password",
     "pool_size",
     "prefix",
@@ -48,6 +54,7 @@ const OPTIONS: [&str; 12] = [
     "timeout",
     "ttl_jitter",
     "username",
+    "version",
 ];
 
 /// The most connections that `pool_size` may ask for.
@@ -103,6 +110,9 @@ fn parsed(place: Place) -> Parsed {
         default_ttl: None,
         ttl_jitter: None,
         timeout: None,
+        version: None,
+        format: None,
+        compression: None,
     }
 }
 
@@ -342,6 +352,30 @@ fn parse_option(
                 );
             }
         },
+        "version" if value.is_empty() => {
+            return wrong("it is empty", "a version is a part of every key, as in v2");
+        }
+        "version" => into.version = Some(value),
+        "format" => match Format::named(&value) {
+            Some(format) => into.format = Some(format),
+            None => return wrong("there is no such format", "write json, msgpack or postcard"),
+        },
+        "compression" => {
+            let (name, level) = match value.split_once(':') {
+                Some((name, level)) => (name, level.parse().ok()),
+                None => (&*value, Some(i32::MIN)),
+            };
+            let (Some(compression), Some(level)) = (Compression::named(name), level) else {
+                return wrong(
+                    "there is no such compression",
+                    "write zstd, lz4 or zlib, or with a level zstd:1 or zlib:9",
+                );
+            };
+            into.compression = Some(match level {
+                i32::MIN => compression,
+                level => compression.level(level),
+            });
+        }
         "breaker" => match value.as_str() {
             "on" => into.target.breaker = true,
             "off" => into.target.breaker = false,
@@ -511,7 +545,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("allowed: breaker, client_name, db,"),
+            text.contains("allowed: breaker, client_name, compression, db,"),
             "{text}"
         );
         for (url, part, says) in [
