@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
 
 /// The examples, each of which checks what it claims.
-const EXAMPLES: [&str; 15] = [
+const EXAMPLES: [&str; 18] = [
     "quickstart",
     "remember",
     "stale",
@@ -28,6 +28,9 @@ const EXAMPLES: [&str; 15] = [
     "hooks",
     "prometheus",
     "otel",
+    "codecs",
+    "compression",
+    "versioning",
     "blocking",
     "replay",
 ];

@@ -139,6 +139,15 @@ struct WireFormat;
 #[doc = include_str!("../../../docs/observability.md")]
 struct Observability;
 
+#[cfg(all(
+    doctest,
+    feature = "embedded",
+    feature = "msgpack",
+    feature = "zstd"
+))]
+#[doc = include_str!("../../../docs/formats.md")]
+struct Formats;
+
 /// And those of the guide to `#[cached]`.
 #[cfg(all(
     doctest,

@@ -266,9 +266,13 @@ impl Algorithm {
     }
 }
 
+/// As a URL has it: `zstd:3`.
 impl fmt::Display for Compression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        match self.algorithm {
+            Algorithm::Lz4 => f.write_str(self.as_str()),
+            Algorithm::Zstd | Algorithm::Zlib => write!(f, "{}:{}", self.as_str(), self.level),
+        }
     }
 }
 
