@@ -130,11 +130,12 @@ impl<'c> Context<'c> {
     #[inline]
     fn tick(&self, shard: &Shard) -> Tick {
         let coarse = self.coarse.get().unwrap_or_else(|| {
-            let coarse = self.shared.clock.coarse_ms();
+            let coarse = self.shared.coarse_ms();
             self.coarse.set(Some(coarse));
             coarse
         });
-        shard.ticks.next(coarse, self.shared.settings.lfu())
+        let age = self.shared.evictor.age();
+        shard.ticks.next(coarse, age, self.shared.settings.lfu())
     }
 
     pub(crate) fn exists(&self, key: &[u8]) -> bool {

@@ -3,8 +3,10 @@
 //! Nobody keeps keys in order of their use: that would make every read a write. When there must be room, a few
 //! keys are looked at, picked at random (`maxmemory-samples`), and the best of them goes. The others that were
 //! good are remembered, and compete with those that are picked the next time: so the choice comes close to
-//! what a full order would give. This is how Redis does it; what is better here is that times of use are finer
-//! than its seconds, and that of two keys which are used equally often the older goes.
+//! what a full order would give. This is how Redis does it. Two things are better here, which [`Judge::score`]
+//! does: times of use are finer than seconds, and tell apart keys that are used equally often; and a count of
+//! uses falls not only by the minute, but also by one whenever all of the memory was turned over. What was
+//! popular once would otherwise stay, however fast the rest comes and goes.
 //!
 //! Invariants:
 //! 1. **Lock order.** Who makes room holds no shard when it begins. It holds the pool throughout, and one
@@ -31,6 +33,15 @@ pub(crate) struct Evictor {
     pool: Mutex<Pool>,
     pub(crate) evicted: AtomicU64,
     pub(crate) expired: AtomicU64,
+    /// How often all of the memory was turned over by evictions.
+    age: AtomicU64,
+}
+
+impl Evictor {
+    #[inline]
+    pub(crate) fn age(&self) -> u64 {
+        self.age.load(Ordering::Relaxed)
+    }
 }
 
 /// Candidates, the best last.
@@ -40,6 +51,8 @@ struct Pool {
     /// By what they were judged: another policy has other candidates.
     policy: Policy,
     draws: u64,
+    /// How many bytes went since the store last aged.
+    gone: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +73,7 @@ struct Judge {
     lfu: Lfu,
     now_ms: i64,
     coarse_ms: u64,
+    age: u64,
 }
 
 impl Judge {
@@ -74,8 +88,10 @@ impl Judge {
         Some(match self.policy {
             Policy::AllKeysLru | Policy::VolatileLru => older,
             Policy::AllKeysLfu | Policy::VolatileLfu => {
-                let rarer = u64::from(!entry.access.count(self.coarse_ms, self.lfu));
-                rarer << 56 | older & (1 << 56) - 1
+                let uses = u64::from(entry.access.count(self.coarse_ms, self.lfu));
+                // What is left of its uses, from 0 to 8191, and so that more is less.
+                let rarer = 8191 - (4096 + uses).saturating_sub(entry.access.aged(self.age));
+                rarer << 50 | older & (1 << 50) - 1
             }
             Policy::VolatileTtl => {
                 let deadline = entry
@@ -142,12 +158,14 @@ impl Shared {
                 decay_time: 0,
             }),
             now_ms: self.clock.now_ms(),
-            coarse_ms: self.clock.coarse_ms(),
+            coarse_ms: self.coarse_ms(),
+            age: self.evictor.age(),
         };
         loop {
             let found = self.fill(pool, judge);
             while let Some(candidate) = pool.candidates.pop() {
-                if self.evict(candidate, judge, journal) {
+                if let Some(bytes) = self.evict(candidate, judge, journal) {
+                    self.grow_older(pool, bytes);
                     return true;
                 }
             }
@@ -202,16 +220,14 @@ impl Shared {
         found
     }
 
-    fn evict(&self, candidate: Candidate, judge: Judge, journal: &mut Journal) -> bool {
+    fn evict(&self, candidate: Candidate, judge: Judge, journal: &mut Journal) -> Option<usize> {
         let Candidate {
             shard, db, hash, ..
         } = candidate;
         let mut shard = self.keyspace.write(shard);
         let is_it =
             |entry: &Entry| entry.access.word() == candidate.word && judge.score(entry).is_some();
-        let Some(entry) = shard.change(db, |table: &mut Table| table.take_if(hash, is_it)) else {
-            return false;
-        };
+        let entry = shard.change(db, |table: &mut Table| table.take_if(hash, is_it))?;
         shard.touch(db, &entry.key);
         // Asked under the lock: see there.
         let listening = self.hub.is_listening();
@@ -226,7 +242,16 @@ impl Shared {
             let key = (*entry.key).into();
             journal.push(Record::Dropped { db, key });
         }
-        true
+        Some(entry.bytes())
+    }
+
+    /// Once as much went as there may be, everything is older by one.
+    fn grow_older(&self, pool: &mut Pool, gone: usize) {
+        pool.gone += gone;
+        if pool.gone > self.settings.maxmemory.load(Ordering::Relaxed) {
+            pool.gone = 0;
+            self.evictor.age.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

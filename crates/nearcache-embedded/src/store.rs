@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) evictor: Evictor,
     pub(crate) started: Instant,
+    /// The coarse clock when it started.
+    born: u64,
     pub(crate) run_id: String,
     clients: AtomicU64,
     draws: AtomicU64,
@@ -121,6 +123,12 @@ impl Store {
 }
 
 impl Shared {
+    /// For how many milliseconds the store has been there, a few of them late.
+    #[inline]
+    pub(crate) fn coarse_ms(&self) -> u64 {
+        self.clock.coarse_ms().saturating_sub(self.born)
+    }
+
     /// A number that nobody can foresee without knowing the seed.
     pub(crate) fn random(&self) -> u64 {
         let n = self.draws.fetch_add(1, Ordering::Relaxed);
@@ -243,6 +251,7 @@ impl Builder {
         // 160 random bits in hexadecimal, drawn through the seeded hash.
         let words = (0u8..3).map(|n| format!("{:016x}", keyspace.hash(&[n])));
         let run_id = words.collect::<String>()[..40].to_owned();
+        let born = self.clock.coarse_ms();
         let shared = Arc::new_cyclic(|shared| Shared {
             keyspace,
             databases: self.databases,
@@ -253,6 +262,7 @@ impl Builder {
             settings: Settings::new(self.max_memory, self.policy),
             evictor: Evictor::default(),
             started: Instant::now(),
+            born,
             run_id,
             clients: AtomicU64::new(0),
             draws: AtomicU64::new(0),

@@ -39,7 +39,7 @@ pub(super) fn encoding(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 pub(super) fn freq(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     of(cx, args, |entry| {
         let lfu = cx.shared.settings.lfu().ok_or(NO_LFU)?;
-        let uses = entry.access.count(cx.shared.clock.coarse_ms(), lfu);
+        let uses = entry.access.count(cx.shared.coarse_ms(), lfu);
         Ok(Value::Int(uses.into()))
     })
 }
@@ -49,7 +49,7 @@ pub(super) fn idletime(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         if cx.shared.settings.lfu().is_some() {
             return Err(LFU);
         }
-        let idle = entry.access.idle_ms(cx.shared.clock.coarse_ms());
+        let idle = entry.access.idle_ms(cx.shared.coarse_ms());
         Ok(Value::Int((idle / 1000).cast_signed()))
     })
 }

@@ -3,17 +3,22 @@
 //! Both are in one word that readers write under a shared lock, without a read-modify-write: of two
 //! readers at once one may be forgotten. The low 8 bits count uses on a logarithmic scale, as Redis does:
 //! the higher the count, the less likely that one more use raises it, and it falls by one for every
-//! `lfu-decay-time` minutes in which nobody came. The other 56 bits are the time: milliseconds of a coarse
-//! clock, and 16 bits that tell apart what happened in one of its ticks (see [`Ticks`]).
+//! `lfu-decay-time` minutes in which nobody came. Next come 12 bits of the store's age then (see
+//! [`crate::eviction`]), and then the time: 36 bits of a coarse clock, and below them 8 that tell apart
+//! what happened in one of its ticks (see [`Ticks`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a new entry counts, so that it is not the first to go.
-const INITIAL: u8 = 5;
+pub(crate) const INITIAL: u8 = 5;
 const COUNT_BITS: u32 = 8;
-const WITHIN_BITS: u32 = 16;
-/// Milliseconds go round after 34 years.
-const MS_MASK: u64 = (1 << (64 - COUNT_BITS - WITHIN_BITS)) - 1;
+const AGE_BITS: u32 = 12;
+const AGE_MASK: u64 = (1 << AGE_BITS) - 1;
+const TIME_SHIFT: u32 = COUNT_BITS + AGE_BITS;
+const WITHIN_BITS: u32 = 8;
+/// A tick of the coarse clock. They last for eight years.
+const TICK_MS: u64 = 4;
+const LAST_TICK: u64 = (1 << (64 - TIME_SHIFT - WITHIN_BITS)) - 1;
 const MINUTE_MS: u64 = 60_000;
 
 /// How uses are counted: `lfu-log-factor` and `lfu-decay-time`.
@@ -28,8 +33,16 @@ pub(crate) struct Lfu {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tick {
     time: u64,
+    age: u64,
     /// Unless a policy counts uses, nobody does.
     lfu: Option<Lfu>,
+}
+
+impl Tick {
+    #[inline]
+    fn word(self, count: u8) -> u64 {
+        self.time << TIME_SHIFT | (self.age & AGE_MASK) << COUNT_BITS | u64::from(count)
+    }
 }
 
 /// A shard's clock. It goes with the coarse one, and by one for every use in between: so uses are in order
@@ -39,13 +52,17 @@ pub(crate) struct Ticks(AtomicU64);
 
 impl Ticks {
     #[inline]
-    pub(crate) fn next(&self, coarse_ms: u64, lfu: Option<Lfu>) -> Tick {
-        let now = (coarse_ms & MS_MASK) << WITHIN_BITS;
-        let time = now.max(self.0.load(Ordering::Relaxed) + 1);
+    pub(crate) fn next(&self, coarse_ms: u64, age: u64, lfu: Option<Lfu>) -> Tick {
+        let time = ticks(coarse_ms).max(self.0.load(Ordering::Relaxed) + 1);
         // Another reader may do the same: two uses at one time are no harm.
         self.0.store(time, Ordering::Relaxed);
-        Tick { time, lfu }
+        Tick { time, age, lfu }
     }
+}
+
+#[inline]
+fn ticks(coarse_ms: u64) -> u64 {
+    (coarse_ms / TICK_MS).min(LAST_TICK) << WITHIN_BITS
 }
 
 #[derive(Debug)]
@@ -53,21 +70,18 @@ pub(crate) struct Access(AtomicU64);
 
 impl Access {
     pub(crate) fn new(tick: Tick) -> Self {
-        Access(AtomicU64::new(tick.time << COUNT_BITS | u64::from(INITIAL)))
+        Access(AtomicU64::new(tick.word(INITIAL)))
     }
 
     /// One more use.
     #[inline]
     pub(crate) fn touch(&self, tick: Tick) {
-        let old = self.0.load(Ordering::Relaxed);
+        let old = self.word();
         let count = match tick.lfu {
             None => old as u8,
             Some(lfu) => raise(decayed(old, tick.time, lfu), tick.time, lfu.log_factor),
         };
-        self.0.store(
-            tick.time << COUNT_BITS | u64::from(count),
-            Ordering::Relaxed,
-        );
+        self.0.store(tick.word(count), Ordering::Relaxed);
     }
 
     /// The word as it is: who finds the same later knows that there was no use in between.
@@ -76,19 +90,24 @@ impl Access {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// When it was last used: the greater, the later.
+    /// When it was last used: the greater, the later. 44 bits.
     pub(crate) fn time(&self) -> u64 {
-        self.word() >> COUNT_BITS
+        self.word() >> TIME_SHIFT
+    }
+
+    /// By how much the store has aged since it was last used.
+    pub(crate) fn aged(&self, age: u64) -> u64 {
+        age.wrapping_sub(self.word() >> COUNT_BITS) & AGE_MASK
     }
 
     /// How often it was used lately, at a time in milliseconds.
     pub(crate) fn count(&self, coarse_ms: u64, lfu: Lfu) -> u8 {
-        decayed(self.word(), (coarse_ms & MS_MASK) << WITHIN_BITS, lfu)
+        decayed(self.word(), ticks(coarse_ms), lfu)
     }
 
     /// For how many milliseconds it has not been used.
     pub(crate) fn idle_ms(&self, coarse_ms: u64) -> u64 {
-        (coarse_ms & MS_MASK).saturating_sub(self.time() >> WITHIN_BITS)
+        coarse_ms.saturating_sub((self.time() >> WITHIN_BITS) * TICK_MS)
     }
 }
 
@@ -99,8 +118,8 @@ impl Clone for Access {
 }
 
 fn decayed(word: u64, now: u64, lfu: Lfu) -> u8 {
-    let idle_ms = now.saturating_sub(word >> COUNT_BITS) >> WITHIN_BITS;
-    let periods = (idle_ms / MINUTE_MS)
+    let idle = now.saturating_sub(word >> TIME_SHIFT) >> WITHIN_BITS;
+    let periods = (idle / (MINUTE_MS / TICK_MS))
         .checked_div(u64::from(lfu.decay_time))
         .unwrap_or(0);
     (word as u8).saturating_sub(u8::try_from(periods).unwrap_or(u8::MAX))
@@ -140,12 +159,12 @@ mod tests {
     fn uses_are_in_order_whatever_the_clock_does() {
         let ticks = Ticks::default();
         let mut last = 0;
-        for ms in [5, 5, 5, 6, 4, 6, 1000] {
-            let tick = ticks.next(ms, None);
+        for ms in [5, 5, 5, 60, 40, 60, 1000] {
+            let tick = ticks.next(ms, 0, None);
             assert!(tick.time > last);
             last = tick.time;
         }
-        let access = Access::new(ticks.next(2000, None));
+        let access = Access::new(ticks.next(2000, 0, None));
         assert_eq!((access.idle_ms(2000), access.idle_ms(5000)), (0, 3000));
         assert_eq!(access.idle_ms(1000), 0);
     }
@@ -156,10 +175,10 @@ mod tests {
         for (uses, low, high) in [(100, 6, 16), (1_000, 13, 25), (100_000, 120, 165)] {
             let (ticks, access) = (
                 Ticks::default(),
-                Access::new(Ticks::default().next(0, None)),
+                Access::new(Ticks::default().next(0, 0, None)),
             );
             for _ in 0..uses {
-                access.touch(ticks.next(0, Some(LFU)));
+                access.touch(ticks.next(0, 0, Some(LFU)));
             }
             let count = access.count(0, LFU);
             assert!((low..=high).contains(&count), "{uses}: {count}");
@@ -168,9 +187,10 @@ mod tests {
 
     #[test]
     fn a_count_falls_while_nobody_comes() {
-        let access = Access::new(Ticks::default().next(0, None));
-        let after =
-            |minutes: u64, decay_time| access.count(minutes * MINUTE_MS + 1, Lfu { decay_time, ..LFU });
+        let access = Access::new(Ticks::default().next(0, 0, None));
+        let after = |minutes: u64, decay_time| {
+            access.count(minutes * MINUTE_MS + TICK_MS, Lfu { decay_time, ..LFU })
+        };
         assert_eq!((after(0, 1), after(2, 1), after(9, 1)), (5, 3, 0));
         assert_eq!((after(2, 2), after(1000, 0)), (4, 5));
     }
@@ -179,9 +199,9 @@ mod tests {
     fn uses_that_nobody_counts_leave_the_count() {
         let (ticks, access) = (
             Ticks::default(),
-            Access::new(Ticks::default().next(0, None)),
+            Access::new(Ticks::default().next(0, 0, None)),
         );
-        (0..1000).for_each(|_| access.touch(ticks.next(0, None)));
+        (0..1000).for_each(|_| access.touch(ticks.next(0, 0, None)));
         assert_eq!(access.count(0, LFU), INITIAL);
     }
 }

@@ -58,7 +58,7 @@ impl Checked {
             Action::Put(keys, deadline) => {
                 for key in keys.clone() {
                     if let Some((hash, name)) = self.locate(key) {
-                        let tick = Ticks::default().next(0, None);
+                        let tick = Ticks::default().next(0, 0, None);
                         let value = vec![b'v'; key as usize % 50];
                         let entry = Entry {
                             key: Bytes::from(&name[..]),
