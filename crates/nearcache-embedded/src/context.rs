@@ -337,11 +337,11 @@ impl<'c> Context<'c> {
     pub(crate) fn finish(self) {
         let wrote = self.held.is_exclusive();
         drop(self.held);
-        if wrote && self.shared.keyspace.meter.is_over() {
-            self.shared.trim();
-        }
         if let Some(aftermath) = self.aftermath.into_inner() {
             aftermath.settle(self.shared, self.session.id);
+        }
+        if wrote && self.shared.keyspace.meter.is_over() {
+            self.shared.trim();
         }
     }
 }

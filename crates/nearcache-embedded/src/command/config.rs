@@ -99,18 +99,32 @@ impl Parameter {
     }
 }
 
-/// Those that any of the patterns matches, each once.
+/// Those that any of the patterns matches, each once; one that is named is called as it was named.
 pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    let wanted = |parameter: &&Parameter| {
-        let matches = |pattern: &&[u8]| {
-            Glob::new(&pattern.to_ascii_lowercase()).matches(parameter.name.as_bytes())
-        };
-        args[2..].iter().any(matches)
-    };
-    let pairs = PARAMETERS.iter().filter(wanted).map(|parameter| {
-        let value = parameter.value(&cx.shared.settings);
-        (bulk(parameter.name.as_bytes()), bulk(value.as_bytes()))
-    });
+    let mut found: Vec<(&[u8], String)> = Vec::new();
+    for pattern in &args[2..] {
+        let is_name = !pattern.iter().any(|byte| b"[*?".contains(byte));
+        let lower = pattern.to_ascii_lowercase();
+        for parameter in &PARAMETERS {
+            let known = parameter.name.as_bytes();
+            let name = if is_name { pattern } else { known };
+            let matches = if is_name {
+                lower == known
+            } else {
+                Glob::new(&lower).matches(known)
+            };
+            if matches
+                && found
+                    .iter()
+                    .all(|(other, _)| !other.eq_ignore_ascii_case(name))
+            {
+                found.push((name, parameter.value(&cx.shared.settings)));
+            }
+        }
+    }
+    let pairs = found
+        .into_iter()
+        .map(|(name, value)| (bulk(name), bulk(value.as_bytes())));
     Ok(match cx.session.protocol {
         ProtocolVersion::RESP2 => {
             Value::Array(pairs.flat_map(|(name, value)| [name, value]).collect())
@@ -136,7 +150,7 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
             )));
         };
         if given.iter().any(|(other, _)| other.name == parameter.name) {
-            return Err(failed(parameter, "duplicate parameter"));
+            return Err(failed(pair[0], "duplicate parameter"));
         }
         given.push((parameter, pair[1]));
     }
@@ -145,7 +159,7 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         settings.push(
             parameter
                 .read(value)
-                .map_err(|why| failed(parameter, &why))?,
+                .map_err(|why| failed(parameter.name.as_bytes(), &why))?,
         );
     }
     for setting in settings {
@@ -160,10 +174,10 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(Value::Okay)
 }
 
-fn failed(parameter: &Parameter, why: &str) -> Error {
+fn failed(parameter: &[u8], why: &str) -> Error {
     Error::from(format!(
         "ERR CONFIG SET failed (possibly related to argument '{}') - {why}",
-        parameter.name
+        excerpt(parameter, usize::MAX)
     ))
 }
 

@@ -82,14 +82,11 @@ pub(super) fn help(_: &mut Context<'_>, _: Args<'_>) -> Reply {
 /// Counted and not sampled, whatever `SAMPLES` says: the value, the key, the entry, and its slot in the
 /// table.
 pub(super) fn memory_usage(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    match args[3..] {
-        [] => {}
-        [option, samples] if is(option, "SAMPLES") => {
-            if integer(samples)? < 0 {
-                return Err(Error::SYNTAX);
-            }
+    for option in args[3..].chunks(2) {
+        match option {
+            [name, samples] if is(name, "SAMPLES") && integer(samples)? >= 0 => {}
+            _ => return Err(Error::SYNTAX),
         }
-        _ => return Err(Error::SYNTAX),
     }
     of(cx, args, |entry| {
         Ok(count(entry.bytes() + size_of::<Box<Entry>>()))

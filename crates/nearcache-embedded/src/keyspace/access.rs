@@ -118,7 +118,8 @@ impl Clone for Access {
 }
 
 fn decayed(word: u64, now: u64, lfu: Lfu) -> u8 {
-    let idle = now.saturating_sub(word >> TIME_SHIFT) >> WITHIN_BITS;
+    let then = word >> TIME_SHIFT >> WITHIN_BITS;
+    let idle = (now >> WITHIN_BITS).saturating_sub(then);
     let periods = (idle / (MINUTE_MS / TICK_MS))
         .checked_div(u64::from(lfu.decay_time))
         .unwrap_or(0);
@@ -188,9 +189,8 @@ mod tests {
     #[test]
     fn a_count_falls_while_nobody_comes() {
         let access = Access::new(Ticks::default().next(0, 0, None));
-        let after = |minutes: u64, decay_time| {
-            access.count(minutes * MINUTE_MS + TICK_MS, Lfu { decay_time, ..LFU })
-        };
+        let after =
+            |minutes: u64, decay_time| access.count(minutes * MINUTE_MS, Lfu { decay_time, ..LFU });
         assert_eq!((after(0, 1), after(2, 1), after(9, 1)), (5, 3, 0));
         assert_eq!((after(2, 2), after(1000, 0)), (4, 5));
     }
