@@ -5,7 +5,6 @@
 //! expired, wake who watches, and note down what subscribers are to be told.
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::sync::atomic::Ordering;
 
 use crate::event::{Journal, Record};
 use crate::keyspace::access::{Access, Tick};
@@ -250,12 +249,8 @@ impl<'c> Context<'c> {
         self.note(|| Record::Flushed { db });
     }
 
-    /// Bounds what all keys may take in memory, once the locks are released.
-    pub(crate) fn bound(&self, bytes: usize) {
-        self.shared
-            .settings
-            .maxmemory
-            .store(bytes, Ordering::Relaxed);
+    /// Puts the bounds into force that the settings have now, once the locks are released.
+    pub(crate) fn bound(&self) {
         self.after().bounded = true;
     }
 

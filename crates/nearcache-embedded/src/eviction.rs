@@ -277,3 +277,6 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

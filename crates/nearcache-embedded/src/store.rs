@@ -27,7 +27,7 @@ use crate::script::{Script, Scripts};
 /// ```
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What all handles and connections of a store share.

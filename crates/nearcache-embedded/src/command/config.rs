@@ -164,13 +164,16 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     }
     for setting in settings {
         match setting {
-            Setting::MaxMemory(bytes) => cx.bound(bytes),
+            Setting::MaxMemory(bytes) => {
+                cx.shared.settings.maxmemory.store(bytes, Ordering::Relaxed);
+            }
             Setting::Policy(policy) => cx.shared.settings.set_policy(policy),
             Setting::Number(at, number) => {
                 at(&cx.shared.settings).store(number, Ordering::Relaxed);
             }
         }
     }
+    cx.bound();
     Ok(Value::Okay)
 }
 

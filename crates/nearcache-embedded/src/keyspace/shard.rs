@@ -92,6 +92,11 @@ impl Shard {
         self.meter.add(std::mem::take(&mut self.untold));
     }
 
+    #[cfg(test)]
+    pub(crate) fn untold(&self) -> isize {
+        self.untold
+    }
+
     /// What all databases take in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.databases.iter().map(Table::bytes).sum()

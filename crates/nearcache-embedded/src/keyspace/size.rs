@@ -79,6 +79,13 @@ impl Meter {
 }
 
 #[cfg(test)]
+impl Meter {
+    pub(crate) fn told(&self) -> isize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
