@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use crate::event::{Journal, Record};
 use crate::keyspace::access::{Lfu, scatter};
-use crate::keyspace::entry::Entry;
+use crate::keyspace::entry::{Deadline, Entry};
 use crate::keyspace::table::Table;
 use crate::limits::Policy;
 use crate::store::Shared;
@@ -91,12 +91,10 @@ impl Judge {
                 let uses = u64::from(entry.access.count(self.coarse_ms, self.lfu));
                 // What is left of its uses, from 0 to 8191, and so that more is less.
                 let rarer = 8191 - (4096 + uses).saturating_sub(entry.access.aged(self.age));
-                rarer << 50 | older & (1 << 50) - 1
+                rarer << 50 | older & ((1 << 50) - 1)
             }
             Policy::VolatileTtl => {
-                let deadline = entry
-                    .deadline
-                    .map_or(i64::MAX, |deadline| deadline.unix_ms());
+                let deadline = entry.deadline.map_or(i64::MAX, Deadline::unix_ms);
                 // From the earliest, which is negative, to the latest.
                 !(deadline.cast_unsigned() ^ 1 << 63)
             }
@@ -183,6 +181,7 @@ impl Shared {
         } else {
             self.settings.samples.load(Ordering::Relaxed) as usize
         };
+        let even = left / self.keyspace.shards();
         let mut found = false;
         pool.draws += 1;
         let draw = scatter(pool.draws ^ self.keyspace.hash(&[]));
@@ -192,7 +191,7 @@ impl Shared {
             let shard = self.keyspace.read(index);
             for (db, table) in shard.tables() {
                 // Of few, only some: the next shards have as good ones.
-                let mut share = left.min(1 + table.len() / 16);
+                let mut share = left.min((1 + table.len() / 16).max(even));
                 table.sample(
                     scatter(draw ^ u64::from(db)),
                     judge.policy.is_volatile(),
