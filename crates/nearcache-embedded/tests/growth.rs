@@ -84,7 +84,7 @@ fn churn(max_memory: usize, writes: u64) -> usize {
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
-        let step = 8usize << (seed >> 40) % 12;
+        let step = 8usize << ((seed >> 40) % 12);
         let len = (step + (seed >> 20) as usize % step).min(value.len());
         set(&con, seed % 5_000_000, &value[..len]);
         if write % 1_000 == 0 {
