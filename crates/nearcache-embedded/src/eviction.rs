@@ -11,7 +11,7 @@
 //! Invariants:
 //! 1. **Lock order.** Who makes room holds no shard when it begins. It holds the pool throughout, and one
 //!    shard at a time in addition; and nobody who holds a shard takes the pool.
-//! 2. A key goes only if it is as it was when it was picked: a use in between saves it.
+//! 2. A key goes only if it is as it was when it was picked, or better: a use in between saves it.
 //! 3. What has expired goes before anything else that is picked, and is no eviction.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -190,6 +190,9 @@ impl Shared {
         for index in (first..shards).chain(0..first) {
             let shard = self.keyspace.read(index);
             for (db, table) in shard.tables() {
+                if judge.policy.is_volatile() && table.volatile() == 0 {
+                    continue;
+                }
                 // Of few, only some: the next shards have as good ones.
                 let mut share = left.min((1 + table.len() / 16).max(even));
                 table.sample(
@@ -224,8 +227,9 @@ impl Shared {
             shard, db, hash, ..
         } = candidate;
         let mut shard = self.keyspace.write(shard);
-        let is_it =
-            |entry: &Entry| entry.access.word() == candidate.word && judge.score(entry).is_some();
+        let is_it = |entry: &Entry| {
+            entry.access.word() == candidate.word && judge.score(entry) >= Some(candidate.score)
+        };
         let entry = shard.change(db, |table: &mut Table| table.take_if(hash, is_it))?;
         shard.touch(db, &entry.key);
         // Asked under the lock: see there.

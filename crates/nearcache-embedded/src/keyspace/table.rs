@@ -15,7 +15,8 @@
 //!    throughout, exactly once, whatever is inserted and removed in between.
 //! 4. `len` and `volatile` count the entries and those with a deadline; no deadline in a segment is
 //!    earlier than its `soonest`.
-//! 5. `heap` is what all entries take, and `slots` what the segments' own tables do.
+//! 5. `heap` is what all entries take in memory, `slots` what the segments' own tables do, and `frame` what
+//!    `directory` and `segments` do.
 //!
 //! Entries are boxed, so that one that goes gives back all it took but a slot of eight bytes: with entries
 //! in the slots, evicting small ones would free nothing.
@@ -77,6 +78,7 @@ pub(crate) struct Table {
     volatile: usize,
     heap: usize,
     slots: usize,
+    frame: usize,
     hasher: RandomState,
     /// How many of the hash's top bits chose the shard.
     shard_bits: u32,
@@ -85,7 +87,7 @@ pub(crate) struct Table {
 impl Table {
     /// The table of the shard whose range begins at `start`.
     pub(crate) fn new(start: u64, shard_bits: u32, hasher: RandomState) -> Self {
-        Table {
+        let mut table = Table {
             directory: vec![0],
             segments: vec![Segment::new(start, 0)],
             depth: 0,
@@ -94,9 +96,12 @@ impl Table {
             volatile: 0,
             heap: 0,
             slots: 0,
+            frame: 0,
             hasher,
             shard_bits,
-        }
+        };
+        table.measure();
+        table
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -111,9 +116,14 @@ impl Table {
     /// What it takes in memory.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
+        self.heap + self.slots + self.frame
+    }
+
+    /// Measures the frame, which has changed.
+    fn measure(&mut self) {
         let directory = self.directory.capacity() * size_of::<u32>();
         let segments = self.segments.capacity() * size_of::<Segment>();
-        self.heap + self.slots + block(directory) + block(segments)
+        self.frame = block(directory) + block(segments);
     }
 
     #[inline]
@@ -349,6 +359,7 @@ impl Table {
         }
         self.slots += upper.slots();
         self.segments.push(upper);
+        self.measure();
         self.claim(self.segments.len() - 1);
         if depth == self.depth {
             self.deepest += 2;
@@ -426,6 +437,7 @@ impl Table {
         while self.deepest == 0 && self.depth > 0 {
             self.directory = self.directory.iter().copied().step_by(2).collect();
             self.depth -= 1;
+            self.measure();
             self.deepest = self
                 .segments
                 .iter()
@@ -462,7 +474,10 @@ impl Table {
     pub(crate) fn recount(&self) -> usize {
         let heap: usize = self.iter().map(Entry::bytes).sum();
         let slots: usize = self.segments.iter().map(Segment::slots).sum();
-        assert_eq!((self.heap, self.slots), (heap, slots), "invariant 5");
+        let directory = block(self.directory.capacity() * size_of::<u32>());
+        let frame = directory + block(self.segments.capacity() * size_of::<Segment>());
+        let counted = (self.heap, self.slots, self.frame);
+        assert_eq!(counted, (heap, slots, frame), "invariant 5");
         self.bytes()
     }
 }
