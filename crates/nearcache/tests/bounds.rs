@@ -104,7 +104,7 @@ impl Source {
     async fn write(&self, cache: &Cache, round: usize) -> Result<()> {
         let at = round % KEYS;
         let number = self.numbers[at].fetch_add(1, Ordering::SeqCst) + 1;
-        if round % 2 == 0 {
+        if (round / KEYS).is_multiple_of(2) {
             cache.delete(format!("key:{at}")).await?;
         } else {
             cache.invalidate_tag(format!("tag:{at}")).await?;
