@@ -133,8 +133,8 @@ impl<'c> Context<'c> {
             self.coarse.set(Some(coarse));
             coarse
         });
-        let age = self.shared.evictor.age();
-        shard.ticks.next(coarse, age, self.shared.settings.lfu())
+        let era = self.shared.evictor.era();
+        shard.ticks.next(coarse, era, self.shared.settings.lfu())
     }
 
     pub(crate) fn exists(&self, key: &[u8]) -> bool {

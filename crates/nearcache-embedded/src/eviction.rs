@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::event::{Journal, Record};
-use crate::keyspace::access::{Lfu, scatter};
+use crate::keyspace::access::{Era, Lfu, scatter};
 use crate::keyspace::entry::{Deadline, Entry};
 use crate::keyspace::table::Table;
 use crate::limits::Policy;
@@ -35,12 +35,17 @@ pub(crate) struct Evictor {
     pub(crate) expired: AtomicU64,
     /// How often all of the memory was turned over by evictions.
     age: AtomicU64,
+    /// At least as late it is: see [`Era`].
+    time: AtomicU64,
 }
 
 impl Evictor {
     #[inline]
-    pub(crate) fn age(&self) -> u64 {
-        self.age.load(Ordering::Relaxed)
+    pub(crate) fn era(&self) -> Era {
+        Era {
+            time: self.time.load(Ordering::Relaxed),
+            age: self.age.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -157,7 +162,7 @@ impl Shared {
             }),
             now_ms: self.clock.now_ms(),
             coarse_ms: self.coarse_ms(),
-            age: self.evictor.age(),
+            age: self.evictor.era().age,
         };
         loop {
             let found = self.fill(pool, judge);
@@ -248,8 +253,10 @@ impl Shared {
         Some(entry.bytes())
     }
 
-    /// Once as much went as there may be, everything is older by one.
+    /// Time goes on with every eviction; and once as much went as there may be, everything is older by one.
     fn grow_older(&self, pool: &mut Pool, gone: usize) {
+        let time = self.evictor.era().after_eviction(self.coarse_ms());
+        self.evictor.time.store(time, Ordering::Relaxed);
         pool.gone += gone;
         if pool.gone > self.settings.maxmemory.load(Ordering::Relaxed) {
             pool.gone = 0;

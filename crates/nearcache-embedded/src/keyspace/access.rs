@@ -3,8 +3,8 @@
 //! Both are in one word that readers write under a shared lock, without a read-modify-write: of two
 //! readers at once one may be forgotten. The low 8 bits count uses on a logarithmic scale, as Redis does:
 //! the higher the count, the less likely that one more use raises it, and it falls by one for every
-//! `lfu-decay-time` minutes in which nobody came. Next come 12 bits of the store's age then (see
-//! [`crate::eviction`]), and then the time: 36 bits of a coarse clock, and below them 8 that tell apart
+//! `lfu-decay-time` minutes in which nobody came. Next come 9 bits of the store's age then (see
+//! [`crate::eviction`]), and then the time: 36 bits of a coarse clock, and below them 11 that tell apart
 //! what happened in one of its ticks (see [`Ticks`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +12,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What a new entry counts, so that it is not the first to go.
 pub(crate) const INITIAL: u8 = 5;
 const COUNT_BITS: u32 = 8;
-const AGE_BITS: u32 = 12;
+const AGE_BITS: u32 = 9;
 const AGE_MASK: u64 = (1 << AGE_BITS) - 1;
 const TIME_SHIFT: u32 = COUNT_BITS + AGE_BITS;
-const WITHIN_BITS: u32 = 8;
+const WITHIN_BITS: u32 = 11;
 /// A tick of the coarse clock. They last for eight years.
 const TICK_MS: u64 = 4;
 const LAST_TICK: u64 = (1 << (64 - TIME_SHIFT - WITHIN_BITS)) - 1;
 const MINUTE_MS: u64 = 60_000;
+/// By how much an eviction moves the time.
+const EVICTION: u64 = 4;
 
 /// How uses are counted: `lfu-log-factor` and `lfu-decay-time`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,17 +47,36 @@ impl Tick {
     }
 }
 
-/// A shard's clock. It goes with the coarse one, and by one for every use in between: so uses are in order
-/// within a shard, and nearly so between shards, as these are used about equally often.
+/// What evictions have to do with time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Era {
+    /// At least as late it is.
+    pub(crate) time: u64,
+    /// How often all of the memory was turned over.
+    pub(crate) age: u64,
+}
+
+impl Era {
+    /// The time after one more eviction.
+    pub(crate) fn after_eviction(self, coarse_ms: u64) -> u64 {
+        self.time.max(ticks(coarse_ms)) + EVICTION
+    }
+}
+
+/// A shard's clock. It goes with the coarse one; by some for every eviction, which all shards see, so that
+/// uses are in order wherever they were, however fast they come; and by one for every use in between. (Where
+/// evictions go on at more than 128,000 a second, it runs ahead of the coarse one for as long.)
 #[derive(Debug, Default)]
 pub(crate) struct Ticks(AtomicU64);
 
 impl Ticks {
     #[inline]
-    pub(crate) fn next(&self, coarse_ms: u64, age: u64, lfu: Option<Lfu>) -> Tick {
-        let time = ticks(coarse_ms).max(self.0.load(Ordering::Relaxed) + 1);
+    pub(crate) fn next(&self, coarse_ms: u64, era: Era, lfu: Option<Lfu>) -> Tick {
+        let now = ticks(coarse_ms).max(era.time);
+        let time = now.max(self.0.load(Ordering::Relaxed) + 1);
         // Another reader may do the same: two uses at one time are no harm.
         self.0.store(time, Ordering::Relaxed);
+        let age = era.age;
         Tick { time, age, lfu }
     }
 }
@@ -90,7 +111,7 @@ impl Access {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// When it was last used: the greater, the later. 44 bits.
+    /// When it was last used: the greater, the later. 47 bits.
     pub(crate) fn time(&self) -> u64 {
         self.word() >> TIME_SHIFT
     }
@@ -161,13 +182,25 @@ mod tests {
         let ticks = Ticks::default();
         let mut last = 0;
         for ms in [5, 5, 5, 60, 40, 60, 1000] {
-            let tick = ticks.next(ms, 0, None);
+            let tick = ticks.next(ms, Era::default(), None);
             assert!(tick.time > last);
             last = tick.time;
         }
-        let access = Access::new(ticks.next(2000, 0, None));
+        let access = Access::new(ticks.next(2000, Era::default(), None));
         assert_eq!((access.idle_ms(2000), access.idle_ms(5000)), (0, 3000));
         assert_eq!(access.idle_ms(1000), 0);
+    }
+
+    #[test]
+    fn uses_in_two_shards_are_in_order_if_something_was_evicted_in_between() {
+        let (busy, idle) = (Ticks::default(), Ticks::default());
+        let mut era = Era::default();
+        let first = busy.next(1_000, era, None);
+        era.time = era.after_eviction(1_000);
+        let second = idle.next(1_000, era, None);
+        era.time = era.after_eviction(1_000);
+        let third = busy.next(1_000, era, None);
+        assert!(first.time < second.time && second.time < third.time);
     }
 
     #[test]
@@ -176,10 +209,10 @@ mod tests {
         for (uses, low, high) in [(100, 6, 16), (1_000, 13, 25), (100_000, 120, 165)] {
             let (ticks, access) = (
                 Ticks::default(),
-                Access::new(Ticks::default().next(0, 0, None)),
+                Access::new(Ticks::default().next(0, Era::default(), None)),
             );
             for _ in 0..uses {
-                access.touch(ticks.next(0, 0, Some(LFU)));
+                access.touch(ticks.next(0, Era::default(), Some(LFU)));
             }
             let count = access.count(0, LFU);
             assert!((low..=high).contains(&count), "{uses}: {count}");
@@ -188,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_count_falls_while_nobody_comes() {
-        let access = Access::new(Ticks::default().next(0, 0, None));
+        let access = Access::new(Ticks::default().next(0, Era::default(), None));
         let after =
             |minutes: u64, decay_time| access.count(minutes * MINUTE_MS, Lfu { decay_time, ..LFU });
         assert_eq!((after(0, 1), after(2, 1), after(9, 1)), (5, 3, 0));
@@ -199,9 +232,9 @@ mod tests {
     fn uses_that_nobody_counts_leave_the_count() {
         let (ticks, access) = (
             Ticks::default(),
-            Access::new(Ticks::default().next(0, 0, None)),
+            Access::new(Ticks::default().next(0, Era::default(), None)),
         );
-        (0..1000).for_each(|_| access.touch(ticks.next(0, 0, None)));
+        (0..1000).for_each(|_| access.touch(ticks.next(0, Era::default(), None)));
         assert_eq!(access.count(0, LFU), INITIAL);
     }
 }

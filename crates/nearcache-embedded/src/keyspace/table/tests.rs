@@ -6,7 +6,7 @@ use foldhash::quality::RandomState;
 use proptest::prelude::*;
 
 use super::*;
-use crate::keyspace::access::{Access, Ticks};
+use crate::keyspace::access::{Access, Era, Ticks};
 use crate::keyspace::bytes::Bytes;
 use crate::keyspace::entry::Data;
 
@@ -58,7 +58,7 @@ impl Checked {
             Action::Put(keys, deadline) => {
                 for key in keys.clone() {
                     if let Some((hash, name)) = self.locate(key) {
-                        let tick = Ticks::default().next(0, 0, None);
+                        let tick = Ticks::default().next(0, Era::default(), None);
                         let value = vec![b'v'; key as usize % 50];
                         let entry = Entry {
                             key: Bytes::from(&name[..]),
