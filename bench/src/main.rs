@@ -24,6 +24,7 @@ fn main() -> Result<()> {
         return Ok(());
     };
     let mut bench = Bench::new(options)?;
+    scenario::bounds(&mut bench)?;
     scenario::asynchronous(&mut bench)?;
     scenario::blocking(&mut bench)?;
     scenario::embedded(&mut bench)?;

@@ -217,13 +217,18 @@ pub(crate) fn bounds(bounds: &Bounds) {
         "{name:<width$} {unit:>11}   at most {most}",
         width = NAME + 2
     );
+    // Names of figures may say more than names of contenders.
+    let width = figures
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .fold(NAME, usize::max);
     for (name, figure) in figures {
         let verdict = if bounds.missed(*figure) {
             "missed"
         } else {
             "met"
         };
-        println!("  {name:<NAME$} {figure:>11.2}   {verdict}");
+        println!("  {name:<width$} {figure:>11.2}   {verdict}");
     }
     println!();
 }

@@ -3,6 +3,7 @@
 
 mod asynchronous;
 mod blocking;
+mod bounds;
 mod codecs;
 mod decorator;
 mod embedded;
@@ -20,6 +21,7 @@ use crate::server::Server;
 
 pub(crate) use asynchronous::run as asynchronous;
 pub(crate) use blocking::run as blocking;
+pub(crate) use bounds::run as bounds;
 pub(crate) use codecs::run as codecs;
 pub(crate) use decorator::run as decorator;
 pub(crate) use embedded::run as embedded;

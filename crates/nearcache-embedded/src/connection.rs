@@ -117,6 +117,11 @@ fn dispatch(shared: &Arc<Shared>, session: &mut Session, args: Args<'_>) -> Repl
             return Err(error);
         }
     };
+    if session.transaction.is_some() && !command.ends_transaction() && shared.is_out_of_memory() {
+        // A queue takes memory as well, whatever is in it.
+        session.abort();
+        return Err(Error::OUT_OF_MEMORY);
+    }
     if let Some(transaction) = &mut session.transaction
         && command.place != Place::AtOnce
     {
@@ -129,7 +134,7 @@ fn dispatch(shared: &Arc<Shared>, session: &mut Session, args: Args<'_>) -> Repl
 
 /// Locks what all the commands need, and then runs them.
 fn transact(shared: &Arc<Shared>, mut session: Session, commands: &[Vec<&[u8]>]) -> Reply {
-    let (mut shards, mut exclusive) = (ShardSet::default(), false);
+    let (mut shards, mut exclusive, mut grows) = (ShardSet::default(), false, false);
     let mut resolved = Vec::with_capacity(commands.len());
     for args in commands {
         let command = command::resolve(args)?;
@@ -138,10 +143,16 @@ fn transact(shared: &Arc<Shared>, mut session: Session, commands: &[Vec<&[u8]>])
         }
         shards.add_all(command.shards(&shared.keyspace, args));
         exclusive |= command.exclusive;
+        grows |= command.grows;
         resolved.push(command);
+    }
+    let out_of_memory = exclusive && shared.is_out_of_memory();
+    if grows && out_of_memory {
+        return Err(Error::OUT_OF_MEMORY);
     }
     let locked = shared.keyspace.lock(shards, exclusive);
     let mut cx = Context::new(shared, &mut session, locked);
+    cx.out_of_memory = out_of_memory;
     let mut replies = Vec::with_capacity(commands.len());
     for (command, args) in resolved.into_iter().zip(commands) {
         replies.push(reply::value((command.run)(&mut cx, args)));
@@ -158,11 +169,36 @@ fn perform(
     command: &Command,
     args: Args<'_>,
 ) -> Reply {
+    let out_of_memory = command.exclusive && shared.is_out_of_memory();
+    if out_of_memory && let Some(error) = refuse_to_grow(session, command) {
+        return Err(error);
+    }
     let locked = command.lock(&shared.keyspace, session, args);
     let mut cx = Context::new(shared, session, locked);
+    cx.out_of_memory = out_of_memory;
     let reply = (command.run)(&mut cx, args);
     cx.finish();
     reply
+}
+
+/// Why a command cannot be run when there is no memory left, if it cannot. An `EXEC` of such commands ends
+/// the transaction.
+#[cold]
+fn refuse_to_grow(session: &mut Session, command: &Command) -> Option<Error> {
+    if command.grows {
+        return Some(Error::OUT_OF_MEMORY);
+    }
+    if command.keys.is_queued() {
+        session
+            .transaction
+            .take_if(|transaction| transaction.queue.iter().any(|queued| queued.command.grows))?;
+        session.watching = None;
+        let why = Error::OUT_OF_MEMORY;
+        return Some(Error::from(format!(
+            "EXECABORT Transaction discarded because of: {why}"
+        )));
+    }
+    None
 }
 
 /// A command that cannot be run makes the transaction fail that it would be part of. An `EXEC` that

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell, RefMut};
 
 use crate::event::{Journal, Record};
+use crate::keyspace::access::{Access, Tick};
 use crate::keyspace::bytes::Bytes;
 use crate::keyspace::entry::{Data, Deadline, Entry};
 use crate::keyspace::table::Table;
@@ -22,6 +23,10 @@ pub(crate) struct Context<'c> {
     /// The key that the shard was locked for, with its hash.
     hashed: (&'c [u8], u64),
     now: Cell<Option<i64>>,
+    coarse: Cell<Option<u64>>,
+    /// Whether there was no memory left when it began: a script's commands may then not grow anything,
+    /// unless the script has changed something already.
+    pub(crate) out_of_memory: bool,
     aftermath: RefCell<Option<Box<Aftermath>>>,
 }
 
@@ -33,6 +38,8 @@ struct Aftermath {
     expired: Vec<(u32, Box<[u8]>)>,
     /// Tables that were flushed, to be dropped.
     flushed: Vec<Table>,
+    /// Whether there is another bound on memory.
+    bounded: bool,
     /// Whether the first key with a deadline came into a shard.
     volatile: bool,
 }
@@ -47,6 +54,8 @@ impl<'c> Context<'c> {
             held,
             hashed,
             now: Cell::new(None),
+            coarse: Cell::new(None),
+            out_of_memory: false,
             aftermath: RefCell::default(),
         }
     }
@@ -94,12 +103,38 @@ impl<'c> Context<'c> {
     pub(crate) fn get_in(&self, db: u32, key: &[u8]) -> Option<&Entry> {
         let hash = self.hash(key);
         let shard = self.held.shard(self.shared.keyspace.shard_of(hash))?;
+        self.live(shard, db, hash, key)
+    }
+
+    #[inline]
+    fn live<'s>(&self, shard: &'s Shard, db: u32, hash: u64, key: &[u8]) -> Option<&'s Entry> {
         let entry = shard.table(db)?.get(hash, key)?;
         if self.is_over(entry.deadline) {
             self.after().expired.push((db, key.into()));
             return None;
         }
         Some(entry)
+    }
+
+    /// The live entry of a key, which is thereby used: evictions choose by that.
+    #[inline]
+    pub(crate) fn read(&self, key: &[u8]) -> Option<&Entry> {
+        let hash = self.hash(key);
+        let shard = self.held.shard(self.shared.keyspace.shard_of(hash))?;
+        let entry = self.live(shard, self.session.db, hash, key)?;
+        entry.access.touch(self.tick(shard));
+        Some(entry)
+    }
+
+    #[inline]
+    fn tick(&self, shard: &Shard) -> Tick {
+        let coarse = self.coarse.get().unwrap_or_else(|| {
+            let coarse = self.shared.coarse_ms();
+            self.coarse.set(Some(coarse));
+            coarse
+        });
+        let era = self.shared.evictor.era();
+        shard.ticks.next(coarse, era, self.shared.settings.lfu())
     }
 
     pub(crate) fn exists(&self, key: &[u8]) -> bool {
@@ -109,7 +144,7 @@ impl<'c> Context<'c> {
     /// The string at a key.
     #[inline]
     pub(crate) fn string(&self, key: &[u8]) -> Result<Option<&[u8]>, Error> {
-        match self.get(key).map(|entry| &entry.data) {
+        match self.read(key).map(|entry| &entry.data) {
             None => Ok(None),
             Some(Data::String(bytes)) => Ok(Some(bytes)),
             Some(_) => Err(Error::WRONG_TYPE),
@@ -123,24 +158,28 @@ impl<'c> Context<'c> {
 
     pub(crate) fn put_in(&mut self, db: u32, key: &[u8], data: Data, deadline: Option<Deadline>) {
         let hash = self.hash(key);
+        let index = self.shared.keyspace.shard_of(hash);
+        let Some(tick) = self.held.shard(index).map(|shard| self.tick(shard)) else {
+            return;
+        };
         let Some(shard) = self.shard_mut(hash) else {
             return;
         };
         let first_volatile = deadline.is_some() && !shard.has_volatile();
-        let old = shard.table_mut(db).put(
-            hash,
-            Entry {
-                key: Bytes::from(key),
-                data,
-                deadline,
-            },
-        );
+        let entry = Entry {
+            key: Bytes::from(key),
+            data,
+            deadline,
+            access: Access::new(tick),
+        };
+        let old = shard.change(db, |table| table.put(hash, entry, tick));
         shard.touch(db, key);
         if first_volatile {
             self.after().volatile = true;
         }
         if old.is_some_and(|old| self.is_over(old.deadline)) {
-            self.note(|| Record::Expired {
+            self.shared.count_expired(1);
+            self.note(|| Record::Dropped {
                 db,
                 key: key.into(),
             });
@@ -162,7 +201,7 @@ impl<'c> Context<'c> {
         let hash = self.hash(key);
         let shard = self.shard_mut(hash)?;
         let was_volatile = shard.has_volatile();
-        let result = shard.table_mut(db).edit(hash, key, change);
+        let result = shard.change(db, |table| table.edit(hash, key, change));
         shard.touch(db, key);
         let first_volatile = !was_volatile && shard.has_volatile();
         if first_volatile {
@@ -180,10 +219,11 @@ impl<'c> Context<'c> {
         let db = self.session.db;
         let hash = self.hash(key);
         let shard = self.shard_mut(hash)?;
-        let entry = shard.table_mut(db).take(hash, key)?;
+        let entry = shard.change(db, |table| table.take(hash, key))?;
         shard.touch(db, key);
         if self.is_over(entry.deadline) {
-            self.note(|| Record::Expired {
+            self.shared.count_expired(1);
+            self.note(|| Record::Dropped {
                 db,
                 key: key.into(),
             });
@@ -207,6 +247,11 @@ impl<'c> Context<'c> {
             }
         }
         self.note(|| Record::Flushed { db });
+    }
+
+    /// Puts the bounds into force that the settings have now, once the locks are released.
+    pub(crate) fn bound(&self) {
+        self.after().bounded = true;
     }
 
     /// Watches a key for a transaction. One that has expired is removed first, as that is no change.
@@ -285,9 +330,13 @@ impl<'c> Context<'c> {
     /// Releases the locks, and then does what had to wait until then.
     #[inline]
     pub(crate) fn finish(self) {
+        let wrote = self.held.is_exclusive();
         drop(self.held);
         if let Some(aftermath) = self.aftermath.into_inner() {
             aftermath.settle(self.shared, self.session.id);
+        }
+        if wrote && self.shared.keyspace.meter.is_over() {
+            self.shared.trim();
         }
     }
 }
@@ -296,6 +345,9 @@ impl Aftermath {
     #[cold]
     fn settle(self, shared: &Shared, client: u64) {
         drop(self.flushed);
+        if self.bounded {
+            shared.bound();
+        }
         if self.volatile {
             shared.start_sweeper();
         }

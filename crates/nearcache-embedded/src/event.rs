@@ -16,7 +16,8 @@ pub enum Event<'a> {
         db: u32,
         /// The keys, each once, in no particular order. Never empty.
         keys: &'a [&'a [u8]],
-        /// The id of the client that did it; `None` is the store itself, because they expired.
+        /// The id of the client that did it; `None` is the store itself, because they expired or were
+        /// evicted.
         by: Option<u64>,
     },
     /// All keys are gone.
@@ -112,7 +113,8 @@ pub(crate) enum Record {
         db: u32,
         key: Box<[u8]>,
     },
-    Expired {
+    /// By the store itself, because it expired or was evicted.
+    Dropped {
         db: u32,
         key: Box<[u8]>,
     },
@@ -149,8 +151,8 @@ impl Journal {
 
 fn tell_command(records: &[Record], hub: &Hub, client: Option<u64>) {
     // What expired was gone before the command did anything.
-    let mut expired: Vec<_> = records.iter().filter_map(Record::expired).collect();
-    tell_keys(&mut expired, hub, None);
+    let mut dropped: Vec<_> = records.iter().filter_map(Record::dropped).collect();
+    tell_keys(&mut dropped, hub, None);
     for record in records {
         if let Record::Flushed { db } = *record {
             hub.emit(&Event::Flushed { db, by: client });
@@ -181,9 +183,9 @@ impl Record {
         }
     }
 
-    fn expired(&self) -> Option<(u32, &[u8])> {
+    fn dropped(&self) -> Option<(u32, &[u8])> {
         match self {
-            Record::Expired { db, key } => Some((*db, key)),
+            Record::Dropped { db, key } => Some((*db, key)),
             _ => None,
         }
     }

@@ -97,9 +97,9 @@ impl Shared {
             }
             if shard.table(db).is_some_and(|table| table.is_due(now)) {
                 let before = gone.len();
-                shard
-                    .table_mut(db)
-                    .expire(now, limit - before, |entry| gone.push((db, entry)));
+                shard.change(db, |table| {
+                    table.expire(now, limit - before, |entry| gone.push((db, entry)));
+                });
                 for (_, entry) in &gone[before..] {
                     shard.touch(db, &entry.key);
                 }
@@ -107,10 +107,11 @@ impl Shared {
         }
         let listening = self.hub.is_listening();
         drop(shard);
+        self.count_expired(gone.len());
         if listening {
             for (db, entry) in &gone {
                 let (db, key) = (*db, (*entry.key).into());
-                journal.push(Record::Expired { db, key });
+                journal.push(Record::Dropped { db, key });
             }
             journal.tell(&self.hub, None);
         }
@@ -130,19 +131,26 @@ impl Shared {
         if expired.is_none_or(|deadline| deadline.unix_ms() > now) {
             return;
         }
-        let entry = shard.table_mut(db).take(hash, key);
+        let entry = shard.change(db, |table| table.take(hash, key));
         shard.touch(db, key);
         let listening = self.hub.is_listening();
         drop(shard);
         drop(entry);
+        self.count_expired(1);
         if listening {
             let mut journal = Journal::default();
-            journal.push(Record::Expired {
+            journal.push(Record::Dropped {
                 db,
                 key: key.into(),
             });
             journal.tell(&self.hub, None);
         }
+    }
+
+    pub(crate) fn count_expired(&self, keys: usize) {
+        self.evictor
+            .expired
+            .fetch_add(keys as u64, Ordering::Relaxed);
     }
 
     fn has_volatile(&self) -> bool {

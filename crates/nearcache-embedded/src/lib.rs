@@ -45,14 +45,14 @@
 //! | --- | --- |
 //! | strings | `GET` `SET` (all options) `SETNX` `SETEX` `PSETEX` `GETSET` `GETDEL` `GETEX` `MGET` `MSET` `MSETNX` `APPEND` `STRLEN` `GETRANGE` `SUBSTR` `SETRANGE` |
 //! | counters | `INCR` `DECR` `INCRBY` `DECRBY` `INCRBYFLOAT` |
-//! | keys | `DEL` `UNLINK` `EXISTS` `TOUCH` `TYPE` `RENAME` `RENAMENX` `COPY` |
+//! | keys | `DEL` `UNLINK` `EXISTS` `TOUCH` `TYPE` `RENAME` `RENAMENX` `COPY` `OBJECT ENCODING` `OBJECT FREQ` `OBJECT IDLETIME` `OBJECT REFCOUNT` `MEMORY USAGE` |
 //! | expiry | `EXPIRE` `PEXPIRE` `EXPIREAT` `PEXPIREAT` (with `NX` `XX` `GT` `LT`) `PERSIST` `TTL` `PTTL` `EXPIRETIME` `PEXPIRETIME` |
 //! | key space | `KEYS` `SCAN` (with `MATCH` `COUNT` `TYPE`) `RANDOMKEY` `DBSIZE` `FLUSHDB` `FLUSHALL` |
 //! | lists | `LPUSH` `RPUSH` `LLEN` `LRANGE` |
 //! | transactions | `MULTI` `EXEC` `DISCARD` `WATCH` `UNWATCH` |
 //! | scripts | `EVAL` `EVALSHA` `SCRIPT LOAD` `SCRIPT EXISTS` `SCRIPT FLUSH`, for scripts with a native twin: see [`Script`] |
 //! | connection | `PING` `ECHO` `SELECT` `HELLO` `QUIT` `RESET` `CLIENT ID` `CLIENT INFO` `CLIENT GETNAME` `CLIENT SETNAME` `CLIENT SETINFO` `CLIENT NO-EVICT` |
-//! | server | `TIME` `INFO` `COMMAND COUNT` |
+//! | server | `TIME` `INFO` `COMMAND COUNT` `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT`, for what bounds a store |
 //!
 //! Replies have the forms of RESP2 or RESP3, whichever the connection [speaks](Connection::set_protocol), and
 //! errors the words of Redis 7.0. A test runs random commands, well-formed and not, here and on a real
@@ -61,12 +61,14 @@
 //! # What is not there
 //!
 //! Hashes, sets, sorted sets, streams, the other list commands, pub/sub, blocking commands, ACLs,
-//! persistence, replication, eviction: these are unknown commands. Other differences from a server:
+//! persistence, replication: these are unknown commands. Other differences from a server:
 //!
 //! - There is no Lua. A script runs if it was [registered](Store::register) together with a Rust function
 //!   that does the same, its twin; any other is an error that says so. An error in a command that a twin
 //!   calls does not name a line of the script.
-//! - Memory is not bounded: give entries a time to live.
+//! - `CONFIG` knows `maxmemory`, `maxmemory-policy`, `maxmemory-samples`, `lfu-log-factor` and `lfu-decay-time`.
+//! - `OBJECT ENCODING` says what a server would choose for the value at hand: a short string that something was
+//!   appended to is `embstr` here, and `raw` on a server. `OBJECT REFCOUNT` is always 1.
 //! - `QUIT` and `RESET` both leave a connection that is as new. There is no line to cut.
 //! - `FLUSHALL` and `FLUSHDB` drop the values when the locks are released, `ASYNC` or not.
 //! - `INCRBYFLOAT` computes as x86 servers do, with 64 bits of mantissa, but does not read hexadecimal.
@@ -89,10 +91,43 @@
 //! the others ten times a second, in short steps. The thread runs only while there are keys that can expire.
 //! With a [manual clock](Clock::manual) there is none: tests move time, and never sleep.
 //!
+//! # Bounds
+//!
+//! A store takes any amount of memory, as a server does, unless it is [bounded](Builder::max_memory). Then the
+//! [policy](Builder::policy) says what happens: keys go, or commands that would store more fail with the
+//! server's `OOM command not allowed when used memory > 'maxmemory'.`
+//!
+//! ```
+//! use nearcache_embedded::{Policy, Store};
+//!
+//! let store = Store::builder().max_memory(1 << 20).policy(Policy::AllKeysLru).build();
+//! let mut connection = store.connect();
+//! for n in 0..10_000 {
+//!     redis::cmd("SET").arg(n).arg([b'v'; 1_000]).exec(&mut connection)?;
+//! }
+//! assert!(store.used_memory() <= 1 << 20);
+//! # Ok::<(), redis::RedisError>(())
+//! ```
+//!
+//! What is counted are keys, values, entries and the tables that they lie in, as large as the allocator makes
+//! them, and 3 % for what it loses between them: within 15 % of what the process grows by, and more often
+//! within 5 %. A small entry takes about 100 bytes beside its key and value. A server counts its connections
+//! and a megabyte of its own, too; a store does not.
+//!
+//! Room is made as soon as a command that took it has returned its locks, and before it returns: so between two
+//! commands the keys never take more than they may, if any may go. (A server makes room before the next
+//! command.) A value that is larger than all memory is therefore gone at once. What goes is the best of a few
+//! keys that are picked at random, `maxmemory-samples` at a time. Under an LFU policy a key's count of uses falls
+//! by one not only every `lfu-decay-time` minutes, but also whenever as much was evicted as the store holds:
+//! what was popular once makes room for what is now, however fast it all goes.
+//!
+//! [`Connection::transaction`] is refused when there is no memory only if one of its commands would take some;
+//! between `MULTI` and `EXEC`, a store refuses whatever a server refuses.
+//!
 //! # Events
 //!
-//! [`Store::subscribe`] tells of every change, who made it, and of keys that expired: what a second cache in
-//! front of the store needs to know to be right.
+//! [`Store::subscribe`] tells of every change, who made it, and of keys that expired or were evicted: what a
+//! second cache in front of the store needs to know to be right.
 //!
 //! # Features
 //!
@@ -105,9 +140,11 @@ mod command;
 mod connection;
 mod context;
 mod event;
+mod eviction;
 mod expiry;
 mod glob;
 mod keyspace;
+mod limits;
 mod reply;
 mod script;
 mod session;
@@ -118,5 +155,6 @@ mod wire;
 pub use clock::Clock;
 pub use connection::Connection;
 pub use event::{Event, Subscription};
+pub use limits::{Policy, UnknownPolicy, parse_memory};
 pub use script::{Call, Script, ScriptError, Twin};
 pub use store::{Builder, Store};

@@ -21,6 +21,8 @@ impl Error {
     pub(crate) const NOT_A_FLOAT: Error = Error::new("ERR value is not a valid float");
     pub(crate) const NO_SUCH_KEY: Error = Error::new("ERR no such key");
     pub(crate) const DB_OUT_OF_RANGE: Error = Error::new("ERR DB index is out of range");
+    pub(crate) const OUT_OF_MEMORY: Error =
+        Error::new("OOM command not allowed when used memory > 'maxmemory'.");
     pub(crate) const STRING_TOO_LONG: Error =
         Error::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 

@@ -189,6 +189,11 @@ trait Caller {
 
 impl Caller for Context<'_> {
     fn run(&mut self, command: &command::Command, args: &[&[u8]]) -> Reply {
+        if command.grows && self.out_of_memory {
+            return Err(Error::OUT_OF_MEMORY);
+        }
+        // What a script has begun it may end.
+        self.out_of_memory &= !command.exclusive;
         (command.run)(self, args)
     }
 }

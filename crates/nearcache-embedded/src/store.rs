@@ -8,8 +8,10 @@ use std::time::Instant;
 use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::event::{Event, Hub, Subscription};
+use crate::eviction::Evictor;
 use crate::expiry::Sweeper;
 use crate::keyspace::{Keyspace, MAX_SHARDS};
+use crate::limits::{Policy, Settings};
 use crate::script::{Script, Scripts};
 
 /// An in-process Redis. Clones are handles to the same one; it is gone when the last of them and of its
@@ -25,7 +27,7 @@ use crate::script::{Script, Scripts};
 /// ```
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What all handles and connections of a store share.
@@ -36,14 +38,19 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     pub(crate) scripts: Scripts,
     pub(crate) sweeper: Sweeper,
+    pub(crate) settings: Settings,
+    pub(crate) evictor: Evictor,
     pub(crate) started: Instant,
+    /// The coarse clock when it started.
+    born: u64,
     pub(crate) run_id: String,
     clients: AtomicU64,
     draws: AtomicU64,
 }
 
 impl Store {
-    /// A store with the system's clock and 16 databases.
+    /// A store with the system's clock and 16 databases, whose keys may take any amount of memory: as a
+    /// server starts.
     #[must_use]
     pub fn new() -> Store {
         Store::builder().build()
@@ -90,6 +97,24 @@ impl Store {
         self.shared.expire_step()
     }
 
+    /// How many bytes of memory the keys take, as `used_memory` of `INFO` says.
+    #[must_use]
+    pub fn used_memory(&self) -> usize {
+        self.shared.keyspace.used()
+    }
+
+    /// How many bytes of memory the keys may take; 0 is any amount.
+    #[must_use]
+    pub fn max_memory(&self) -> usize {
+        self.shared.settings.maxmemory.load(Ordering::Relaxed)
+    }
+
+    /// What happens when that is not enough.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.shared.settings.policy()
+    }
+
     /// The clock that deadlines are measured by.
     #[must_use]
     pub fn clock(&self) -> &Clock {
@@ -98,6 +123,12 @@ impl Store {
 }
 
 impl Shared {
+    /// For how many milliseconds the store has been there, a few of them late.
+    #[inline]
+    pub(crate) fn coarse_ms(&self) -> u64 {
+        self.clock.coarse_ms().saturating_sub(self.born)
+    }
+
     /// A number that nobody can foresee without knowing the seed.
     pub(crate) fn random(&self) -> u64 {
         let n = self.draws.fetch_add(1, Ordering::Relaxed);
@@ -124,6 +155,8 @@ impl fmt::Debug for Shared {
             .field("databases", &self.databases)
             .field("shards", &self.keyspace.shards())
             .field("clock", &self.clock)
+            .field("max_memory", &self.settings.maxmemory)
+            .field("policy", &self.settings.policy())
             .finish_non_exhaustive()
     }
 }
@@ -142,6 +175,8 @@ pub struct Builder {
     databases: u32,
     shards: usize,
     scripts: Vec<Script>,
+    max_memory: usize,
+    policy: Policy,
 }
 
 impl Default for Builder {
@@ -152,6 +187,8 @@ impl Default for Builder {
             databases: 16,
             shards: (cores * 16).min(MAX_SHARDS),
             scripts: Vec::new(),
+            max_memory: 0,
+            policy: Policy::NoEviction,
         }
     }
 }
@@ -182,10 +219,31 @@ impl Builder {
         self
     }
 
+    /// How many bytes of memory the keys may take: 0, which is any amount, unless set. What goes when that is
+    /// not enough, [`policy`](Builder::policy) says. `CONFIG SET maxmemory` changes it later.
+    ///
+    /// ```
+    /// use nearcache_embedded::{Policy, Store};
+    ///
+    /// let store = Store::builder().max_memory(64 << 20).policy(Policy::AllKeysLfu).build();
+    /// assert_eq!(store.max_memory(), 64 << 20);
+    /// ```
+    pub fn max_memory(mut self, bytes: usize) -> Self {
+        self.max_memory = bytes;
+        self
+    }
+
+    /// What happens when the keys take more memory than they may: [`Policy::NoEviction`] unless set.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
     /// The store.
     #[must_use]
     pub fn build(self) -> Store {
         let keyspace = Keyspace::new(self.shards);
+        keyspace.set_limit(self.max_memory);
         let scripts = Scripts::default();
         self.scripts
             .into_iter()
@@ -193,6 +251,7 @@ impl Builder {
         // 160 random bits in hexadecimal, drawn through the seeded hash.
         let words = (0u8..3).map(|n| format!("{:016x}", keyspace.hash(&[n])));
         let run_id = words.collect::<String>()[..40].to_owned();
+        let born = self.clock.coarse_ms();
         let shared = Arc::new_cyclic(|shared| Shared {
             keyspace,
             databases: self.databases,
@@ -200,7 +259,10 @@ impl Builder {
             hub: Arc::default(),
             scripts,
             sweeper: Sweeper::of(shared.clone()),
+            settings: Settings::new(self.max_memory, self.policy),
+            evictor: Evictor::default(),
             started: Instant::now(),
+            born,
             run_id,
             clients: AtomicU64::new(0),
             draws: AtomicU64::new(0),

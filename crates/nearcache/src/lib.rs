@@ -48,7 +48,8 @@
 //!
 //! After a `?`, joined by `&`: `prefix`, `separator`, `version`, `format`, `compression`, `default_ttl`, `ttl_jitter`, `timeout`, `breaker`,
 //! `db`, `username`, `password`, `client_name`, `protocol`, `pool_size`; each is described at the [`Builder`]'s
-//! method of that name. Special characters are percent-encoded (`%40` for `@`).
+//! method of that name. For `memory://` also `maxmemory` (as in `64mb`; 256 MiB unless given, and 0 is no
+//! bound) and `policy` (what goes then: a `maxmemory-policy` of Redis, `allkeys-lfu` unless given). Special characters are percent-encoded (`%40` for `@`).
 //!
 //! # Features
 //! | feature | | what it adds |

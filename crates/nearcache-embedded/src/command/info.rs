@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
 use redis::{ProtocolVersion, Value, VerbatimFormat};
 
@@ -16,7 +17,7 @@ struct Section {
     text: fn(&Context<'_>) -> String,
 }
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 8] = [
     Section {
         name: "Server",
         text: server,
@@ -26,8 +27,16 @@ const SECTIONS: [Section; 6] = [
         text: |_| "connected_clients:1\r\nblocked_clients:0\r\n".into(),
     },
     Section {
+        name: "Memory",
+        text: memory,
+    },
+    Section {
         name: "Persistence",
         text: |_| "loading:0\r\nasync_loading:0\r\naof_enabled:0\r\n".into(),
+    },
+    Section {
+        name: "Stats",
+        text: stats,
     },
     Section {
         name: "Replication",
@@ -82,6 +91,44 @@ fn server(cx: &Context<'_>) -> String {
         cx.shared.run_id,
         uptime / 86_400,
         env!("CARGO_PKG_VERSION"),
+    )
+}
+
+fn memory(cx: &Context<'_>) -> String {
+    let mut used = 0;
+    cx.walk_shards(0, |_, shard| {
+        used += shard.bytes();
+        true
+    });
+    let settings = &cx.shared.settings;
+    let max = settings.maxmemory.load(Ordering::Relaxed);
+    format!(
+        "used_memory:{used}\r\nused_memory_human:{}\r\nmaxmemory:{max}\r\nmaxmemory_human:{}\r\nmaxmemory_policy:{}\r\n",
+        human(used),
+        human(max),
+        settings.policy(),
+    )
+}
+
+/// As a server writes sizes for people.
+fn human(bytes: usize) -> String {
+    if bytes < 1 << 10 {
+        return format!("{bytes}B");
+    }
+    let (unit, name) = match bytes {
+        0..0x10_0000 => (1u64 << 10, 'K'),
+        0x10_0000..0x4000_0000 => (1 << 20, 'M'),
+        _ => (1 << 30, 'G'),
+    };
+    format!("{:.2}{name}", bytes as f64 / unit as f64)
+}
+
+fn stats(cx: &Context<'_>) -> String {
+    let evictor = &cx.shared.evictor;
+    format!(
+        "expired_keys:{}\r\nevicted_keys:{}\r\n",
+        evictor.expired.load(Ordering::Relaxed),
+        evictor.evicted.load(Ordering::Relaxed),
     )
 }
 

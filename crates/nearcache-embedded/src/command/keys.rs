@@ -21,6 +21,12 @@ pub(super) fn exists(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(count(args[1..].iter().filter(|key| cx.exists(key)).count()))
 }
 
+/// They are used thereby: evictions choose by that.
+pub(super) fn touch(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let there = args[1..].iter().filter(|key| cx.read(key).is_some());
+    Ok(count(there.count()))
+}
+
 pub(super) fn r#type(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let name = cx
         .get(args[1])

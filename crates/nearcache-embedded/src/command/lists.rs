@@ -1,7 +1,5 @@
 //! Lists: the little that is there so far.
 
-use std::collections::VecDeque;
-
 use redis::Value;
 
 use super::Args;
@@ -9,9 +7,8 @@ use super::parse::integer;
 use crate::context::Context;
 use crate::keyspace::bytes::Bytes;
 use crate::keyspace::entry::Data;
+use crate::keyspace::list::List;
 use crate::reply::{Error, Reply, bulk, count};
-
-type List = VecDeque<Bytes>;
 
 pub(super) fn lpush(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     push(cx, args, List::push_front)
@@ -66,7 +63,7 @@ pub(super) fn lrange(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 }
 
 fn list<'c>(cx: &'c Context<'_>, key: &[u8]) -> Result<Option<&'c List>, Error> {
-    match cx.get(key).map(|entry| &entry.data) {
+    match cx.read(key).map(|entry| &entry.data) {
         None => Ok(None),
         Some(Data::List(list)) => Ok(Some(list)),
         Some(_) => Err(Error::WRONG_TYPE),

@@ -4,6 +4,7 @@
 //! [`Context`] and its arguments, the name first. It runs with the shards of its keys locked, so that it
 //! need not think about other threads.
 
+mod config;
 mod counters;
 mod expiry;
 mod hello;
@@ -11,6 +12,7 @@ mod info;
 mod keys;
 mod lists;
 mod numbers;
+mod object;
 mod options;
 mod parse;
 mod scan;
@@ -41,6 +43,8 @@ pub(crate) struct Command {
     pub(crate) arity: i32,
     /// Whether it needs its shards for itself.
     pub(crate) exclusive: bool,
+    /// Whether it is refused when there is no memory left.
+    pub(crate) grows: bool,
     pub(crate) keys: Keys,
     pub(crate) place: Place,
     pub(crate) run: fn(&mut Context<'_>, Args<'_>) -> Reply,
@@ -78,7 +82,18 @@ pub(crate) enum Place {
     Container,
 }
 
+impl Keys {
+    pub(crate) fn is_queued(self) -> bool {
+        matches!(self, Keys::Queued)
+    }
+}
+
 impl Command {
+    /// Whether there is no transaction after it.
+    pub(crate) fn ends_transaction(&self) -> bool {
+        ["exec", "discard", "quit", "reset"].contains(&self.name)
+    }
+
     pub(crate) fn accepts(&self, args: Args<'_>) -> bool {
         let count = i32::try_from(args.len()).unwrap_or(i32::MAX);
         if self.arity >= 0 {

@@ -1,22 +1,30 @@
 //! The table of commands: the one place to add one.
 //!
 //! A row says what the dispatcher must know before it runs the function: how many arguments there must
-//! be, which of them are keys, and whether their shards are shared or exclusive.
+//! be, which of them are keys, whether their shards are shared or exclusive, and whether it needs memory.
 
 use super::Place::{Anywhere, AtOnce, Container, NoScript};
 use super::{Command, Keys};
 use super::{
-    counters, expiry, hello, info, keys, lists, scan, scripting, server, session, strings,
-    transactions,
+    config, counters, expiry, hello, info, keys, lists, object, scan, scripting, server, session,
+    strings, transactions,
 };
 
-const SHARED: bool = false;
-const EXCLUSIVE: bool = true;
+/// What a command does to the shards of its keys.
+const SHARED: u8 = 0;
+const EXCLUSIVE: u8 = 1;
+/// Exclusive, and what it stores may take more memory: refused when there is none left.
+const GROWING: u8 = 2;
 
 const NONE: Keys = Keys::None;
 const ONE: Keys = Keys::Range {
     first: 1,
     last: 1,
+    step: 1,
+};
+const SECOND: Keys = Keys::Range {
+    first: 2,
+    last: 2,
     step: 1,
 };
 const TWO: Keys = Keys::Range {
@@ -36,13 +44,14 @@ const PAIRS: Keys = Keys::Range {
 };
 
 macro_rules! table {
-    ($(($name:literal, $arity:literal, $exclusive:expr, $keys:expr, $place:expr, $run:path),)*) => {
+    ($(($name:literal, $arity:literal, $access:expr, $keys:expr, $place:expr, $run:path),)*) => {
         const COUNT: usize = [$($name),*].len();
 
         static COMMANDS: [Command; COUNT] = [$(Command {
             name: $name,
             arity: $arity,
-            exclusive: $exclusive,
+            exclusive: $access != SHARED,
+            grows: $access == GROWING,
             keys: $keys,
             place: $place,
             run: $run,
@@ -54,36 +63,42 @@ macro_rules! table {
 table! {
     // Strings
     ("get",            2, SHARED,    ONE,      Anywhere, strings::get),
-    ("set",           -3, EXCLUSIVE, ONE,      Anywhere, strings::set),
-    ("setnx",          3, EXCLUSIVE, ONE,      Anywhere, strings::setnx),
-    ("setex",          4, EXCLUSIVE, ONE,      Anywhere, strings::setex),
-    ("psetex",         4, EXCLUSIVE, ONE,      Anywhere, strings::psetex),
-    ("getset",         3, EXCLUSIVE, ONE,      Anywhere, strings::getset),
+    ("set",           -3, GROWING,   ONE,      Anywhere, strings::set),
+    ("setnx",          3, GROWING,   ONE,      Anywhere, strings::setnx),
+    ("setex",          4, GROWING,   ONE,      Anywhere, strings::setex),
+    ("psetex",         4, GROWING,   ONE,      Anywhere, strings::psetex),
+    ("getset",         3, GROWING,   ONE,      Anywhere, strings::getset),
     ("getdel",         2, EXCLUSIVE, ONE,      Anywhere, strings::getdel),
     ("getex",         -2, EXCLUSIVE, ONE,      Anywhere, strings::getex),
     ("mget",          -2, SHARED,    ALL_ARGS, Anywhere, strings::mget),
-    ("mset",          -3, EXCLUSIVE, PAIRS,    Anywhere, strings::mset),
-    ("msetnx",        -3, EXCLUSIVE, PAIRS,    Anywhere, strings::msetnx),
-    ("append",         3, EXCLUSIVE, ONE,      Anywhere, strings::append),
+    ("mset",          -3, GROWING,   PAIRS,    Anywhere, strings::mset),
+    ("msetnx",        -3, GROWING,   PAIRS,    Anywhere, strings::msetnx),
+    ("append",         3, GROWING,   ONE,      Anywhere, strings::append),
     ("strlen",         2, SHARED,    ONE,      Anywhere, strings::strlen),
     ("getrange",       4, SHARED,    ONE,      Anywhere, strings::getrange),
     ("substr",         4, SHARED,    ONE,      Anywhere, strings::getrange),
-    ("setrange",       4, EXCLUSIVE, ONE,      Anywhere, strings::setrange),
+    ("setrange",       4, GROWING,   ONE,      Anywhere, strings::setrange),
     // Counters
-    ("incr",           2, EXCLUSIVE, ONE,      Anywhere, counters::incr),
-    ("decr",           2, EXCLUSIVE, ONE,      Anywhere, counters::decr),
-    ("incrby",         3, EXCLUSIVE, ONE,      Anywhere, counters::incrby),
-    ("decrby",         3, EXCLUSIVE, ONE,      Anywhere, counters::decrby),
-    ("incrbyfloat",    3, EXCLUSIVE, ONE,      Anywhere, counters::incrbyfloat),
+    ("incr",           2, GROWING,   ONE,      Anywhere, counters::incr),
+    ("decr",           2, GROWING,   ONE,      Anywhere, counters::decr),
+    ("incrby",         3, GROWING,   ONE,      Anywhere, counters::incrby),
+    ("decrby",         3, GROWING,   ONE,      Anywhere, counters::decrby),
+    ("incrbyfloat",    3, GROWING,   ONE,      Anywhere, counters::incrbyfloat),
     // Keys
     ("del",           -2, EXCLUSIVE, ALL_ARGS, Anywhere, keys::del),
     ("unlink",        -2, EXCLUSIVE, ALL_ARGS, Anywhere, keys::del),
     ("exists",        -2, SHARED,    ALL_ARGS, Anywhere, keys::exists),
-    ("touch",         -2, SHARED,    ALL_ARGS, Anywhere, keys::exists),
+    ("touch",         -2, SHARED,    ALL_ARGS, Anywhere, keys::touch),
     ("type",           2, SHARED,    ONE,      Anywhere, keys::r#type),
     ("rename",         3, EXCLUSIVE, TWO,      Anywhere, keys::rename),
     ("renamenx",       3, EXCLUSIVE, TWO,      Anywhere, keys::renamenx),
-    ("copy",          -3, EXCLUSIVE, TWO,      Anywhere, keys::copy),
+    ("copy",          -3, GROWING,   TWO,      Anywhere, keys::copy),
+    ("object",        -2, SHARED,    NONE,     Container, server::container),
+    ("object|encoding", 3, SHARED,   SECOND,   Anywhere, object::encoding),
+    ("object|freq",    3, SHARED,    SECOND,   Anywhere, object::freq),
+    ("object|idletime", 3, SHARED,   SECOND,   Anywhere, object::idletime),
+    ("object|refcount", 3, SHARED,   SECOND,   Anywhere, object::refcount),
+    ("object|help",    2, SHARED,    NONE,     Anywhere, object::help),
     // Expiry
     ("expire",        -3, EXCLUSIVE, ONE,      Anywhere, expiry::expire),
     ("pexpire",       -3, EXCLUSIVE, ONE,      Anywhere, expiry::pexpire),
@@ -102,8 +117,8 @@ table! {
     ("flushdb",       -1, EXCLUSIVE, Keys::All,    Anywhere, scan::flushdb),
     ("flushall",      -1, EXCLUSIVE, Keys::All,    Anywhere, scan::flushall),
     // Lists
-    ("lpush",         -3, EXCLUSIVE, ONE,      Anywhere, lists::lpush),
-    ("rpush",         -3, EXCLUSIVE, ONE,      Anywhere, lists::rpush),
+    ("lpush",         -3, GROWING,   ONE,      Anywhere, lists::lpush),
+    ("rpush",         -3, GROWING,   ONE,      Anywhere, lists::rpush),
     ("llen",           2, SHARED,    ONE,      Anywhere, lists::llen),
     ("lrange",         4, SHARED,    ONE,      Anywhere, lists::lrange),
     // Transactions
@@ -134,6 +149,14 @@ table! {
     ("client|setinfo", 4, SHARED,    NONE,     NoScript,  session::client_setinfo),
     ("client|no-evict", 3, SHARED,   NONE,     NoScript,  session::client_no_evict),
     // The server
+    ("config",        -2, SHARED,    NONE,         Container, server::container),
+    ("config|get",    -3, SHARED,    NONE,         NoScript,  config::get),
+    ("config|set",    -4, SHARED,    NONE,         NoScript,  config::set),
+    ("config|resetstat", 2, SHARED,  NONE,         NoScript,  config::resetstat),
+    ("config|help",    2, SHARED,    NONE,         NoScript,  config::help),
+    ("memory",        -2, SHARED,    NONE,         Container, server::container),
+    ("memory|usage",  -3, SHARED,    SECOND,       Anywhere,  object::memory_usage),
+    ("memory|help",    2, SHARED,    NONE,         Anywhere,  object::memory_help),
     ("time",           1, SHARED,    NONE,         Anywhere,  server::time),
     ("info",          -1, SHARED,    Keys::InTurn, Anywhere,  info::info),
     ("command",       -1, SHARED,    NONE,         Container, server::command),
@@ -231,7 +254,7 @@ mod tests {
             .filter(|command| command.place == Place::Container);
         assert_eq!(
             containers.map(|command| command.name).collect::<Vec<_>>(),
-            ["script", "client", "command"]
+            ["object", "script", "client", "config", "memory", "command"]
         );
     }
 }

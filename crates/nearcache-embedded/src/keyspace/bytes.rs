@@ -7,6 +7,8 @@
 use std::fmt;
 use std::ops::Deref;
 
+use super::size::block;
+
 /// How many bytes are kept in place.
 const INLINE: usize = 15;
 
@@ -18,6 +20,15 @@ pub(crate) enum Bytes {
 }
 
 impl Bytes {
+    /// What it takes on the heap.
+    #[inline]
+    pub(crate) fn heap(&self) -> usize {
+        match self {
+            Bytes::Inline { .. } => 0,
+            Bytes::Heap(bytes) => block(bytes.capacity()),
+        }
+    }
+
     /// Changes the bytes through a `Vec`, in place when they are on the heap.
     pub(crate) fn edit<R>(&mut self, change: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         match self {

@@ -1,19 +1,18 @@
-//! What a key holds: the value of one of the data types, and when it ends.
+//! What a key holds: the value of one of the data types, when it ends, and how it is used.
 
-use std::collections::VecDeque;
 use std::num::NonZeroI64;
 
+use super::access::Access;
 use super::bytes::Bytes;
+use super::list::List;
+use super::size::block;
 
 /// A value. A new data type is a variant here, a name in [`Data::type_name`], and a file of commands.
 #[derive(Clone, Debug)]
 pub(crate) enum Data {
     String(Bytes),
-    #[expect(
-        clippy::box_collection,
-        reason = "the rarer types must not widen every entry"
-    )]
-    List(Box<VecDeque<Bytes>>),
+    /// Boxed, because the rarer types must not widen every entry.
+    List(Box<List>),
 }
 
 impl Data {
@@ -22,6 +21,15 @@ impl Data {
         match self {
             Data::String(_) => "string",
             Data::List(_) => "list",
+        }
+    }
+
+    /// What it takes on the heap.
+    #[inline]
+    fn heap(&self) -> usize {
+        match self {
+            Data::String(bytes) => bytes.heap(),
+            Data::List(list) => list.bytes(),
         }
     }
 }
@@ -47,12 +55,27 @@ impl Deadline {
     }
 }
 
-/// A key with its value and its deadline.
+/// A key with its value and its deadline, and when it was last used.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) key: Bytes,
     pub(crate) data: Data,
     pub(crate) deadline: Option<Deadline>,
+    pub(crate) access: Access,
+}
+
+impl Entry {
+    /// What it takes in memory, boxed, without its slot in the table.
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        block(size_of::<Entry>()) + self.key.heap() + self.data.heap()
+    }
+
+    #[inline]
+    pub(crate) fn is_over(&self, now_ms: i64) -> bool {
+        self.deadline
+            .is_some_and(|deadline| deadline.unix_ms() <= now_ms)
+    }
 }
 
 #[cfg(test)]
@@ -60,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_key_value_and_deadline_and_nothing_else() {
-        assert_eq!(size_of::<Entry>(), 24 + 24 + 8);
+    fn an_entry_is_key_value_deadline_and_last_use_and_nothing_else() {
+        assert_eq!(size_of::<Entry>(), 24 + 24 + 8 + 8);
     }
 }

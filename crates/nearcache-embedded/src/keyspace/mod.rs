@@ -8,18 +8,24 @@
 //! 3. A command sees and changes only shards that are held for it, so commands (also those of several
 //!    keys, a `MULTI`, or a script) are atomic.
 //!
-//! [`table`] says how the keys of a shard are kept, and what `SCAN` promises.
+//! [`table`] says how the keys of a shard are kept, and what `SCAN` promises; [`size`], how what they take
+//! in memory is added up.
 
+pub(crate) mod access;
 pub(crate) mod bytes;
 pub(crate) mod entry;
+pub(crate) mod list;
 mod shard;
+pub(crate) mod size;
 pub(crate) mod table;
 
 use foldhash::quality::RandomState;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 pub(crate) use shard::Shard;
+use size::Meter;
 
 /// How many shards there can be: as many as a [`ShardSet`] has room for.
 pub(crate) const MAX_SHARDS: usize = 256;
@@ -35,6 +41,8 @@ pub(crate) struct Keyspace {
     /// How many top bits of a hash choose the shard.
     bits: u32,
     hasher: RandomState,
+    /// What all shards take in memory.
+    pub(crate) meter: Arc<Meter>,
 }
 
 impl Keyspace {
@@ -44,7 +52,11 @@ impl Keyspace {
         let bits = count.trailing_zeros();
         // Seeded afresh: nobody can choose keys that collide.
         let hasher = RandomState::default();
-        let shard = |index: u64| Shard::new(index << 1 << (63 - bits), bits, hasher.clone());
+        let meter = Arc::<Meter>::default();
+        let shard = |index: u64| {
+            let start = index << 1 << (63 - bits);
+            Shard::new(start, bits, hasher.clone(), meter.clone())
+        };
         let shards = (0..count as u64)
             .map(|index| Padded(RwLock::new(shard(index))))
             .collect();
@@ -52,7 +64,21 @@ impl Keyspace {
             shards,
             bits,
             hasher,
+            meter,
         }
+    }
+
+    /// Bounds what all keys may take in memory; 0 is no bound.
+    pub(crate) fn set_limit(&self, bytes: usize) {
+        self.meter.set_limit(bytes, self.shards());
+        (0..self.shards()).for_each(|index| self.write(index).tell());
+    }
+
+    /// What all keys take in memory.
+    pub(crate) fn used(&self) -> usize {
+        (0..self.shards())
+            .map(|index| self.read(index).bytes())
+            .sum()
     }
 
     #[inline]
@@ -196,6 +222,11 @@ impl Held<'_> {
             Held::Writes(shards) => position(shards, index).map(|at| &mut *shards[at].1),
             Held::Nothing | Held::Read(..) | Held::Reads(_) => None,
         }
+    }
+
+    #[inline]
+    pub(crate) fn is_exclusive(&self) -> bool {
+        matches!(self, Held::Write(..) | Held::Writes(_))
     }
 
     pub(crate) fn is_nothing(&self) -> bool {

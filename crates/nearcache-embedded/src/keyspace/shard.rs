@@ -1,10 +1,15 @@
 //! A shard: what one lock protects. Its part of every database, and who watches keys in it.
+//!
+//! Tables are changed through [`Shard::change`] only, which tells the store's meter of what they grow and
+//! shrink by.
 
-use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use foldhash::quality::RandomState;
 
+use super::access::Ticks;
+use super::size::Meter;
 use super::table::Table;
 
 #[derive(Debug)]
@@ -14,6 +19,10 @@ pub(crate) struct Shard {
     hasher: RandomState,
     /// By database number. Those beyond the end have never been written to.
     databases: Vec<Table>,
+    pub(crate) ticks: Ticks,
+    meter: Arc<Meter>,
+    /// What the meter has not been told of yet.
+    untold: isize,
     watches: Vec<Watch>,
     /// At which number of watches the forgotten ones are next looked for.
     purge_at: usize,
@@ -28,12 +37,15 @@ struct Watch {
 }
 
 impl Shard {
-    pub(super) fn new(start: u64, bits: u32, hasher: RandomState) -> Self {
+    pub(super) fn new(start: u64, bits: u32, hasher: RandomState, meter: Arc<Meter>) -> Self {
         Shard {
             start,
             bits,
             hasher,
             databases: Vec::new(),
+            ticks: Ticks::default(),
+            meter,
+            untold: 0,
             watches: Vec::new(),
             purge_at: 16,
         }
@@ -44,19 +56,50 @@ impl Shard {
         self.databases.get(db as usize)
     }
 
-    pub(crate) fn table_mut(&mut self, db: u32) -> &mut Table {
+    /// Changes a database's table, and accounts for what it takes in memory then.
+    pub(crate) fn change<R>(&mut self, db: u32, change: impl FnOnce(&mut Table) -> R) -> R {
         let index = db as usize;
         if index >= self.databases.len() {
-            let Shard {
-                start,
-                bits,
-                ref hasher,
-                ..
-            } = *self;
-            self.databases
-                .resize_with(index + 1, || Table::new(start, bits, hasher.clone()));
+            self.make_databases(index + 1);
         }
-        &mut self.databases[index]
+        let table = &mut self.databases[index];
+        let before = table.bytes();
+        let result = change(table);
+        let grown = table.bytes().cast_signed() - before.cast_signed();
+        self.account(grown);
+        result
+    }
+
+    #[cold]
+    fn make_databases(&mut self, count: usize) {
+        while self.databases.len() < count {
+            let table = Table::new(self.start, self.bits, self.hasher.clone());
+            self.account(table.bytes().cast_signed());
+            self.databases.push(table);
+        }
+    }
+
+    #[inline]
+    fn account(&mut self, grown: isize) {
+        self.untold += grown;
+        if self.meter.is_due(self.untold) {
+            self.tell();
+        }
+    }
+
+    /// Tells the meter all that it does not know.
+    pub(crate) fn tell(&mut self) {
+        self.meter.add(std::mem::take(&mut self.untold));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn untold(&self) -> isize {
+        self.untold
+    }
+
+    /// What all databases take in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.databases.iter().map(Table::bytes).sum()
     }
 
     /// The databases that have ever been written to, with their numbers.
@@ -75,8 +118,10 @@ impl Shard {
     /// Empties a database and hands over what was in it, to be dropped when the lock is not held.
     pub(crate) fn clear(&mut self, db: u32) -> Option<Table> {
         let emptied = Table::new(self.start, self.bits, self.hasher.clone());
+        let left = emptied.bytes().cast_signed();
         let table = self.databases.get_mut(db as usize)?;
         let cleared = std::mem::replace(table, emptied);
+        self.account(left - cleared.bytes().cast_signed());
         self.watches.retain(|watch| {
             let hit = watch.db == db && cleared.contains(&watch.key);
             hit.then(|| watch.touch()).is_none()

@@ -15,15 +15,22 @@
 //!    throughout, exactly once, whatever is inserted and removed in between.
 //! 4. `len` and `volatile` count the entries and those with a deadline; no deadline in a segment is
 //!    earlier than its `soonest`.
+//! 5. `heap` is what all entries take in memory, `slots` what the segments' own tables do, and `frame` what
+//!    `directory` and `segments` do.
 //!
-//! [`Table::put`], [`Table::edit`] and [`Table::take`] are the only ways to change an entry: whatever is
-//! to be accounted for, is accounted for there.
+//! Entries are boxed, so that one that goes gives back all it took but a slot of eight bytes: with entries
+//! in the slots, evicting small ones would free nothing.
+//!
+//! [`Table::put`], [`Table::edit`] and [`Table::take`] are the only ways to change an entry, beside its
+//! access: whatever is to be accounted for, is accounted for there.
 
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
+use super::access::Tick;
 use super::entry::{Deadline, Entry};
+use super::size::block;
 
 /// A segment is split rather than grown beyond this: as many as 128 buckets hold.
 const SEGMENT_MAX: usize = 112;
@@ -36,7 +43,7 @@ pub(crate) const CURSOR_BITS: u32 = 48;
 
 #[derive(Debug)]
 struct Segment {
-    entries: HashTable<Entry>,
+    entries: HashTable<Box<Entry>>,
     /// The first position that it covers.
     start: u64,
     /// How many bits below the shard's its entries have in common.
@@ -54,6 +61,10 @@ impl Segment {
             soonest: i64::MAX,
         }
     }
+
+    fn slots(&self) -> usize {
+        block(self.entries.allocation_size())
+    }
 }
 
 #[derive(Debug)]
@@ -65,6 +76,9 @@ pub(crate) struct Table {
     deepest: usize,
     len: usize,
     volatile: usize,
+    heap: usize,
+    slots: usize,
+    frame: usize,
     hasher: RandomState,
     /// How many of the hash's top bits chose the shard.
     shard_bits: u32,
@@ -73,16 +87,21 @@ pub(crate) struct Table {
 impl Table {
     /// The table of the shard whose range begins at `start`.
     pub(crate) fn new(start: u64, shard_bits: u32, hasher: RandomState) -> Self {
-        Table {
+        let mut table = Table {
             directory: vec![0],
             segments: vec![Segment::new(start, 0)],
             depth: 0,
             deepest: 1,
             len: 0,
             volatile: 0,
+            heap: 0,
+            slots: 0,
+            frame: 0,
             hasher,
             shard_bits,
-        }
+        };
+        table.measure();
+        table
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -94,34 +113,58 @@ impl Table {
         self.volatile
     }
 
+    /// What it takes in memory.
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        self.heap + self.slots + self.frame
+    }
+
+    /// Measures the frame, which has changed.
+    fn measure(&mut self) {
+        let directory = self.directory.capacity() * size_of::<u32>();
+        let segments = self.segments.capacity() * size_of::<Segment>();
+        self.frame = block(directory) + block(segments);
+    }
+
     #[inline]
     pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
         self.segments[self.locate(hash)]
             .entries
             .find(spread(hash), |e| *e.key == *key)
+            .map(|entry| &**entry)
     }
 
-    /// Inserts an entry, or replaces the one of that key and returns it.
-    pub(crate) fn put(&mut self, hash: u64, entry: Entry) -> Option<Entry> {
+    /// Inserts an entry, or replaces the one of that key and returns it: then it is used as often as that
+    /// one was, and once more.
+    pub(crate) fn put(&mut self, hash: u64, mut entry: Entry, tick: Tick) -> Option<Entry> {
         let mut index = self.locate(hash);
         let segment = &mut self.segments[index];
         self.volatile += usize::from(entry.deadline.is_some());
         note(&mut segment.soonest, entry.deadline);
+        self.heap += entry.bytes();
         if let Some(old) = segment
             .entries
             .find_mut(spread(hash), |e| *e.key == *entry.key)
         {
-            let old = std::mem::replace(old, entry);
+            old.access.touch(tick);
+            entry.access = old.access.clone();
+            let old = std::mem::replace(&mut **old, entry);
             self.volatile -= usize::from(old.deadline.is_some());
+            self.heap -= old.bytes();
             return Some(old);
         }
         while self.segments[index].entries.len() >= SEGMENT_MAX && self.split(index) {
             index = self.locate(hash);
         }
         let hasher = &self.hasher;
-        self.segments[index]
+        let segment = &mut self.segments[index];
+        self.slots -= segment.slots();
+        segment
             .entries
-            .insert_unique(spread(hash), entry, |e| spread(hash_of(hasher, &e.key)));
+            .insert_unique(spread(hash), Box::new(entry), |e| {
+                spread(hash_of(hasher, &e.key))
+            });
+        self.slots += segment.slots();
         self.len += 1;
         None
     }
@@ -137,7 +180,9 @@ impl Table {
         let segment = &mut self.segments[index];
         let entry = segment.entries.find_mut(spread(hash), |e| *e.key == *key)?;
         let was_volatile = entry.deadline.is_some();
+        self.heap -= entry.bytes();
         let result = change(entry);
+        self.heap += entry.bytes();
         self.volatile += usize::from(entry.deadline.is_some());
         self.volatile -= usize::from(was_volatile);
         note(&mut segment.soonest, entry.deadline);
@@ -146,22 +191,56 @@ impl Table {
 
     /// Removes an entry.
     pub(crate) fn take(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
+        self.take_if(hash, |e| *e.key == *key)
+    }
+
+    /// Removes the entry of that hash which is the one.
+    pub(crate) fn take_if(&mut self, hash: u64, is_it: impl Fn(&Entry) -> bool) -> Option<Entry> {
         let index = self.locate(hash);
         let occupied = self.segments[index]
             .entries
-            .find_entry(spread(hash), |e| *e.key == *key)
+            .find_entry(spread(hash), |e| is_it(e))
             .ok()?;
         let (entry, _) = occupied.remove();
         self.len -= 1;
         self.volatile -= usize::from(entry.deadline.is_some());
+        self.heap -= entry.bytes();
         self.join(hash);
-        Some(entry)
+        Some(*entry)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.segments
             .iter()
             .flat_map(|segment| segment.entries.iter())
+            .map(|entry| &**entry)
+    }
+
+    /// Visits entries from a random place on, each once, until `visit` returns false; only segments in
+    /// which something has a deadline, if nothing else is wanted.
+    pub(crate) fn sample(
+        &self,
+        random: u64,
+        volatile_only: bool,
+        mut visit: impl FnMut(&Entry) -> bool,
+    ) {
+        let (before, after) = self
+            .segments
+            .split_at((random >> 32) as usize % self.segments.len());
+        for segment in after.iter().chain(before) {
+            let buckets = segment.entries.num_buckets();
+            if segment.entries.is_empty() || volatile_only && segment.soonest == i64::MAX {
+                continue;
+            }
+            let first = random as u32 as usize % buckets;
+            for index in (first..buckets).chain(0..first) {
+                if let Some(entry) = segment.entries.get_bucket(index)
+                    && !visit(entry)
+                {
+                    return;
+                }
+            }
+        }
     }
 
     /// Visits the entries from position `from` to the end of its segment, and returns the position at
@@ -208,7 +287,8 @@ impl Table {
                     count += 1;
                     self.len -= 1;
                     self.volatile -= 1;
-                    removed(entry);
+                    self.heap -= entry.bytes();
+                    removed(*entry);
                 }
                 self.join(position);
             }
@@ -277,7 +357,9 @@ impl Table {
                 .entries
                 .insert_unique(hash, entry, |e| spread(hash_of(hasher, &e.key)));
         }
+        self.slots += upper.slots();
         self.segments.push(upper);
+        self.measure();
         self.claim(self.segments.len() - 1);
         if depth == self.depth {
             self.deepest += 2;
@@ -294,6 +376,7 @@ impl Table {
         let index = self.locate(position);
         let segment = &mut self.segments[index];
         if segment.entries.is_empty() && segment.entries.capacity() > SEGMENT_MIN {
+            self.slots -= segment.slots();
             segment.entries = HashTable::new();
         }
     }
@@ -328,12 +411,14 @@ impl Table {
         let depth = upper.depth;
         let hasher = &self.hasher;
         let lower = &mut self.segments[low];
+        self.slots -= lower.slots() + upper.slots();
         for entry in upper.entries {
             let hash = spread(hash_of(hasher, &entry.key));
             lower
                 .entries
                 .insert_unique(hash, entry, |e| spread(hash_of(hasher, &e.key)));
         }
+        self.slots += lower.slots();
         lower.soonest = lower.soonest.min(upper.soonest);
         lower.depth = depth - 1;
         self.claim(low);
@@ -352,6 +437,7 @@ impl Table {
         while self.deepest == 0 && self.depth > 0 {
             self.directory = self.directory.iter().copied().step_by(2).collect();
             self.depth -= 1;
+            self.measure();
             self.deepest = self
                 .segments
                 .iter()
@@ -381,6 +467,18 @@ fn note(soonest: &mut i64, deadline: Option<Deadline>) {
 impl Table {
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
         self.get(hash_of(&self.hasher, key), key).is_some()
+    }
+
+    /// What it takes in memory, counted anew.
+    #[cfg(test)]
+    pub(crate) fn recount(&self) -> usize {
+        let heap: usize = self.iter().map(Entry::bytes).sum();
+        let slots: usize = self.segments.iter().map(Segment::slots).sum();
+        let directory = block(self.directory.capacity() * size_of::<u32>());
+        let frame = directory + block(self.segments.capacity() * size_of::<Segment>());
+        let counted = (self.heap, self.slots, self.frame);
+        assert_eq!(counted, (heap, slots, frame), "invariant 5");
+        self.bytes()
     }
 }
 

@@ -86,7 +86,7 @@ const HOSTILE: [&str; 24] = [
 
 /// A command line: words stand for themselves, lower-case words for a kind of argument, and `*` for any
 /// number of times.
-const GRAMMAR: [&str; 96] = [
+const GRAMMAR: [&str; 103] = [
     "GET key",
     "GET key",
     "SET key value",
@@ -179,6 +179,13 @@ const GRAMMAR: [&str; 96] = [
     "EVALSHA sha numkeys key*",
     "EVAL bad numkeys key*",
     "SCRIPT scriptopt",
+    "CONFIG GET parameter parameter*",
+    "CONFIG SET setting setting*",
+    "CONFIG configopt",
+    "OBJECT ENCODING key",
+    "OBJECT objectopt key",
+    "OBJECT wrongobject",
+    "MEMORY memoryopt",
     "unknown word*",
     "EXPIRETIME key",
     "LRANGE key index index",
@@ -248,6 +255,14 @@ fn phrase(kind: &str) -> BoxedStrategy<Vec<Arg>> {
                 "flushopt" => &["ASYNC", "SYNC", "async sync", "FOO", "SYNC FOO"],
                 "helloopt" => &["2", "3", "2", "3", "4", "x", "SETNAME me", "SETNAME", "AUTH default any", "AUTH nobody any", "AUTH default", "FOO"],
                 "clientopt" => &["ID", "GETNAME", "SETNAME me", "SETNAME word", "SETNAME word word", "GETNAME x", "NO-EVICT on", "no-evict off", "NO-EVICT x", "FOO", "ID x"],
+                // No other bounds: what is too much here is not what is too much there.
+                "setting" => &["maxmemory 0", "maxmemory 100gb", "MaxMemory 200000m", "maxmemory 1.5gb", "maxmemory -1", "maxmemory x", "maxmemory 1tb", "maxmemory-policy policy", "maxmemory-policy policy", "maxmemory-policy lru", "maxmemory-samples int", "maxmemory-samples 10", "lfu-log-factor 1", "lfu-log-factor int", "lfu-decay-time 0", "lfu-decay-time 1.5", "no-such-parameter 1", "maxmemory"],
+                "parameter" => &["maxmemory", "MAXMEMORY-policy", "maxmemory-*s", "*memory-[op]*y", "lfu-log-facto?", "no-such-parameter"],
+                "configopt" => &["GET", "SET", "SET maxmemory", "RESETSTAT", "RESETSTAT x", "FOO", "HELP x"],
+                "policy" => &["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-lfu", "ALLKEYS-random", "noeviction"],
+                "objectopt" => &["FREQ", "IDLETIME", "freq", "REFCOUNT", "ENCODING"],
+                "wrongobject" => &["ENCODING", "FREQ", "HELP", "FOO", "FOO key", "IDLETIME key key"],
+                "memoryopt" => &["USAGE key", "USAGE key SAMPLES int", "USAGE key samples 0", "USAGE key SAMPLES", "USAGE key FOO", "USAGE", "FOO", "FOO x"],
                 "scriptopt" => &["EXISTS sha", "EXISTS sha sha", "EXISTS", "FLUSH", "FLUSH SYNC", "FLUSH x", "LOAD", "FOO"],
                 other => panic!("no such kind: {other}"),
             };
@@ -276,8 +291,30 @@ fn words(line: &'static str) -> BoxedStrategy<Vec<Arg>> {
 
 fn is_literal(word: &str) -> bool {
     [
-        "string", "list", "foo", "bar", "me", "any", "default", "nobody", "on", "off", "x", "ex",
-        "gt", "nx", "replace", "async", "sync", "type",
+        "string",
+        "list",
+        "foo",
+        "bar",
+        "me",
+        "any",
+        "default",
+        "nobody",
+        "on",
+        "off",
+        "x",
+        "ex",
+        "gt",
+        "nx",
+        "replace",
+        "async",
+        "sync",
+        "type",
+        "maxmemory",
+        "samples",
+        "freq",
+        "no-such-parameter",
+        "noeviction",
+        "lru",
     ]
     .contains(&word)
 }

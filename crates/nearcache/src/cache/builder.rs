@@ -283,6 +283,7 @@ impl<M> Builder<M> {
             protocol: self.protocol.or(parsed.target.protocol),
             pool_size: self.pool_size.unwrap_or(parsed.target.pool_size),
             breaker: self.breaker.unwrap_or(parsed.target.breaker),
+            bounds: parsed.target.bounds,
             place: parsed.target.place,
         };
         let prefix = self.prefix.or(parsed.prefix).unwrap_or_default();
@@ -373,12 +374,18 @@ fn backend_of(
     target: &Target,
     mode: Mode,
 ) -> Result<Arc<dyn Backend>> {
-    use crate::connect::target::Place;
+    use crate::connect::target::{Bounds, Place};
     if target.place != (Place::Embedded { name: None }) {
         return invalid(format!(
             "a store was given for {}; it goes with the URL memory://",
             target.place
         ));
+    }
+    if target.bounds != Bounds::default() {
+        return invalid(
+            "a store was given, which has bounds of its own: leave maxmemory and policy out of the URL"
+                .to_owned(),
+        );
     }
     connect::over_store(store, target, mode.runtime())
 }

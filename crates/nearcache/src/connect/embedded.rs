@@ -1,15 +1,16 @@
-//! The store in this process. It answers at once, so no limit applies, and nothing is ever lost.
+//! The store in this process. It answers at once, so no limit of time applies. How much it may hold is
+//! bounded, unless the URL says otherwise: what is used least goes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use nearcache_embedded::{Connection, Store};
+use nearcache_embedded::{Connection, Policy, Store};
 use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, Value};
 
 use super::raw::Raw;
-use super::target::Target;
+use super::target::{Bounds, Target};
 use super::{Backend, BoxFuture, Common, Terms, Wall, checked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::read_through::lease;
@@ -25,20 +26,63 @@ pub(super) struct Embedded {
     _store: Arc<Store>,
 }
 
+/// How much a store may hold, in bytes, unless the URL says so.
+const MAX_MEMORY: usize = 256 << 20;
+
 /// The stores that have a name, for as long as a cache uses them.
 static NAMED: Mutex<Option<HashMap<String, Weak<Store>>>> = Mutex::new(None);
 
+/// A store that nobody else has.
+pub(super) fn private(bounds: Bounds) -> Arc<Store> {
+    let policy = policy(bounds).unwrap_or(Policy::AllKeysLfu);
+    let max_memory = max_memory(bounds).unwrap_or(MAX_MEMORY);
+    Arc::new(
+        Store::builder()
+            .max_memory(max_memory)
+            .policy(policy)
+            .build(),
+    )
+}
+
 /// The store of that name, new if nobody has it.
-pub(super) fn named(name: &str) -> Arc<Store> {
+///
+/// # Errors
+/// `InvalidConfig` if somebody has it, with other bounds than are asked for.
+pub(super) fn named(name: &str, bounds: Bounds) -> Result<Arc<Store>> {
     let mut named = NAMED.lock();
     let stores = named.get_or_insert_default();
     if let Some(store) = stores.get(name).and_then(Weak::upgrade) {
-        return store;
+        return has_bounds(&store, bounds).then(|| store.clone()).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidConfig,
+                format!(
+                    "memory://{name} is in use with maxmemory={} and policy={}; open it with the same \
+                     bounds, or without any",
+                    store.max_memory(),
+                    store.policy()
+                ),
+            )
+        });
     }
     stores.retain(|_, store| store.strong_count() > 0);
-    let store = Arc::new(Store::new());
+    let store = private(bounds);
     stores.insert(name.to_owned(), Arc::downgrade(&store));
-    store
+    Ok(store)
+}
+
+fn policy(bounds: Bounds) -> Option<Policy> {
+    bounds.policy?.parse().ok()
+}
+
+fn max_memory(bounds: Bounds) -> Option<usize> {
+    let bytes = bounds.maxmemory?;
+    Some(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// Whether a store has the bounds that are asked for, if any are.
+fn has_bounds(store: &Store, bounds: Bounds) -> bool {
+    max_memory(bounds).is_none_or(|bytes| bytes == store.max_memory())
+        && policy(bounds).is_none_or(|policy| policy == store.policy())
 }
 
 /// A backend over a store that the caller has.
@@ -119,5 +163,31 @@ impl Backend for Embedded {
 
     fn common(&self) -> &Common {
         &self.common
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::url::bounds::POLICIES;
+
+    #[test]
+    fn every_policy_of_a_url_is_one_of_the_store() {
+        for name in POLICIES {
+            assert_eq!(name.parse::<Policy>().map(Policy::name), Ok(name));
+        }
+        assert_eq!(POLICIES.len(), Policy::ALL.len());
+    }
+
+    #[test]
+    fn a_store_is_bounded_unless_the_url_says_otherwise() {
+        let store = private(Bounds::default());
+        assert_eq!(store.max_memory(), 256 << 20);
+        assert_eq!(store.policy(), Policy::AllKeysLfu);
+        let unbounded = Bounds {
+            maxmemory: Some(0),
+            policy: Some("noeviction"),
+        };
+        assert_eq!(private(unbounded).max_memory(), 0);
     }
 }

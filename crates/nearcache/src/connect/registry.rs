@@ -63,8 +63,8 @@ fn new_backend(target: &Target, mode: Mode) -> Result<Arc<dyn Backend>> {
         #[cfg(feature = "embedded")]
         (Place::Embedded { name }, _) => {
             let store = match name {
-                Some(name) => super::embedded::named(name),
-                None => Arc::default(),
+                Some(name) => super::embedded::named(name, target.bounds)?,
+                None => super::embedded::private(target.bounds),
             };
             Arc::new(super::embedded::Embedded::new(
                 store,

@@ -34,6 +34,14 @@ impl fmt::Display for Place {
     }
 }
 
+/// What the URL says of how much an embedded store may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Bounds {
+    /// In bytes; 0 is any amount.
+    pub(crate) maxmemory: Option<u64>,
+    pub(crate) policy: Option<&'static str>,
+}
+
 /// The version of the protocol between client and server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -67,6 +75,8 @@ pub(crate) struct Target {
     pub(crate) pool_size: usize,
     /// Whether a server that does not answer is left alone for a while.
     pub(crate) breaker: bool,
+    /// Of an embedded store.
+    pub(crate) bounds: Bounds,
 }
 
 impl Target {
@@ -80,6 +90,7 @@ impl Target {
             client_name: None,
             pool_size: POOL_SIZE,
             breaker: true,
+            bounds: Bounds::default(),
         }
     }
 
@@ -116,6 +127,7 @@ impl fmt::Debug for Target {
             client_name,
             pool_size,
             breaker,
+            bounds,
         } = self;
         f.debug_struct("Target")
             .field("place", &format_args!("{place}"))
@@ -126,6 +138,7 @@ impl fmt::Debug for Target {
             .field("client_name", client_name)
             .field("pool_size", pool_size)
             .field("breaker", breaker)
+            .field("bounds", bounds)
             .finish()
     }
 }

@@ -6,6 +6,7 @@ use foldhash::quality::RandomState;
 use proptest::prelude::*;
 
 use super::*;
+use crate::keyspace::access::{Access, Era, Ticks};
 use crate::keyspace::bytes::Bytes;
 use crate::keyspace::entry::Data;
 
@@ -57,19 +58,25 @@ impl Checked {
             Action::Put(keys, deadline) => {
                 for key in keys.clone() {
                     if let Some((hash, name)) = self.locate(key) {
+                        let tick = Ticks::default().next(0, Era::default(), None);
+                        let value = vec![b'v'; key as usize % 50];
                         let entry = Entry {
                             key: Bytes::from(&name[..]),
-                            data: Data::from(&b"value"[..]),
+                            data: Data::from(&value[..]),
                             deadline: deadline.map(Deadline::at),
+                            access: Access::new(tick),
                         };
-                        let old = self.table.put(hash, entry);
+                        let old = self.table.put(hash, entry, tick);
                         assert_eq!(old.is_some(), self.model.insert(key, *deadline).is_some());
                     }
                 }
             }
             Action::Edit(key, deadline) => {
                 if let Some((hash, name)) = self.locate(*key) {
-                    let edit = |entry: &mut Entry| entry.deadline = deadline.map(Deadline::at);
+                    let edit = |entry: &mut Entry| {
+                        entry.deadline = deadline.map(Deadline::at);
+                        entry.data = Data::from(&[b'e'; 100][..]);
+                    };
                     let edited = self.table.edit(hash, &name, edit).is_some();
                     assert_eq!(edited, self.model.contains_key(key));
                     self.model.entry(*key).and_modify(|d| *d = *deadline);
@@ -164,6 +171,8 @@ impl Checked {
         let volatile = self.model.values().flatten().count();
         assert_eq!(self.table.volatile(), volatile, "invariant 4");
         assert_eq!(self.table.iter().count(), self.model.len());
+        // 5.
+        self.table.recount();
     }
 }
 
@@ -171,7 +180,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn invariants_1_2_and_4_hold_whatever_is_put_in_and_taken_out(
+    fn invariants_1_2_4_and_5_hold_whatever_is_put_in_and_taken_out(
         shard_bits in prop_oneof![Just(0u32), Just(2)],
         actions in prop::collection::vec(action(), 1..12),
     ) {

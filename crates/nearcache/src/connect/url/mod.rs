@@ -10,6 +10,7 @@
 //! wrong, in the URL as it was written. A password is shown in no error: not even one that, left
 //! unescaped, has spilled into the parts that follow it (`written`).
 
+pub(super) mod bounds;
 mod written;
 
 use std::fmt::Write as _;
@@ -39,14 +40,16 @@ pub(crate) struct Parsed {
 
 const SCHEMES: [&str; 5] = ["memory", "redis", "redis+unix", "valkey", "valkey+unix"];
 
-const OPTIONS: [&str; 15] = [
+const OPTIONS: [&str; 17] = [
     "breaker",
     "client_name",
     "compression",
     "db",
     "default_ttl",
     "format",
+    "maxmemory",
     "password",
+    "policy",
     "pool_size",
     "prefix",
     "protocol",
@@ -390,6 +393,10 @@ fn parse_option(
                 );
             }
         },
+        "maxmemory" | "policy" => {
+            let Target { place, bounds, .. } = &mut into.target;
+            bounds::parse(written, name, &value, range, place, bounds)?;
+        }
         _ => {}
     }
     Ok(())

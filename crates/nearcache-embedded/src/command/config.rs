@@ -1,0 +1,205 @@
+//! `CONFIG`: the settings that bound a store.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use redis::{ProtocolVersion, Value};
+
+use super::object::lines;
+use super::{Args, excerpt};
+use crate::context::Context;
+use crate::glob::Glob;
+use crate::limits::{Policy, Settings, parse_memory};
+use crate::reply::{Error, Reply, bulk};
+
+struct Parameter {
+    name: &'static str,
+    kind: Kind,
+}
+
+enum Kind {
+    MaxMemory,
+    Policy,
+    Number {
+        least: i64,
+        at: fn(&Settings) -> &AtomicU32,
+    },
+}
+
+const PARAMETERS: [Parameter; 5] = [
+    Parameter {
+        name: "maxmemory",
+        kind: Kind::MaxMemory,
+    },
+    Parameter {
+        name: "maxmemory-policy",
+        kind: Kind::Policy,
+    },
+    Parameter {
+        name: "maxmemory-samples",
+        kind: Kind::Number {
+            least: 1,
+            at: |settings| &settings.samples,
+        },
+    },
+    Parameter {
+        name: "lfu-log-factor",
+        kind: Kind::Number {
+            least: 0,
+            at: |settings| &settings.log_factor,
+        },
+    },
+    Parameter {
+        name: "lfu-decay-time",
+        kind: Kind::Number {
+            least: 0,
+            at: |settings| &settings.decay_time,
+        },
+    },
+];
+
+/// A value that was read, and can be set.
+enum Setting {
+    MaxMemory(usize),
+    Policy(Policy),
+    Number(fn(&Settings) -> &AtomicU32, u32),
+}
+
+impl Parameter {
+    fn value(&self, settings: &Settings) -> String {
+        match self.kind {
+            Kind::MaxMemory => settings.maxmemory.load(Ordering::Relaxed).to_string(),
+            Kind::Policy => settings.policy().to_string(),
+            Kind::Number { at, .. } => at(settings).load(Ordering::Relaxed).to_string(),
+        }
+    }
+
+    fn read(&self, value: &[u8]) -> Result<Setting, String> {
+        let value = String::from_utf8_lossy(value);
+        match self.kind {
+            // To leave it empty is to set no bound.
+            Kind::MaxMemory if value.is_empty() => Ok(Setting::MaxMemory(0)),
+            Kind::MaxMemory => parse_memory(&value)
+                .map(Setting::MaxMemory)
+                .ok_or_else(|| "argument must be a memory value".to_owned()),
+            Kind::Policy => value.parse().map(Setting::Policy).map_err(|_| {
+                let names = Policy::ALL.map(Policy::name).join(", ");
+                format!("argument(s) must be one of the following: {names}")
+            }),
+            Kind::Number { least, at } => {
+                let number: i64 = super::parse::integer(value.as_bytes())
+                    .map_err(|_| "argument couldn't be parsed into an integer".to_owned())?;
+                let most = i64::from(i32::MAX);
+                u32::try_from(number)
+                    .ok()
+                    .filter(|_| (least..=most).contains(&number))
+                    .map(|number| Setting::Number(at, number))
+                    .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
+            }
+        }
+    }
+}
+
+/// Those that any of the patterns matches, each once; one that is named is called as it was named.
+pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let mut found: Vec<(&[u8], String)> = Vec::new();
+    for pattern in &args[2..] {
+        let is_name = !pattern.iter().any(|byte| b"[*?".contains(byte));
+        let lower = pattern.to_ascii_lowercase();
+        for parameter in &PARAMETERS {
+            let known = parameter.name.as_bytes();
+            let name = if is_name { pattern } else { known };
+            let matches = if is_name {
+                lower == known
+            } else {
+                Glob::new(&lower).matches(known)
+            };
+            if matches
+                && found
+                    .iter()
+                    .all(|(other, _)| !other.eq_ignore_ascii_case(name))
+            {
+                found.push((name, parameter.value(&cx.shared.settings)));
+            }
+        }
+    }
+    let pairs = found
+        .into_iter()
+        .map(|(name, value)| (bulk(name), bulk(value.as_bytes())));
+    Ok(match cx.session.protocol {
+        ProtocolVersion::RESP2 => {
+            Value::Array(pairs.flat_map(|(name, value)| [name, value]).collect())
+        }
+        _ => Value::Map(pairs.collect()),
+    })
+}
+
+/// All of them, or none if one is wrong.
+pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let pairs = args[2..].chunks(2);
+    if !args.len().is_multiple_of(2) {
+        return Err(Error::SYNTAX);
+    }
+    let mut given: Vec<(&Parameter, &[u8])> = Vec::new();
+    for pair in pairs {
+        let named =
+            |parameter: &&Parameter| pair[0].eq_ignore_ascii_case(parameter.name.as_bytes());
+        let Some(parameter) = PARAMETERS.iter().find(named) else {
+            return Err(Error::from(format!(
+                "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
+                excerpt(pair[0], usize::MAX)
+            )));
+        };
+        if given.iter().any(|(other, _)| other.name == parameter.name) {
+            return Err(failed(pair[0], "duplicate parameter"));
+        }
+        given.push((parameter, pair[1]));
+    }
+    let mut settings = Vec::new();
+    for (parameter, value) in given {
+        settings.push(
+            parameter
+                .read(value)
+                .map_err(|why| failed(parameter.name.as_bytes(), &why))?,
+        );
+    }
+    for setting in settings {
+        match setting {
+            Setting::MaxMemory(bytes) => {
+                cx.shared.settings.maxmemory.store(bytes, Ordering::Relaxed);
+            }
+            Setting::Policy(policy) => cx.shared.settings.set_policy(policy),
+            Setting::Number(at, number) => {
+                at(&cx.shared.settings).store(number, Ordering::Relaxed);
+            }
+        }
+    }
+    cx.bound();
+    Ok(Value::Okay)
+}
+
+fn failed(parameter: &[u8], why: &str) -> Error {
+    Error::from(format!(
+        "ERR CONFIG SET failed (possibly related to argument '{}') - {why}",
+        excerpt(parameter, usize::MAX)
+    ))
+}
+
+pub(super) fn resetstat(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
+    cx.shared.evictor.evicted.store(0, Ordering::Relaxed);
+    cx.shared.evictor.expired.store(0, Ordering::Relaxed);
+    Ok(Value::Okay)
+}
+
+pub(super) fn help(_: &mut Context<'_>, _: Args<'_>) -> Reply {
+    Ok(lines(&[
+        "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "GET <pattern>",
+        "    Return parameters matching the glob-like <pattern> and their values.",
+        "SET <directive> <value>",
+        "    Set the configuration <directive> to <value>.",
+        "RESETSTAT",
+        "    Reset statistics reported by the INFO command.",
+        "HELP",
+        "    Prints this help.",
+    ]))
+}

@@ -1,0 +1,111 @@
+//! What lies behind a key: how it is kept, how it is used, and what it takes in memory.
+
+use redis::Value;
+
+use super::Args;
+use super::parse::{integer, is};
+use crate::context::Context;
+use crate::keyspace::entry::{Data, Entry};
+use crate::reply::{Error, Reply, bulk, count};
+
+/// The longest string that a server keeps in one piece with its header.
+const EMBEDDED_MAX: usize = 44;
+
+const NO_LFU: Error = Error::new(
+    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+);
+const LFU: Error = Error::new(
+    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+);
+
+/// What is asked of an entry, which is not used thereby; nil without one.
+fn of(cx: &Context<'_>, args: Args<'_>, ask: impl FnOnce(&Entry) -> Reply) -> Reply {
+    cx.get(args[2]).map_or(Ok(Value::Nil), ask)
+}
+
+/// The encoding that a server would choose for such a value.
+pub(super) fn encoding(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    of(cx, args, |entry| {
+        let name = match &entry.data {
+            Data::String(bytes) if integer(bytes).is_ok() => "int",
+            Data::String(bytes) if bytes.len() <= EMBEDDED_MAX => "embstr",
+            Data::String(_) => "raw",
+            Data::List(_) => "quicklist",
+        };
+        Ok(bulk(name.as_bytes()))
+    })
+}
+
+pub(super) fn freq(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    of(cx, args, |entry| {
+        let lfu = cx.shared.settings.lfu().ok_or(NO_LFU)?;
+        let uses = entry.access.count(cx.shared.coarse_ms(), lfu);
+        Ok(Value::Int(uses.into()))
+    })
+}
+
+pub(super) fn idletime(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    of(cx, args, |entry| {
+        if cx.shared.settings.lfu().is_some() {
+            return Err(LFU);
+        }
+        let idle = entry.access.idle_ms(cx.shared.coarse_ms());
+        Ok(Value::Int((idle / 1000).cast_signed()))
+    })
+}
+
+/// Nothing is shared here.
+pub(super) fn refcount(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    of(cx, args, |_| Ok(Value::Int(1)))
+}
+
+pub(super) fn help(_: &mut Context<'_>, _: Args<'_>) -> Reply {
+    Ok(lines(&[
+        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "ENCODING <key>",
+        "    Return the kind of internal representation used in order to store the value",
+        "    associated with a <key>.",
+        "FREQ <key>",
+        "    Return the access frequency index of the <key>. The returned integer is",
+        "    proportional to the logarithm of the recent access frequency of the key.",
+        "IDLETIME <key>",
+        "    Return the idle time of the <key>, that is the approximated number of",
+        "    seconds elapsed since the last access to the key.",
+        "REFCOUNT <key>",
+        "    Return the number of references of the value associated with the specified",
+        "    <key>.",
+        "HELP",
+        "    Prints this help.",
+    ]))
+}
+
+/// Counted and not sampled, whatever `SAMPLES` says: the value, the key, the entry, and its slot in the
+/// table.
+pub(super) fn memory_usage(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    for option in args[3..].chunks(2) {
+        match option {
+            [name, samples] if is(name, "SAMPLES") && integer(samples)? >= 0 => {}
+            _ => return Err(Error::SYNTAX),
+        }
+    }
+    of(cx, args, |entry| {
+        Ok(count(entry.bytes() + size_of::<Box<Entry>>()))
+    })
+}
+
+pub(super) fn memory_help(_: &mut Context<'_>, _: Args<'_>) -> Reply {
+    Ok(lines(&[
+        "MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "USAGE <key> [SAMPLES <count>]",
+        "    Return memory in bytes used by <key> and its value. Nested values are",
+        "    sampled up to <count> times (default: 5, 0 means sample all).",
+        "HELP",
+        "    Prints this help.",
+    ]))
+}
+
+/// A help text, as a server sends it.
+pub(super) fn lines(lines: &[&str]) -> Value {
+    let line = |line: &&str| Value::SimpleString((*line).to_owned());
+    Value::Array(lines.iter().map(line).collect())
+}

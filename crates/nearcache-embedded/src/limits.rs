@@ -1,0 +1,224 @@
+//! The bounds of a store: how much memory its keys may take, what goes when that is not enough, and the
+//! settings by which that is chosen.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+
+use crate::keyspace::access::Lfu;
+
+/// What a store does when its keys take more memory than they may: a server's `maxmemory-policy`.
+///
+/// What is evicted is the best of a few keys picked at random, as on a server: see
+/// [Bounds](crate#bounds).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Policy {
+    /// Nothing goes: commands that would store more fail.
+    #[default]
+    NoEviction,
+    /// The key that has not been used for the longest time goes.
+    AllKeysLru,
+    /// The key that is used least often goes.
+    AllKeysLfu,
+    /// Any key goes.
+    AllKeysRandom,
+    /// Of the keys with a time to live, the one that has not been used for the longest time goes.
+    VolatileLru,
+    /// Of the keys with a time to live, the one that is used least often goes.
+    VolatileLfu,
+    /// Of the keys with a time to live, any goes.
+    VolatileRandom,
+    /// The key goes that would expire next.
+    VolatileTtl,
+}
+
+impl Policy {
+    /// All policies, in the order in which a server names them.
+    pub const ALL: [Policy; 8] = [
+        Policy::VolatileLru,
+        Policy::VolatileLfu,
+        Policy::VolatileRandom,
+        Policy::VolatileTtl,
+        Policy::AllKeysLru,
+        Policy::AllKeysLfu,
+        Policy::AllKeysRandom,
+        Policy::NoEviction,
+    ];
+
+    /// The name that a server gives it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::NoEviction => "noeviction",
+            Policy::AllKeysLru => "allkeys-lru",
+            Policy::AllKeysLfu => "allkeys-lfu",
+            Policy::AllKeysRandom => "allkeys-random",
+            Policy::VolatileLru => "volatile-lru",
+            Policy::VolatileLfu => "volatile-lfu",
+            Policy::VolatileRandom => "volatile-random",
+            Policy::VolatileTtl => "volatile-ttl",
+        }
+    }
+
+    pub(crate) fn is_random(self) -> bool {
+        matches!(self, Policy::AllKeysRandom | Policy::VolatileRandom)
+    }
+
+    /// Whether only keys with a time to live go.
+    pub(crate) fn is_volatile(self) -> bool {
+        matches!(
+            self,
+            Policy::VolatileLru
+                | Policy::VolatileLfu
+                | Policy::VolatileRandom
+                | Policy::VolatileTtl
+        )
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// There is no policy of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownPolicy;
+
+impl fmt::Display for UnknownPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Policy::ALL.map(Policy::name);
+        write!(f, "a policy is one of {}", names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownPolicy {}
+
+/// Reads a policy's name, in whatever case.
+impl FromStr for Policy {
+    type Err = UnknownPolicy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
+        let is_it = |policy: &Policy| policy.name().eq_ignore_ascii_case(name);
+        Policy::ALL.into_iter().find(is_it).ok_or(UnknownPolicy)
+    }
+}
+
+/// Reads a number of bytes as a server does: digits, and one of the units `b`, `k`, `kb`, `m`, `mb`, `g`,
+/// `gb` in whatever case, where `k` is 1000 and `kb` 1024. What does not fit is as much as there can be.
+///
+/// ```
+/// use nearcache_embedded::parse_memory;
+///
+/// assert_eq!(parse_memory("64mb"), Some(64 << 20));
+/// assert_eq!(parse_memory("64M"), Some(64_000_000));
+/// assert_eq!(parse_memory("lots"), None);
+/// ```
+#[must_use]
+pub fn parse_memory(text: &str) -> Option<usize> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(digits);
+    let unit = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    // Only too large a number cannot be read.
+    Some(digits.parse().unwrap_or(usize::MAX).saturating_mul(unit))
+}
+
+/// The settings as they are now: `CONFIG SET` changes them while commands run.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) maxmemory: AtomicUsize,
+    policy: AtomicU8,
+    pub(crate) samples: AtomicU32,
+    pub(crate) log_factor: AtomicU32,
+    pub(crate) decay_time: AtomicU32,
+}
+
+impl Settings {
+    pub(crate) fn new(maxmemory: usize, policy: Policy) -> Self {
+        Settings {
+            maxmemory: AtomicUsize::new(maxmemory),
+            policy: AtomicU8::new(policy as u8),
+            samples: AtomicU32::new(5),
+            log_factor: AtomicU32::new(10),
+            decay_time: AtomicU32::new(1),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn policy(&self) -> Policy {
+        let number = self.policy.load(Ordering::Relaxed);
+        let is_it = |policy: &Policy| *policy as u8 == number;
+        Policy::ALL.into_iter().find(is_it).unwrap_or_default()
+    }
+
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        self.policy.store(policy as u8, Ordering::Relaxed);
+    }
+
+    /// How uses are counted, if the policy wants that.
+    #[inline]
+    pub(crate) fn lfu(&self) -> Option<Lfu> {
+        let number = self.policy.load(Ordering::Relaxed);
+        let counts = number == Policy::AllKeysLfu as u8 || number == Policy::VolatileLfu as u8;
+        counts.then(|| Lfu {
+            log_factor: self.log_factor.load(Ordering::Relaxed),
+            decay_time: self.decay_time.load(Ordering::Relaxed),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_policy_is_read_by_its_name() {
+        for policy in Policy::ALL {
+            assert_eq!(policy.name().parse(), Ok(policy));
+            assert_eq!(policy.name().to_uppercase().parse(), Ok(policy));
+            let settings = Settings::new(0, policy);
+            assert_eq!(settings.policy(), policy);
+            assert_eq!(settings.lfu().is_some(), policy.name().ends_with("lfu"));
+        }
+        assert_eq!("lru".parse::<Policy>(), Err(UnknownPolicy));
+    }
+
+    #[test]
+    fn sizes_are_read_as_a_server_reads_them() {
+        let cases = [
+            ("0", Some(0)),
+            ("5k", Some(5_000)),
+            ("5Kb", Some(5_120)),
+            ("1GB", Some(1 << 30)),
+            ("3g", Some(3_000_000_000)),
+            ("7b", Some(7)),
+            ("99999999999999999999", Some(usize::MAX)),
+            ("", None),
+            ("mb", None),
+            ("-1", None),
+            ("1.5gb", None),
+            ("1 mb", None),
+            ("1tb", None),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(parse_memory(text), bytes, "{text}");
+        }
+    }
+}
