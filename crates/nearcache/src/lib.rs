@@ -36,6 +36,7 @@
 //!   an invalidation then.
 //! - [`Stats`]: what a cache has done so far.
 //! - [`Text`] and [`Raw`]: values that are not to be JSON.
+//! - `nearcache::config` (feature `config`): caches described in TOML, JSON or the environment.
 //!
 //! # URLs
 //! | URL | where |
@@ -56,11 +57,14 @@
 //! | `embedded` | default | `memory://` |
 //! | `macros` | default | `#[cached]` |
 //! | `blocking` | | `nearcache::blocking`, for code without an async runtime |
+//! | `config` | | `nearcache::config`: caches from TOML, JSON, the environment |
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
 mod cache;
 mod codec;
+#[cfg(feature = "config")]
+pub mod config;
 mod connect;
 mod error;
 pub mod hooks;
@@ -130,6 +134,10 @@ struct Protocols;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/wire-format.md")]
 struct WireFormat;
+
+#[cfg(all(doctest, feature = "embedded", feature = "config"))]
+#[doc = include_str!("../../../docs/configuration.md")]
+struct Configuration;
 
 /// And those of the guide to `#[cached]`.
 #[cfg(all(

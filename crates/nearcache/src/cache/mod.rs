@@ -28,7 +28,11 @@ use std::time::{Duration, SystemTime};
 
 pub use self::bound::Bound;
 pub use self::builder::Builder;
+#[cfg(feature = "config")]
+pub(crate) use self::builder::{LEASE, LEASES, MAX_LOADS, TIMEOUT};
 pub(crate) use self::core::Core;
+#[cfg(feature = "config")]
+pub(crate) use self::core::TIMEOUTS;
 pub use self::invalidate::Undelivered;
 pub use self::read::Lookup;
 pub use self::stats::Stats;
