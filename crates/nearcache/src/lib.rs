@@ -36,7 +36,8 @@
 //!   an invalidation then.
 //! - [`Stats`]: what a cache has done so far.
 //! - [`Text`] and [`Raw`]: values that are not to be JSON.
-//! - `nearcache::config` (feature `config`): caches described in TOML, JSON or the environment.
+//! - `nearcache::config` (feature `config`): caches described in TOML, JSON or the environment;
+//!   `nearcache::registry`: caches that are elements of an application.
 //!
 //! # URLs
 //! | URL | where |
@@ -70,6 +71,8 @@ mod error;
 pub mod hooks;
 mod keyspace;
 mod read_through;
+#[cfg(feature = "config")]
+pub mod registry;
 mod resilience;
 mod runtime;
 mod script;

@@ -69,7 +69,7 @@ use std::path::Path;
 
 pub use options::{CacheConfig, OPTIONS, OptionInfo};
 pub use reader::Reader;
-pub(crate) use reader::suggestion;
+pub(crate) use reader::{Source, suggestion};
 pub use setting::{OnUnavailable, Secret};
 
 use crate::Cache;
