@@ -38,6 +38,7 @@
 //! - [`Text`] and [`Raw`]: values that are not to be JSON.
 //! - `nearcache::config` (feature `config`): caches described in TOML, JSON or the environment;
 //!   `nearcache::registry`: caches that are elements of an application.
+//! - `nearcache::component` (feature `component`): a cache that is configured, opened and closed.
 //!
 //! # URLs
 //! | URL | where |
@@ -58,12 +59,15 @@
 //! | `embedded` | default | `memory://` |
 //! | `macros` | default | `#[cached]` |
 //! | `blocking` | | `nearcache::blocking`, for code without an async runtime |
-//! | `config` | | `nearcache::config`: caches from TOML, JSON, the environment |
+//! | `config` | | `nearcache::config` and `nearcache::registry`: caches from TOML, JSON, the environment, folders |
+//! | `component` | | `nearcache::component`; includes `config` |
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
 mod cache;
 mod codec;
+#[cfg(feature = "component")]
+pub mod component;
 #[cfg(feature = "config")]
 pub mod config;
 mod connect;

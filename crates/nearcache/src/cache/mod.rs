@@ -7,6 +7,8 @@
 mod asked;
 mod batch;
 mod bound;
+#[cfg(feature = "component")]
+pub(crate) mod bounded;
 mod builder;
 mod core;
 mod counter;

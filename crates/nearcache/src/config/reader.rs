@@ -127,7 +127,7 @@ impl Reader {
         }
     }
 
-    fn lookup(&self, name: &str) -> Option<String> {
+    pub(crate) fn lookup(&self, name: &str) -> Option<String> {
         match &self.vars {
             Some(vars) => vars.get(name).cloned(),
             None => std::env::var(name).ok(),
