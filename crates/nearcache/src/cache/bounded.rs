@@ -16,7 +16,7 @@
 //! `docs/component.md` states.
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 
 #[cfg(feature = "embedded")]
 use memchr::{memchr, memmem};
@@ -25,6 +25,7 @@ use nearcache_embedded::{Call, ScriptError};
 
 use super::core::{Core, reply};
 use super::invalidate::Sent;
+use super::operation::Pending;
 use crate::codec::Raw;
 use crate::codec::envelope::Head;
 use crate::error::{Error, Result};
@@ -296,73 +297,91 @@ fn input(core: &Core, key: &StoredKey) -> Input {
     input
 }
 
+/// Stores a value, of which there are at most so many.
+pub(crate) fn store_bounded<'c, M>(
+    core: &'c Core,
+    key: &[u8],
+    value: &[u8],
+    ttl: Ttl,
+    most: usize,
+) -> Pending<'c, (), M> {
+    let (key, entry) = (core.stored(key), Head::default().seal(value).into_owned());
+    Pending::new(async move {
+        let key = key?;
+        core.watched("set", Keys::One(key.user()), async |core| {
+            core.store_bounded(&key, &entry, ttl, most).await
+        })
+        .await
+        .map_err(|error| error.for_key(key.user()))
+    })
+}
+
+/// Removes a value, and gives what was there.
+pub(crate) fn remove_bounded<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, Option<Raw>, M> {
+    let key = core.stored(key);
+    Pending::new(async move {
+        let key = key?;
+        core.watched("take", Keys::One(key.user()), async |core| {
+            core.remove_bounded(&key).await
+        })
+        .await
+        .map_err(|error| error.for_key(key.user()))
+    })
+}
+
 impl Core {
-    /// Stores a value, of which there are at most so many.
-    pub(crate) async fn store_bounded(
+    async fn store_bounded(
         &self,
-        key: &[u8],
-        value: &[u8],
+        key: &StoredKey,
+        entry: &[u8],
         ttl: Ttl,
         most: usize,
     ) -> Result<()> {
-        let key = self.stored(key)?;
-        let keys = Keys::One(key.user());
-        self.watched("set", keys, async |core| {
-            let entry = Head::default().seal(value);
-            let mut call = input(core, &key);
-            call.arg(core.jittered(ttl).as_millis().to_string().as_bytes());
-            call.arg(most.to_string().as_bytes()).arg(&entry);
-            let reply = core.write_by(&STORE, &call, &key).await?;
-            core.count_write(entry.len());
-            core.note(Outcome::Stored, entry.len());
-            let Value::Array(gone) = reply else {
-                return Err(Error::unexpected("STORE", &reply));
-            };
-            let gone = gone.into_iter().filter_map(|name| match name {
-                Value::BulkString(name) => self
-                    .stored(&percent_decode(&name).collect::<Vec<u8>>())
-                    .ok(),
-                _ => None,
-            });
-            let gone: Vec<StoredKey> = gone.collect();
-            if !gone.is_empty() {
-                // The value is stored. What is not deleted now is, as soon as Redis is back.
-                if let Err(error) = core.unlink_with_leases(&gone).await {
-                    tracing::debug!(%error, "what had to go is not deleted yet");
-                }
+        let mut call = input(self, key);
+        call.arg(self.jittered(ttl).as_millis().to_string().as_bytes());
+        call.arg(most.to_string().as_bytes()).arg(entry);
+        let reply = self.write_by(&STORE, &call, key).await?;
+        self.count_write(entry.len());
+        self.note(Outcome::Stored, entry.len());
+        let Value::Array(gone) = reply else {
+            return Err(Error::unexpected("STORE", &reply));
+        };
+        let gone = gone.into_iter().filter_map(|name| match name {
+            Value::BulkString(name) => {
+                let name: Vec<u8> = percent_decode(&name).collect();
+                self.stored(&name).ok()
             }
-            Ok(())
-        })
-        .await
-        .map_err(|error| error.for_key(key.user()))
+            _ => None,
+        });
+        let gone: Vec<StoredKey> = gone.collect();
+        if !gone.is_empty() {
+            // The value is stored. What is not deleted now is, as soon as Redis is back.
+            if let Err(error) = self.unlink_with_leases(&gone).await {
+                tracing::debug!(%error, "what had to go is not deleted yet");
+            }
+        }
+        Ok(())
     }
 
-    /// Removes a value, and gives what was there.
-    pub(crate) async fn remove_bounded(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let key = self.stored(key)?;
-        let keys = Keys::One(key.user());
-        self.watched("take", keys, async |core| {
-            let reply = core.write_by(&REMOVE, &input(core, &key), &key).await?;
-            let bytes = reply::bytes("REMOVE", reply)?;
-            let value = core.decode::<Raw>(core.fresh(bytes).await?).hit();
-            Ok(value.map(|Raw(bytes)| bytes))
-        })
-        .await
-        .map_err(|error| error.for_key(key.user()))
+    async fn remove_bounded(&self, key: &StoredKey) -> Result<Option<Raw>> {
+        let reply = self.write_by(&REMOVE, &input(self, key), key).await?;
+        let bytes = reply::bytes("REMOVE", reply)?;
+        Ok(self.decode::<Raw>(self.fresh(bytes).await?).hit())
     }
 
     /// A script that is an invalidation of a key.
     async fn write_by(&self, script: &Script, call: &Input, key: &StoredKey) -> Result<Value> {
-        let send = async |command| {
-            let mut pipeline = Pipeline::with_capacity(1);
-            pipeline.add_command(command);
-            let mut replies = Sent::keys(self, [key]).pipeline(&pipeline).await?;
-            Ok(replies.pop().unwrap_or(Value::Nil))
-        };
-        match send(script.by_name(call)).await {
-            Err(error) if script::unknown(&error) => send(script.by_text(call)).await,
+        match self.write(script.by_name(call), key).await {
+            Err(error) if script::unknown(&error) => self.write(script.by_text(call), key).await,
             reply => reply,
         }
+    }
+
+    async fn write(&self, command: Cmd, key: &StoredKey) -> Result<Value> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.add_command(command);
+        let mut replies = Sent::keys(self, [key]).pipeline(&pipeline).await?;
+        Ok(replies.pop().unwrap_or(Value::Nil))
     }
 }
 

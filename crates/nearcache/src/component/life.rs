@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 
 use super::resolve::{self, Options};
 use super::{Context, Params, References};
-use crate::cache::operation::{Async, Close, Get};
+use crate::cache::bounded::{remove_bounded, store_bounded};
+use crate::cache::operation::{Async, Close, Get, Set};
 use crate::cache::{Builder, Core, verbs};
 use crate::codec::Raw;
 use crate::connect::Mode;
@@ -98,35 +99,41 @@ impl Life {
         value: Result<Option<Vec<u8>>>,
         timeout: Option<Duration>,
     ) -> Result<()> {
-        let stored = async {
-            let opened = self.opened()?;
-            let Some(value) = value? else {
-                return opened.removed(key).await.map(drop);
-            };
-            let ttl = match timeout {
-                Some(time) if !time.is_zero() => time.into_ttl()?,
-                _ => opened.options.timeout,
-            };
-            opened
-                .retrying(async || opened.stored(key, &value, ttl).await)
-                .await
+        let stored = self.stored(key, value, timeout).await;
+        stored.map_err(|error| traced(error, context))
+    }
+
+    async fn stored(
+        &self,
+        key: &str,
+        value: Result<Option<Vec<u8>>>,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        let opened = self.opened()?;
+        let Some(value) = value? else {
+            return opened.done(key, &Call::Remove).await.map(drop);
         };
-        stored.await.map_err(|error| traced(error, context))
+        let ttl = match timeout {
+            Some(time) if !time.is_zero() => time.into_ttl()?,
+            _ => opened.options.timeout,
+        };
+        opened.done(key, &Call::Store(value, ttl)).await.map(drop)
     }
 
     pub(super) async fn retrieve(&self, context: &Context, key: &str) -> Result<Option<Vec<u8>>> {
-        let retrieved = async {
-            let opened = self.opened()?;
-            let get = async || Get::<Raw>::new(&opened.core, key.as_bytes()).await;
-            opened.retrying(get).await
-        };
-        let value = retrieved.await.map_err(|error| traced(error, context))?;
-        Ok(value.map(|Raw(bytes)| bytes))
+        self.done(context, key, Call::Retrieve).await
     }
 
     pub(super) async fn remove(&self, context: &Context, key: &str) -> Result<Option<Vec<u8>>> {
-        let removed = async { self.opened()?.removed(key).await };
-        removed.await.map_err(|error| traced(error, context))
+        self.done(context, key, Call::Remove).await
+    }
+
+    async fn done(&self, context: &Context, key: &str, call: Call) -> Result<Option<Vec<u8>>> {
+        let done = match self.opened() {
+            Ok(opened) => opened.done(key, &call).await,
+            Err(error) => Err(error),
+        };
+        done.map_err(|error| traced(error, context))
     }
 
     fn opened(&self) -> Result<Arc<Opened>> {
@@ -144,42 +151,19 @@ impl Life {
     }
 }
 
+/// What is done with a key.
+enum Call {
+    Store(Vec<u8>, Ttl),
+    Retrieve,
+    Remove,
+}
+
 impl Opened {
-    async fn stored(&self, key: &str, value: &[u8], ttl: Ttl) -> Result<()> {
-        match self.options.max_size {
-            0 => {
-                let value = Raw(value);
-                let set = crate::cache::operation::Set::<_, Async>::new(
-                    &self.core,
-                    key.as_bytes(),
-                    &value,
-                );
-                set.ttl(ttl).await
-            }
-            most => {
-                self.core
-                    .store_bounded(key.as_bytes(), value, ttl, most)
-                    .await
-            }
-        }
-    }
-
-    async fn removed(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        self.retrying(async || match self.options.max_size {
-            0 => {
-                let taken = verbs::take::<Raw, Async>(&self.core, key.as_bytes()).await?;
-                Ok(taken.map(|Raw(bytes)| bytes))
-            }
-            _ => self.core.remove_bounded(key.as_bytes()).await,
-        })
-        .await
-    }
-
     /// The call, and again while it finds no server: as often as `retries` says.
-    async fn retrying<T>(&self, call: impl AsyncFn() -> Result<T>) -> Result<T> {
+    async fn done(&self, key: &str, call: &Call) -> Result<Option<Vec<u8>>> {
         let mut retried = 0;
         loop {
-            match call().await {
+            match self.once(key.as_bytes(), call).await {
                 Err(error)
                     if retried < self.options.retries
                         && matches!(error.kind(), ErrorKind::Connect | ErrorKind::Timeout)
@@ -188,12 +172,28 @@ impl Opened {
                 {
                     retried += 1;
                     tracing::debug!(%error, retried, "a component's call is made anew");
-                    self.core
-                        .runtime()
-                        .sleep((PAUSE * retried).min(LONGEST))
-                        .await;
+                    let pause = (PAUSE * retried).min(LONGEST);
+                    self.core.runtime().sleep(pause).await;
                 }
-                outcome => return outcome,
+                outcome => return Ok(outcome?.map(|Raw(bytes)| bytes)),
+            }
+        }
+    }
+
+    async fn once(&self, key: &[u8], call: &Call) -> Result<Option<Raw>> {
+        let core = &self.core;
+        match (call, self.options.max_size) {
+            (Call::Retrieve, _) => Get::<Raw>::new(core, key).await,
+            (Call::Remove, 0) => verbs::take::<Raw, Async>(core, key).await,
+            (Call::Remove, _) => remove_bounded::<Async>(core, key).await,
+            (Call::Store(value, ttl), 0) => {
+                let value = Raw(value);
+                let set = Set::<_, Async>::new(core, key, &value).ttl(*ttl);
+                set.await.map(|()| None)
+            }
+            (Call::Store(value, ttl), most) => {
+                let store = store_bounded::<Async>(core, key, value, *ttl, most);
+                store.await.map(|()| None)
             }
         }
     }

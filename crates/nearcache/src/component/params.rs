@@ -29,6 +29,7 @@ impl Params {
 
     /// With one more.
     #[must_use]
+    #[allow(clippy::needless_pass_by_value, reason = "a number is given as it is")]
     pub fn with(mut self, name: impl Into<String>, value: impl ToString) -> Params {
         self.0.insert(name.into(), value.to_string());
         self

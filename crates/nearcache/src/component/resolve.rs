@@ -69,11 +69,10 @@ pub(super) async fn settings(
         config.db = u32::try_from(db).ok();
     }
     config.prefix = options.get("prefix").map(str::to_owned);
-    config.timeout = Some(Duration::from_millis(number(
-        &options,
-        "call_timeout",
-        1..=3_600_000,
-    )?));
+    if options.get("call_timeout").is_some() {
+        let millis = number(&options, "call_timeout", 1..=3_600_000)?;
+        config.timeout = Some(Duration::from_millis(millis));
+    }
     let timeout = number(&options, "timeout", 1..=Ttl::MAX.as_millis())?;
     Ok(Settings {
         config,
