@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
 
 /// The examples, each of which checks what it claims.
-const EXAMPLES: [&str; 12] = [
+const EXAMPLES: [&str; 15] = [
     "quickstart",
     "remember",
     "stale",
@@ -26,6 +26,9 @@ const EXAMPLES: [&str; 12] = [
     "ttl",
     "decorator",
     "blocking",
+    "config",
+    "registry",
+    "component",
     "replay",
 ];
 

@@ -137,6 +137,8 @@ impl CacheConfig {
             on_data_loss,
         } = self.clone();
         let mut builder = Builder::new(self.place()?.as_str());
+        let username = username.filter(|name| !name.is_empty());
+        let password = password.filter(|password| !password.expose().is_empty());
         macro_rules! give {
             ($($option:ident),*) => {
                 $(if let Some(value) = $option {
@@ -221,6 +223,11 @@ impl CacheConfig {
             url: Some(Url(place)),
             host: None,
             port: None,
+            username: self.username.clone().filter(|name| !name.is_empty()),
+            password: self
+                .password
+                .clone()
+                .filter(|password| !password.expose().is_empty()),
             ..self.clone()
         };
         let in_url = CacheConfig {

@@ -140,12 +140,12 @@ options! {
 
     username: String,
     default = "none: the server's default user",
-    range = "text",
+    range = "text; empty is none",
     about = "The user to authenticate as (Redis 6 and later)";
 
     password: Secret,
     default = "none",
-    range = "text",
+    range = "text; empty is none",
     about = "The password to authenticate with. It is shown nowhere";
 
     db: u32,

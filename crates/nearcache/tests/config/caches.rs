@@ -228,3 +228,15 @@ fn a_cache_that_is_away_is_told_as_ever() {
     let error = config.blocking_cache().unwrap().ping().run().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connect);
 }
+
+#[test]
+fn an_empty_password_is_none() {
+    let text = format!(
+        "url = \"{}\"\nusername = \"\"\npassword = \"{{{{NO_SUCH_PASSWORD:}}}}\"",
+        Redis::shared().url()
+    );
+    let config = CacheConfig::from_toml(&text).unwrap();
+    config.blocking_cache().unwrap().ping().run().unwrap();
+    let effective = config.effective().unwrap();
+    assert_eq!((effective.username, effective.password), (None, None));
+}
