@@ -146,6 +146,10 @@ struct WireFormat;
 #[doc = include_str!("../../../docs/configuration.md")]
 struct Configuration;
 
+#[cfg(all(doctest, feature = "embedded", feature = "component"))]
+#[doc = include_str!("../../../docs/component.md")]
+struct Component;
+
 /// And those of the guide to `#[cached]`.
 #[cfg(all(
     doctest,

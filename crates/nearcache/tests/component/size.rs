@@ -14,6 +14,7 @@ brief_suite! {
     two_components_of_one_prefix_have_one_bound,
     without_a_bound_everything_stays,
     a_full_cache_never_has_more,
+    the_index_is_the_frozen_bytes,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -133,6 +134,36 @@ async fn a_full_cache_never_has_more(target: Target) {
     assert_eq!(call!(cache.clear()).unwrap(), 10);
     let there = crate::target::raw(&other, &[b"EXISTS", index.as_bytes()]).await;
     assert_eq!(there, ::redis::Value::Int(0));
+}
+
+async fn the_index_is_the_frozen_bytes(target: Target) {
+    let (component, prefix) = open(target, Params::new()).await;
+    on!(component.store(None, "a b%é\n\u{7f}~:", 1, Some(MINUTE))).unwrap();
+    on!(component.store(None, "first", 1, None)).unwrap();
+    on!(component.store(None, "first", 1, Some(MINUTE / 2))).unwrap();
+    let other = target.cache_at(&target.url(&prefix), "");
+    let index = format!("{prefix}:#nearcache:index");
+    let ::redis::Value::BulkString(bytes) =
+        crate::target::raw(&other, &[b"GET", index.as_bytes()]).await
+    else {
+        panic!("an index");
+    };
+    let text = String::from_utf8(bytes).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.unwrap().as_millis();
+    let mut without_times = String::new();
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let name = if number == 0 {
+            line
+        } else {
+            let (time, name) = line.split_at(15);
+            let time: u128 = time.parse().unwrap();
+            assert!((now..now + 60_001).contains(&time), "{text}");
+            name
+        };
+        without_times += name;
+    }
+    assert_eq!(without_times, "00000002\n first\n a%20b%25%C3%A9%0A%7F~:\n");
 }
 
 #[test]
