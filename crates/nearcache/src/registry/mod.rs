@@ -187,7 +187,7 @@ impl Registry {
     /// one, or a new one if that was closed.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig), with the path of the file: there is no such
+    /// [`ErrorKind::InvalidConfig`], with the path of the file: there is no such
     /// element, its Type does not exist or comes back to itself, a field is missing, unknown or out of its range, a
     /// variable is not set.
     pub fn cache(&self, name: &str) -> Result<Cache> {
