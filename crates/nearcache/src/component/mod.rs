@@ -46,7 +46,8 @@
 //! # How many there are
 //! `max_size` holds for all processes that use the same prefix in the same database. Where there is no room, what
 //! has expired is no longer counted, then the values go that expire first; the one that is being stored stays. For
-//! this there is an index beside the values; `docs/component.md` has what it costs.
+//! this there is an index beside the values, read and written whole each time: with 1,000 values a `store` takes four
+//! times as long as without a bound, with 10,000 thirty times (`docs/component.md`).
 //!
 //! # While Redis is away
 //! Opening succeeds: nothing is connected to. A call is made anew as often as `retries` says, each within
