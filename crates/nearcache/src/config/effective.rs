@@ -1,5 +1,9 @@
 //! What a configuration comes to: laid over another one, given to a builder, or with every default filled in.
 
+use std::net::Ipv6Addr;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
 use super::{CacheConfig, Config, OnUnavailable, Url};
 use crate::Cache;
 use crate::cache::operation::Async;
@@ -11,6 +15,24 @@ use crate::connect::url;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::SEPARATOR;
 use crate::resilience::{DataLoss, Fallback};
+
+/// What a path has as `%XX` in a URL.
+const IN_A_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#').add(b'@');
+
+/// Whether a text is a host, and nothing more of a URL.
+pub(super) fn is_host(text: &str) -> bool {
+    let bare = text
+        .strip_prefix('[')
+        .map_or(Some(text), |text| text.strip_suffix(']'));
+    let legal = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '%');
+    let address = |bare: &str| {
+        let bare = bare.split('%').next().unwrap_or(bare);
+        bare.parse::<Ipv6Addr>().is_ok()
+    };
+    bare.is_some_and(|bare| {
+        !bare.is_empty() && bare.chars().all(legal) && (!bare.contains(':') || address(bare))
+    })
+}
 
 impl CacheConfig {
     /// Options that say where the cache is, and nothing else yet.
@@ -47,9 +69,6 @@ impl CacheConfig {
             other.username = None;
             other.password = None;
             other.db = None;
-        }
-        if self.port.is_some() {
-            other.url = None;
         }
         if let Some(url) = &self.url {
             let query = url.as_str().split_once('?').map_or("", |(_, query)| query);
@@ -174,6 +193,9 @@ impl CacheConfig {
                 wrong("both url and port are there; write the port into the URL")
             }
             (Some(url), None, None) => Ok(url.clone()),
+            (None, Some(host), _) if !is_host(host) => {
+                wrong("host is no host name and no address; write localhost, or 127.0.0.1")
+            }
             (None, Some(host), port) => {
                 let place = Place::Tcp {
                     host: host
@@ -217,7 +239,10 @@ impl CacheConfig {
         let place = match &target.place {
             place @ Place::Embedded { .. } => place.to_string(),
             place @ Place::Tcp { .. } => format!("redis://{place}"),
-            place @ Place::Unix { .. } => format!("redis+unix://{place}"),
+            Place::Unix { path } => {
+                let path = path.to_string_lossy();
+                format!("redis+unix://{}", utf8_percent_encode(&path, IN_A_PATH))
+            }
         };
         let said = CacheConfig {
             url: Some(Url(place)),

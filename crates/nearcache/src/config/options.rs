@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Url;
+use super::effective::is_host;
 use super::setting::{OnUnavailable, Secret, Setting};
 use crate::cache::{LEASES, MAX_LOADS, TIMEOUTS, Undelivered};
 use crate::connect::Protocol;
@@ -130,7 +131,7 @@ options! {
     default = "none",
     range = "a host name or an address; not together with `url`",
     about = "The host of a Redis over TCP, in place of a URL",
-    check = |host| !host.is_empty();
+    check = |host| is_host(host);
 
     port: u16,
     default = "6379",

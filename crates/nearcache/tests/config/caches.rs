@@ -146,6 +146,7 @@ fn what_a_cache_comes_to_is_what_its_cache_does() {
     for url in [
         "memory://",
         "redis://app:hunter2@h:7000/3?timeout=250ms&prefix=p&separator=/&pool_size=3&breaker=off",
+        "valkey+unix:///run/a%20b%25%3F@.sock?db=2",
         "redis+unix:///run/redis.sock?protocol=2&client_name=api&default_ttl=5m&ttl_jitter=0.5",
     ] {
         let config = CacheConfig::at(url);
@@ -239,4 +240,11 @@ fn an_empty_password_is_none() {
     config.blocking_cache().unwrap().ping().run().unwrap();
     let effective = config.effective().unwrap();
     assert_eq!((effective.username, effective.password), (None, None));
+}
+
+#[test]
+fn a_host_in_code_is_a_host_and_nothing_more() {
+    let mut config = CacheConfig::default();
+    config.host = Some("h/3?prefix=x".to_owned());
+    assert_eq!(config.cache().unwrap_err().kind(), ErrorKind::InvalidConfig);
 }

@@ -73,6 +73,10 @@ fn a_value_out_of_its_range_is_told_with_the_range() {
         ("password = 12345", "password", "quotes"),
         ("url = \"http://h\"", "url", "redis://"),
         ("host = \"\"", "host", "host name"),
+        ("host = \"h/3?prefix=x\"", "host", "host name"),
+        ("host = \"user:secret@h\"", "host", "host name"),
+        ("host = \"[::1\"", "host", "host name"),
+        ("host = \"localhost:6379\"", "host", "host name"),
         ("caches = 1", "caches", "names"),
         ("[caches]\na = 1", "caches.a", "options"),
     ] {

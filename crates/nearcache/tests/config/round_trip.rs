@@ -16,7 +16,7 @@ fn cache() -> impl Strategy<Value = CacheConfig> {
     ]);
     let first = (
         url,
-        text(),
+        of("[a-zé0-9.-]{1,12}|\\[::[0-9a-f]{1,4}\\]"),
         of(1..=u16::MAX),
         text(),
         text(),
