@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
 
 /// The examples, each of which checks what it claims.
-const EXAMPLES: [&str; 18] = [
+const EXAMPLES: [&str; 21] = [
     "quickstart",
     "remember",
     "stale",
@@ -32,6 +32,9 @@ const EXAMPLES: [&str; 18] = [
     "compression",
     "versioning",
     "blocking",
+    "config",
+    "registry",
+    "component",
     "replay",
 ];
 

@@ -35,6 +35,8 @@ use crate::read_through::load::{BoxError, Loadable};
 use crate::read_through::plan::Way;
 use crate::ttl::{IntoTtl, Remaining};
 
+#[cfg(feature = "component")]
+pub use crate::component::BlockingComponent as Component;
 pub use crate::connect::BlockingConnection as Connection;
 
 /// A cache for code without an async runtime: see [`nearcache::Cache`](crate::Cache) for what its

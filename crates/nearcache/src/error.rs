@@ -63,6 +63,12 @@ pub enum ErrorKind {
     Overloaded,
     /// The cache was closed.
     Closed,
+    /// A component was called before it was opened, or after it was closed.
+    NotOpen,
+    /// A component was told nothing of where its server is.
+    NoConnection,
+    /// What a component refers to (a discovery service, a credential store, a key in one) is not there.
+    Unresolved,
 }
 
 impl ErrorKind {
@@ -89,6 +95,9 @@ impl ErrorKind {
             ErrorKind::Loader => "the loader failed",
             ErrorKind::Overloaded => "too many loads at a time",
             ErrorKind::Closed => "the cache is closed",
+            ErrorKind::NotOpen => "the component is not open",
+            ErrorKind::NoConnection => "no connection is configured",
+            ErrorKind::Unresolved => "a reference cannot be resolved",
         }
     }
 
@@ -115,6 +124,9 @@ impl ErrorKind {
             ErrorKind::Loader => "loader",
             ErrorKind::Overloaded => "overloaded",
             ErrorKind::Closed => "closed",
+            ErrorKind::NotOpen => "not_open",
+            ErrorKind::NoConnection => "no_connection",
+            ErrorKind::Unresolved => "unresolved",
         }
     }
 }
@@ -142,6 +154,8 @@ struct Inner {
     detail: Cow<'static, str>,
     host: Option<Arc<str>>,
     key: Option<Key>,
+    /// What its caller traces it by.
+    trace: Option<Arc<str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
     deferred: bool,
     /// Not sent, because the server is another one than the caller knew.
@@ -155,6 +169,7 @@ impl Error {
             detail: detail.into(),
             host: None,
             key: None,
+            trace: None,
             source: None,
             deferred: false,
             outdated: false,
@@ -179,6 +194,11 @@ impl Error {
     /// The key the call was for, without the prefix.
     pub fn key(&self) -> Option<&Key> {
         self.0.key.as_ref()
+    }
+
+    /// The trace id of the call, as the caller of a component gave it.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.0.trace.as_deref()
     }
 
     /// Whether what failed was an invalidation that is kept, and will be sent before anything else once
@@ -242,6 +262,11 @@ impl Error {
         self.with(|inner| inner.host = Some(Arc::clone(host)))
     }
 
+    #[cfg(feature = "component")]
+    pub(crate) fn traced(self, trace: &Arc<str>) -> Self {
+        self.with(|inner| inner.trace = Some(Arc::clone(trace)))
+    }
+
     pub(crate) fn for_key(self, key: &[u8]) -> Self {
         if self.0.key.is_some() {
             return self;
@@ -259,6 +284,7 @@ impl Error {
                 detail: shared.0.detail.clone(),
                 host: shared.0.host.clone(),
                 key: shared.0.key.clone(),
+                trace: shared.0.trace.clone(),
                 deferred: shared.0.deferred,
                 outdated: shared.0.outdated,
                 source: shared
@@ -391,6 +417,7 @@ impl fmt::Display for Error {
             detail,
             host,
             key,
+            trace,
             source: _,
             deferred,
             outdated: _,
@@ -404,6 +431,9 @@ impl fmt::Display for Error {
         }
         if !detail.is_empty() {
             write!(f, ": {detail}")?;
+        }
+        if let Some(trace) = trace {
+            write!(f, "; trace id {}", trace.escape_debug())?;
         }
         if *deferred {
             f.write_str("; the invalidation is kept, and is sent first when Redis is back")?;

@@ -29,6 +29,9 @@ const TAG: &[u8] = b"#nearcache:tag:";
 /// Under the prefix, what changes with every invalidation of any tag.
 const TAG_EPOCH: &[u8] = b"#nearcache:tags";
 
+/// Under the prefix, the index of a cache that holds at most so many values.
+const INDEX: &[u8] = b"#nearcache:index";
+
 /// The longest tag. It is stored with every entry that carries it.
 const MAX_TAG: usize = 1_024;
 
@@ -246,6 +249,12 @@ impl Keyspace {
         [&self.prefix, TAG_EPOCH].concat()
     }
 
+    /// The key of the index of a cache that holds at most so many values.
+    #[cfg(feature = "component")]
+    pub(crate) fn index(&self) -> Vec<u8> {
+        [&self.prefix, INDEX].concat()
+    }
+
     /// The pattern of all leases, for Redis.
     pub(crate) fn leases(&self) -> Vec<u8> {
         self.pattern(&[b"*", LEASE_MARKER, b"*"].concat())
@@ -258,11 +267,11 @@ impl Keyspace {
             .is_some_and(|key| contains(key, LEASE_MARKER))
     }
 
-    /// Whether a key that a server listed belongs to the tags.
+    /// Whether a key that a server listed belongs to the tags, or is the index.
     pub(crate) fn is_counter(&self, stored: &[u8]) -> bool {
         stored
             .strip_prefix(&*self.prefix)
-            .is_some_and(|key| key.starts_with(TAG) || key == TAG_EPOCH)
+            .is_some_and(|key| key.starts_with(TAG) || key == TAG_EPOCH || key == INDEX)
     }
 
     pub(crate) fn has_prefix(&self) -> bool {

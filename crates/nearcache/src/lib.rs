@@ -36,6 +36,9 @@
 //!   an invalidation then.
 //! - [`Stats`]: what a cache has done so far; [`hooks`]: being told of each call, metrics and traces.
 //! - [`Codec`]: formats and compression; [`Text`] and [`Raw`]: values that are stored as they are.
+//! - `nearcache::config` (feature `config`): caches described in TOML, JSON or the environment;
+//!   `nearcache::registry`: caches that are elements of an application.
+//! - `nearcache::component` (feature `component`): a cache that is configured, opened and closed.
 //!
 //! # URLs
 //! | URL | where |
@@ -61,16 +64,24 @@
 //! | `zstd`, `lz4`, `zlib` | | compression |
 //! | `metrics` | | `hooks::MetricsFacade`: the `metrics` crate, and so Prometheus and others |
 //! | `otel` | | `hooks::OpenTelemetry`: metrics and traces |
+//! | `config` | | `nearcache::config` and `nearcache::registry`: caches from TOML, JSON, the environment, folders |
+//! | `component` | | `nearcache::component`; includes `config` |
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
 mod cache;
 mod codec;
+#[cfg(feature = "component")]
+pub mod component;
+#[cfg(feature = "config")]
+pub mod config;
 mod connect;
 mod error;
 pub mod hooks;
 mod keyspace;
 mod read_through;
+#[cfg(feature = "config")]
+pub mod registry;
 mod resilience;
 mod runtime;
 mod script;
@@ -140,14 +151,16 @@ struct WireFormat;
 #[doc = include_str!("../../../docs/observability.md")]
 struct Observability;
 
-#[cfg(all(
-    doctest,
-    feature = "embedded",
-    feature = "msgpack",
-    feature = "zstd"
-))]
+#[cfg(all(doctest, feature = "embedded", feature = "msgpack", feature = "zstd"))]
 #[doc = include_str!("../../../docs/formats.md")]
 struct Formats;
+#[cfg(all(doctest, feature = "embedded", feature = "config"))]
+#[doc = include_str!("../../../docs/configuration.md")]
+struct Configuration;
+
+#[cfg(all(doctest, feature = "embedded", feature = "component"))]
+#[doc = include_str!("../../../docs/component.md")]
+struct Component;
 
 /// And those of the guide to `#[cached]`.
 #[cfg(all(

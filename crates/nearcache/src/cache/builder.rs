@@ -21,14 +21,15 @@ use crate::resilience::{DataLoss, Fallback};
 use crate::ttl::{IntoTtl, Ttl};
 
 /// How long Redis may take for one call, unless something else is asked for.
-const TIMEOUT: Duration = Duration::from_millis(500);
+pub(crate) const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long a load has its key to itself, unless something else is asked for, and what may be.
-const LEASE: Duration = Duration::from_secs(10);
-const LEASES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3_600));
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
+pub(crate) const LEASES: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(3_600));
 
 /// As many as a semaphore counts, on every machine.
-const MAX_LOADS: usize = 1 << 20;
+pub(crate) const MAX_LOADS: usize = 1 << 20;
 
 /// A cache in the making. What is said here goes before what the URL says.
 ///

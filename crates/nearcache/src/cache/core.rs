@@ -2,7 +2,7 @@
 //! server, and what it counts.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -438,13 +438,14 @@ impl Drop for Shared {
     }
 }
 
-/// The longest timeout: beyond it, a call that hangs is a call that hangs.
-const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// What a timeout can be: beyond an hour, a call that hangs is a call that hangs.
+pub(crate) const TIMEOUTS: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(60 * 60);
 
 /// # Errors
 /// `InvalidConfig` for a timeout out of its range.
 pub(super) fn check_timeout(limit: Duration) -> Result<()> {
-    if (Duration::from_millis(1)..=MAX_TIMEOUT).contains(&limit) {
+    if TIMEOUTS.contains(&limit) {
         return Ok(());
     }
     Err(Error::new(

@@ -7,6 +7,8 @@
 mod asked;
 mod batch;
 mod bound;
+#[cfg(feature = "component")]
+pub(crate) mod bounded;
 mod builder;
 mod core;
 mod counter;
@@ -28,7 +30,11 @@ use std::time::{Duration, SystemTime};
 
 pub use self::bound::Bound;
 pub use self::builder::Builder;
+#[cfg(feature = "config")]
+pub(crate) use self::builder::{LEASE, LEASES, MAX_LOADS, TIMEOUT};
 pub(crate) use self::core::Core;
+#[cfg(feature = "config")]
+pub(crate) use self::core::TIMEOUTS;
 pub use self::invalidate::Undelivered;
 pub use self::read::Lookup;
 pub use self::stats::Stats;

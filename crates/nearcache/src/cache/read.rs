@@ -234,7 +234,7 @@ impl Core {
     }
 
     /// What was found under a key, if it may be answered to a reader who takes nothing stale.
-    async fn fresh(&self, bytes: Option<Vec<u8>>) -> Result<Option<Entry>> {
+    pub(super) async fn fresh(&self, bytes: Option<Vec<u8>>) -> Result<Option<Entry>> {
         let (entry, judgement) = self.judged_one(bytes.map(Entry::new)).await?;
         Ok(entry.filter(|_| judgement == Judgement::Fresh))
     }

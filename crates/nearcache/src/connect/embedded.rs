@@ -105,6 +105,10 @@ impl Embedded {
         for script in lease::ALL {
             store.register(script.embedded);
         }
+        #[cfg(feature = "component")]
+        for script in crate::cache::bounded::ALL {
+            store.register(script.embedded);
+        }
         let mut client = store.connect();
         client.select(i64::from(target.db)).map_err(|error| {
             Error::new(

@@ -28,7 +28,7 @@ static METADATA: metrics::Metadata<'static> =
 /// - `nearcache_key_calls_total` by `group`, if [groups of keys](MetricsFacade::keys) were asked for.
 ///
 /// All have the label `cache` if the hook has a [name](MetricsFacade::named). There are fewer than 40
-/// commands, 9 outcomes and 20 errors, and 101 groups at most. One hook may serve several caches: then the
+/// commands, 9 outcomes and 23 errors, and 101 groups at most. One hook may serve several caches: then the
 /// counts are their sums.
 ///
 /// ```

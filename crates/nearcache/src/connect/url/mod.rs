@@ -413,7 +413,13 @@ fn split(url: &str, range: Range<usize>, at: char) -> (Range<usize>, Option<Rang
     }
 }
 
-fn suggest(why: &mut String, unknown: &str, known: &[&str]) {
+/// The URL without its secrets.
+#[cfg(feature = "config")]
+pub(crate) fn masked(url: &str) -> String {
+    Written::new(url).masked()
+}
+
+pub(crate) fn suggest(why: &mut String, unknown: &str, known: &[&str]) {
     let near = known
         .iter()
         .map(|known| (strsim::osa_distance(unknown, known), known))

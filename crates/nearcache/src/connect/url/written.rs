@@ -58,6 +58,21 @@ impl<'u> Written<'u> {
         secrets
     }
 
+    /// The URL, `***` in place of each secret.
+    #[cfg(feature = "config")]
+    pub(super) fn masked(&self) -> String {
+        let secrets = self.secrets();
+        let mut shown = String::new();
+        for (at, character) in self.url.char_indices() {
+            match secrets.iter().find(|secret| secret.contains(&at)) {
+                Some(secret) if secret.start == at => shown.push_str("***"),
+                Some(_) => {}
+                None => shown.push(character),
+            }
+        }
+        shown
+    }
+
     /// The message, the URL without its secrets, and a line of carets under what is wrong.
     pub(super) fn error(&self, wrong: Range<usize>, why: &str, help: &str) -> Error {
         let secrets = self.secrets();

@@ -32,7 +32,7 @@ use crate::error::Error;
 /// - What [`Stats`](crate::Stats) counts, read whenever metrics are collected: `nearcache.hits` and so on.
 ///
 /// No value leaves the process, and keys only as [groups](OpenTelemetryBuilder::keys) if those are asked for.
-/// Attributes of metrics have few values: fewer than 40 commands, 9 outcomes, 20 kinds of errors, one server
+/// Attributes of metrics have few values: fewer than 40 commands, 9 outcomes, 23 kinds of errors, one server
 /// for each cache.
 ///
 /// ```no_run

@@ -1,0 +1,390 @@
+//! A cache that holds at most so many values, on a server as well: what a component's `max_size` asks for.
+//!
+//! Beside the values lies an index ([`Keyspace::index`](crate::keyspace::Keyspace::index)), one string with a line
+//! for each of them: when it expires, and its name. The lines stand in the order of expiry, so what goes first
+//! stands first, and a line's place is found by bisection. (A sorted set would do as well; the embedded store has
+//! strings.)
+//!
+//! 1. A value is stored, and noted in the index, in one step: what is stored is noted.
+//! 2. Where there is no room, those that have expired are no longer counted; then those go that expire first. What
+//!    is being stored never does.
+//! 3. All processes have one clock, the server's.
+//! 4. What had to go is deleted by the one who took its place, after the step: until then, a value more than the
+//!    bound may be there. Should that process die in between, it stays until it expires.
+//!
+//! The whole index is read and written for each value that is stored: its size is what it costs, which
+//! `docs/component.md` states.
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
+use redis::{Cmd, Pipeline, Value};
+
+#[cfg(feature = "embedded")]
+use memchr::{memchr, memmem};
+#[cfg(feature = "embedded")]
+use nearcache_embedded::{Call, ScriptError};
+
+use super::core::{Core, reply};
+use super::invalidate::Sent;
+use super::operation::Pending;
+use crate::codec::Raw;
+use crate::codec::Form;
+use crate::codec::envelope::Head;
+use crate::error::{Error, Result};
+use crate::hooks::{Keys, Outcome};
+use crate::keyspace::StoredKey;
+use crate::script::{self, Input, Script, script};
+use crate::ttl::Ttl;
+
+/// The most values that can be asked for.
+pub(crate) const MAX_SIZE: usize = 100_000;
+
+/// What a name has as `%XX`, so that a blank and the end of a line are never part of it.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
+/// KEYS: the index, the entry, its lease.
+/// ARGV: the name; for how many ms; how many values there may be; the value.
+///
+/// Answers the names of those that have to go.
+///
+/// The index is the number of its lines in eight digits and the end of a line, and then the lines: when it expires
+/// in Unix milliseconds, in fifteen digits; a blank; the name; the end of the line.
+pub(crate) static STORE: Script = script!(
+    "local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local index = redis.call('GET', KEYS[1]) or ''
+local stays = redis.call('PTTL', KEYS[1])
+if not string.find(index, '^%d%d%d%d%d%d%d%d\\n') then
+  index = '00000000\\n'
+end
+local count = tonumber(string.sub(index, 1, 8))
+local list = string.sub(index, 10)
+local name = ' ' .. ARGV[1] .. '\\n'
+local at = string.find(list, name, 1, true)
+if at and at > 15 then
+  list = string.sub(list, 1, at - 16) .. string.sub(list, at + #name)
+  count = count - 1
+end
+local function till(at)
+  return string.find(list, '\\n', at, true) or #list
+end
+local from = 1
+local past = string.format('%015d', now)
+while from <= #list and string.sub(list, from, from + 14) <= past do
+  from = till(from) + 1
+  count = count - 1
+end
+local gone = {}
+while from <= #list and count >= tonumber(ARGV[3]) do
+  gone[#gone + 1] = string.sub(list, from + 16, till(from) - 1)
+  from = till(from) + 1
+  count = count - 1
+end
+local expiry = string.format('%015d', now + ARGV[2])
+local low, high = from, #list + 1
+while low < high do
+  local start = till(math.floor((low + high) / 2)) + 1
+  if start >= high then
+    start = low
+  end
+  if string.sub(list, start, start + 14) <= expiry then
+    low = till(start) + 1
+  else
+    high = start
+  end
+end
+index = string.format('%08d', count + 1) .. '\\n' .. string.sub(list, from, low - 1) .. expiry .. name .. string.sub(list, low)
+redis.call('SET', KEYS[1], index, 'PX', string.format('%d', math.max(stays, tonumber(ARGV[2]))))
+redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[2])
+redis.call('UNLINK', KEYS[3])
+return gone",
+    store
+);
+
+/// KEYS: the index, the entry, its lease. ARGV: the name.
+///
+/// Answers the value that was there, or nil.
+pub(crate) static REMOVE: Script = script!(
+    "local value = redis.call('GET', KEYS[2])
+local index = redis.call('GET', KEYS[1])
+redis.call('UNLINK', KEYS[2], KEYS[3])
+if index and string.find(index, '^%d%d%d%d%d%d%d%d\\n') then
+  local count = tonumber(string.sub(index, 1, 8))
+  local name = ' ' .. ARGV[1] .. '\\n'
+  local at = string.find(index, name, 10, true)
+  if at and at > 24 and count > 1 then
+    index = string.format('%08d', count - 1) .. '\\n' .. string.sub(index, 10, at - 16) .. string.sub(index, at + #name)
+    redis.call('SET', KEYS[1], index, 'KEEPTTL')
+  elseif at and at > 24 then
+    redis.call('UNLINK', KEYS[1])
+  end
+end
+return value",
+    remove
+);
+
+/// All of them, for the embedded store to know.
+#[cfg(feature = "embedded")]
+pub(crate) static ALL: [&Script; 2] = [&STORE, &REMOVE];
+
+/// An index, as the twins see it.
+#[cfg(feature = "embedded")]
+struct Index {
+    count: i64,
+    list: Vec<u8>,
+}
+
+#[cfg(feature = "embedded")]
+impl Index {
+    const HEAD: usize = 9;
+    const EXPIRY: usize = 15;
+
+    /// What is none has no lines.
+    fn read(index: &[u8]) -> Index {
+        let (count, list) = match index.split_at_checked(Index::HEAD) {
+            Some(([digits @ .., b'\n'], list)) if digits.iter().all(u8::is_ascii_digit) => {
+                (parsed(digits).unwrap_or(0), list)
+            }
+            _ => (0, &[][..]),
+        };
+        Index {
+            count,
+            list: list.to_vec(),
+        }
+    }
+
+    fn write(&self) -> Vec<u8> {
+        [format!("{:08}\n", self.count).as_bytes(), &self.list].concat()
+    }
+
+    /// Takes out the line of a name. Its blank and its end stand nowhere else.
+    fn forget(&mut self, name: &[u8]) -> bool {
+        let line = [b" ", name, b"\n"].concat();
+        let found = memmem::find(&self.list, &line);
+        let Some(at) = found.filter(|at| *at >= Index::EXPIRY) else {
+            return false;
+        };
+        self.list.drain(at - Index::EXPIRY..at + line.len());
+        self.count -= 1;
+        true
+    }
+
+    /// Where the line ends that this is a part of, its end included.
+    fn end(&self, from: usize) -> usize {
+        let end = memchr(b'\n', &self.list[from..]);
+        end.map_or(self.list.len(), |end| from + end + 1)
+    }
+
+    fn expiry(&self, from: usize) -> &[u8] {
+        &self.list[from..self.list.len().min(from + Index::EXPIRY)]
+    }
+
+    fn name(&self, from: usize) -> &[u8] {
+        let name = self.list.get(from + Index::EXPIRY + 1..self.end(from) - 1);
+        name.unwrap_or_default()
+    }
+
+    /// Where a line belongs that expires then: before the first that expires later.
+    fn place(&self, from: usize, expiry: &[u8]) -> usize {
+        let (mut low, mut high) = (from, self.list.len());
+        while low < high {
+            let next = self.end(low + (high - low) / 2);
+            let start = if next < high { next } else { low };
+            if self.expiry(start) <= expiry {
+                low = self.end(start);
+            } else {
+                high = start;
+            }
+        }
+        low
+    }
+}
+
+#[cfg(feature = "embedded")]
+fn store(call: &mut Call<'_>) -> Result<Value, ScriptError> {
+    let (keys, args) = (call.keys(), call.args());
+    let now = match call.call(&[b"TIME"])? {
+        Value::Array(parts) => match &parts[..] {
+            [seconds, micros] => number(seconds)? * 1000 + number(micros)? / 1000,
+            _ => 0,
+        },
+        _ => 0,
+    };
+    let index = bytes(call.call(&[b"GET", keys[0]])?).unwrap_or_default();
+    let stays = match call.call(&[b"PTTL", keys[0]])? {
+        Value::Int(stays) => stays,
+        _ => 0,
+    };
+    let mut index = Index::read(&index);
+    index.forget(args[0]);
+    let past = format!("{now:015}").into_bytes();
+    let mut from = 0;
+    while from < index.list.len() && index.expiry(from) <= &*past {
+        from = index.end(from);
+        index.count -= 1;
+    }
+    let bound = parsed(args[2])?;
+    let mut gone = Vec::new();
+    while from < index.list.len() && index.count >= bound {
+        gone.push(Value::BulkString(index.name(from).to_vec()));
+        from = index.end(from);
+        index.count -= 1;
+    }
+    let ttl = parsed(args[1])?;
+    let expiry = format!("{:015}", now + ttl).into_bytes();
+    let place = index.place(from, &expiry);
+    let line = [&*expiry, b" ", args[0], b"\n"].concat();
+    index.list.splice(place..place, line);
+    index.list.drain(..from);
+    index.count += 1;
+    let stays = stays.max(ttl).to_string();
+    call.call(&[b"SET", keys[0], &index.write(), b"PX", stays.as_bytes()])?;
+    call.call(&[b"SET", keys[1], args[3], b"PX", args[1]])?;
+    call.call(&[b"UNLINK", keys[2]])?;
+    Ok(Value::Array(gone))
+}
+
+#[cfg(feature = "embedded")]
+fn remove(call: &mut Call<'_>) -> Result<Value, ScriptError> {
+    let (keys, args) = (call.keys(), call.args());
+    let value = call.call(&[b"GET", keys[1]])?;
+    let index = bytes(call.call(&[b"GET", keys[0]])?);
+    call.call(&[b"UNLINK", keys[1], keys[2]])?;
+    if let Some(index) = index {
+        let mut index = Index::read(&index);
+        if index.forget(args[0]) {
+            if index.count > 0 {
+                call.call(&[b"SET", keys[0], &index.write(), b"KEEPTTL"])?;
+            } else {
+                call.call(&[b"UNLINK", keys[0]])?;
+            }
+        }
+    }
+    Ok(value)
+}
+
+#[cfg(feature = "embedded")]
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+#[cfg(feature = "embedded")]
+fn number(value: &Value) -> Result<i64, ScriptError> {
+    match value {
+        Value::BulkString(text) => parsed(text),
+        _ => Ok(0),
+    }
+}
+
+#[cfg(feature = "embedded")]
+fn parsed(text: &[u8]) -> Result<i64, ScriptError> {
+    std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| ScriptError::new("ERR value is not an integer or out of range"))
+}
+
+/// A script's keys, and the name.
+fn input(core: &Core, key: &StoredKey) -> Input {
+    let name: String = percent_encode(key.user(), ESCAPED).collect();
+    let mut input = Input::default();
+    input
+        .key(&core.keyspace().index())
+        .key(key.as_bytes())
+        .key(&key.lease());
+    input.arg(name.as_bytes());
+    input
+}
+
+/// Stores a value, of which there are at most so many.
+pub(crate) fn store_bounded<'c, M>(
+    core: &'c Core,
+    key: &[u8],
+    value: &[u8],
+    ttl: Ttl,
+    most: usize,
+) -> Pending<'c, (), M> {
+    let (key, entry) = (core.stored(key), Head::default().seal_as(Form::default(), value).into_owned());
+    Pending::new(async move {
+        let key = key?;
+        core.watched("set", Keys::One(key.user()), async |core| {
+            core.store_bounded(&key, &entry, ttl, most).await
+        })
+        .await
+        .map_err(|error| error.for_key(key.user()))
+    })
+}
+
+/// Removes a value, and gives what was there.
+pub(crate) fn remove_bounded<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, Option<Raw>, M> {
+    let key = core.stored(key);
+    Pending::new(async move {
+        let key = key?;
+        core.watched("take", Keys::One(key.user()), async |core| {
+            core.remove_bounded(&key).await
+        })
+        .await
+        .map_err(|error| error.for_key(key.user()))
+    })
+}
+
+impl Core {
+    async fn store_bounded(
+        &self,
+        key: &StoredKey,
+        entry: &[u8],
+        ttl: Ttl,
+        most: usize,
+    ) -> Result<()> {
+        let mut call = input(self, key);
+        call.arg(self.jittered(ttl).as_millis().to_string().as_bytes());
+        call.arg(most.to_string().as_bytes()).arg(entry);
+        let reply = self.write_by(&STORE, &call, key).await?;
+        self.count_write(entry.len());
+        self.note(Outcome::Stored, entry.len());
+        let Value::Array(gone) = reply else {
+            return Err(Error::unexpected("STORE", &reply));
+        };
+        let gone = gone.into_iter().filter_map(|name| match name {
+            Value::BulkString(name) => {
+                let name: Vec<u8> = percent_decode(&name).collect();
+                self.stored(&name).ok()
+            }
+            _ => None,
+        });
+        let gone: Vec<StoredKey> = gone.collect();
+        if !gone.is_empty() {
+            // The value is stored. What is not deleted now is, as soon as Redis is back.
+            if let Err(error) = self.unlink_with_leases(&gone).await {
+                tracing::debug!(%error, "what had to go is not deleted yet");
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_bounded(&self, key: &StoredKey) -> Result<Option<Raw>> {
+        let reply = self.write_by(&REMOVE, &input(self, key), key).await?;
+        let bytes = reply::bytes("REMOVE", reply)?;
+        Ok(self.decode::<Raw>(self.fresh(bytes).await?).0.hit())
+    }
+
+    /// A script that is an invalidation of a key.
+    async fn write_by(&self, script: &Script, call: &Input, key: &StoredKey) -> Result<Value> {
+        match self.write(script.by_name(call), key).await {
+            Err(error) if script::unknown(&error) => self.write(script.by_text(call), key).await,
+            reply => reply,
+        }
+    }
+
+    async fn write(&self, command: Cmd, key: &StoredKey) -> Result<Value> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.add_command(command);
+        let mut replies = Sent::keys(self, [key]).pipeline(&pipeline).await?;
+        Ok(replies.pop().unwrap_or(Value::Nil))
+    }
+}
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests;

@@ -1,0 +1,222 @@
+//! The scripts and their twins do the same, as those of leases do (`read_through/lease/tests.rs`): on a real
+//! server and on the embedded store, on the same random inputs, with other commands between them. Their clocks
+//! are not the same, so times are compared within a tolerance; the order of the lines is compared exactly.
+
+use fastrand::Rng;
+use nearcache_embedded::Store;
+use nearcache_testkit::Redis;
+use redis::{Cmd, ConnectionLike, Pipeline, Value};
+
+use super::{ALL, REMOVE, STORE};
+use crate::script::{Input, Script};
+
+const SEQUENCES: u64 = 300;
+const STEPS: usize = 40;
+
+/// Times pass while both are asked.
+const TOLERANCE: u64 = 5_000;
+
+const INDEX: &[u8] = b"{t}#nearcache:index";
+const NAMES: [&str; 7] = [
+    "a",
+    "b",
+    "a%20b",
+    "%25",
+    "a-long-name-that-is-more-than-the-others",
+    "%00%FF",
+    "b:a",
+];
+/// Further apart than the tolerance, so that the order is the same.
+const TIMES: [u64; 6] = [
+    60_000,
+    600_000,
+    3_600_000,
+    86_400_000,
+    2_592_000_000,
+    31_536_000_000_000,
+];
+
+fn script(rng: &mut Rng) -> (&'static str, &'static Script, Input) {
+    let name = NAMES[rng.usize(..NAMES.len())];
+    let mut input = Input::default();
+    input
+        .key(INDEX)
+        .key(format!("{{t}}{name}").as_bytes())
+        .key(format!("{{t}}{name}#lease").as_bytes());
+    input.arg(name.as_bytes());
+    if rng.u8(..4) == 0 {
+        return ("REMOVE", &REMOVE, input);
+    }
+    let time = TIMES[rng.usize(..TIMES.len())];
+    input
+        .arg(time.to_string().as_bytes())
+        .arg(rng.u8(1..5).to_string().as_bytes())
+        .arg(&[b'v', rng.u8(..)]);
+    ("STORE", &STORE, input)
+}
+
+/// What others do between.
+fn command(rng: &mut Rng) -> Cmd {
+    let key = format!("{{t}}{}", NAMES[rng.usize(..NAMES.len())]);
+    let mut command = Cmd::new();
+    match rng.u8(..8) {
+        0 => command.arg("UNLINK").arg(INDEX),
+        1 => command
+            .arg("SET")
+            .arg(INDEX)
+            .arg(["", "garbage", "00000001", "0000000x\n"][rng.usize(..4)]),
+        // One that has expired, first in line.
+        2 => command
+            .arg("SET")
+            .arg(INDEX)
+            .arg("00000002\n000000000000001 a\n000000000000002 gone\n"),
+        3 => command
+            .arg("SET")
+            .arg(INDEX)
+            .arg("00000003\nshort\n999999999999999 z\n"),
+        4 if rng.bool() => command.arg("RPUSH").arg(INDEX).arg("x"),
+        5 => command.arg("RPUSH").arg(key).arg("x"),
+        6 => command.arg("PERSIST").arg(INDEX),
+        _ => command.arg("UNLINK").arg(key),
+    };
+    command
+}
+
+/// An index, its times as numbers.
+fn lines(value: &Value) -> Option<(String, Vec<(u64, String)>)> {
+    let Value::BulkString(bytes) = value else {
+        return None;
+    };
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (count, list) = text.split_once('\n')?;
+    let lines = list.lines().map(|line| {
+        let (time, name) = line.split_once(' ').unwrap_or(("0", line));
+        (time.parse().unwrap_or(0), name.to_owned())
+    });
+    Some((count.to_owned(), lines.collect()))
+}
+
+fn alike(ours: &Value, theirs: &Value) -> bool {
+    if let (Some((ours, mine)), Some((theirs, yours))) = (lines(ours), lines(theirs)) {
+        let near = |((a, x), (b, y)): (&(u64, String), &(u64, String))| {
+            a.abs_diff(*b) < TOLERANCE && x == y
+        };
+        return ours == theirs && mine.len() == yours.len() && mine.iter().zip(&yours).all(near);
+    }
+    match (ours, theirs) {
+        (Value::ServerError(ours), Value::ServerError(theirs)) => ours.code() == theirs.code(),
+        (Value::Int(ours), Value::Int(theirs)) => ours.abs_diff(*theirs) < TOLERANCE,
+        (ours, theirs) => ours == theirs,
+    }
+}
+
+/// Everything that there is.
+fn contents(of: &mut impl ConnectionLike) -> Vec<Value> {
+    let mut all = Pipeline::new();
+    all.cmd("GET").arg(INDEX);
+    all.cmd("PTTL").arg(INDEX);
+    for name in NAMES {
+        let key = format!("{{t}}{name}");
+        all.cmd("GET").arg(&key);
+        all.cmd("PTTL").arg(&key);
+        all.cmd("EXISTS").arg(format!("{key}#lease"));
+    }
+    of.req_packed_commands(&all.get_packed_pipeline(), 0, all.len())
+        .expect("it answers")
+}
+
+#[test]
+fn scripts_and_their_twins_do_the_same() {
+    let store = Store::new();
+    for script in ALL {
+        store.register(script.embedded);
+    }
+    let redis = Redis::start();
+    let client = redis::Client::open(redis.url()).unwrap();
+    let (mut ours, mut theirs) = (store.connect(), client.get_connection().unwrap());
+    let mut answers = std::collections::BTreeMap::<String, usize>::new();
+    for seed in 0..SEQUENCES {
+        let mut rng = Rng::with_seed(seed);
+        let mut empty = Cmd::new();
+        empty.arg("FLUSHDB");
+        ours.req_command(&empty).unwrap();
+        theirs.req_command(&empty).unwrap();
+        for step in 0..STEPS {
+            let (command, input) = if rng.u8(..6) == 0 {
+                (command(&mut rng), None)
+            } else {
+                let (name, script, input) = script(&mut rng);
+                (script.by_text(&input), Some((name, input)))
+            };
+            let what = || format!("seed {seed}, step {step}: {input:?}");
+            let (here, there) = (
+                ours.req_command(&command).unwrap(),
+                theirs.req_command(&command).unwrap(),
+            );
+            assert!(alike(&here, &there), "{}\n{here:?}\n{there:?}", what());
+            if let Some((name, _)) = &input {
+                let answer = match &here {
+                    Value::Array(gone) => format!("{} gone", gone.len().min(2)),
+                    Value::BulkString(_) => "value".to_owned(),
+                    Value::ServerError(error) => error.code().to_owned(),
+                    other => format!("{other:?}"),
+                };
+                *answers.entry(format!("{name} {answer}")).or_default() += 1;
+            }
+            for (at, (here, there)) in contents(&mut ours)
+                .iter()
+                .zip(&contents(&mut theirs))
+                .enumerate()
+            {
+                assert!(alike(here, there), "{}\n{at}: {here:?}\n{there:?}", what());
+            }
+        }
+    }
+    // Every answer that they have was given, and often.
+    for answer in [
+        "STORE 0 gone",
+        "STORE 1 gone",
+        "STORE 2 gone",
+        "STORE WRONGTYPE",
+        "REMOVE value",
+        "REMOVE nil",
+        "REMOVE WRONGTYPE",
+    ] {
+        assert!(
+            answers.get(answer).is_some_and(|count| *count > 10),
+            "{answer}: {answers:?}"
+        );
+    }
+}
+
+#[test]
+fn an_index_stays_in_order_whatever_comes() {
+    let store = Store::new();
+    for script in ALL {
+        store.register(script.embedded);
+    }
+    let mut connection = store.connect();
+    let mut rng = Rng::with_seed(7);
+    for _ in 0..2_000 {
+        let name = "x".repeat(rng.usize(1..60)) + &rng.u8(..50).to_string();
+        let mut input = Input::default();
+        input
+            .key(INDEX)
+            .key(name.as_bytes())
+            .key(b"lease")
+            .arg(name.as_bytes());
+        input
+            .arg(rng.u32(1_000..1_000_000).to_string().as_bytes())
+            .arg(b"100")
+            .arg(b"v");
+        connection.req_command(&STORE.by_text(&input)).unwrap();
+        let mut get = Cmd::new();
+        get.arg("GET").arg(INDEX);
+        let (count, lines) = lines(&connection.req_command(&get).unwrap()).unwrap();
+        assert_eq!(count, format!("{:08}", lines.len()));
+        assert!(
+            lines.len() <= 100 && lines.is_sorted_by_key(|(time, _)| *time),
+            "{lines:?}"
+        );
+    }
+}

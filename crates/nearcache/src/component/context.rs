@@ -1,0 +1,53 @@
+//! What goes along with a call.
+
+use std::sync::Arc;
+
+/// The context of a call: what it is traced by through a chain of calls. `None`, a text (the trace id), or this.
+///
+/// ```
+/// use nearcache::component::Context;
+///
+/// assert_eq!(Context::from("123").trace_id(), Some("123"));
+/// assert_eq!(Context::from(None).trace_id(), None);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Context {
+    trace_id: Option<Arc<str>>,
+}
+
+impl Context {
+    /// What the call is traced by. It is part of the call's errors.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace_id.as_deref()
+    }
+
+    pub(super) fn trace(&self) -> Option<&Arc<str>> {
+        self.trace_id.as_ref()
+    }
+}
+
+impl From<Option<&str>> for Context {
+    fn from(trace_id: Option<&str>) -> Self {
+        Context {
+            trace_id: trace_id.filter(|id| !id.is_empty()).map(Arc::from),
+        }
+    }
+}
+
+impl From<&str> for Context {
+    fn from(trace_id: &str) -> Self {
+        Context::from(Some(trace_id))
+    }
+}
+
+impl From<String> for Context {
+    fn from(trace_id: String) -> Self {
+        Context::from(trace_id.as_str())
+    }
+}
+
+impl From<&Context> for Context {
+    fn from(context: &Context) -> Self {
+        context.clone()
+    }
+}

@@ -1,0 +1,301 @@
+//! What a configuration comes to: laid over another one, given to a builder, or with every default filled in.
+
+use std::net::Ipv6Addr;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::{CacheConfig, Config, OnUnavailable, Url};
+use crate::Cache;
+use crate::cache::operation::Async;
+#[cfg(feature = "blocking")]
+use crate::cache::operation::Blocking;
+use crate::cache::{Builder, LEASE, TIMEOUT, Undelivered};
+use crate::connect::target::{PORT, Place};
+use crate::connect::url;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyspace::SEPARATOR;
+use crate::resilience::{DataLoss, Fallback};
+
+/// What a path has as `%XX` in a URL.
+const IN_A_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#').add(b'@');
+
+/// Whether a text is a host, and nothing more of a URL.
+pub(super) fn is_host(text: &str) -> bool {
+    let bare = text
+        .strip_prefix('[')
+        .map_or(Some(text), |text| text.strip_suffix(']'));
+    let legal = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '%');
+    let address = |bare: &str| {
+        let bare = bare.split('%').next().unwrap_or(bare);
+        bare.parse::<Ipv6Addr>().is_ok()
+    };
+    bare.is_some_and(|bare| {
+        !bare.is_empty() && bare.chars().all(legal) && (!bare.contains(':') || address(bare))
+    })
+}
+
+impl CacheConfig {
+    /// Options that say where the cache is, and nothing else yet.
+    pub fn at(url: impl Into<Url>) -> CacheConfig {
+        CacheConfig {
+            url: Some(url.into()),
+            ..CacheConfig::default()
+        }
+    }
+
+    /// Reads the options of one cache from TOML.
+    ///
+    /// # Errors
+    /// Those of [`Config::from_toml`].
+    pub fn from_toml(text: &str) -> Result<CacheConfig> {
+        Config::from_toml(text).and_then(Config::only)
+    }
+
+    /// Reads the options of one cache from JSON.
+    ///
+    /// # Errors
+    /// Those of [`Config::from_json`].
+    pub fn from_json(text: &str) -> Result<CacheConfig> {
+        Config::from_json(text).and_then(Config::only)
+    }
+
+    /// These options, and what the others say where these say nothing. Where these say where the cache is, what
+    /// the others say of the place, and of whom to go there as, is not taken; nor what stands in the URL.
+    pub(crate) fn over(self, mut other: CacheConfig) -> CacheConfig {
+        if self.url.is_some() || self.host.is_some() {
+            other.url = None;
+            other.host = None;
+            other.port = None;
+            other.username = None;
+            other.password = None;
+            other.db = None;
+        }
+        if let Some(url) = &self.url {
+            let query = url.as_str().split_once('?').map_or("", |(_, query)| query);
+            for (name, _) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+                other.forget(name);
+            }
+        }
+        self.or(other)
+    }
+
+    /// Of the options that can stand in a URL.
+    fn forget(&mut self, name: &str) {
+        match name {
+            "prefix" => self.prefix = None,
+            "separator" => self.separator = None,
+            "default_ttl" => self.default_ttl = None,
+            "ttl_jitter" => self.ttl_jitter = None,
+            "timeout" => self.timeout = None,
+            "client_name" => self.client_name = None,
+            "protocol" => self.protocol = None,
+            "pool_size" => self.pool_size = None,
+            "breaker" => self.breaker = None,
+            _ => {}
+        }
+    }
+
+    /// The cache. Connects to nothing yet: that is the first call's work.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`]: neither `url` nor `host` is there, or both are; and those of
+    /// [`Builder::build`].
+    pub fn cache(&self) -> Result<Cache> {
+        self.builder()?.build()
+    }
+
+    /// A builder with these options, for what cannot be written down: hooks, a store, a fallback that is a
+    /// function.
+    ///
+    /// # Errors
+    /// Those of [`cache`](CacheConfig::cache).
+    pub fn builder(&self) -> Result<Builder<Async>> {
+        self.apply()
+    }
+
+    /// As [`cache`](CacheConfig::cache), for code without an async runtime.
+    ///
+    /// # Errors
+    /// Those of [`cache`](CacheConfig::cache).
+    #[cfg(feature = "blocking")]
+    pub fn blocking_cache(&self) -> Result<crate::blocking::Cache> {
+        self.blocking_builder()?.build()
+    }
+
+    /// As [`builder`](CacheConfig::builder), for code without an async runtime.
+    ///
+    /// # Errors
+    /// Those of [`cache`](CacheConfig::cache).
+    #[cfg(feature = "blocking")]
+    pub fn blocking_builder(&self) -> Result<Builder<Blocking>> {
+        self.apply()
+    }
+
+    fn apply<M>(&self) -> Result<Builder<M>> {
+        // Every field, so that a new one is not forgotten here.
+        let CacheConfig {
+            url: _,
+            host: _,
+            port: _,
+            username,
+            password,
+            db,
+            prefix,
+            separator,
+            default_ttl,
+            ttl_jitter,
+            timeout,
+            breaker,
+            client_name,
+            protocol,
+            pool_size,
+            lease,
+            max_loads,
+            on_unavailable,
+            on_undelivered,
+            on_data_loss,
+        } = self.clone();
+        let mut builder = Builder::new(self.place()?.as_str());
+        let username = username.filter(|name| !name.is_empty());
+        let password = password.filter(|password| !password.expose().is_empty());
+        macro_rules! give {
+            ($($option:ident),*) => {
+                $(if let Some(value) = $option {
+                    builder = builder.$option(value);
+                })*
+            };
+        }
+        give!(
+            username,
+            db,
+            prefix,
+            separator,
+            default_ttl,
+            ttl_jitter,
+            timeout,
+            breaker
+        );
+        give!(client_name, protocol, pool_size, lease, max_loads);
+        let on_unavailable = on_unavailable.map(Fallback::from);
+        give!(on_unavailable, on_undelivered, on_data_loss);
+        if let Some(password) = password {
+            builder = builder.password(password.expose());
+        }
+        Ok(builder)
+    }
+
+    /// The URL, or the one that the host makes.
+    fn place(&self) -> Result<Url> {
+        let wrong = |why: &'static str| Err(Error::new(ErrorKind::InvalidConfig, why));
+        match (&self.url, &self.host, self.port) {
+            (Some(_), Some(_), _) => wrong("both url and host are there; keep one of them"),
+            (Some(_), None, Some(_)) => {
+                wrong("both url and port are there; write the port into the URL")
+            }
+            (Some(url), None, None) => Ok(url.clone()),
+            (None, Some(host), _) if !is_host(host) => {
+                wrong("host is no host name and no address; write localhost, or 127.0.0.1")
+            }
+            (None, Some(host), port) => {
+                let place = Place::Tcp {
+                    host: host
+                        .trim_start_matches('[')
+                        .trim_end_matches(']')
+                        .to_owned(),
+                    port: port.unwrap_or(PORT),
+                };
+                Ok(Url(format!("redis://{place}")))
+            }
+            (None, None, _) => wrong(
+                "neither url nor host is there; write url = \"redis://HOST:PORT\", or \"memory://\" for a \
+                 cache in this process",
+            ),
+        }
+    }
+
+    /// Every option with the value that holds: what is said here, else what stands in the URL, else the default.
+    /// (Options without a default stay `None`.) To be printed: `Display` is TOML, without passwords.
+    ///
+    /// ```
+    /// # fn main() -> nearcache::Result<()> {
+    /// use nearcache::config::CacheConfig;
+    ///
+    /// let config = CacheConfig::at("redis://:s3cret@localhost/3?timeout=1s");
+    /// let text = config.effective()?.to_string();
+    /// assert!(text.contains("url = \"redis://localhost:6379\"\n"));
+    /// assert!(text.contains("password = \"***\"\n"));
+    /// assert!(text.contains("db = 3\n"));
+    /// assert!(text.contains("timeout = \"1s\"\n"));
+    /// assert!(text.contains("breaker = true\n"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`cache`](CacheConfig::cache) that need no connection.
+    pub fn effective(&self) -> Result<CacheConfig> {
+        let parsed = url::parse(self.place()?.as_str())?;
+        let target = parsed.target;
+        let place = match &target.place {
+            place @ Place::Embedded { .. } => place.to_string(),
+            place @ Place::Tcp { .. } => format!("redis://{place}"),
+            Place::Unix { path } => {
+                let path = path.to_string_lossy();
+                format!("redis+unix://{}", utf8_percent_encode(&path, IN_A_PATH))
+            }
+        };
+        let said = CacheConfig {
+            url: Some(Url(place)),
+            host: None,
+            port: None,
+            username: self.username.clone().filter(|name| !name.is_empty()),
+            password: self
+                .password
+                .clone()
+                .filter(|password| !password.expose().is_empty()),
+            ..self.clone()
+        };
+        let in_url = CacheConfig {
+            username: target.username,
+            password: target.password.map(Into::into),
+            db: Some(target.db),
+            prefix: parsed.prefix,
+            separator: parsed.separator,
+            default_ttl: parsed.default_ttl,
+            ttl_jitter: parsed.ttl_jitter,
+            timeout: parsed.timeout,
+            breaker: Some(target.breaker),
+            client_name: target.client_name,
+            protocol: target.protocol,
+            pool_size: Some(target.pool_size),
+            ..CacheConfig::default()
+        };
+        let defaults = CacheConfig {
+            prefix: Some(String::new()),
+            separator: Some(SEPARATOR.to_owned()),
+            ttl_jitter: Some(0.0),
+            timeout: Some(TIMEOUT),
+            lease: Some(LEASE),
+            on_unavailable: Some(OnUnavailable::Error),
+            on_undelivered: Some(Undelivered::Error),
+            on_data_loss: Some(DataLoss::Replay),
+            ..CacheConfig::default()
+        };
+        Ok(said.or(in_url).or(defaults))
+    }
+}
+
+impl Config {
+    /// The defaults, where nothing else is there.
+    fn only(self) -> Result<CacheConfig> {
+        match self.caches.keys().next() {
+            None => Ok(self.defaults),
+            Some(name) => Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!(
+                    "caches.{name}: these are the options of one cache; read a `Config` for several"
+                ),
+            )),
+        }
+    }
+}

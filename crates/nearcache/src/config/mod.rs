@@ -1,0 +1,239 @@
+//! Configuration: caches described in TOML, in JSON, in the environment or in code.
+//!
+//! A [`Config`] has options that hold for all its caches, and caches that have names and options of their own;
+//! a [`CacheConfig`] has the options of one. What they can be is in [`OPTIONS`], and on the page
+//! `docs/configuration.md`.
+//!
+//! ```
+//! # async fn example() -> nearcache::Result<()> {
+//! use nearcache::config::Config;
+//!
+//! let config = Config::reader()
+//!     .vars([("REDIS_PASSWORD", "s3cret")]) // the process's environment, unless said otherwise
+//!     .toml(r#"
+//!         url = "memory://{{STORE:shop}}"
+//!         timeout = "250ms"
+//!         password = "{{REDIS_PASSWORD}}"
+//!
+//!         [caches.sessions]
+//!         prefix = "sessions"
+//!         default_ttl = "30m"
+//!
+//!         [caches.pages]
+//!         prefix = "pages"
+//!         default_ttl = "1h"
+//!         ttl_jitter = 0.1
+//!     "#)?;
+//!
+//! let (sessions, pages) = (config.cache("sessions")?, config.cache("pages")?);
+//! sessions.set("alice", &1).await?;
+//! assert_eq!(pages.get::<i32>("alice").await?, None);
+//!
+//! println!("{}", config.effective("pages")?); // every option, the passwords as ***
+//! # Ok(())
+//! # }
+//! # nearcache::__example(example());
+//! ```
+//!
+//! # Templates
+//! In any text, `{{NAME}}` is the value of an environment variable, and `{{NAME:default}}` has something for
+//! when it is not set; the result is read as what the option is (`port = "{{REDIS_PORT:6379}}"`). A variable
+//! that is not set and has no default is an error that names file, option and variable. What a variable holds
+//! is taken as it is. `{{{{` is `{{` itself.
+//!
+//! # The environment
+//! [`Config::from_env`] reads `NEARCACHE_` and an option's name in capitals (`NEARCACHE_URL`,
+//! `NEARCACHE_DEFAULT_TTL=5m`), and `NEARCACHE_CACHES__SESSIONS__DEFAULT_TTL` for a cache of the name
+//! `sessions` (in small letters). [`Config::overridden_by`] lays it over a file.
+//!
+//! # Secrets
+//! Passwords, in a URL too, appear in no `Debug`, no `Display` and no error. What is written for a program to
+//! read ([`Config::to_toml`], serde) has them: who stores a configuration needs them.
+//!
+//! `options` is the table of options, `setting` how their values are read and written, `template` and `reader`
+//! how a text becomes a configuration, `effective` what it comes to, `writer` how it becomes a text.
+
+mod effective;
+mod options;
+mod reader;
+mod setting;
+pub(crate) mod template;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+pub use options::{CacheConfig, OPTIONS, OptionInfo};
+pub use reader::Reader;
+pub(crate) use reader::{Source, suggestion};
+pub use setting::{OnUnavailable, Secret};
+
+use crate::Cache;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The URL of a cache. `Debug` and `Display` show no password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url(String);
+
+impl Url {
+    /// The URL as it was written, with the password, if there is one in it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Url {
+    fn from(text: &str) -> Self {
+        Url(text.to_owned())
+    }
+}
+
+impl From<String> for Url {
+    fn from(text: String) -> Self {
+        Url(text)
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::connect::url::masked(&self.0))
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", crate::connect::url::masked(&self.0))
+    }
+}
+
+/// Caches that have names, and what holds for all of them. See [the module](self).
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// What holds for every cache that does not say otherwise.
+    pub defaults: CacheConfig,
+    /// What the caches say themselves, by their names.
+    pub caches: BTreeMap<String, CacheConfig>,
+}
+
+impl Config {
+    /// Reads texts with other variables than those of the process.
+    pub fn reader() -> Reader {
+        Reader::new()
+    }
+
+    /// Reads TOML.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`]: what is wrong, in which option, and what to write instead.
+    pub fn from_toml(text: &str) -> Result<Config> {
+        Config::reader().toml(text)
+    }
+
+    /// Reads JSON.
+    ///
+    /// # Errors
+    /// Those of [`from_toml`](Config::from_toml).
+    pub fn from_json(text: &str) -> Result<Config> {
+        Config::reader().json(text)
+    }
+
+    /// Reads a file, whose name ends in `.toml` or `.json`.
+    ///
+    /// # Errors
+    /// Those of [`from_toml`](Config::from_toml), with the file's path; that it cannot be read.
+    pub fn load(path: impl AsRef<Path>) -> Result<Config> {
+        Config::reader().load(path)
+    }
+
+    /// Reads the variables of the process that begin with `NEARCACHE_`. What they hold is taken as it is, without
+    /// templates.
+    ///
+    /// # Errors
+    /// Those of [`from_toml`](Config::from_toml), with the variable's name.
+    pub fn from_env() -> Result<Config> {
+        Config::reader().environment()
+    }
+
+    /// This configuration, but what the other one says goes before it.
+    ///
+    /// ```
+    /// # fn main() -> nearcache::Result<()> {
+    /// use nearcache::config::Config;
+    ///
+    /// let file = Config::from_toml("url = 'redis://localhost'\ntimeout = '1s'")?;
+    /// let environment = Config::reader().vars([("NEARCACHE_TIMEOUT", "50ms")]).environment()?;
+    /// let config = file.overridden_by(environment);
+    /// assert_eq!(config.defaults.timeout.unwrap().as_millis(), 50);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn overridden_by(mut self, other: Config) -> Config {
+        self.defaults = other.defaults.over(self.defaults);
+        for (name, cache) in other.caches {
+            let below = self.caches.remove(&name).unwrap_or_default();
+            self.caches.insert(name, cache.over(below));
+        }
+        self
+    }
+
+    /// The names of the caches.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.caches.keys().map(String::as_str)
+    }
+
+    /// What a cache is to be: its own options, and the defaults where it says nothing. A cache that says where it
+    /// is (`url` or `host`) has neither the user nor the password nor the database number of the defaults: they
+    /// belong to another server.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] where there is no cache of that name.
+    pub fn settings(&self, name: &str) -> Result<CacheConfig> {
+        let Some(own) = self.caches.get(name) else {
+            let names: Vec<&str> = self.names().collect();
+            let known = if names.is_empty() {
+                "none has a name; [caches.NAME] gives one its own".to_owned()
+            } else {
+                format!("there are {}", names.join(", "))
+            };
+            let why = format!(
+                "there is no cache \"{}\"{}; {known}",
+                name.escape_debug(),
+                suggestion(name, &names)
+            );
+            return Err(Error::new(ErrorKind::InvalidConfig, why));
+        };
+        Ok(own.clone().over(self.defaults.clone()))
+    }
+
+    /// A cache by its name. Connects to nothing yet. Caches that go to the same place as the same user share a
+    /// connection.
+    ///
+    /// # Errors
+    /// Those of [`settings`](Config::settings), and of [`CacheConfig::cache`].
+    pub fn cache(&self, name: &str) -> Result<Cache> {
+        self.settings(name)?.cache()
+    }
+
+    /// As [`cache`](Config::cache), for code without an async runtime.
+    ///
+    /// # Errors
+    /// Those of [`cache`](Config::cache).
+    #[cfg(feature = "blocking")]
+    pub fn blocking_cache(&self, name: &str) -> Result<crate::blocking::Cache> {
+        self.settings(name)?.blocking_cache()
+    }
+
+    /// What a cache comes to, every option with its value, to be printed: see [`CacheConfig::effective`].
+    ///
+    /// # Errors
+    /// Those of [`settings`](Config::settings), and of [`CacheConfig::effective`].
+    pub fn effective(&self, name: &str) -> Result<CacheConfig> {
+        self.settings(name)?.effective()
+    }
+}

@@ -1,0 +1,261 @@
+//! What the options of a configuration can be set to, and how it is written: text, numbers, times, choices.
+//!
+//! A value is read from whatever form it has, its own or text (a variable of the environment is always text),
+//! and written in its own. What is wrong with it is said without quoting it: it may be a secret that stands in
+//! the wrong place.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Number, Value};
+
+use crate::cache::Undelivered;
+use crate::connect::Protocol;
+use crate::resilience::{DataLoss, Fallback};
+use crate::ttl::{IntoTtl, Ttl};
+
+/// The value of an option.
+pub(crate) trait Setting: Sized {
+    /// # Errors
+    /// What to write instead, as it follows "expected".
+    fn read(value: &Value) -> Result<Self, String>;
+
+    fn write(&self) -> Value;
+
+    /// As [`write`](Setting::write), to be shown.
+    fn show(&self) -> Value {
+        self.write()
+    }
+}
+
+impl Setting for String {
+    fn read(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(_) | Value::Bool(_) => Err("text; write it in quotes".to_owned()),
+            _ => Err("text".to_owned()),
+        }
+    }
+
+    fn write(&self) -> Value {
+        Value::String(self.clone())
+    }
+}
+
+/// A password: shown as `***`, wherever it is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The password itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Secret(text.to_owned())
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Secret(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Setting for Secret {
+    fn read(value: &Value) -> Result<Self, String> {
+        String::read(value).map(Secret)
+    }
+
+    fn write(&self) -> Value {
+        Value::String(self.0.clone())
+    }
+
+    fn show(&self) -> Value {
+        Value::String("***".to_owned())
+    }
+}
+
+/// The URL of a cache, of which the password is not shown.
+impl Setting for super::Url {
+    fn read(value: &Value) -> Result<Self, String> {
+        String::read(value).map(super::Url::from)
+    }
+
+    fn write(&self) -> Value {
+        Value::String(self.as_str().to_owned())
+    }
+
+    fn show(&self) -> Value {
+        Value::String(crate::connect::url::masked(self.as_str()))
+    }
+}
+
+impl Setting for bool {
+    fn read(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::Bool(on) => Ok(*on),
+            Value::String(text) if matches!(text.trim(), "true" | "on") => Ok(true),
+            Value::String(text) if matches!(text.trim(), "false" | "off") => Ok(false),
+            _ => Err("true or false".to_owned()),
+        }
+    }
+
+    fn write(&self) -> Value {
+        Value::Bool(*self)
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($number:ty),*) => {$(
+        impl Setting for $number {
+            fn read(value: &Value) -> Result<Self, String> {
+                let number = match value {
+                    Value::Number(number) => number.as_u64(),
+                    Value::String(text) => text.trim().parse().ok(),
+                    _ => None,
+                };
+                number
+                    .and_then(|number| number.try_into().ok())
+                    .ok_or_else(|| "a whole number".to_owned())
+            }
+
+            fn write(&self) -> Value {
+                Value::Number((*self).into())
+            }
+        }
+    )*};
+}
+
+whole_numbers!(u16, u32, usize);
+
+impl Setting for f64 {
+    fn read(value: &Value) -> Result<Self, String> {
+        let number = match value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        number
+            .filter(|number| number.is_finite())
+            .ok_or_else(|| "a number".to_owned())
+    }
+
+    fn write(&self) -> Value {
+        Number::from_f64(*self).map_or(Value::Null, Value::Number)
+    }
+}
+
+impl Setting for Ttl {
+    fn read(value: &Value) -> Result<Self, String> {
+        let number = match value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse::<f64>().ok(),
+            _ => None,
+        };
+        let ttl = match (number, value) {
+            (Some(seconds), _) => Duration::try_from_secs_f64(seconds)
+                .ok()
+                .and_then(|time| time.into_ttl().ok()),
+            (None, Value::String(text)) => text.parse().ok(),
+            (None, _) => None,
+        };
+        ttl.ok_or_else(|| {
+            "a time, as in \"500ms\", \"90s\" or \"2h30m\", or a number of seconds".to_owned()
+        })
+    }
+
+    fn write(&self) -> Value {
+        Value::String(self.to_string())
+    }
+}
+
+/// To the millisecond.
+impl Setting for Duration {
+    fn read(value: &Value) -> Result<Self, String> {
+        Ttl::read(value).map(Ttl::as_duration)
+    }
+
+    fn write(&self) -> Value {
+        self.into_ttl().map_or(Value::Null, |time| time.write())
+    }
+}
+
+/// What reads answer while Redis is away: [`Fallback`], as far as it can be written down. (A function of the
+/// application's own is given to the [`Builder`](crate::Builder).)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnUnavailable {
+    /// [`Fallback::Error`].
+    #[default]
+    Error,
+    /// [`Fallback::Miss`].
+    Miss,
+    /// [`Fallback::Stale`].
+    Stale,
+}
+
+impl From<OnUnavailable> for Fallback {
+    fn from(choice: OnUnavailable) -> Self {
+        match choice {
+            OnUnavailable::Error => Fallback::Error,
+            OnUnavailable::Miss => Fallback::Miss,
+            OnUnavailable::Stale => Fallback::Stale,
+        }
+    }
+}
+
+macro_rules! choices {
+    ($($type:ty: $help:literal { $($name:literal $(| $other:literal)* => $choice:path),* $(,)? })*) => {$(
+        impl Setting for $type {
+            fn read(value: &Value) -> Result<Self, String> {
+                let text = match value {
+                    Value::String(text) => text.trim().to_lowercase(),
+                    Value::Number(number) => number.to_string(),
+                    _ => String::new(),
+                };
+                match text.as_str() {
+                    $($name $(| $other)* => Ok($choice),)*
+                    _ => Err($help.to_owned()),
+                }
+            }
+
+            fn write(&self) -> Value {
+                #[allow(unreachable_patterns, reason = "some of these enums may grow")]
+                match self {
+                    $($choice => Value::String($name.to_owned()),)*
+                    _ => Value::Null,
+                }
+            }
+        }
+    )*};
+}
+
+choices! {
+    Protocol: "\"resp2\" or \"resp3\"" {
+        "resp2" | "2" => Protocol::Resp2,
+        "resp3" | "3" => Protocol::Resp3,
+    }
+    OnUnavailable: "\"error\", \"miss\" or \"stale\"" {
+        "error" => OnUnavailable::Error,
+        "miss" => OnUnavailable::Miss,
+        "stale" => OnUnavailable::Stale,
+    }
+    Undelivered: "\"error\" or \"deferred\"" {
+        "error" => Undelivered::Error,
+        "deferred" => Undelivered::Deferred,
+    }
+    DataLoss: "\"replay\" or \"clear\"" {
+        "replay" => DataLoss::Replay,
+        "clear" => DataLoss::Clear,
+    }
+}

@@ -1,0 +1,36 @@
+//! That the table of options is whole: it has what the builder has, and the page of options has what it has.
+
+use super::OPTIONS;
+use super::OptionInfo;
+
+/// What a configuration cannot say: a hook and a store are values of the application's.
+const ONLY_IN_CODE: [&str; 2] = ["hook", "store"];
+
+/// What goes to the builder's URL.
+const ONLY_HERE: [&str; 3] = ["url", "host", "port"];
+
+#[test]
+fn there_is_an_option_for_everything_that_a_builder_can_be_told() {
+    let source = include_str!("../cache/builder.rs");
+    let mut told: Vec<&str> = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("pub fn ")?.split_once("(mut self"))
+        .map(|(name, _)| name)
+        .filter(|name| !ONLY_IN_CODE.contains(name))
+        .collect();
+    let mut options: Vec<&str> = OPTIONS.iter().map(|option| option.name).collect();
+    options.retain(|name| !ONLY_HERE.contains(name));
+    told.sort_unstable();
+    options.sort_unstable();
+    assert_eq!(options, told);
+}
+
+#[test]
+fn the_page_of_options_is_what_the_code_says() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let table = OptionInfo::table();
+    assert!(
+        page.contains(&table),
+        "docs/configuration.md is to hold this table:\n{table}"
+    );
+}

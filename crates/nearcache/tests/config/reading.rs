@@ -1,0 +1,121 @@
+//! What each form of a configuration says.
+
+use std::fs;
+use std::time::Duration;
+
+use nearcache::config::{CacheConfig, Config};
+use serde::Deserialize;
+
+#[test]
+fn toml_json_environment_and_code_say_the_same() {
+    let toml = Config::from_toml(
+        "url = \"redis://h\"\nbreaker = false\n[caches.pages]\ndb = 3\nttl_jitter = 0.5\ndefault_ttl = \"2h30m\"",
+    )
+    .unwrap();
+    let json = Config::from_json(
+        r#"{"url": "redis://h", "breaker": false, "password": null,
+            "caches": {"pages": {"db": "3", "ttl_jitter": "0.5", "default_ttl": 9000}}}"#,
+    )
+    .unwrap();
+    let environment = Config::reader()
+        .vars([
+            ("NEARCACHE_URL", "redis://h"),
+            ("NEARCACHE_BREAKER", "off"),
+            ("NEARCACHE_CACHES__PAGES__DB", "3"),
+            ("NEARCACHE_CACHES__PAGES__TTL_JITTER", "0.5"),
+            ("NEARCACHE_CACHES__PAGES__DEFAULT_TTL", "2h30m"),
+            ("PATH", "/bin"),
+        ])
+        .environment()
+        .unwrap();
+    let mut code = Config::default();
+    code.defaults = CacheConfig::at("redis://h");
+    code.defaults.breaker = Some(false);
+    let mut pages = CacheConfig::default();
+    pages.db = Some(3);
+    pages.ttl_jitter = Some(0.5);
+    pages.default_ttl = Some("2h30m".parse().unwrap());
+    code.caches.insert("pages".to_owned(), pages);
+    assert_eq!(toml, code);
+    assert_eq!(json, code);
+    assert_eq!(environment, code);
+}
+
+#[test]
+fn files_are_read_by_their_ending() {
+    let folder = std::env::temp_dir().join(nearcache_testkit::random_prefix());
+    fs::create_dir(&folder).unwrap();
+    let (toml, json) = (folder.join("cache.toml"), folder.join("cache.JSON"));
+    fs::write(&toml, "url = \"redis://{{HOST}}\"").unwrap();
+    fs::write(&json, r#"{"url": "redis://{{HOST}}"}"#).unwrap();
+    let reader = Config::reader().vars([("HOST", "h")]);
+    let config = reader.load(&toml).unwrap();
+    assert_eq!(config, reader.load(&json).unwrap());
+    assert_eq!(config.defaults.url, Some("redis://h".into()));
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn an_applications_own_configuration_can_hold_it() {
+    #[derive(Deserialize)]
+    struct App {
+        name: String,
+        cache: Config,
+        session: CacheConfig,
+    }
+    let app: App = serde_json::from_str(
+        r#"{"name": "shop", "cache": {"url": "memory://", "caches": {"a": {}}}, "session": {"host": "{{NO_SUCH_NAME:h}}"}}"#,
+    )
+    .unwrap();
+    assert_eq!(app.name, "shop");
+    assert_eq!(app.cache.names().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(app.session.host.as_deref(), Some("h"));
+    let error =
+        serde_json::from_str::<App>(r#"{"name": "x", "cache": {"timout": 1}, "session": {}}"#);
+    let error = error.err().unwrap().to_string();
+    assert!(
+        error.contains("timout") && error.contains("\"timeout\""),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_environment_goes_before_a_file() {
+    let file = Config::from_toml(
+        "url = \"redis://file\"\ntimeout = 1\n[caches.a]\ndb = 1\nprefix = \"a\"",
+    )
+    .unwrap();
+    let environment = Config::reader()
+        .vars([
+            ("NEARCACHE_URL", "redis://environment"),
+            ("NEARCACHE_CACHES__A__DB", "2"),
+        ])
+        .environment()
+        .unwrap();
+    let config = file.overridden_by(environment);
+    assert_eq!(config.defaults.url, Some("redis://environment".into()));
+    assert_eq!(config.defaults.timeout, Some(Duration::from_secs(1)));
+    assert_eq!(config.caches["a"].db, Some(2));
+    assert_eq!(config.caches["a"].prefix.as_deref(), Some("a"));
+}
+
+#[test]
+fn a_number_or_a_switch_can_be_a_template() {
+    let config = Config::reader()
+        .vars([("DB", "5"), ("ON", "false"), ("JITTER", " 0.1 "), ("TTL", "90"), ("PROTOCOL", "RESP3")])
+        .toml(
+            "db = \"{{DB}}\"\nbreaker = \"{{ON}}\"\nttl_jitter = \"{{JITTER}}\"\ndefault_ttl = \"{{TTL}}\"\n\
+             protocol = \"{{PROTOCOL}}\"\ntimeout = \"{{TIMEOUT:0.5}}\"",
+        )
+        .unwrap()
+        .defaults;
+    assert_eq!(
+        (config.db, config.breaker, config.ttl_jitter),
+        (Some(5), Some(false), Some(0.1))
+    );
+    assert_eq!(
+        config.default_ttl.unwrap().as_duration(),
+        Duration::from_secs(90)
+    );
+    assert_eq!(config.timeout, Some(Duration::from_millis(500)));
+}

@@ -1,0 +1,105 @@
+//! Caches that are elements of an application: folders with a declaration and a configuration.
+//!
+//! ```text
+//! cargo run --example registry
+//! cargo run --example registry -- redis://localhost
+//! ```
+
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use nearcache::Text;
+use nearcache::registry::Registry;
+
+/// An element: its Type, and what its cache is to be.
+fn element(app: &Path, name: &str, kind: &str, config: &str) -> std::io::Result<()> {
+    let folder = app.join(name.replace('.', "/"));
+    fs::create_dir_all(&folder)?;
+    let declaration =
+        format!(r#"{{"backendBundleEntry": ".", "title": "One of ours", "type": "{kind}"}}"#);
+    fs::write(folder.join("e.json"), declaration)?;
+    let last = name.rsplit('.').next().unwrap_or(name);
+    fs::write(folder.join(format!("{last}.json")), config)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let url = match support::url() {
+        url if url == "memory://" => "memory://example".to_owned(),
+        url => url,
+    };
+    let app = std::env::temp_dir().join(format!("nearcache-registry-{}", std::process::id()));
+
+    // As a person would write them. (With a server it is host, port and password rather than a URL.)
+    element(
+        &app,
+        "caches.MyRedis",
+        "caches.RedisType",
+        r#"{"url": "{{CACHE_URL}}"}"#,
+    )?;
+    // A Type of the application's own, in a folder: what its instances need not say.
+    element(
+        &app,
+        "caches.ShortType",
+        "caches.RedisType",
+        r#"{"url": "{{CACHE_URL}}", "default_ttl": "1m"}"#,
+    )?;
+    element(
+        &app,
+        "caches.Codes",
+        "caches.ShortType",
+        r#"{"ttl_jitter": 0.1}"#,
+    )?;
+    // And one that is a function.
+    element(
+        &app,
+        "caches.Patient",
+        "caches.PatientType",
+        r#"{"url": "{{CACHE_URL}}"}"#,
+    )?;
+
+    let registry = Registry::builder("nearcache-registry")
+        .root(&app)
+        .vars([("CACHE_URL", &url)])
+        .type_of("caches.PatientType", |element| {
+            let mut config = element.redis()?;
+            config.timeout = Some(Duration::from_secs(5));
+            Ok(config)
+        })
+        .build();
+
+    let cache = registry.cache("caches.MyRedis")?;
+    cache.set("user:1001", &Text("张三")).ttl("1h").await?;
+    let name: Option<Text> = cache.get("user:1001").await?;
+    assert_eq!(name, Some(Text("张三".to_owned())));
+    println!("caches.MyRedis has {name:?} under nearcache-registry:user:1001, in database 1");
+
+    assert_eq!(cache.incr("visits").by(5).await?, 5);
+    let codes = registry.cache("caches.Codes")?;
+    codes.set("code", &Text("123456")).await?;
+    println!("caches.Codes: a code stays {:?}", codes.ttl("code").await?);
+
+    println!(
+        "\ncaches.Patient comes to\n{}",
+        registry.settings("caches.Patient")?.effective()?
+    );
+
+    // What is wrong is told with the file.
+    element(&app, "caches.Wrong", "caches.RedisTyp", "{}")?;
+    let error = registry.cache("caches.Wrong").unwrap_err();
+    println!("caches.Wrong: {error}");
+    assert!(
+        error
+            .to_string()
+            .contains("did you mean \"caches.RedisType\"?")
+    );
+
+    cache.clear().await?;
+    fs::remove_dir_all(&app)?;
+    support::closing("registry", &url);
+    Ok(())
+}
