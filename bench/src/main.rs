@@ -28,7 +28,9 @@ fn main() -> Result<()> {
     scenario::asynchronous(&mut bench)?;
     scenario::blocking(&mut bench)?;
     scenario::embedded(&mut bench)?;
+    scenario::codecs(&mut bench)?;
     scenario::decorator(&mut bench)?;
+    scenario::hooks(&mut bench)?;
     scenario::fence(&mut bench)?;
     scenario::failure(&mut bench)?;
     bench.finish()

@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
 
 /// The examples, each of which checks what it claims.
-const EXAMPLES: [&str; 12] = [
+const EXAMPLES: [&str; 18] = [
     "quickstart",
     "remember",
     "stale",
@@ -25,6 +25,12 @@ const EXAMPLES: [&str; 12] = [
     "counters",
     "ttl",
     "decorator",
+    "hooks",
+    "prometheus",
+    "otel",
+    "codecs",
+    "compression",
+    "versioning",
     "blocking",
     "replay",
 ];

@@ -92,6 +92,9 @@ fn of_cached_sharded(id: u64) -> Result<User, Failed> {
 /// Where the run's server is, for the stores that a macro opens by itself.
 static SERVER: OnceLock<String> = OnceLock::new();
 
+/// The runtime of all tasks: the connection of such a store lives as long as the runtime that first asked.
+static RUNTIME: OnceLock<Arc<Runtime>> = OnceLock::new();
+
 #[cached::macros::concurrent_cached(
     map_error = r##"|error| Failed(format!("{error:?}"))"##,
     ty = "cached::AsyncRedisCache<u64, User>",
@@ -164,12 +167,14 @@ fn in_process(threads: usize) -> Result<Vec<Contender<'static>>> {
 fn over_redis(bench: &Bench, tasks: usize) -> Result<Vec<Contender<'static>>> {
     let server = bench.server()?;
     let url = SERVER.get_or_init(|| server.url());
-    let runtime = Arc::new(
-        runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()?,
-    );
+    let runtime = match RUNTIME.get() {
+        Some(runtime) => runtime,
+        None => {
+            let mut builder = runtime::Builder::new_multi_thread();
+            let runtime = builder.worker_threads(2).enable_all().build()?;
+            RUNTIME.get_or_init(|| Arc::new(runtime))
+        }
+    };
     let cache = runtime.block_on(Cache::connect(url))?;
     let backend = RedisBackend::builder().connection(ConnectionMode::single(url.as_str()));
     let hitbox = HitboxCache::builder()
@@ -177,12 +182,12 @@ fn over_redis(bench: &Bench, tasks: usize) -> Result<Vec<Contender<'static>>> {
         .policy(policy())
         .build();
     Ok(vec![
-        together("nearcache", tasks, &runtime, move |id| {
+        together("nearcache", tasks, runtime, move |id| {
             let cache = cache.clone();
             async move { of_nearcache(&cache, id).await }
         })?,
-        together(PEER, tasks, &runtime, of_cached_redis)?,
-        together("hitbox", tasks, &runtime, move |id| {
+        together(PEER, tasks, runtime, of_cached_redis)?,
+        together("hitbox", tasks, runtime, move |id| {
             let hitbox = hitbox.clone();
             async move { of_hitbox(id).cache(&hitbox).await }
         })?,

@@ -4,10 +4,12 @@
 mod asynchronous;
 mod blocking;
 mod bounds;
+mod codecs;
 mod decorator;
 mod embedded;
 mod failure;
 mod fence;
+mod hooks;
 
 use std::sync::LazyLock;
 
@@ -20,10 +22,12 @@ use crate::server::Server;
 pub(crate) use asynchronous::run as asynchronous;
 pub(crate) use blocking::run as blocking;
 pub(crate) use bounds::run as bounds;
+pub(crate) use codecs::run as codecs;
 pub(crate) use decorator::run as decorator;
 pub(crate) use embedded::run as embedded;
 pub(crate) use failure::run as failure;
 pub(crate) use fence::run as fence;
+pub(crate) use hooks::run as hooks;
 
 /// How many keys there are, each with a value.
 const KEYS: usize = 10_000;

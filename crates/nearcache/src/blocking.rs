@@ -28,7 +28,7 @@ use crate::cache::operation::{
     SetIf, SetMany, Touch,
 };
 use crate::cache::{Bound, Builder, Core, Stats, verbs};
-use crate::codec::{Decode, Encode};
+use crate::codec::{Codec, Decode, Encode};
 use crate::connect::{Mode, ServerInfo};
 use crate::error::Result;
 use crate::read_through::load::{BoxError, Loadable};
@@ -74,6 +74,13 @@ impl Cache {
     pub fn within(&self, timeout: Duration) -> Cache {
         Cache {
             core: self.core.within(timeout),
+        }
+    }
+
+    /// See [`with_codec`](crate::Cache::with_codec).
+    pub fn with_codec(&self, codec: Codec) -> Cache {
+        Cache {
+            core: self.core.with_codec(codec),
         }
     }
 

@@ -91,6 +91,32 @@ impl ErrorKind {
             ErrorKind::Closed => "the cache is closed",
         }
     }
+
+    /// The kind as metrics and traces name it: `timeout`, `wrong_type`, ...
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::Connect => "connect",
+            ErrorKind::Auth => "auth",
+            ErrorKind::Denied => "denied",
+            ErrorKind::Timeout => "timeout",
+            ErrorKind::Unavailable => "unavailable",
+            ErrorKind::Server => "server",
+            ErrorKind::Protocol => "protocol",
+            ErrorKind::Codec => "codec",
+            ErrorKind::WrongType => "wrong_type",
+            ErrorKind::NotInteger => "not_integer",
+            ErrorKind::Overflow => "overflow",
+            ErrorKind::TooLarge => "too_large",
+            ErrorKind::InvalidKey => "invalid_key",
+            ErrorKind::InvalidTtl => "invalid_ttl",
+            ErrorKind::InvalidUrl => "invalid_url",
+            ErrorKind::InvalidConfig => "invalid_config",
+            ErrorKind::Refused => "refused",
+            ErrorKind::Loader => "loader",
+            ErrorKind::Overloaded => "overloaded",
+            ErrorKind::Closed => "closed",
+        }
+    }
 }
 
 impl fmt::Display for ErrorKind {

@@ -34,8 +34,8 @@
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
 //! - [`Fallback`]: what a read answers while Redis is away; [`Undelivered`] and [`DataLoss`]: what becomes of
 //!   an invalidation then.
-//! - [`Stats`]: what a cache has done so far.
-//! - [`Text`] and [`Raw`]: values that are not to be JSON.
+//! - [`Stats`]: what a cache has done so far; [`hooks`]: being told of each call, metrics and traces.
+//! - [`Codec`]: formats and compression; [`Text`] and [`Raw`]: values that are stored as they are.
 //!
 //! # URLs
 //! | URL | where |
@@ -46,7 +46,7 @@
 //! | `redis+unix://[[user]:password@]/path/to.sock` | Redis over a unix socket |
 //! | `valkey://`, `valkey+unix://` | Valkey, likewise |
 //!
-//! After a `?`, joined by `&`: `prefix`, `separator`, `default_ttl`, `ttl_jitter`, `timeout`, `breaker`,
+//! After a `?`, joined by `&`: `prefix`, `separator`, `version`, `format`, `compression`, `default_ttl`, `ttl_jitter`, `timeout`, `breaker`,
 //! `db`, `username`, `password`, `client_name`, `protocol`, `pool_size`; each is described at the [`Builder`]'s
 //! method of that name. For `memory://` also `maxmemory` (as in `64mb`; 256 MiB unless given, and 0 is no
 //! bound) and `policy` (what goes then: a `maxmemory-policy` of Redis, `allkeys-lfu` unless given). Special characters are percent-encoded (`%40` for `@`).
@@ -57,6 +57,10 @@
 //! | `embedded` | default | `memory://` |
 //! | `macros` | default | `#[cached]` |
 //! | `blocking` | | `nearcache::blocking`, for code without an async runtime |
+//! | `msgpack`, `postcard` | | these formats, beside JSON |
+//! | `zstd`, `lz4`, `zlib` | | compression |
+//! | `metrics` | | `hooks::MetricsFacade`: the `metrics` crate, and so Prometheus and others |
+//! | `otel` | | `hooks::OpenTelemetry`: metrics and traces |
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
@@ -85,7 +89,7 @@ pub mod __decorator;
 pub use nearcache_macros::cached;
 
 pub use cache::{Bound, Builder, Cache, Lookup, Stats, Undelivered, operation};
-pub use codec::{Decode, Encode, Raw, Text};
+pub use codec::{Codec, Compression, Decode, Encode, Format, Raw, Text};
 pub use connect::{Connection, Protocol, ServerInfo, ServerKind};
 pub use error::{Error, ErrorKind, Result};
 pub use keyspace::Key;
@@ -131,6 +135,14 @@ struct Protocols;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/wire-format.md")]
 struct WireFormat;
+
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/observability.md")]
+struct Observability;
+
+#[cfg(all(doctest, feature = "embedded", feature = "msgpack", feature = "zstd"))]
+#[doc = include_str!("../../../docs/formats.md")]
+struct Formats;
 
 /// And those of the guide to `#[cached]`.
 #[cfg(all(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::core::Core;
 use super::remember::{Read, excused, given_up, taken};
 use super::remember_many::{Work, picked};
-use crate::codec::{self, Decode, Encode, Maybe, Stored};
+use crate::codec::{self, Codec, Decode, Encode, Maybe, Stored};
 use crate::error::Result;
 use crate::hooks::Keys;
 use crate::keyspace::StoredKey;
@@ -101,7 +101,7 @@ impl Core {
                 });
             }
         }
-        asked.in_order(answers)
+        asked.in_order(answers, self.codec())
     }
 
     fn stale<T>(&self, value: T) -> T {
@@ -245,6 +245,7 @@ impl<'k, K: AsRef<[u8]>> Asked<'k, K> {
     fn in_order<T: Encode + Decode>(
         &self,
         answers: Vec<Option<Maybe<T>>>,
+        codec: &Codec,
     ) -> Result<Vec<Option<T>>> {
         let mut answers: Vec<Option<T>> = answers
             .into_iter()
@@ -260,15 +261,17 @@ impl<'k, K: AsRef<[u8]>> Asked<'k, K> {
             ordered.push(if left[*index] == 0 {
                 answers[*index].take()
             } else {
-                answers[*index].as_ref().map(copied).transpose()?.flatten()
+                let copy = |value| copied(value, codec);
+                answers[*index].as_ref().map(copy).transpose()?.flatten()
             });
         }
         Ok(ordered)
     }
 }
 
-fn copied<T: Encode + Decode>(value: &T) -> Result<Option<T>> {
-    Ok(match T::decode(&mut codec::encode(value)?)? {
+fn copied<T: Encode + Decode>(value: &T, codec: &Codec) -> Result<Option<T>> {
+    let mut body = codec::encode(value, codec)?;
+    Ok(match T::decode(body.form.format, &mut body.bytes)? {
         Stored::Value(value) => Some(value),
         Stored::Nothing => None,
     })

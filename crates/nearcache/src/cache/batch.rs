@@ -12,7 +12,7 @@ use super::core::{Core, reply};
 use super::invalidate::Sent;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use super::write::Life;
-use crate::codec::{self, Decode, Encode};
+use crate::codec::{self, Body, Decode, Encode};
 use crate::error::{Error, Result};
 use crate::hooks::{Keys, Outcome};
 use crate::keyspace::StoredKey;
@@ -73,15 +73,20 @@ impl Core {
             match read {
                 Err(error) => {
                     for key in part {
-                        values.push(self.decode(self.fall_back(key, error.clone())?).hit());
+                        let entry = self.fall_back(key, error.clone())?;
+                        values.push(self.decode(entry).0.hit());
                     }
                 }
                 Ok(judged) => {
+                    let mut all_spoiled = Vec::new();
                     for ((entry, judgement), (key, mark)) in judged.zip(part.iter().zip(marks)) {
                         self.saw(key, entry.as_ref(), judgement, mark);
                         let fresh = entry.filter(|_| judgement == Judgement::Fresh);
-                        values.push(self.decode(fresh).hit());
+                        let (found, spoiled) = self.decode(fresh);
+                        values.push(found.hit());
+                        all_spoiled.extend(spoiled.map(|entry| (key, entry)));
                     }
+                    self.heal(all_spoiled).await;
                 }
             }
         }
@@ -111,7 +116,7 @@ impl Core {
 #[must_use = "nothing is stored until it is carried out, by `.await` or `.run()`"]
 pub struct SetMany<'c, M = Async> {
     core: &'c Core,
-    entries: Result<Vec<(StoredKey, Vec<u8>)>>,
+    entries: Result<Vec<(StoredKey, Body)>>,
     life: Life,
     tags: Vec<Vec<u8>>,
     mode: Marked<M>,
@@ -127,7 +132,10 @@ impl<'c, M> SetMany<'c, M> {
             .into_iter()
             .map(|(key, value)| {
                 let key = core.stored(key.as_ref())?;
-                let value = codec::encode(&value).map_err(|error| error.for_key(key.user()))?;
+                let codec = core.codec();
+                let value = codec::encode(&value, codec)
+                    .and_then(|body| body.packed(codec))
+                    .map_err(|error| error.for_key(key.user()))?;
                 Ok((key, value))
             })
             .collect();
@@ -186,7 +194,7 @@ operation!(SetMany<'c> -> ());
 impl Core {
     async fn write_many(
         &self,
-        entries: &[(StoredKey, Vec<u8>)],
+        entries: &[(StoredKey, Body)],
         life: &Life,
         tags: &[Vec<u8>],
     ) -> Result<()> {
@@ -197,7 +205,7 @@ impl Core {
             Err(error) => return asking.failed(error),
         };
         asking.taken_over();
-        let size = |(key, value): &(StoredKey, Vec<u8>)| key.as_bytes().len() + value.len();
+        let size = |(key, value): &(StoredKey, Body)| key.as_bytes().len() + value.bytes.len();
         // All of them from the beginning: those after a part that failed are kept for later, too.
         let parts: Vec<_> = parts(entries, size)
             .map(|part| (part, Sent::keys(self, part.iter().map(|(key, _)| key))))

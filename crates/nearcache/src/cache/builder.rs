@@ -10,6 +10,7 @@ use super::core::{Core, Parts, check_timeout};
 use super::invalidate::Undelivered;
 use super::operation::{Async, Marked};
 use crate::Cache;
+use crate::codec::Codec;
 use crate::connect::target::Target;
 use crate::connect::url::{self, MAX_POOL_SIZE, Parsed};
 use crate::connect::{self, Backend, Mode, Protocol};
@@ -66,6 +67,9 @@ pub struct Builder<M = Async> {
     lease: Option<Duration>,
     max_loads: Option<usize>,
     hooks: Hooks,
+    codec: Option<Codec>,
+    version: Option<String>,
+    heal: bool,
     #[cfg(feature = "embedded")]
     store: Option<nearcache_embedded::Store>,
     mode: Marked<M>,
@@ -93,6 +97,9 @@ impl<M> Builder<M> {
             lease: None,
             max_loads: None,
             hooks: Hooks::default(),
+            codec: None,
+            version: None,
+            heal: true,
             #[cfg(feature = "embedded")]
             store: None,
             mode: PhantomData,
@@ -108,6 +115,30 @@ impl<M> Builder<M> {
     /// What stands between prefix and key: `:` unless said otherwise.
     pub fn separator(mut self, separator: impl Into<String>) -> Self {
         self.separator = Some(separator.into());
+        self
+    }
+
+    /// A part of every key, between prefix and key: entries of another version are others. A deploy in which a
+    /// struct has changed never reads the old one, and both can run side by side.
+    ///
+    /// Invalidations reach entries of the same version only: while two versions run, each has to invalidate
+    /// its own. The entries of a version that nobody runs any more stay until their TTL ends.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
+    /// How values are written: JSON, unless said otherwise. It can be changed while there are entries.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = Some(codec);
+        self
+    }
+
+    /// Whether an entry that cannot be decoded as what was asked for (an older struct, damage) is deleted by
+    /// the `get` that found it, unless it has been written meanwhile: it is, unless said otherwise. Otherwise
+    /// it stays until it is written, and `add` finds it in its way. (`remember` writes over it either way.)
+    pub fn heal(mut self, on: bool) -> Self {
+        self.heal = on;
         self
     }
 
@@ -286,7 +317,23 @@ impl<M> Builder<M> {
                 self.max_loads.unwrap_or(0)
             ));
         }
-        let keyspace = Keyspace::new(&prefix, separator.as_deref().unwrap_or(SEPARATOR))?;
+        let codec = self.codec.unwrap_or(Codec {
+            format: parsed.format.unwrap_or_default(),
+            compression: parsed.compression,
+        });
+        codec.check()?;
+        let separator = separator.as_deref().unwrap_or(SEPARATOR);
+        let prefix = match self.version.or(parsed.version) {
+            Some(version) if version.is_empty() => {
+                return invalid(
+                    "version is empty; it is a part of every key, as in \"v2\"".to_owned(),
+                );
+            }
+            Some(version) if prefix.is_empty() => version,
+            Some(version) => format!("{prefix}{separator}{version}"),
+            None => prefix,
+        };
+        let keyspace = Keyspace::new(&prefix, separator)?;
         if self.data_loss == DataLoss::Clear && !keyspace.has_prefix() {
             return invalid(
                 "on_data_loss(DataLoss::Clear) needs a prefix: without one it would delete every key of the database, other programs' too"
@@ -315,6 +362,8 @@ impl<M> Builder<M> {
             lease_time,
             max_loads: self.max_loads,
             hooks: self.hooks,
+            codec,
+            heal: self.heal,
         }))
     }
 }

@@ -12,10 +12,11 @@ use tokio::sync::Semaphore;
 use super::batch::parts;
 use super::invalidate::Undelivered;
 use super::stats::{Counters, Stats};
+use crate::codec::Codec;
 use crate::connect::target::Target;
 use crate::connect::{Backend, Entry, Lease, LinkEvent};
 use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::{Call, Hooks, Keys, Outcome, Telling, Watch};
+use crate::hooks::{Call, Hooks, Keys, Outcome, StatsHandle, Telling, Watch};
 use crate::keyspace::{Keyspace, StoredKey};
 use crate::read_through::entry::Judgement;
 use crate::read_through::flight::Flights;
@@ -31,6 +32,8 @@ pub(crate) struct Core {
     shared: Arc<Shared>,
     /// How long Redis may take for one call.
     pub(super) limit: Duration,
+    /// How values are written.
+    codec: Codec,
     /// Where the call that this is a handle of notes how it went, if somebody wants to know.
     watch: Option<Arc<Watch>>,
 }
@@ -48,6 +51,8 @@ pub(crate) struct Shared {
     lease_time: Duration,
     loads: Option<Semaphore>,
     hooks: Hooks,
+    /// Whether an entry that cannot be decoded is deleted.
+    pub(super) heal: bool,
     /// What was read last, if the fallback answers with it.
     last_seen: Option<LastSeen>,
     counters: Arc<Striped<Counters>>,
@@ -68,6 +73,8 @@ pub(super) struct Parts {
     pub(super) lease_time: Duration,
     pub(super) max_loads: Option<usize>,
     pub(super) hooks: Hooks,
+    pub(super) codec: Codec,
+    pub(super) heal: bool,
 }
 
 impl Core {
@@ -85,6 +92,8 @@ impl Core {
             lease_time,
             max_loads,
             hooks,
+            codec,
+            heal,
         } = parts;
         let last_seen = matches!(fallback, Fallback::Stale).then(LastSeen::new);
         if data_loss == DataLoss::Clear {
@@ -112,13 +121,19 @@ impl Core {
             lease_time,
             loads: max_loads.map(Semaphore::new),
             hooks,
+            heal,
             last_seen,
             counters,
             listener,
         };
+        let shared = Arc::new(shared);
+        shared
+            .hooks
+            .attached(&StatsHandle::new(&shared, Shared::stats));
         Core {
-            shared: Arc::new(shared),
+            shared,
             limit,
+            codec,
             watch: None,
         }
     }
@@ -126,10 +141,25 @@ impl Core {
     /// The same cache, with another limit.
     pub(crate) fn within(&self, limit: Duration) -> Self {
         Core {
-            shared: Arc::clone(&self.shared),
             limit,
-            watch: None,
+            ..self.clone()
         }
+    }
+
+    /// The same cache, writing otherwise.
+    ///
+    /// # Errors
+    /// With the first write: what this build does not have.
+    pub(crate) fn with_codec(&self, codec: Codec) -> Self {
+        Core {
+            codec,
+            ..self.clone()
+        }
+    }
+
+    /// How values are written.
+    pub(crate) fn codec(&self) -> &Codec {
+        &self.codec
     }
 
     /// Does the work of a verb, and tells the hooks of it.
@@ -139,15 +169,16 @@ impl Core {
         keys: Keys<'_>,
         work: impl AsyncFnOnce(&Core) -> Result<T>,
     ) -> Result<T> {
-        let watching = self.telling(command, keys);
-        let core = watching.as_ref().map(|telling| Core {
+        let Some(telling) = self.telling(command, keys) else {
+            return work(self).await;
+        };
+        let core = Core {
             watch: Some(Arc::clone(telling.watch())),
             ..self.clone()
-        });
-        let outcome = work(core.as_ref().unwrap_or(self)).await;
-        if let Some(telling) = watching {
-            telling.ended(outcome.as_ref().err());
-        }
+        };
+        // Boxed, so that a call that nobody watches is no larger for it.
+        let outcome = Box::pin(Telling::within(Some(&telling), || work(&core))).await;
+        telling.ended(outcome.as_ref().err());
         outcome
     }
 
@@ -160,7 +191,7 @@ impl Core {
         if self.hooks.is_empty() {
             return None;
         }
-        let call = Call::new(command, keys, self.host());
+        let call = Call::new(command, keys, self.host(), self.target.db);
         Some(Telling::begin(&self.hooks, call, self.runtime()))
     }
 
@@ -352,16 +383,6 @@ impl Core {
         self.lease.is_open()
     }
 
-    pub(crate) fn stats(&self) -> Stats {
-        let breaker = self.lease.common().breaker();
-        Stats {
-            breaker: breaker.state(),
-            breaker_openings: breaker.openings(),
-            invalidations_waiting: self.outbox().waiting() as u64,
-            ..Counters::sum(&self.counters)
-        }
-    }
-
     /// `Debug` of the faces: where it goes, never the password.
     pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
         f.debug_struct(name)
@@ -370,12 +391,25 @@ impl Core {
             .field("default_ttl", &self.default_ttl)
             .field("ttl_jitter", &self.ttl_jitter)
             .field("timeout", &self.limit)
+            .field("codec", &self.codec)
             .field("on_unavailable", &self.fallback)
             .field("on_undelivered", &self.undelivered)
             .field("on_data_loss", &self.data_loss)
             .field("lease", &self.lease_time)
             .field("open", &self.is_open())
             .finish()
+    }
+}
+
+impl Shared {
+    pub(crate) fn stats(&self) -> Stats {
+        let breaker = self.lease.common().breaker();
+        Stats {
+            breaker: breaker.state(),
+            breaker_openings: breaker.openings(),
+            invalidations_waiting: self.lease.common().outbox().waiting() as u64,
+            ..Counters::sum(&self.counters)
+        }
     }
 }
 

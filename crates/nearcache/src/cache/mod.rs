@@ -50,7 +50,7 @@ pub(crate) mod verbs {
 use self::operation::{
     Async, Clear, Close, Get, GetMany, Incr, Keys, LookUp, Pending, Set, SetIf, SetMany, Touch,
 };
-use crate::codec::{Decode, Encode};
+use crate::codec::{Codec, Decode, Encode};
 use crate::connect::{Connection, ServerInfo};
 use crate::error::Result;
 use crate::ttl::{IntoTtl, Remaining};
@@ -136,6 +136,27 @@ impl Cache {
     pub fn within(&self, timeout: Duration) -> Cache {
         Cache {
             core: self.core.within(timeout),
+        }
+    }
+
+    /// The same cache, which writes in another way: see [`Codec`](crate::Codec). What it reads needs no saying.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// # #[cfg(feature = "msgpack")] {
+    /// use nearcache::Codec;
+    ///
+    /// cache.with_codec(Codec::message_pack()).set("point", &(1.5, 2.5)).await?;
+    /// assert_eq!(cache.get("point").await?, Some((1.5, 2.5)));
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn with_codec(&self, codec: Codec) -> Cache {
+        Cache {
+            core: self.core.with_codec(codec),
         }
     }
 

@@ -13,7 +13,9 @@ use crate::error::{Error, Result};
 use crate::hooks::{Keys, Outcome};
 use crate::keyspace::{Key, StoredKey};
 use crate::read_through::entry::{Entry, Judgement};
+use crate::read_through::lease::RELEASE;
 use crate::resilience::{Fallback, Outage};
+use crate::script::Input;
 
 /// The answer of `lookup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,9 +161,14 @@ impl Core {
         match read {
             Ok((entry, judgement)) => {
                 self.saw(key, entry.as_ref(), judgement, mark);
-                Ok(self.decode(entry.filter(|_| judgement == Judgement::Fresh)))
+                let fresh = entry.filter(|_| judgement == Judgement::Fresh);
+                let (found, spoiled) = self.decode(fresh);
+                if let Some(entry) = spoiled {
+                    self.heal([(key, entry)]).await;
+                }
+                Ok(found)
             }
-            Err(error) => Ok(self.decode(self.fall_back(key, error)?)),
+            Err(error) => Ok(self.decode(self.fall_back(key, error)?).0),
         }
     }
 
@@ -198,7 +205,7 @@ impl Core {
         pipeline.cmd("GETDEL").arg(key);
         let mut replies = Sent::keys(self, [key]).pipeline(&pipeline).await?;
         let bytes = reply::bytes("GETDEL", replies.pop().unwrap_or(Value::Nil))?;
-        Ok(self.decode(self.fresh(bytes).await?).hit())
+        Ok(self.decode(self.fresh(bytes).await?).0.hit())
     }
 
     /// `EXISTS`, and the beginning of what is there: a dead entry is not.
@@ -232,17 +239,18 @@ impl Core {
         Ok(entry.filter(|_| judgement == Judgement::Fresh))
     }
 
-    /// What cannot be decoded is a miss, and is counted.
-    pub(super) fn decode<T: Decode>(&self, entry: Option<Entry>) -> Lookup<T> {
+    /// What cannot be decoded is a miss, and is counted; and is the second part of the answer, if it is to be
+    /// deleted.
+    pub(super) fn decode<T: Decode>(&self, entry: Option<Entry>) -> (Lookup<T>, Option<Entry>) {
         let counters = self.counters();
         let Some(mut entry) = entry else {
             counters.misses.add(1);
             self.note(Outcome::Miss, 0);
-            return Lookup::Miss;
+            return (Lookup::Miss, None);
         };
         let bytes = entry.bytes().len();
         counters.bytes_in.add(bytes as u64);
-        match entry.decode::<T>() {
+        let found = match entry.decode::<T>() {
             Ok(Stored::Value(value)) => {
                 counters.hits.add(1);
                 self.note(Outcome::Hit, bytes);
@@ -257,8 +265,28 @@ impl Core {
                 counters.misses.add(1);
                 counters.undecodable.add(1);
                 self.note(Outcome::Miss, bytes);
-                Lookup::Miss
+                // What another build can read is left to it.
+                let spoiled = (self.heal && entry.is_known()).then_some(entry);
+                return (Lookup::Miss, spoiled);
             }
+        };
+        (found, None)
+    }
+
+    /// Deletes entries that could not be decoded, but what has been written there meanwhile. As far as a load
+    /// can tell, they were evicted.
+    pub(super) async fn heal<'k>(&self, spoiled: impl IntoIterator<Item = (&'k StoredKey, Entry)>) {
+        let spoiled = spoiled.into_iter().map(|(key, entry)| {
+            let mut input = Input::default();
+            input.key(key.as_bytes()).arg(entry.bytes());
+            input
+        });
+        let spoiled: Vec<Input> = spoiled.collect();
+        // The same script: removed if it is what it was.
+        if !spoiled.is_empty()
+            && let Err(error) = self.run_many(&RELEASE, &spoiled).await
+        {
+            tracing::debug!(%error, "an entry that cannot be decoded could not be deleted");
         }
     }
 }

@@ -13,7 +13,7 @@ use super::operation::{Async, CacheFuture, Marked};
 use super::options::{Options, options, options_beside};
 use crate::codec::{Decode, Encode, Stored};
 use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::{Keys, Outcome as Told};
+use crate::hooks::{Keys, Outcome as Told, carried};
 use crate::keyspace::StoredKey;
 use crate::read_through::entry::{Entry, Judgement};
 use crate::read_through::flight::{Leader, Outcome, Turn};
@@ -169,10 +169,11 @@ where
     fn prepared(mut self) -> Self {
         self.beside = Some(|load, lead, tell: Tell<T>| {
             let runtime = lead.core.runtime().clone();
-            runtime.detach(async move {
+            let waits = !tell.is_closed();
+            runtime.detach(carried(waits, async move {
                 let led = lead.run(L::BRINGS_TAGS, || async { settled(load()) }).await;
                 let _ = tell.send(led);
-            });
+            }));
         });
         self
     }
@@ -261,9 +262,9 @@ where
     fn lead(self, lead: Lead, _: bool) -> impl Future<Output = Result<Option<T>>> {
         let (tell, told) = oneshot::channel();
         let runtime = lead.core.runtime().clone();
-        let started = runtime.try_detach(async move {
+        let started = runtime.try_detach(carried(true, async move {
             let _ = tell.send(spawned(self.0, lead).await);
-        });
+        }));
         async move {
             started?;
             told.await.unwrap_or_else(|_| Err(shut_down()))
@@ -566,7 +567,7 @@ pub(super) fn taken<T: Decode>(outcome: Outcome) -> Result<T> {
     match outcome {
         Outcome::Failed(error) => Err(error),
         Outcome::Nothing => T::nothing().ok_or_else(no_nothing),
-        Outcome::Value(bytes) => match T::decode(&mut bytes.to_vec())? {
+        Outcome::Value(bytes) => match Entry::new(bytes.to_vec()).decode()? {
             Stored::Value(value) => Ok(value),
             Stored::Nothing => T::nothing().ok_or_else(no_nothing),
         },

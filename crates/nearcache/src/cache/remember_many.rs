@@ -15,6 +15,7 @@ use super::options::{Options, options, options_beside};
 use super::remember::given_up;
 use crate::codec::{Decode, Encode, Maybe};
 use crate::error::Result;
+use crate::hooks::carried;
 use crate::read_through::lead::Lead;
 use crate::read_through::lead_many::{self, Led};
 use crate::read_through::load::{BoxError, Loadable, Loaded, loader_failed, shut_down};
@@ -125,13 +126,14 @@ where
         self.beside = Some(|load, leads, asked, tell: Tell<T>| {
             if let Some(lead) = leads.first() {
                 let runtime = lead.core.runtime().clone();
-                runtime.detach(async move {
+                let waits = !tell.is_closed();
+                runtime.detach(carried(waits, async move {
                     let led = lead_many::run(leads, L::BRINGS_TAGS, |places| async move {
                         let keys = picked(&asked, &places);
                         in_order(&keys, load(keys.clone()))
                     });
                     let _ = tell.send(led.await);
-                });
+                }));
             }
         });
         self
@@ -237,13 +239,13 @@ where
     async fn lead_apart(&self, lead: Lead, key: K) -> Result<Option<Maybe<T>>> {
         let (tell, told) = oneshot::channel();
         let (runtime, load) = (lead.core.runtime().clone(), Arc::clone(&self.0));
-        runtime.try_detach(async move {
+        runtime.try_detach(carried(true, async move {
             let led = lead.run(L::BRINGS_TAGS, || async move {
                 let keys = [key];
                 one(in_order(&keys, load(keys.to_vec()).await)?)
             });
             let _ = tell.send(led.await);
-        })?;
+        }))?;
         told.await.unwrap_or_else(|_| Err(shut_down()))
     }
 }
@@ -265,14 +267,15 @@ impl<F> Spawned<F> {
             return;
         };
         let (runtime, load) = (lead.core.runtime().clone(), Arc::clone(&self.0));
+        let waits = !tell.is_closed();
         // Without a runtime the channel is dropped, which the caller hears.
-        let _ = runtime.try_detach(async move {
+        let _ = runtime.try_detach(carried(waits, async move {
             let led = lead_many::run(leads, L::BRINGS_TAGS, |places| async move {
                 let keys = picked(&asked, &places);
                 in_order(&keys, load(keys.clone()).await)
             });
             let _ = tell.send(led.await);
-        });
+        }));
     }
 }
 

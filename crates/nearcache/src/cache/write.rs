@@ -18,7 +18,7 @@ use super::core::{Core, reply};
 use super::invalidate::Sent;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::codec::envelope::Head;
-use crate::codec::{self, Encode};
+use crate::codec::{self, Body, Encode};
 use crate::error::Result;
 use crate::hooks::{Keys, Outcome};
 use crate::keyspace::StoredKey;
@@ -175,7 +175,10 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
     /// Encodes here and now: the value need not cross to another thread, nor live any longer.
     fn sending(self, condition: Option<Condition>) -> Result<Sending<'c>> {
         let key = self.key?;
-        let value = codec::encode(self.value).map_err(|error| error.for_key(key.user()))?;
+        let codec = self.core.codec();
+        let value = codec::encode(self.value, codec)
+            .and_then(|body| body.packed(codec))
+            .map_err(|error| error.for_key(key.user()))?;
         Ok(Sending {
             core: self.core,
             key: [key],
@@ -250,7 +253,7 @@ operation!(SetIf<'c; ?Sized V: Encode> -> bool);
 struct Sending<'c> {
     core: &'c Core,
     key: [StoredKey; 1],
-    value: Vec<u8>,
+    value: Body,
     stay: Stay,
     tags: Vec<Tag>,
     condition: Option<Condition>,

@@ -1,5 +1,6 @@
 //! The envelope: what stands before an entry's bytes where something needs to be said of them (when they
-//! begin to be stale, how long they took to load, which tags they carry). `docs/wire-format.md` has it
+//! begin to be stale, how long they took to load, which tags they carry, which format they are in, how they
+//! are compressed). `docs/wire-format.md` has it
 //! byte by byte.
 //!
 //! 1. An entry of which nothing needs to be said is the serializer's plain bytes, which every other
@@ -12,6 +13,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::compression::Algorithm;
+use super::{Body, Form, Format, Packing};
+
 /// A byte that begins no UTF-8 and that MessagePack never uses, then `NC`.
 const MAGIC: [u8; 3] = [0xC1, b'N', b'C'];
 
@@ -21,7 +25,9 @@ const VERSION: u8 = 1;
 const SOFT: u8 = 1 << 0;
 const LOAD: u8 = 1 << 1;
 const TAGS: u8 = 1 << 2;
-const KNOWN: u8 = SOFT | LOAD | TAGS;
+const FORMAT: u8 = 1 << 3;
+const PACKED: u8 = 1 << 4;
+const KNOWN: u8 = SOFT | LOAD | TAGS | FORMAT | PACKED;
 
 /// How many tags an entry has at most.
 pub(crate) const MAX_TAGS: usize = 64;
@@ -50,19 +56,26 @@ impl Head {
     }
 
     /// The entry: the body, with this before it where it needs to be.
-    pub(crate) fn seal<'b>(&self, body: &'b [u8]) -> Cow<'b, [u8]> {
-        if self.says_nothing() && !body.starts_with(&MAGIC) {
+    pub(crate) fn seal<'b>(&self, body: &'b Body) -> Cow<'b, [u8]> {
+        self.seal_as(body.form, &body.bytes)
+    }
+
+    /// The same, of bytes in this form.
+    pub(crate) fn seal_as<'b>(&self, form: Form, body: &'b [u8]) -> Cow<'b, [u8]> {
+        if self.says_nothing() && form == Form::default() && !body.starts_with(&MAGIC) {
             return Cow::Borrowed(body);
         }
         let tags: usize = self.tags.iter().map(|(tag, _)| tag.len() + 18).sum();
-        let mut bytes = Vec::with_capacity(18 + tags + body.len());
+        let mut bytes = Vec::with_capacity(24 + tags + body.len());
         bytes.extend_from_slice(&MAGIC);
         bytes.push(VERSION);
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         bytes.push(
             flag(self.soft.is_some(), SOFT)
                 | flag(self.load.is_some(), LOAD)
-                | flag(!self.tags.is_empty(), TAGS),
+                | flag(!self.tags.is_empty(), TAGS)
+                | flag(form.format != Format::Json, FORMAT)
+                | flag(form.packing.is_some(), PACKED),
         );
         if let Some(soft) = self.soft {
             bytes.extend_from_slice(&soft.to_be_bytes());
@@ -80,12 +93,19 @@ impl Head {
                 bytes.extend_from_slice(version);
             }
         }
+        if form.format != Format::Json {
+            bytes.push(form.format.id());
+        }
+        if let Some(Packing { algorithm, length }) = form.packing {
+            bytes.push(algorithm.id());
+            bytes.extend_from_slice(&length.to_be_bytes());
+        }
         bytes.extend_from_slice(body);
         Cow::Owned(bytes)
     }
 
-    /// What stands before the body, and where the body begins; `None` for plain bytes.
-    pub(crate) fn open(bytes: &[u8]) -> Result<Option<(Head, usize)>, Unreadable> {
+    /// What stands before the body, its form, and where it begins; `None` for plain bytes.
+    pub(crate) fn open(bytes: &[u8]) -> Result<Option<(Head, Form, usize)>, Unreadable> {
         if !bytes.starts_with(&MAGIC) {
             return Ok(None);
         }
@@ -113,7 +133,21 @@ impl Head {
                 head.tags.push((tag, rest.array()?));
             }
         }
-        Ok(Some((head, bytes.len() - rest.0.len())))
+        let mut form = Form::default();
+        if flags & FORMAT != 0 {
+            let [id] = rest.array()?;
+            // Plain bytes need not say so, and so never do.
+            let format = Format::from_id(id).filter(|format| *format != Format::Json);
+            form.format = format.ok_or(Unreadable)?;
+        }
+        if flags & PACKED != 0 {
+            let [id] = rest.array()?;
+            form.packing = Some(Packing {
+                algorithm: Algorithm::from_id(id).ok_or(Unreadable)?,
+                length: u32::from_be_bytes(rest.array()?),
+            });
+        }
+        Ok(Some((head, form, bytes.len() - rest.0.len())))
     }
 }
 
@@ -140,7 +174,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sealed(head: &Head, body: &[u8]) -> Vec<u8> {
-        head.seal(body).into_owned()
+        head.seal(&Body::plain(body)).into_owned()
     }
 
     #[test]
@@ -155,7 +189,7 @@ mod tests {
     fn bytes_that_look_like_an_envelope_come_back_as_they_were() {
         let body = b"\xC1NC\x01\x01 and more";
         let entry = sealed(&Head::default(), body);
-        let (head, at) = Head::open(&entry).unwrap().unwrap();
+        let (head, _, at) = Head::open(&entry).unwrap().unwrap();
         assert_eq!((head, &entry[at..]), (Head::default(), &body[..]));
     }
 
@@ -172,14 +206,15 @@ mod tests {
         };
         let golden = include_bytes!("../../tests/golden/envelope-v1.bin");
         assert_eq!(sealed(&head, b"{\"id\":1}"), golden);
-        let (read, at) = Head::open(golden).unwrap().unwrap();
+        let (read, form, at) = Head::open(golden).unwrap().unwrap();
+        assert_eq!(form, Form::default());
         assert_eq!((read, &golden[at..]), (head, &b"{\"id\":1}"[..]));
     }
 
     #[test]
     fn what_is_cut_short_or_of_another_version_is_unreadable() {
         let golden = include_bytes!("../../tests/golden/envelope-v1.bin");
-        let (_, body) = Head::open(golden).unwrap().unwrap();
+        let (_, _, body) = Head::open(golden).unwrap().unwrap();
         for end in MAGIC.len()..body {
             assert_eq!(Head::open(&golden[..end]), Err(Unreadable), "{end} bytes");
         }
@@ -189,6 +224,15 @@ mod tests {
         other[3] = VERSION;
         other[4] |= 0x80;
         assert_eq!(Head::open(&other), Err(Unreadable));
+        for entry in [
+            &b"\xC1NC\x01\x08\x00"[..],
+            b"\xC1NC\x01\x08\x03",
+            b"\xC1NC\x01\x10\x00\0\0\0\x01",
+            b"\xC1NC\x01\x10\x04\0\0\0\x01",
+            b"\xC1NC\x01\x10\x01\0\0\0",
+        ] {
+            assert_eq!(Head::open(entry), Err(Unreadable), "{entry:?}");
+        }
     }
 
     proptest! {
@@ -198,13 +242,22 @@ mod tests {
             load in prop::option::of(any::<u32>()),
             tags in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..20), any::<[u8; 16]>()), 0..5),
             body in prop::collection::vec(any::<u8>(), 0..50),
+            format in 0u8..3,
+            packing in prop::option::of((1u8..4, any::<u32>())),
         ) {
             let load = load.map(|micros| Duration::from_micros(micros.into()));
             let head = Head { soft, load, tags };
-            let entry = sealed(&head, &body);
+            let form = Form {
+                format: Format::from_id(format).unwrap(),
+                packing: packing.map(|(id, length)| Packing {
+                    algorithm: Algorithm::from_id(id).unwrap(),
+                    length,
+                }),
+            };
+            let entry = head.seal_as(form, &body).into_owned();
             match Head::open(&entry).unwrap() {
-                None => prop_assert_eq!((head, entry), (Head::default(), body)),
-                Some((read, at)) => prop_assert_eq!((read, &entry[at..]), (head, &body[..])),
+                None => prop_assert_eq!((head, form, entry), (Head::default(), Form::default(), body)),
+                Some((read, of, at)) => prop_assert_eq!((read, of, &entry[at..]), (head, form, &body[..])),
             }
         }
 

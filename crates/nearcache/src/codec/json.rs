@@ -3,49 +3,51 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Decode, Encode, Stored};
+use super::NOTHING;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What `Option::None` is as JSON.
-const NOTHING: &[u8] = b"null";
-
-impl<T: Serialize + ?Sized> Encode for T {
-    const NOTHING: Option<&'static [u8]> = Some(NOTHING);
-
-    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
-        serde_json::to_writer(out, self).map_err(|error| {
-            Error::new(ErrorKind::Codec, format!("as JSON: {error}")).caused_by(error)
-        })
-    }
+pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
+    serde_json::to_writer(out, value)
+        .map_err(|error| Error::new(ErrorKind::Codec, format!("as JSON: {error}")).caused_by(error))
 }
 
-impl<T: DeserializeOwned + Send + 'static> Decode for T {
-    /// `null` is a cached nothing, whatever `T` is: so is what `Option::None` was stored as.
-    fn decode(bytes: &mut Vec<u8>) -> Result<Stored<T>> {
-        if *bytes == NOTHING {
-            return Ok(Stored::Nothing);
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).or_else(|error| {
+        if let Some(value) = plain(bytes) {
+            return Ok(value);
         }
-        serde_json::from_slice(bytes)
-            .map(Stored::Value)
-            .map_err(|error| {
-                // serde's message may quote the data; the place is enough to find it.
-                let place = format!("as JSON, line {} column {}", error.line(), error.column());
-                Error::new(ErrorKind::Codec, place).caused_by(error)
-            })
-    }
+        // serde's message may quote the data; the place is enough to find it.
+        let place = format!("as JSON, line {} column {}", error.line(), error.column());
+        Err(Error::new(ErrorKind::Codec, place).caused_by(error))
+    })
+}
 
-    fn nothing() -> Option<T> {
-        serde_json::from_slice(NOTHING).ok()
+/// Text that is no JSON, as another program stores it (`SET greeting hello`), for a type that text is a value
+/// of. What begins as JSON does and is none is damaged.
+fn plain<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    if text.is_empty() || text.trim_start().starts_with(['"', '{', '[']) {
+        return None;
     }
+    if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
+        return None;
+    }
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).ok()
+}
+
+/// The value that a type has for `null`.
+pub(super) fn nothing<T: DeserializeOwned>() -> Option<T> {
+    serde_json::from_slice(NOTHING).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::*;
+    use crate::codec::{Decode, Encode, Format, Stored};
+    use crate::error::ErrorKind;
     use proptest::prelude::*;
-    use serde::Deserialize;
+    use serde::{Deserialize, Serialize};
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct User {
@@ -57,8 +59,12 @@ mod tests {
 
     fn bytes<T: Encode + ?Sized>(value: &T) -> Vec<u8> {
         let mut out = Vec::new();
-        value.encode(&mut out).unwrap();
+        value.encode(Format::Json, &mut out).unwrap();
         out
+    }
+
+    fn read<T: Decode>(bytes: &[u8]) -> crate::Result<Stored<T>> {
+        T::decode(Format::Json, &mut bytes.to_vec())
     }
 
     #[test]
@@ -80,20 +86,45 @@ mod tests {
 
     #[test]
     fn a_null_is_nothing_and_garbage_is_an_error() {
-        assert_eq!(
-            User::decode(&mut b"null".to_vec()).unwrap(),
-            Stored::Nothing
-        );
+        assert_eq!(read::<User>(b"null").unwrap(), Stored::Nothing);
         for garbage in [&b""[..], b"{", b"\xff\xff", b"{\"id\":1}", b"42", b"nul"] {
-            let error = User::decode(&mut garbage.to_vec()).unwrap_err();
+            let error = read::<User>(garbage).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Codec, "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn what_another_program_wrote_reads_as_such() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        enum State {
+            Active,
+        }
+        assert_eq!(read(b"42").unwrap(), Stored::Value(42_u8));
+        assert_eq!(
+            read(b" {\"a\" : 1 } ").unwrap(),
+            Stored::Value(BTreeMap::from([("a".to_owned(), 1)]))
+        );
+        assert_eq!(
+            read(b"hello there").unwrap(),
+            Stored::Value("hello there".to_owned())
+        );
+        assert_eq!(
+            read(b"hello").unwrap(),
+            Stored::Value(Some("hello".to_owned()))
+        );
+        assert_eq!(read(b"Active").unwrap(), Stored::Value(State::Active));
+        // JSON of another type is that, and what is cut off is damaged.
+        for other in [&b"42"[..], b"\"hello", b"{\"a\":1", b"[1,2", b"\xff"] {
+            assert!(read::<String>(other).is_err(), "{other:?}");
         }
     }
 
     #[test]
     fn what_json_has_no_form_for_is_an_error_and_no_panic() {
         let keys_that_are_no_text = BTreeMap::from([((1, 2), 3)]);
-        let error = keys_that_are_no_text.encode(&mut Vec::new()).unwrap_err();
+        let error = keys_that_are_no_text
+            .encode(Format::Json, &mut Vec::new())
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Codec);
     }
 
@@ -101,14 +132,14 @@ mod tests {
         #[test]
         fn what_was_encoded_reads_back(id: u64, name in ".*", tags in prop::collection::vec(".*", 0..4), manager: Option<u64>) {
             let user = User { id, name, tags, manager };
-            prop_assert_eq!(User::decode(&mut bytes(&user)).unwrap(), Stored::Value(user));
+            prop_assert_eq!(read(&bytes(&user)).unwrap(), Stored::Value(user));
         }
 
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = User::decode(&mut bytes.clone());
-            let _ = serde_json::Value::decode(&mut bytes.clone());
-            let _ = crate::Text::<String>::decode(&mut bytes.clone());
+            let _ = read::<User>(&bytes);
+            let _ = read::<serde_json::Value>(&bytes);
+            let _ = read::<crate::Text<String>>(&bytes);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Text and bytes as they are, for what is a document already: HTML, an image, another program's
 //! format.
 
-use super::{Decode, Encode, Stored};
+use super::{Decode, Encode, Format, Stored};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Text, stored as its UTF-8 and nothing around it.
+/// Text, stored as its UTF-8 and nothing around it, whatever the cache's format.
 ///
 /// ```
 /// # async fn example() -> nearcache::Result<()> {
@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text<S = String>(pub S);
 
-/// Bytes, stored as they are.
+/// Bytes, stored as they are, whatever the cache's format. Read into a [`Vec`] that nobody copies.
 ///
 /// ```
 /// # async fn example() -> nearcache::Result<()> {
@@ -44,14 +44,20 @@ pub struct Raw<B = Vec<u8>>(pub B);
 impl<S: AsRef<str>> Encode for Text<S> {
     const NOTHING: Option<&'static [u8]> = None;
 
-    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+    fn encode(&self, _: Format, out: &mut Vec<u8>) -> Result<Format> {
         out.extend_from_slice(self.0.as_ref().as_bytes());
-        Ok(())
+        Ok(Format::Json)
     }
 }
 
 impl Decode for Text<String> {
-    fn decode(bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
+    fn decode(format: Format, bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
+        if format != Format::Json {
+            return Err(Error::new(
+                ErrorKind::Codec,
+                format!("as text: it is {format}"),
+            ));
+        }
         match String::from_utf8(std::mem::take(bytes)) {
             Ok(text) => Ok(Stored::Value(Text(text))),
             Err(error) => {
@@ -74,14 +80,15 @@ impl Decode for Text<String> {
 impl<B: AsRef<[u8]>> Encode for Raw<B> {
     const NOTHING: Option<&'static [u8]> = None;
 
-    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+    fn encode(&self, _: Format, out: &mut Vec<u8>) -> Result<Format> {
         out.extend_from_slice(self.0.as_ref());
-        Ok(())
+        Ok(Format::Json)
     }
 }
 
 impl Decode for Raw<Vec<u8>> {
-    fn decode(bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
+    /// Whatever it is: the bytes that it was before it was compressed.
+    fn decode(_: Format, bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
         Ok(Stored::Value(Raw(std::mem::take(bytes))))
     }
 
@@ -97,16 +104,18 @@ mod tests {
     #[test]
     fn text_and_bytes_are_stored_as_they_are() {
         let mut out = Vec::new();
-        Text("null \"quoted\"").encode(&mut out).unwrap();
+        Text("null \"quoted\"")
+            .encode(Format::Json, &mut out)
+            .unwrap();
         assert_eq!(out, b"null \"quoted\"");
         assert_eq!(
-            Text::decode(&mut b"null".to_vec()).unwrap(),
+            Text::decode(Format::Json, &mut b"null".to_vec()).unwrap(),
             Stored::Value(Text("null".to_string()))
         );
         let mut out = Vec::new();
-        Raw(vec![0, 255]).encode(&mut out).unwrap();
+        Raw(vec![0, 255]).encode(Format::Json, &mut out).unwrap();
         assert_eq!(
-            Raw::decode(&mut out).unwrap(),
+            Raw::decode(Format::Json, &mut out).unwrap(),
             Stored::Value(Raw(vec![0, 255]))
         );
     }
@@ -114,7 +123,9 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_an_error() {
         assert_eq!(
-            Text::decode(&mut vec![b'a', 0xff]).unwrap_err().kind(),
+            Text::decode(Format::Json, &mut vec![b'a', 0xff])
+                .unwrap_err()
+                .kind(),
             ErrorKind::Codec
         );
     }

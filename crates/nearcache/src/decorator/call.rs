@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::kind::{Kind, OnError};
 use super::{Options, Storing};
 use crate::Cache;
-use crate::codec::{self, Decode, Encode, Stored};
+use crate::codec::{self, Codec, Decode, Encode, Format, Stored};
 use crate::error::{Error, Result};
 use crate::keyspace::Key;
 use crate::read_through::load::{BoxError, Loadable, Loaded};
@@ -51,16 +51,20 @@ impl<V> Drop for Kept<V> {
 impl<V: Encode> Encode for Kept<V> {
     const NOTHING: Option<&'static [u8]> = V::NOTHING;
 
-    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+    fn encode(&self, format: Format, out: &mut Vec<u8>) -> Result<Format> {
         self.value
             .as_ref()
-            .map_or(Ok(()), |value| value.encode(out))
+            .map_or(Ok(format), |value| value.encode(format, out))
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.value.as_ref().is_some_and(V::is_nothing)
     }
 }
 
 impl<V: Decode> Decode for Kept<V> {
-    fn decode(bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
-        Ok(match V::decode(bytes)? {
+    fn decode(format: Format, bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
+        Ok(match V::decode(format, bytes)? {
             Stored::Value(value) => Stored::Value(Kept::found(value)),
             Stored::Nothing => Stored::Nothing,
         })
@@ -258,10 +262,7 @@ pub async fn prime<K: Kind>(
 }
 
 fn is_nothing<V: Encode>(value: &V) -> Result<bool> {
-    Ok(match V::NOTHING {
-        Some(nothing) => codec::encode(value)? == nothing,
-        None => false,
-    })
+    Ok(codec::encode(value, &Codec::json())?.is_nothing::<V>())
 }
 
 /// The same for the blocking face.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::codec::Body;
 use crate::keyspace::{Key, StoredKey};
 
 /// A call: which verb, of which keys.
@@ -10,6 +11,7 @@ pub struct Call<'c> {
     command: &'static str,
     keys: Keys<'c>,
     host: &'c str,
+    db: u32,
 }
 
 /// The keys of a call.
@@ -18,16 +20,17 @@ pub(crate) enum Keys<'c> {
     None,
     One(&'c [u8]),
     Stored(&'c [StoredKey]),
-    Entries(&'c [(StoredKey, Vec<u8>)]),
+    Entries(&'c [(StoredKey, Body)]),
     Names(&'c [Vec<u8>]),
 }
 
 impl<'c> Call<'c> {
-    pub(crate) fn new(command: &'static str, keys: Keys<'c>, host: &'c str) -> Self {
+    pub(crate) fn new(command: &'static str, keys: Keys<'c>, host: &'c str, db: u32) -> Self {
         Call {
             command,
             keys,
             host,
+            db,
         }
     }
 
@@ -74,6 +77,11 @@ impl<'c> Call<'c> {
     /// process.
     pub fn host(&self) -> &'c str {
         self.host
+    }
+
+    /// The number of its database.
+    pub fn db(&self) -> u32 {
+        self.db
     }
 }
 

@@ -1,12 +1,33 @@
 //! Hooks: watching a cache's calls, for metrics, traces and logs of one's own.
 //!
-//! 1. A hook is told before a call, and once after it: how it ended, or the error.
+//! 1. A hook is told before a call, and once after it: how it ended, the error, or that its caller went away.
 //! 2. A hook that panics breaks nothing, and is logged once a minute.
 //! 3. A cache without hooks pays one look at an empty list for each call.
 //!
-//! `call` is what a hook is told; `watch` is where the verbs note how they went.
+//! # Hooks that are there
+//! | hook | feature | what it does |
+//! | --- | --- | --- |
+//! | [`MetricsCollector`] | | counts calls and errors in this process, with percentiles of their durations |
+//! | [`Tracing`] | | spans, and events for what failed or was slow, in the `tracing` of the application |
+//! | `MetricsFacade` | `metrics` | the `metrics` crate, and so Prometheus and others |
+//! | `OpenTelemetry` | `otel` | metrics and traces of OpenTelemetry |
+//!
+//! The names of their metrics, spans and attributes are one table in `docs/observability.md`.
 
+// `call` is what a hook is told; `watch` is where the verbs note how they went; `scope` is what a hook keeps
+// of one call, and `carried` takes what is current along to the task of a loader.
 mod call;
+mod carried;
+mod collector;
+#[cfg(feature = "metrics")]
+mod facade;
+mod groups;
+mod handle;
+mod names;
+#[cfg(feature = "otel")]
+mod otel;
+mod scope;
+mod spans;
 mod watch;
 
 use std::fmt;
@@ -18,6 +39,17 @@ use parking_lot::Mutex;
 
 pub(crate) use call::Keys;
 pub use call::{Call, Done, Outcome};
+pub(crate) use carried::carried;
+pub use collector::{CommandMetrics, Latency, MetricsCollector};
+#[cfg(feature = "metrics")]
+pub use facade::MetricsFacade;
+pub use groups::KeyGroups;
+pub use handle::StatsHandle;
+#[cfg(feature = "otel")]
+pub use otel::{OpenTelemetry, OpenTelemetryBuilder};
+pub use scope::Scope;
+use scope::Scopes;
+pub use spans::Tracing;
 pub(crate) use watch::{Telling, Watch};
 
 use crate::error::Error;
@@ -68,6 +100,24 @@ pub trait Hook: Send + Sync + 'static {
     fn error(&self, call: &Call<'_>, error: &Error, took: Duration) {
         let _ = (call, error, took);
     }
+
+    /// Its caller went away before it ended: a timeout of the application's own, a request that was broken
+    /// off. What it was sent to do may have been done. (A load goes on without its caller, and is told of as
+    /// `load`.)
+    fn abandoned(&self, call: &Call<'_>, took: Duration) {
+        let _ = (call, took);
+    }
+
+    /// What the hook is to keep of this call, if anything, for as long as it lasts. Asked for after `before`.
+    fn scope(&self, call: &Call<'_>) -> Option<Box<dyn Scope>> {
+        let _ = call;
+        None
+    }
+
+    /// A cache was made with this hook. The handle gives what the cache counts.
+    fn attached(&self, cache: &StatsHandle) {
+        let _ = cache;
+    }
 }
 
 impl<H: Hook + ?Sized> Hook for Arc<H> {
@@ -81,6 +131,18 @@ impl<H: Hook + ?Sized> Hook for Arc<H> {
 
     fn error(&self, call: &Call<'_>, error: &Error, took: Duration) {
         (**self).error(call, error, took);
+    }
+
+    fn abandoned(&self, call: &Call<'_>, took: Duration) {
+        (**self).abandoned(call, took);
+    }
+
+    fn scope(&self, call: &Call<'_>) -> Option<Box<dyn Scope>> {
+        (**self).scope(call)
+    }
+
+    fn attached(&self, cache: &StatsHandle) {
+        (**self).attached(cache);
     }
 }
 
@@ -108,21 +170,51 @@ impl Hooks {
         self.each(|hook| hook.before(call));
     }
 
-    pub(crate) fn after(&self, call: &Call<'_>, done: &Done) {
+    pub(crate) fn attached(&self, cache: &StatsHandle) {
+        self.each(|hook| hook.attached(cache));
+    }
+
+    fn scopes(&self, call: &Call<'_>) -> Scopes {
+        let mut scopes = Scopes::default();
+        for hook in &self.hooks {
+            if let Some(Some(scope)) = self.guarded(|| hook.scope(call)) {
+                scopes.push(scope);
+            }
+        }
+        scopes
+    }
+
+    fn after(&self, call: &Call<'_>, done: &Done, scopes: &Scopes) {
+        for scope in scopes.iter() {
+            self.guarded(|| scope.after(call, done));
+        }
         self.each(|hook| hook.after(call, done));
     }
 
-    pub(crate) fn error(&self, call: &Call<'_>, error: &Error, took: Duration) {
+    fn error(&self, call: &Call<'_>, error: &Error, took: Duration, scopes: &Scopes) {
+        for scope in scopes.iter() {
+            self.guarded(|| scope.error(call, error, took));
+        }
         self.each(|hook| hook.error(call, error, took));
+    }
+
+    fn abandoned(&self, call: &Call<'_>, took: Duration) {
+        self.each(|hook| hook.abandoned(call, took));
     }
 
     fn each(&self, tell: impl Fn(&dyn Hook)) {
         for hook in &self.hooks {
-            // What it leaves half done is its own.
-            if catch_unwind(AssertUnwindSafe(|| tell(&**hook))).is_err() {
-                self.panicked();
-            }
+            self.guarded(|| tell(&**hook));
         }
+    }
+
+    /// Lets a hook do what it does. What it leaves half done when it panics is its own.
+    fn guarded<T>(&self, hook: impl FnOnce() -> T) -> Option<T> {
+        let told = catch_unwind(AssertUnwindSafe(hook));
+        if told.is_err() {
+            self.panicked();
+        }
+        told.ok()
     }
 
     #[cold]
@@ -170,7 +262,7 @@ mod tests {
         let mut hooks = Hooks::default();
         hooks.add(Panics);
         hooks.add(Arc::clone(&counts));
-        let call = Call::new("get", Keys::One(b"k"), "host");
+        let call = Call::new("get", Keys::One(b"k"), "host", 0);
         hooks.before(&call);
         hooks.before(&call);
         assert_eq!(counts.0.load(Ordering::Relaxed), 2);

@@ -4,18 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::scope::{self, Scopes};
 use super::{Call, Done, Hooks, Outcome};
 use crate::error::Error;
 use crate::runtime::Runtime;
 
-/// A call that its hooks were told of, and are to be told how it ended. (Of one whose caller goes away, they
-/// are not.)
+/// A call that its hooks were told of, and are told how it ended: at the latest when it is dropped, because
+/// its caller went away.
 pub(crate) struct Telling<'c> {
     hooks: &'c Hooks,
     call: Call<'c>,
     runtime: &'c Runtime,
     begun: Instant,
     watch: Arc<Watch>,
+    scopes: Scopes,
+    ended: bool,
 }
 
 impl<'c> Telling<'c> {
@@ -23,10 +26,12 @@ impl<'c> Telling<'c> {
         hooks.before(&call);
         Telling {
             hooks,
+            scopes: hooks.scopes(&call),
             call,
             runtime,
             begun: runtime.now(),
             watch: Arc::default(),
+            ended: false,
         }
     }
 
@@ -35,14 +40,41 @@ impl<'c> Telling<'c> {
         &self.watch
     }
 
-    pub(crate) fn ended(self, error: Option<&Error>) {
-        let took = self.runtime.now().saturating_duration_since(self.begun);
+    /// Does the work of the call within what its hooks keep of it.
+    pub(crate) async fn within<T, F>(telling: Option<&Self>, work: impl FnOnce() -> F) -> T
+    where
+        F: Future<Output = T>,
+    {
+        let panicked = || {
+            if let Some(telling) = telling {
+                telling.hooks.panicked();
+            }
+        };
+        let scopes = telling.map(|telling| (&telling.scopes, &panicked as &(dyn Fn() + Sync)));
+        scope::within(scopes, work).await
+    }
+
+    pub(crate) fn ended(mut self, error: Option<&Error>) {
+        self.ended = true;
+        let took = self.took();
         match error {
-            Some(error) => self.hooks.error(&self.call, error, took),
+            Some(error) => self.hooks.error(&self.call, error, took, &self.scopes),
             None => {
                 let done = self.watch.done(self.call.key_count(), took);
-                self.hooks.after(&self.call, &done);
+                self.hooks.after(&self.call, &done, &self.scopes);
             }
+        }
+    }
+
+    fn took(&self) -> Duration {
+        self.runtime.now().saturating_duration_since(self.begun)
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.hooks.abandoned(&self.call, self.took());
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What lies under a key, and whether it may still be answered with.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::codec::envelope::{Head, Unreadable, Version};
-use crate::codec::{Decode, Stored};
+use crate::codec::{Decode, Form, Stored};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An entry as it was read.
@@ -11,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) struct Entry {
     bytes: Vec<u8>,
     head: Head,
+    form: Form,
     /// Where the body begins; `None` if the bytes cannot be read at all.
     body: Option<usize>,
 }
@@ -28,12 +30,17 @@ pub(crate) enum Judgement {
 
 impl Entry {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        let (head, body) = match Head::open(&bytes) {
-            Ok(None) => (Head::default(), Some(0)),
-            Ok(Some((head, body))) => (head, Some(body)),
-            Err(Unreadable) => (Head::default(), None),
+        let (head, form, body) = match Head::open(&bytes) {
+            Ok(None) => (Head::default(), Form::default(), Some(0)),
+            Ok(Some((head, form, body))) => (head, form, Some(body)),
+            Err(Unreadable) => (Head::default(), Form::default(), None),
         };
-        Entry { bytes, head, body }
+        Entry {
+            bytes,
+            head,
+            form,
+            body,
+        }
     }
 
     /// As it lies in Redis.
@@ -51,9 +58,14 @@ impl Entry {
         self.body.is_some()
     }
 
-    /// The value's own bytes.
-    pub(crate) fn body(&self) -> &[u8] {
-        &self.bytes[self.body.unwrap_or(0)..]
+    /// The value alone: an entry of which nothing else is said.
+    pub(crate) fn value(&self) -> Cow<'_, [u8]> {
+        Head::default().seal_as(self.form, &self.bytes[self.body.unwrap_or(0)..])
+    }
+
+    /// Whether this build knows its format and compression.
+    pub(crate) fn is_known(&self) -> bool {
+        self.form.is_known()
     }
 
     /// The tags that it carries.
@@ -89,10 +101,13 @@ impl Entry {
     /// # Errors
     /// `Codec`; the bytes are there still.
     pub(crate) fn decode<T: Decode>(&mut self) -> Result<Stored<T>> {
-        match self.body {
-            Some(0) => T::decode(&mut self.bytes),
-            Some(body) => T::decode(&mut self.bytes[body..].to_vec()),
-            None => Err(Error::new(
+        match (self.body, self.form.packing) {
+            (Some(0), _) => T::decode(self.form.format, &mut self.bytes),
+            (Some(body), None) => T::decode(self.form.format, &mut self.bytes[body..].to_vec()),
+            (Some(body), Some(packing)) => {
+                T::decode(self.form.format, &mut packing.unpack(&self.bytes[body..])?)
+            }
+            (None, _) => Err(Error::new(
                 ErrorKind::Codec,
                 "it is of another version of nearcache, or damaged",
             )),
@@ -119,9 +134,10 @@ impl Versions {
 mod tests {
     use super::*;
     use crate::Raw;
+    use crate::codec::Body;
 
     fn entry(head: &Head) -> Entry {
-        Entry::new(head.seal(b"body").into_owned())
+        Entry::new(head.seal(&Body::plain(b"body")).into_owned())
     }
 
     #[test]

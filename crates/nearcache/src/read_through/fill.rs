@@ -11,8 +11,8 @@ use super::lease::{RELEASE, RENEW, Seen, Token};
 use super::load::Loaded;
 use super::tags::Tag;
 use crate::cache::Core;
-use crate::codec::envelope::Version;
-use crate::codec::{self, Encode};
+use crate::codec::envelope::{Head, Version};
+use crate::codec::{self, Body, Codec, Encode};
 use crate::error::Result;
 use crate::hooks::Outcome as Told;
 use crate::keyspace::StoredKey;
@@ -115,7 +115,7 @@ impl Renewal {
 
 /// What was loaded, as bytes.
 pub(super) struct Encoded {
-    body: Vec<u8>,
+    body: Body,
     pub(super) outcome: Outcome,
     ttl: Option<Result<Ttl>>,
     tags: Vec<Vec<u8>>,
@@ -123,11 +123,12 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
-    pub(super) fn of<T: Encode>(loaded: &Loaded<T>) -> Result<Self> {
-        let body = codec::encode(&loaded.value)?;
+    pub(super) fn of<T: Encode>(loaded: &Loaded<T>, codec: &Codec) -> Result<Self> {
+        let body = codec::encode(&loaded.value, codec)?;
         Ok(Encoded {
+            // Those who wait need not decompress.
             outcome: outcome::<T>(&body),
-            body,
+            body: body.packed(codec)?,
             ttl: loaded.ttl.clone(),
             tags: loaded.tags.clone(),
             store: loaded.store,
@@ -143,11 +144,11 @@ pub(super) struct Filling {
 }
 
 /// What the others are told of a value.
-fn outcome<T: Encode>(body: &[u8]) -> Outcome {
-    if T::NOTHING == Some(body) {
+fn outcome<T: Encode>(body: &Body) -> Outcome {
+    if body.is_nothing::<T>() {
         Outcome::Nothing
     } else {
-        Outcome::Value(body.into())
+        Outcome::Value((&*Head::default().seal(body)).into())
     }
 }
 

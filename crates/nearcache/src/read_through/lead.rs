@@ -111,7 +111,7 @@ impl Lead {
         // Without a lease, an answer for those who are there before the load begins.
         let covers = self.covers();
         let begun = self.core.runtime().now();
-        let loading = self::load(&self.core, &self.plan, load);
+        let loading = Telling::within(telling, || self::load(&self.core, &self.plan, load));
         let loaded = match &held {
             Some(held) => {
                 Renewal::of(&self.core, [(&self.key, held)])
@@ -133,7 +133,7 @@ impl Lead {
             (Ok(loaded), Some(held)) => self.fill(held, loaded, took, telling).await,
             (Ok(loaded), None) => {
                 if covers > 0 {
-                    match Encoded::of(&loaded) {
+                    match Encoded::of(&loaded, self.core.codec()) {
                         Ok(encoded) => self.answer(covers, encoded.outcome),
                         Err(error) => {
                             let error = error.for_key(self.key.user());
@@ -272,7 +272,7 @@ impl Lead {
                 if since < self.plan.stale_for && self.plan.way == Way::Miss => {}
             _ => return Ok(None),
         }
-        let shared: Arc<[u8]> = entry.body().into();
+        let shared: Arc<[u8]> = (&*entry.value()).into();
         Ok(match entry.decode::<T>() {
             Ok(Stored::Value(value)) => Some((Some(value), Shared::Value(shared))),
             Ok(Stored::Nothing) => T::nothing().map(|value| (Some(value), Shared::Nothing)),
@@ -290,7 +290,7 @@ impl Lead {
         took: Duration,
         telling: Option<&Telling<'_>>,
     ) -> Result<T> {
-        let encoded = Encoded::of(&loaded);
+        let encoded = Encoded::of(&loaded, self.core.codec());
         let filling = match self.filling(&held, encoded, took).await {
             Ok(Some(filling)) => filling,
             // Whether it could be stored is not known, so it is not. Who waits asks again.

@@ -64,7 +64,7 @@ where
         let leases = seats
             .iter()
             .filter_map(|seat| Some((&seat.lead.key, seat.held.as_ref()?)));
-        let loading = load(&core, &plan, || loader(places));
+        let loading = Telling::within(telling.as_ref(), || load(&core, &plan, || loader(places)));
         let loaded = Renewal::of(&core, leases).during(loading).await;
         let took = core.runtime().now().saturating_duration_since(begun);
         let error = loaded.as_ref().err().cloned();
@@ -175,7 +175,7 @@ async fn fill<T: Encode>(
     let mut encoded = Vec::with_capacity(seats.len());
     let mut places = Vec::with_capacity(seats.len());
     for (mut seat, loaded) in seats.into_iter().zip(loaded) {
-        let bytes = Encoded::of(&loaded);
+        let bytes = Encoded::of(&loaded, core.codec());
         places.push(seat.place);
         led[seat.place] = Some(Led::Value(loaded.value));
         match (seat.held.take(), bytes) {

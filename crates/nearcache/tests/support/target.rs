@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use nearcache::{Builder, Cache, Error, blocking};
+use nearcache::{Builder, Cache, Codec, Error, blocking};
 use nearcache_testkit::{Redis, random_prefix};
 
 pub(crate) use crate::face::Face;
@@ -94,6 +94,10 @@ pub(crate) struct Options<'o> {
     /// For one call. Generous without it: in most tests it matters what comes, not when.
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_loads: Option<usize>,
+    pub(crate) codec: Option<Codec>,
+    pub(crate) version: Option<&'o str>,
+    /// Whether what cannot be decoded stays.
+    pub(crate) keep_spoiled: bool,
 }
 
 impl Options<'_> {
@@ -114,6 +118,15 @@ impl Options<'_> {
         }
         if let Some(loads) = self.max_loads {
             builder = builder.max_loads(loads);
+        }
+        if let Some(codec) = self.codec {
+            builder = builder.codec(codec);
+        }
+        if let Some(version) = self.version {
+            builder = builder.version(version);
+        }
+        if self.keep_spoiled {
+            builder = builder.heal(false);
         }
         builder
     }

@@ -1,0 +1,49 @@
+//! Whatever serde knows, in every format that this build has.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Decode, Encode, Format, NOTHING, Stored, json, nothing};
+use crate::error::Result;
+
+impl<T: Serialize + ?Sized> Encode for T {
+    const NOTHING: Option<&'static [u8]> = Some(NOTHING);
+
+    fn encode(&self, format: Format, out: &mut Vec<u8>) -> Result<Format> {
+        match format {
+            Format::Json => json::write(self, out)?,
+            #[cfg(feature = "msgpack")]
+            Format::MessagePack => super::message_pack::write(self, out)?,
+            #[cfg(feature = "postcard")]
+            Format::Postcard => super::postcard::write(self, out)?,
+            #[allow(unreachable_patterns, reason = "not so without the features")]
+            other => other.check()?,
+        }
+        Ok(format)
+    }
+
+    fn is_nothing(&self) -> bool {
+        nothing::is_nothing(self)
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> Decode for T {
+    /// `null` is a cached nothing, whatever `T` is: so is what `Option::None` was stored as.
+    fn decode(format: Format, bytes: &mut Vec<u8>) -> Result<Stored<T>> {
+        match format {
+            Format::Json if *bytes == NOTHING => return Ok(Stored::Nothing),
+            Format::Json => json::read(bytes),
+            #[cfg(feature = "msgpack")]
+            Format::MessagePack => super::message_pack::read(bytes),
+            #[cfg(feature = "postcard")]
+            Format::Postcard => super::postcard::read(bytes),
+            #[allow(unreachable_patterns, reason = "not so without the features")]
+            other => Err(other.check().err().unwrap_or_else(super::not_in_this_build)),
+        }
+        .map(Stored::Value)
+    }
+
+    fn nothing() -> Option<T> {
+        json::nothing()
+    }
+}
