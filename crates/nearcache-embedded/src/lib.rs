@@ -103,7 +103,7 @@
 //! let store = Store::builder().max_memory(1 << 20).policy(Policy::AllKeysLru).build();
 //! let mut connection = store.connect();
 //! for n in 0..10_000 {
-//!     redis::cmd("SET").arg(n).arg([b'v'; 1_000]).exec(&mut connection)?;
+//!     redis::cmd("SET").arg(n).arg(&[b'v'; 1_000]).exec(&mut connection)?;
 //! }
 //! assert!(store.used_memory() <= 1 << 20);
 //! # Ok::<(), redis::RedisError>(())

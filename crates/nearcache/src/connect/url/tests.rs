@@ -1,0 +1,204 @@
+//! What URLs say, and how a wrong one is told.
+
+use super::*;
+use crate::error::ErrorKind;
+use proptest::prelude::*;
+
+fn tcp(host: &str, port: u16) -> Place {
+    Place::Tcp {
+        host: host.into(),
+        port,
+    }
+}
+
+fn error(url: &str) -> String {
+    let error = parse(url).expect_err(url);
+    assert_eq!(error.kind(), ErrorKind::InvalidUrl);
+    error.to_string()
+}
+
+#[test]
+fn urls_say_where_to_go() {
+    let cases = [
+        ("memory://", Place::Embedded { name: None }, 0),
+        (
+            "memory://shared",
+            Place::Embedded {
+                name: Some("shared".into()),
+            },
+            0,
+        ),
+        (
+            "memory://shared/3",
+            Place::Embedded {
+                name: Some("shared".into()),
+            },
+            3,
+        ),
+        ("redis://", tcp("localhost", 6379), 0),
+        ("redis://localhost", tcp("localhost", 6379), 0),
+        (
+            "redis://db.example.com:7000/2",
+            tcp("db.example.com", 7000),
+            2,
+        ),
+        ("redis://[::1]:7000/", tcp("::1", 7000), 0),
+        ("redis://[::1]", tcp("::1", 6379), 0),
+        ("valkey://10.0.0.1?db=4", tcp("10.0.0.1", 6379), 4),
+        (
+            "redis+unix:///run/redis.sock?db=1",
+            Place::Unix {
+                path: "/run/redis.sock".into(),
+            },
+            1,
+        ),
+        (
+            "valkey+unix:///run/a%20b.sock",
+            Place::Unix {
+                path: "/run/a b.sock".into(),
+            },
+            0,
+        ),
+    ];
+    for (url, place, db) in cases {
+        let parsed = parse(url).expect(url);
+        assert_eq!(
+            (parsed.target.place, parsed.target.db),
+            (place, db),
+            "{url}"
+        );
+    }
+}
+
+#[test]
+fn urls_say_as_whom() {
+    let cases = [
+        ("redis://app:s3cret@host", Some("app"), Some("s3cret")),
+        ("redis://:s3cret@host", None, Some("s3cret")),
+        ("redis://app@host", Some("app"), None),
+        ("redis://a%40b:p%2F%3A@host", Some("a@b"), Some("p/:")),
+        ("redis://:p@ss@host", None, Some("p@ss")),
+        (
+            "redis+unix://app:s3cret@/run/redis.sock",
+            Some("app"),
+            Some("s3cret"),
+        ),
+        (
+            "redis://host?username=app&password=s3%26cret",
+            Some("app"),
+            Some("s3&cret"),
+        ),
+    ];
+    for (url, username, password) in cases {
+        let target = parse(url).expect(url).target;
+        assert_eq!(target.username.as_deref(), username, "{url}");
+        assert_eq!(target.password.as_deref(), password, "{url}");
+    }
+}
+
+#[test]
+fn every_option_can_stand_in_the_url() {
+    let parsed = parse(
+        "redis://h?prefix=my%20app&separator=/&default_ttl=5m&ttl_jitter=0.1&timeout=250ms&db=2\
+         &username=u&password=p&client_name=api&protocol=resp2&pool_size=4&breaker=off",
+    )
+    .unwrap();
+    assert_eq!(parsed.prefix.as_deref(), Some("my app"));
+    assert_eq!(parsed.separator.as_deref(), Some("/"));
+    assert_eq!(parsed.default_ttl, Some(Ttl::from_secs(300).unwrap()));
+    assert_eq!(parsed.ttl_jitter, Some(0.1));
+    assert_eq!(parsed.timeout, Some(Duration::from_millis(250)));
+    assert_eq!(parsed.target.protocol, Some(Protocol::Resp2));
+    assert_eq!(parsed.target.pool_size, 4);
+    assert!(!parsed.target.breaker);
+    assert_eq!(parsed.target.client_name.as_deref(), Some("api"));
+}
+
+#[test]
+fn an_error_points_at_the_part_that_is_wrong() {
+    let text = error("redis://localhost:6379/0?timout=1s");
+    assert!(text.contains("did you mean \"timeout\"?"), "{text}");
+    assert!(
+        text.contains("  redis://localhost:6379/0?timout=1s\n                           ^^^^^^\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("allowed: breaker, client_name, compression, db,"),
+        "{text}"
+    );
+    for (url, part, says) in [
+        ("redi://localhost", "redi", "did you mean \"redis\"?"),
+        ("rediss://localhost", "rediss", "TLS"),
+        ("localhost:6379", "localhost:6379", "redis://HOST:PORT"),
+        ("redis://localhost:99999", "99999", "1 to 65535"),
+        ("redis://localhost:abc/0", "abc", "no port"),
+        ("redis://::1:6379", ":1:6379", "brackets"),
+        ("redis://local host", " host", "host name"),
+        ("redis://localhost/x", "x", "database number"),
+        ("redis://localhost/-1", "-1", "database number"),
+        ("redis://localhost?default_ttl=5y", "5y", "no TTL"),
+        ("redis://localhost?timeout=0s", "0s", "no timeout"),
+        ("redis://localhost?ttl_jitter=2", "2", "from 0 to 1"),
+        ("redis://localhost?protocol=4", "4", "2 or 3"),
+        ("redis://localhost?prefix", "prefix", "no value"),
+        ("redis://localhost?db=1&db=2", "db=2", "twice"),
+        (
+            "redis+unix://run/redis.sock",
+            "run/redis.sock",
+            "three slashes",
+        ),
+        ("memory://a b", " b", "store's name"),
+        ("redis://localhost?prefix=%ff", "%ff", "UTF-8"),
+    ] {
+        let text = error(url);
+        assert!(text.contains(says), "{url}: {text}");
+        let lines: Vec<&str> = text.lines().collect();
+        let (shown, carets) = (lines[1], lines[2]);
+        let from = carets.find('^').expect(&text);
+        assert_eq!(&shown[from..carets.len()], part, "{text}");
+    }
+}
+
+#[test]
+fn no_error_shows_a_password() {
+    for url in [
+        "redis://app:hunter2@localhost:port",
+        "redis://:hunter2@localhost/x",
+        "redis://:hunt/er2@localhost",
+        "redis://:hunt?er2@localhost",
+        "redis://:hunt#er2@localhost/x",
+        "redis://app:hunter2@localhost?nonsense=1",
+        "redis://localhost?password=hunter2&nonsense=1",
+        "redis://localhost?nonsense=1&password=hunter2",
+        "nonsense://app:hunter2@localhost",
+        "redis+unix://:hunter2@run/redis.sock",
+        "redis://:%ffhunter2@localhost",
+    ] {
+        let text = error(url);
+        assert!(!text.contains("hunt") && !text.contains("er2"), "{text}");
+    }
+    let debug = format!("{:?}", parse("redis://app:hunter2@h").unwrap().target);
+    assert!(
+        !debug.contains("hunter2") && debug.contains("app"),
+        "{debug}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_url_panics(url in ".{0,80}") {
+        let _ = parse(&url);
+    }
+
+    #[test]
+    fn no_url_of_the_right_parts_panics(url in "(memory|redis|redis\\+unix|valkey)://[a-z0-9:@/\\[\\]%?&=é]{0,40}") {
+        let _ = parse(&url);
+    }
+
+    #[test]
+    fn a_password_is_never_shown(password in "[a-z]{3}[ -~]{4,12}", tail in "(:port|/x|\\?nonsense=1)") {
+        let encoded: String = password.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let text = error(&format!("redis://app:{encoded}@host{tail}"));
+        prop_assert!(!text.contains(&encoded), "{}", text);
+    }
+}
