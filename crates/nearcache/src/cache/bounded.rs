@@ -26,8 +26,8 @@ use nearcache_embedded::{Call, ScriptError};
 use super::core::{Core, reply};
 use super::invalidate::Sent;
 use super::operation::Pending;
-use crate::codec::Raw;
 use crate::codec::Form;
+use crate::codec::Raw;
 use crate::codec::envelope::Head;
 use crate::error::{Error, Result};
 use crate::hooks::{Keys, Outcome};
@@ -306,7 +306,10 @@ pub(crate) fn store_bounded<'c, M>(
     ttl: Ttl,
     most: usize,
 ) -> Pending<'c, (), M> {
-    let (key, entry) = (core.stored(key), Head::default().seal_as(Form::default(), value).into_owned());
+    let (key, entry) = (
+        core.stored(key),
+        Head::default().seal_as(Form::default(), value).into_owned(),
+    );
     Pending::new(async move {
         let key = key?;
         core.watched("set", Keys::One(key.user()), async |core| {

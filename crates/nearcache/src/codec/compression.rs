@@ -92,6 +92,15 @@ impl Compression {
             .find(|compression| compression.as_str() == name)
     }
 
+    /// As configurations write it: the name, and the level where there are levels.
+    #[cfg(feature = "config")]
+    pub(crate) fn written(&self) -> String {
+        match self.algorithm {
+            Algorithm::Lz4 => self.as_str().to_owned(),
+            Algorithm::Zstd | Algorithm::Zlib => format!("{}:{}", self.as_str(), self.level),
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         self.algorithm.check(ErrorKind::InvalidConfig)?;
         let levels = match self.algorithm {

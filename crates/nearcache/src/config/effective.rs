@@ -10,6 +10,7 @@ use crate::cache::operation::Async;
 #[cfg(feature = "blocking")]
 use crate::cache::operation::Blocking;
 use crate::cache::{Builder, LEASE, TIMEOUT, Undelivered};
+use crate::codec::{Codec, Format};
 use crate::connect::target::{PORT, Place};
 use crate::connect::url;
 use crate::error::{Error, ErrorKind, Result};
@@ -91,6 +92,9 @@ impl CacheConfig {
             "protocol" => self.protocol = None,
             "pool_size" => self.pool_size = None,
             "breaker" => self.breaker = None,
+            "version" => self.version = None,
+            "format" => self.format = None,
+            "compression" => self.compression = None,
             _ => {}
         }
     }
@@ -146,6 +150,11 @@ impl CacheConfig {
             ttl_jitter,
             timeout,
             breaker,
+            version,
+            format,
+            compression,
+            compress_above,
+            heal,
             client_name,
             protocol,
             pool_size,
@@ -155,7 +164,20 @@ impl CacheConfig {
             on_undelivered,
             on_data_loss,
         } = self.clone();
-        let mut builder = Builder::new(self.place()?.as_str());
+        let place = self.place()?;
+        let mut builder = Builder::new(place.as_str());
+        if format.is_some() || compression.is_some() || compress_above.is_some() {
+            // The builder takes both at once: what is not said here, the URL may.
+            let in_url = url::parse(place.as_str())?;
+            let mut codec = Codec::new(format.or(in_url.format).unwrap_or_default());
+            if let Some(compression) = compression.or(in_url.compression) {
+                codec = codec.compressed(match compress_above {
+                    Some(bytes) => compression.above(bytes),
+                    None => compression,
+                });
+            }
+            builder = builder.codec(codec);
+        }
         let username = username.filter(|name| !name.is_empty());
         let password = password.filter(|password| !password.expose().is_empty());
         macro_rules! give {
@@ -175,6 +197,7 @@ impl CacheConfig {
             timeout,
             breaker
         );
+        give!(version, heal);
         give!(client_name, protocol, pool_size, lease, max_loads);
         let on_unavailable = on_unavailable.map(Fallback::from);
         give!(on_unavailable, on_undelivered, on_data_loss);
@@ -265,6 +288,9 @@ impl CacheConfig {
             ttl_jitter: parsed.ttl_jitter,
             timeout: parsed.timeout,
             breaker: Some(target.breaker),
+            version: parsed.version,
+            format: parsed.format,
+            compression: parsed.compression,
             client_name: target.client_name,
             protocol: target.protocol,
             pool_size: Some(target.pool_size),
@@ -276,6 +302,8 @@ impl CacheConfig {
             ttl_jitter: Some(0.0),
             timeout: Some(TIMEOUT),
             lease: Some(LEASE),
+            format: Some(Format::Json),
+            heal: Some(true),
             on_unavailable: Some(OnUnavailable::Error),
             on_undelivered: Some(Undelivered::Error),
             on_data_loss: Some(DataLoss::Replay),

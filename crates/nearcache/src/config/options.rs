@@ -10,6 +10,7 @@ use super::Url;
 use super::effective::is_host;
 use super::setting::{OnUnavailable, Secret, Setting};
 use crate::cache::{LEASES, MAX_LOADS, TIMEOUTS, Undelivered};
+use crate::codec::{Compression, Format};
 use crate::connect::Protocol;
 use crate::connect::url::{self, MAX_POOL_SIZE};
 use crate::resilience::DataLoss;
@@ -166,6 +167,12 @@ options! {
     range = "text",
     about = "What stands between prefix and key";
 
+    version: String,
+    default = "none",
+    range = "text, not empty",
+    about = "A part of every key, between prefix and key: entries of another version are others",
+    check = |version| !version.is_empty();
+
     default_ttl: Ttl,
     default = "none: entries do not expire",
     range = "a time from 1 ms to 1000 years: `\"90s\"`, `\"2h30m\"`, or a number of seconds",
@@ -187,6 +194,26 @@ options! {
     default = "true",
     range = "`true` or `false` (`\"on\"` or `\"off\"`)",
     about = "Whether calls are turned away at once after five failures in a row, until Redis is back";
+
+    format: Format,
+    default = "`\"json\"`",
+    range = "`\"json\"`, `\"msgpack\"` or `\"postcard\"`, each but the first with its feature",
+    about = "How values are written";
+
+    compression: Compression,
+    default = "none",
+    range = "`\"zstd\"`, `\"lz4\"` or `\"zlib\"`, each with its feature; with a level, `\"zstd:1\"` (-7 to 22) or `\"zlib:9\"` (0 to 9)",
+    about = "How values are compressed";
+
+    compress_above: usize,
+    default = "1024",
+    range = "a number of bytes",
+    about = "Values of fewer bytes are left as they are, where there is a `compression`";
+
+    heal: bool,
+    default = "true",
+    range = "`true` or `false` (`\"on\"` or `\"off\"`)",
+    about = "Whether an entry that cannot be decoded as what was asked for is deleted by the `get` that found it";
 
     client_name: String,
     default = "none",

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Number, Value};
 
 use crate::cache::Undelivered;
+use crate::codec::{Compression, Format};
 use crate::connect::Protocol;
 use crate::resilience::{DataLoss, Fallback};
 use crate::ttl::{IntoTtl, Ttl};
@@ -214,6 +215,25 @@ impl From<OnUnavailable> for Fallback {
     }
 }
 
+/// Its name, and after a colon its level: `zstd`, `zlib:9`.
+impl Setting for Compression {
+    fn read(value: &Value) -> Result<Self, String> {
+        let read = || {
+            let text = value.as_str()?.trim();
+            let compression = match text.split_once(':') {
+                None => Compression::named(text)?,
+                Some((name, level)) => Compression::named(name)?.level(level.parse().ok()?),
+            };
+            Some(compression)
+        };
+        read().ok_or_else(|| "\"zstd\", \"lz4\" or \"zlib\", or with a level \"zstd:1\"".to_owned())
+    }
+
+    fn write(&self) -> Value {
+        Value::String(self.written())
+    }
+}
+
 macro_rules! choices {
     ($($type:ty: $help:literal { $($name:literal $(| $other:literal)* => $choice:path),* $(,)? })*) => {$(
         impl Setting for $type {
@@ -241,6 +261,11 @@ macro_rules! choices {
 }
 
 choices! {
+    Format: "\"json\", \"msgpack\" or \"postcard\"" {
+        "json" => Format::Json,
+        "msgpack" => Format::MessagePack,
+        "postcard" => Format::Postcard,
+    }
     Protocol: "\"resp2\" or \"resp3\"" {
         "resp2" | "2" => Protocol::Resp2,
         "resp3" | "3" => Protocol::Resp3,

@@ -3,11 +3,19 @@
 use super::OPTIONS;
 use super::OptionInfo;
 
-/// What a configuration cannot say: a hook and a store are values of the application's.
-const ONLY_IN_CODE: [&str; 2] = ["hook", "store"];
+/// What a configuration cannot say: a hook and a store are values of the application's. What a codec is, it says in
+/// three options.
+const ONLY_IN_CODE: [&str; 3] = ["codec", "hook", "store"];
 
-/// What goes to the builder's URL.
-const ONLY_HERE: [&str; 3] = ["url", "host", "port"];
+/// What goes to the builder's URL, and to its codec.
+const ONLY_HERE: [&str; 6] = [
+    "url",
+    "host",
+    "port",
+    "format",
+    "compression",
+    "compress_above",
+];
 
 #[test]
 fn there_is_an_option_for_everything_that_a_builder_can_be_told() {

@@ -193,6 +193,9 @@ fn every_option_reaches_the_cache() {
         pool_size = 3
         lease = "20s"
         max_loads = 5
+        version = "v2"
+        format = "json"
+        heal = false
         on_unavailable = "stale"
         on_undelivered = "deferred"
         on_data_loss = "clear"
@@ -206,7 +209,7 @@ fn every_option_reaches_the_cache() {
         "Some(\"app\")",
         "\"***\"",
         "db: 3",
-        "[112, 47]",
+        "[112, 47, 118, 50, 47]",
         "Ttl(5m)",
         "0.25",
         "250ms",
