@@ -100,6 +100,7 @@ impl Core {
             backend.common().outbox().clear_on_loss(&keyspace);
         }
         let counters = Arc::<Striped<Counters>>::default();
+        let counted = Arc::clone(&counters);
         let count = Arc::clone(&counters);
         let listener = backend
             .common()
@@ -129,7 +130,9 @@ impl Core {
         let shared = Arc::new(shared);
         shared
             .hooks
-            .attached(&StatsHandle::new(&shared, Shared::stats));
+            .attached(&StatsHandle::new(&shared, Shared::stats, move || {
+                Counters::sum(&counted)
+            }));
         Core {
             shared,
             limit,

@@ -9,17 +9,34 @@ use crate::Stats;
 
 /// What a cache counts, for a hook to export: it does not keep the cache alive.
 #[derive(Clone)]
-pub struct StatsHandle(Arc<dyn Fn() -> Option<Stats> + Send + Sync>);
+pub struct StatsHandle {
+    /// Of the cache, while it is there.
+    now: Arc<dyn Fn() -> Option<Stats> + Send + Sync>,
+    /// Of its counters, which outlive it.
+    counted: Arc<dyn Fn() -> Stats + Send + Sync>,
+}
 
 impl StatsHandle {
-    pub(crate) fn new<C: Send + Sync + 'static>(cache: &Arc<C>, stats: fn(&C) -> Stats) -> Self {
+    pub(crate) fn new<C: Send + Sync + 'static>(
+        cache: &Arc<C>,
+        now: fn(&C) -> Stats,
+        counted: impl Fn() -> Stats + Send + Sync + 'static,
+    ) -> Self {
         let cache: Weak<C> = Arc::downgrade(cache);
-        StatsHandle(Arc::new(move || cache.upgrade().map(|cache| stats(&cache))))
+        StatsHandle {
+            now: Arc::new(move || cache.upgrade().map(|cache| now(&cache))),
+            counted: Arc::new(counted),
+        }
     }
 
     /// What the cache has counted until now; `None` once the cache and its clones are gone.
     pub fn stats(&self) -> Option<Stats> {
-        (self.0)()
+        (self.now)()
+    }
+
+    /// What the cache has counted until now, or until it was gone.
+    pub fn counted(&self) -> Stats {
+        (self.counted)()
     }
 }
 
@@ -29,42 +46,44 @@ impl fmt::Debug for StatsHandle {
     }
 }
 
-/// The caches of a hook, whose counts are added up. What a cache had counted when it was read last stays in
-/// the sum when the cache is gone: a counter does not fall.
+/// The caches of a hook, whose counts are added up. What a cache has counted stays in the sum when the cache is
+/// gone: a counter does not fall.
 #[cfg(any(feature = "metrics", feature = "otel"))]
 #[derive(Default)]
 pub(super) struct Caches {
-    alive: Vec<(StatsHandle, Stats)>,
+    alive: Vec<StatsHandle>,
     gone: [u64; COUNTED.len()],
 }
 
 #[cfg(any(feature = "metrics", feature = "otel"))]
 impl Caches {
     pub(super) fn add(&mut self, cache: &StatsHandle) {
-        self.alive.push((cache.clone(), Stats::default()));
+        self.alive.push(cache.clone());
     }
 
     /// What all have counted, in the order of [`COUNTED`].
     pub(super) fn read(&mut self) -> [u64; COUNTED.len()] {
         let Caches { alive, gone } = self;
-        alive.retain_mut(|(cache, last)| {
+        let mut there = [0; COUNTED.len()];
+        alive.retain(|cache| {
             let stats = cache.stats();
-            *last = stats.unwrap_or(*last);
-            if stats.is_none() {
-                for (sum, counted) in gone.iter_mut().zip(COUNTED) {
-                    if let Value::Counter(field) = counted.value {
-                        *sum += field(last);
-                    }
-                }
+            let (sums, counts) = match stats {
+                Some(stats) => (&mut there, stats),
+                None => (&mut *gone, cache.counted()),
+            };
+            for (sum, counted) in sums.iter_mut().zip(COUNTED) {
+                *sum += match counted.value {
+                    Value::Counter(field) => field(&counts),
+                    Value::Gauge(_) if stats.is_none() => 0,
+                    Value::Gauge(field) => field(&counts),
+                };
             }
             stats.is_some()
         });
-        let mut sums = *gone;
-        for (sum, counted) in sums.iter_mut().zip(COUNTED) {
-            let (Value::Counter(field) | Value::Gauge(field)) = counted.value;
-            *sum += alive.iter().map(|(_, stats)| field(stats)).sum::<u64>();
+        for (sum, gone) in there.iter_mut().zip(gone) {
+            *sum += *gone;
         }
-        sums
+        there
     }
 }
 
@@ -86,8 +105,9 @@ mod tests {
             invalidations_waiting: 1,
             ..Stats::default()
         };
-        caches.add(&StatsHandle::new(&cache, stats));
-        caches.add(&StatsHandle::new(&cache, stats));
+        for _ in 0..2 {
+            caches.add(&StatsHandle::new(&cache, stats, move || stats(&7)));
+        }
         let read = caches.read();
         assert_eq!((read[hits], read[waiting]), (14, 2));
         drop(cache);
