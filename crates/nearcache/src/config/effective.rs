@@ -260,7 +260,16 @@ impl CacheConfig {
         let parsed = url::parse(self.place()?.as_str())?;
         let target = parsed.target;
         let place = match &target.place {
-            place @ Place::Embedded { .. } => place.to_string(),
+            place @ Place::Embedded { .. } => {
+                // The bounds of a store have no options beside the URL.
+                let maxmemory = target.bounds.maxmemory.map(|bytes| format!("maxmemory={bytes}"));
+                let policy = target.bounds.policy.map(|policy| format!("policy={policy}"));
+                let bounds: Vec<String> = maxmemory.into_iter().chain(policy).collect();
+                match bounds.as_slice() {
+                    [] => place.to_string(),
+                    bounds => format!("{place}?{}", bounds.join("&")),
+                }
+            }
             place @ Place::Tcp { .. } => format!("redis://{place}"),
             Place::Unix { path } => {
                 let path = path.to_string_lossy();

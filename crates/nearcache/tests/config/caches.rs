@@ -145,6 +145,8 @@ fn a_cache_that_goes_elsewhere_does_not_take_the_password_there() {
 fn what_a_cache_comes_to_is_what_its_cache_does() {
     for url in [
         "memory://",
+        "memory://?maxmemory=1mb&policy=allkeys-lru",
+        "memory://?format=msgpack&compression=zstd:1&version=v2",
         "redis://app:hunter2@h:7000/3?timeout=250ms&prefix=p&separator=/&pool_size=3&breaker=off",
         "valkey+unix:///run/a%20b%25%3F@.sock?db=2",
         "redis+unix:///run/redis.sock?protocol=2&client_name=api&default_ttl=5m&ttl_jitter=0.5",
