@@ -271,7 +271,7 @@ impl<'k, K: AsRef<[u8]>> Asked<'k, K> {
 
 fn copied<T: Encode + Decode>(value: &T, codec: &Codec) -> Result<Option<T>> {
     let mut body = codec::encode(value, codec)?;
-    Ok(match T::decode(body.form.format, &mut body.bytes)? {
+    Ok(match T::decode(body.form.format, &mut body.bytes, 0)? {
         Stored::Value(value) => Some(value),
         Stored::Nothing => None,
     })

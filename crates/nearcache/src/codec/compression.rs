@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+#[cfg(any(feature = "zstd", feature = "zlib"))]
+use super::contexts;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The largest value that is compressed: 64 MiB. A few bytes that claim to be more are a bomb.
@@ -225,17 +227,11 @@ impl Algorithm {
     fn pack(self, bytes: &[u8], level: i32) -> Result<Vec<u8>> {
         let packed: std::io::Result<Vec<u8>> = match self {
             #[cfg(feature = "zstd")]
-            Algorithm::Zstd => zstd::bulk::compress(bytes, level),
+            Algorithm::Zstd => contexts::zstd_pack(bytes, level),
             #[cfg(feature = "lz4")]
             Algorithm::Lz4 => Ok(lz4_flex::block::compress(bytes)),
             #[cfg(feature = "zlib")]
-            Algorithm::Zlib => {
-                use std::io::Write;
-                let level = flate2::Compression::new(level.unsigned_abs());
-                let out = Vec::with_capacity(bytes.len() / 2);
-                let mut encoder = flate2::write::ZlibEncoder::new(out, level);
-                encoder.write_all(bytes).and_then(|()| encoder.finish())
-            }
+            Algorithm::Zlib => contexts::zlib_pack(bytes, level),
             #[allow(unreachable_patterns, reason = "not so without the features")]
             _ => {
                 let _ = (bytes, level);
@@ -251,21 +247,11 @@ impl Algorithm {
     fn unpack(self, packed: &[u8], length: usize) -> Option<Vec<u8>> {
         match self {
             #[cfg(feature = "zstd")]
-            Algorithm::Zstd => zstd::bulk::decompress(packed, length).ok(),
+            Algorithm::Zstd => contexts::zstd_unpack(packed, length).ok(),
             #[cfg(feature = "lz4")]
             Algorithm::Lz4 => lz4_flex::block::decompress(packed, length).ok(),
             #[cfg(feature = "zlib")]
-            Algorithm::Zlib => {
-                use std::io::Read;
-                let mut bytes = Vec::with_capacity(length);
-                let decoder = flate2::read::ZlibDecoder::new(packed);
-                // One more, to see whether there is more than was said.
-                decoder
-                    .take(length as u64 + 1)
-                    .read_to_end(&mut bytes)
-                    .ok()?;
-                Some(bytes)
-            }
+            Algorithm::Zlib => contexts::zlib_unpack(packed, length).ok(),
             #[allow(unreachable_patterns, reason = "not so without the features")]
             _ => {
                 let _ = (packed, length);

@@ -64,7 +64,7 @@ mod tests {
     }
 
     fn read<T: Decode>(bytes: &[u8]) -> crate::Result<Stored<T>> {
-        T::decode(Format::Json, &mut bytes.to_vec())
+        T::decode(Format::Json, &mut bytes.to_vec(), 0)
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! MessagePack, with the names of fields.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -16,17 +16,37 @@ const DEPTH: usize = 128;
 
 /// The whole of the bytes is the value. What a length claims is not believed before it has been read.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let mut rest = bytes;
-    let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
     deserializer.set_max_depth(DEPTH);
     let value = T::deserialize(&mut deserializer)
         // serde's message may quote the data.
         .map_err(|error| Error::new(ErrorKind::Codec, "as MessagePack").caused_by(error))?;
-    if !rest.is_empty() {
-        return Err(Error::new(
+    // It does not say where it is. At the end there is not even the first byte of a value.
+    match <()>::deserialize(&mut deserializer) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
+        _ => Err(Error::new(
             ErrorKind::Codec,
             "as MessagePack: there are bytes after the value",
-        ));
+        )),
     }
-    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_is_the_value() {
+        assert_eq!(read::<u8>(b"\x07").unwrap(), 7);
+        for rest in 0..=0xFF_u8 {
+            assert!(read::<u8>(&[7, rest]).is_err(), "{rest:#x}");
+        }
+        assert!(read::<u8>(b"").is_err());
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let deep = [vec![0x91; 100_000], vec![0xC0]].concat();
+        assert!(read::<serde_json::Value>(&deep).is_err());
+    }
 }

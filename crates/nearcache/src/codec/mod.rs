@@ -9,6 +9,8 @@
 //! 4. Bytes that are not what they say, or would be more than 64 MiB, are an error; never a panic.
 
 mod compression;
+#[cfg(any(feature = "zstd", feature = "zlib"))]
+mod contexts;
 pub(crate) mod envelope;
 mod format;
 mod json;
@@ -68,10 +70,10 @@ pub trait Encode {
     note = "derive `serde::Deserialize` for it (without borrowed parts), or use `Text` or `Raw`"
 )]
 pub trait Decode: Sized + Send + 'static {
-    /// Reads the value, for which it may take the bytes; or says with [`ErrorKind::Codec`] that they are
-    /// none, and leaves them.
+    /// Reads the value, which begins at `from`, and for which it may take the bytes; or says with
+    /// [`ErrorKind::Codec`] that they are none, and leaves them.
     #[doc(hidden)]
-    fn decode(format: Format, bytes: &mut Vec<u8>) -> Result<Stored<Self>>;
+    fn decode(format: Format, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<Self>>;
 
     /// The value that stands for a cached nothing, if the type has one (`Option::None`).
     #[doc(hidden)]
@@ -200,8 +202,8 @@ impl<T: Encode> Encode for Maybe<T> {
 }
 
 impl<T: Decode> Decode for Maybe<T> {
-    fn decode(format: Format, bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
-        Ok(match T::decode(format, bytes)? {
+    fn decode(format: Format, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<Self>> {
+        Ok(match T::decode(format, bytes, from)? {
             Stored::Value(value) => Stored::Value(Maybe(Some(value))),
             Stored::Nothing => Stored::Nothing,
         })

@@ -51,25 +51,29 @@ impl<S: AsRef<str>> Encode for Text<S> {
 }
 
 impl Decode for Text<String> {
-    fn decode(format: Format, bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
+    fn decode(format: Format, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<Self>> {
         if format != Format::Json {
             return Err(Error::new(
                 ErrorKind::Codec,
                 format!("as text: it is {format}"),
             ));
         }
-        match String::from_utf8(std::mem::take(bytes)) {
-            Ok(text) => Ok(Stored::Value(Text(text))),
-            Err(error) => {
-                let place = format!(
-                    "as text: not UTF-8 at byte {}",
-                    error.utf8_error().valid_up_to()
-                );
+        let wrong = |cause: std::str::Utf8Error| {
+            let place = format!("as text: not UTF-8 at byte {}", cause.valid_up_to());
+            Error::new(ErrorKind::Codec, place).caused_by(cause)
+        };
+        if from > 0 {
+            // Looked at before it is moved: what is wrong stays where it was.
+            std::str::from_utf8(&bytes[from..]).map_err(wrong)?;
+            bytes.drain(..from);
+        }
+        String::from_utf8(std::mem::take(bytes))
+            .map(|text| Stored::Value(Text(text)))
+            .map_err(|error| {
                 let cause = error.utf8_error();
                 *bytes = error.into_bytes();
-                Err(Error::new(ErrorKind::Codec, place).caused_by(cause))
-            }
-        }
+                wrong(cause)
+            })
     }
 
     fn nothing() -> Option<Self> {
@@ -88,7 +92,8 @@ impl<B: AsRef<[u8]>> Encode for Raw<B> {
 
 impl Decode for Raw<Vec<u8>> {
     /// Whatever it is: the bytes that it was before it was compressed.
-    fn decode(_: Format, bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
+    fn decode(_: Format, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<Self>> {
+        bytes.drain(..from);
         Ok(Stored::Value(Raw(std::mem::take(bytes))))
     }
 
@@ -109,13 +114,13 @@ mod tests {
             .unwrap();
         assert_eq!(out, b"null \"quoted\"");
         assert_eq!(
-            Text::decode(Format::Json, &mut b"null".to_vec()).unwrap(),
+            Text::decode(Format::Json, &mut b"null".to_vec(), 0).unwrap(),
             Stored::Value(Text("null".to_string()))
         );
         let mut out = Vec::new();
         Raw(vec![0, 255]).encode(Format::Json, &mut out).unwrap();
         assert_eq!(
-            Raw::decode(Format::Json, &mut out).unwrap(),
+            Raw::decode(Format::Json, &mut out, 0).unwrap(),
             Stored::Value(Raw(vec![0, 255]))
         );
     }
@@ -123,10 +128,13 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_an_error() {
         assert_eq!(
-            Text::decode(Format::Json, &mut vec![b'a', 0xff])
+            Text::decode(Format::Json, &mut vec![b'a', 0xff], 0)
                 .unwrap_err()
                 .kind(),
             ErrorKind::Codec
         );
+        let mut bytes = vec![0, b'a', 0xff];
+        Text::decode(Format::Json, &mut bytes, 1).unwrap_err();
+        assert_eq!(bytes, [0, b'a', 0xff]);
     }
 }

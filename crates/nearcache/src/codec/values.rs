@@ -29,9 +29,10 @@ impl<T: Serialize + ?Sized> Encode for T {
 
 impl<T: DeserializeOwned + Send + 'static> Decode for T {
     /// `null` is a cached nothing, whatever `T` is: so is what `Option::None` was stored as.
-    fn decode(format: Format, bytes: &mut Vec<u8>) -> Result<Stored<T>> {
+    fn decode(format: Format, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<T>> {
+        let bytes = &bytes[from..];
         match format {
-            Format::Json if *bytes == NOTHING => return Ok(Stored::Nothing),
+            Format::Json if bytes == NOTHING => return Ok(Stored::Nothing),
             Format::Json => json::read(bytes),
             #[cfg(feature = "msgpack")]
             Format::MessagePack => super::message_pack::read(bytes),

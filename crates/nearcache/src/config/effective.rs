@@ -262,8 +262,14 @@ impl CacheConfig {
         let place = match &target.place {
             place @ Place::Embedded { .. } => {
                 // The bounds of a store have no options beside the URL.
-                let maxmemory = target.bounds.maxmemory.map(|bytes| format!("maxmemory={bytes}"));
-                let policy = target.bounds.policy.map(|policy| format!("policy={policy}"));
+                let maxmemory = target
+                    .bounds
+                    .maxmemory
+                    .map(|bytes| format!("maxmemory={bytes}"));
+                let policy = target
+                    .bounds
+                    .policy
+                    .map(|policy| format!("policy={policy}"));
                 let bounds: Vec<String> = maxmemory.into_iter().chain(policy).collect();
                 match bounds.as_slice() {
                     [] => place.to_string(),

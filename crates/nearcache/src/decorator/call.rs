@@ -63,8 +63,8 @@ impl<V: Encode> Encode for Kept<V> {
 }
 
 impl<V: Decode> Decode for Kept<V> {
-    fn decode(format: Format, bytes: &mut Vec<u8>) -> Result<Stored<Self>> {
-        Ok(match V::decode(format, bytes)? {
+    fn decode(format: Format, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<Self>> {
+        Ok(match V::decode(format, bytes, from)? {
             Stored::Value(value) => Stored::Value(Kept::found(value)),
             Stored::Nothing => Stored::Nothing,
         })

@@ -101,11 +101,11 @@ impl Entry {
     /// # Errors
     /// `Codec`; the bytes are there still.
     pub(crate) fn decode<T: Decode>(&mut self) -> Result<Stored<T>> {
+        let format = self.form.format;
         match (self.body, self.form.packing) {
-            (Some(0), _) => T::decode(self.form.format, &mut self.bytes),
-            (Some(body), None) => T::decode(self.form.format, &mut self.bytes[body..].to_vec()),
+            (Some(body), None) => T::decode(format, &mut self.bytes, body),
             (Some(body), Some(packing)) => {
-                T::decode(self.form.format, &mut packing.unpack(&self.bytes[body..])?)
+                T::decode(format, &mut packing.unpack(&self.bytes[body..])?, 0)
             }
             (None, _) => Err(Error::new(
                 ErrorKind::Codec,
