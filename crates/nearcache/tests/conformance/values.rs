@@ -197,6 +197,7 @@ async fn an_unreadable_value_is_a_miss_and_is_counted(target: Target) {
     assert_eq!(call!(cache.get::<User>("k")).unwrap(), None);
     call!(cache.set("k", &Raw(b"{\"id\":1}"))).unwrap(); // an older struct
     assert_eq!(call!(cache.lookup::<User>("k")).unwrap(), Lookup::Miss);
+    call!(cache.set("k", &Raw(b"{\"id\":1}"))).unwrap();
     assert_eq!(call!(cache.get_many::<User>(["k"])).unwrap(), [None]);
     assert_eq!(ask!(cache.stats()).undecodable, 3);
 }
