@@ -19,7 +19,7 @@ const THRESHOLD: usize = 1_024;
 /// How values are compressed.
 ///
 /// ```
-/// # #[cfg(feature = "zstd")]
+/// # #[cfg(all(feature = "zstd", feature = "embedded"))]
 /// # fn main() -> nearcache::Result<()> {
 /// use nearcache::{Cache, Codec, Compression};
 ///
@@ -27,7 +27,7 @@ const THRESHOLD: usize = 1_024;
 /// let cache = Cache::builder("memory://").codec(codec).build()?;
 /// # Ok(())
 /// # }
-/// # #[cfg(not(feature = "zstd"))]
+/// # #[cfg(not(all(feature = "zstd", feature = "embedded")))]
 /// # fn main() {}
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

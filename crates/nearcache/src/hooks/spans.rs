@@ -25,7 +25,7 @@ use crate::error::Error;
 /// the next event has in `left_out` how many events there would have been.
 ///
 /// ```
-/// # fn main() -> nearcache::Result<()> {
+/// # async fn example() -> nearcache::Result<()> {
 /// use std::time::Duration;
 /// use nearcache::Cache;
 /// use nearcache::hooks::{KeyGroups, Tracing};
@@ -37,6 +37,7 @@ use crate::error::Error;
 /// let cache = Cache::builder("memory://").hook(tracing).build()?;
 /// # Ok(())
 /// # }
+/// # nearcache::__example(example());
 /// ```
 #[derive(Debug)]
 pub struct Tracing {
