@@ -1,12 +1,15 @@
-//! The project's own commands: `cargo xtask test`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`.
 //!
 //! `prepare` makes a fresh machine ready; `steps` is what is run; `run` runs it and counts.
+//! `fuzz` is for longer.
 
+mod fuzz;
 mod prepare;
 mod run;
 mod steps;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 const USAGE: &str = "\
 cargo xtask test [--quick]
@@ -16,6 +19,10 @@ tests without features, with the default ones and with all, the model of the pro
 and the licences. Installs what is missing where it can, and says what to install where it cannot.
 
   --quick    one set of features (all), no model, no examples, no benchmarks' build
+
+cargo xtask fuzz [SECONDS] [TARGET]
+
+Runs each fuzz target, or one, for 60 seconds unless said otherwise. Needs a C++ compiler, and nothing else.
 ";
 
 fn main() -> ExitCode {
@@ -24,6 +31,9 @@ fn main() -> ExitCode {
     match arguments[..] {
         ["test"] => test(false),
         ["test", "--quick"] => test(true),
+        ["fuzz"] => fuzz("60", None),
+        ["fuzz", seconds] => fuzz(seconds, None),
+        ["fuzz", seconds, target] => fuzz(seconds, Some(target)),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -31,6 +41,20 @@ fn main() -> ExitCode {
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)
+        }
+    }
+}
+
+fn fuzz(seconds: &str, target: Option<&str>) -> ExitCode {
+    let Ok(seconds) = seconds.parse() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match fuzz::run(Duration::from_secs(seconds), target) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
         }
     }
 }

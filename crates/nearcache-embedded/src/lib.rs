@@ -152,6 +152,12 @@ mod store;
 mod traits;
 mod wire;
 
+/// What a fuzzer calls, with whatever bytes it finds.
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+#[path = "fuzz.rs"]
+pub mod __fuzz;
+
 pub use clock::Clock;
 pub use connection::Connection;
 pub use event::{Event, Subscription};

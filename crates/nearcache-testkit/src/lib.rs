@@ -16,6 +16,13 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// What a fuzzer calls, with whatever bytes it finds.
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod __fuzz {
+    pub use crate::proxy::fuzz::frames;
+}
+
 pub use proxy::{Close, Counts, Direction, Fault, Frames, Hold, Proxy};
 
 /// How long a server may take to start. Generous: a loaded machine is slow.

@@ -10,6 +10,8 @@
 //! [`pump`] for what happens to them.
 
 mod fault;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod hold;
 mod listener;
 mod pump;

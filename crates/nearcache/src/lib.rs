@@ -95,6 +95,23 @@ mod ttl;
 #[path = "decorator/mod.rs"]
 pub mod __decorator;
 
+/// What a fuzzer calls, with whatever bytes it finds.
+#[cfg(all(
+    any(fuzzing, test),
+    feature = "blocking",
+    feature = "component",
+    feature = "embedded",
+    feature = "lz4",
+    feature = "macros",
+    feature = "msgpack",
+    feature = "postcard",
+    feature = "zlib",
+    feature = "zstd"
+))]
+#[doc(hidden)]
+#[path = "fuzz/mod.rs"]
+pub mod __fuzz;
+
 #[cfg(feature = "macros")]
 #[doc = include_str!("decorator/cached.md")]
 pub use nearcache_macros::cached;

@@ -31,6 +31,8 @@ use crate::reply::{Error, Reply};
 use crate::session::Session;
 
 pub(crate) use table::find;
+#[cfg(any(fuzzing, test))]
+pub(crate) use table::name;
 
 /// A command's arguments, its name included.
 pub(crate) type Args<'a> = &'a [&'a [u8]];

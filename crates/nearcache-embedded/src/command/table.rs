@@ -215,6 +215,12 @@ pub(super) fn count() -> usize {
         .count()
 }
 
+/// The name of a row, for whichever number.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn name(row: u8) -> &'static str {
+    COMMANDS[usize::from(row) % COUNT].name
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Place;

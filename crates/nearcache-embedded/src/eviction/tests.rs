@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use redis::{Cmd, Value};
 
-use super::*;
-use crate::{Clock, Store};
+use crate::__fuzz::check;
+use crate::{Clock, Policy, Store};
 
 const KEYS: u32 = 60;
 
@@ -63,33 +63,6 @@ fn step() -> impl Strategy<Value = Step> {
         3 => prop::collection::vec(command(), 1..6).prop_map(Step::Commands),
         1 => (1..20u64).prop_map(Step::Seconds),
     ]
-}
-
-/// Counts all entries anew, and compares that with what every shard and the meter say.
-fn check(store: &Store) {
-    let shared = &store.shared;
-    let mut sum = 0;
-    let mut untold = 0;
-    for index in 0..shared.keyspace.shards() {
-        let mut shard = shared.keyspace.write(index);
-        sum += shard
-            .tables()
-            .map(|(_, table)| table.recount())
-            .sum::<usize>();
-        untold += shard.untold();
-        shard.tell();
-    }
-    assert_eq!(store.used_memory(), sum);
-    assert_eq!(shared.keyspace.meter.told().cast_unsigned(), sum);
-    let max = store.max_memory();
-    let full = max > 0 && sum > max;
-    if full && !store.policy().is_volatile() {
-        assert_eq!(
-            store.policy(),
-            Policy::NoEviction,
-            "{sum} of {max}, {untold} untold"
-        );
-    }
 }
 
 proptest! {

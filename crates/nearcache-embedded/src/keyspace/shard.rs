@@ -92,7 +92,7 @@ impl Shard {
         self.meter.add(std::mem::take(&mut self.untold));
     }
 
-    #[cfg(test)]
+    #[cfg(any(fuzzing, test))]
     pub(crate) fn untold(&self) -> isize {
         self.untold
     }

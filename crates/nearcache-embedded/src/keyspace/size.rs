@@ -82,7 +82,7 @@ impl Meter {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(fuzzing, test))]
 impl Meter {
     pub(crate) fn told(&self) -> isize {
         self.used.load(Ordering::Relaxed)

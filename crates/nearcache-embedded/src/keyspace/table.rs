@@ -470,7 +470,7 @@ impl Table {
     }
 
     /// What it takes in memory, counted anew.
-    #[cfg(test)]
+    #[cfg(any(fuzzing, test))]
     pub(crate) fn recount(&self) -> usize {
         let heap: usize = self.iter().map(Entry::bytes).sum();
         let slots: usize = self.segments.iter().map(Segment::slots).sum();

@@ -39,14 +39,14 @@ pub(super) struct Frame {
 pub(super) const MAX_FRAME: usize = 64 << 20;
 
 /// The longest line: an inline command, a simple string, an error, a number.
-const MAX_LINE: usize = 64 << 10;
+pub(super) const MAX_LINE: usize = 64 << 10;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Splitter {
     side: Side,
-    limit: usize,
-    buffer: Vec<u8>,
+    pub(super) limit: usize,
+    pub(super) buffer: Vec<u8>,
     /// Where the frame under way starts, where its next element starts, and up to where that
     /// element's first line was searched for its end.
     start: usize,
@@ -75,7 +75,7 @@ impl Splitter {
         Splitter::with_limit(side, MAX_FRAME)
     }
 
-    fn with_limit(side: Side, limit: usize) -> Splitter {
+    pub(super) fn with_limit(side: Side, limit: usize) -> Splitter {
         Splitter {
             side,
             limit,

@@ -14,7 +14,7 @@ mod raw;
 mod registry;
 mod server;
 #[cfg(feature = "blocking")]
-mod socket;
+pub(crate) mod socket;
 #[cfg(feature = "blocking")]
 mod stream;
 pub(crate) mod target;

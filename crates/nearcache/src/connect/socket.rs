@@ -245,6 +245,18 @@ impl Socket {
         Ok(socket)
     }
 
+    /// Over a stream on which somebody has shaken hands.
+    #[cfg(all(unix, any(fuzzing, test)))]
+    #[allow(dead_code, reason = "not so with all features")]
+    pub(crate) fn over(stream: std::os::unix::net::UnixStream) -> Self {
+        Socket {
+            stream: Timed::new(Stream::Unix(stream)),
+            parser: redis::Parser::new(),
+            in_step: true,
+            greeted: None,
+        }
+    }
+
     /// Whether the server has not hung up on it meanwhile. Asked of the kernel only after it has lain
     /// idle for a while: it costs three system calls.
     fn is_usable(&self, now: Instant) -> bool {
@@ -317,7 +329,7 @@ impl Socket {
     }
 
     /// Sends what is packed, skips `offset` replies and reads `count`.
-    pub(super) fn exchange(
+    pub(crate) fn exchange(
         &mut self,
         packed: &[u8],
         offset: usize,
@@ -362,7 +374,7 @@ impl Socket {
         }
     }
 
-    pub(super) fn is_in_step(&self) -> bool {
+    pub(crate) fn is_in_step(&self) -> bool {
         self.in_step
     }
 }

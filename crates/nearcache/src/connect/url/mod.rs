@@ -67,7 +67,7 @@ pub(crate) const MAX_POOL_SIZE: usize = 1_024;
 /// `InvalidUrl`, pointing at the part that is wrong.
 pub(crate) fn parse(url: &str) -> Result<Parsed> {
     let written = Written::new(url);
-    let Some(scheme_end) = url.find("://") else {
+    let Some(scheme_end) = written.scheme() else {
         let bare = !url.contains(char::is_whitespace) && !url.is_empty();
         let help = if bare {
             "a URL begins with a scheme: redis://HOST:PORT for a server, memory:// for none"

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use percent_encoding::percent_decode_str;
 
+use super::OPTIONS;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The URL as it was written, for errors that point into it.
@@ -30,15 +31,35 @@ impl<'u> Written<'u> {
             })
     }
 
-    /// What must not be shown: the password before `@` (all of it, wherever it was cut in two), and
-    /// the value of `password=`.
+    /// Where the scheme ends. What has other characters is none, but may be a password.
+    pub(super) fn scheme(&self) -> Option<usize> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+        let end = self.url.find("://")?;
+        self.url[..end].bytes().all(legal).then_some(end)
+    }
+
+    /// What must not be shown: the password before `@` (all of it, wherever it was cut in two), the
+    /// value of `password=`, and that of an option which does not exist, and may be a misspelled one.
     fn secrets(&self) -> Vec<Range<usize>> {
         let mut secrets = Vec::new();
-        let start = self.url.find("://").map_or(0, |at| at + 3);
+        let start = self.scheme().map_or(0, |at| at + 3);
+        let query = self.url.find('?').unwrap_or(self.url.len());
+        let pairs = |from: usize, end: usize| {
+            let pairs = self.url.get(from..end).unwrap_or_default().split('&');
+            pairs.scan(from, |at, pair| {
+                let from = std::mem::replace(at, *at + pair.len() + 1);
+                Some((from, pair))
+            })
+        };
         if let Some(at) = self.url.rfind('@') {
-            let query = self.url.find('?').unwrap_or(self.url.len());
-            // An `@` in the query is one of a value's, if there is one before the query as well.
-            let at = self.url[..query].rfind('@').unwrap_or(at);
+            // An `@` in the query is one of a value's, if there is one before the query as well, and
+            // nothing but options between the two.
+            let options = pairs(query + 1, at).all(|(_, pair)| {
+                let name = pair.split_once('=').map(|(name, _)| name);
+                pair.is_empty() || name.is_some_and(|name| OPTIONS.contains(&name))
+            });
+            let before = self.url[..query].rfind('@').filter(|_| options);
+            let at = before.unwrap_or(at);
             if at >= start {
                 let user = self.url[start..at]
                     .find(':')
@@ -54,6 +75,13 @@ impl<'u> Written<'u> {
                 .map_or(self.url.len(), |end| value + end);
             secrets.push(value..end);
             from = end;
+        }
+        for (at, pair) in pairs(query + 1, self.url.len()) {
+            if let Some((name, value)) = pair.split_once('=')
+                && !OPTIONS.contains(&name)
+            {
+                secrets.push(at + pair.len() - value.len()..at + pair.len());
+            }
         }
         secrets
     }

@@ -1,0 +1,268 @@
+//! Whatever commands come, in whatever order, with whatever arguments.
+//!
+//! 1. No command panics.
+//! 2. What the meter says is what is there, counted anew after every step.
+//! 3. A reply has a form of the protocol that the connection speaks, and a line in it is one line.
+
+use std::time::Duration;
+
+use arbitrary::{Result, Unstructured};
+use redis::{Cmd, ConnectionLike, ProtocolVersion, Value};
+
+use crate::{Clock, Connection, Policy, Script, Store, command};
+
+/// Any command, called from a script.
+static CALL: Script = Script::new("return redis.call(unpack(ARGV))", |call| {
+    let args = call.args();
+    call.call(args)
+});
+
+const KEYS: [&[u8]; 6] = [
+    b"a",
+    b"b",
+    b"",
+    b"user:1",
+    b"\0\xff\r\n",
+    b"a key that is too long to lie in place",
+];
+
+/// What arguments stand for something, somewhere.
+const WORDS: [&str; 46] = [
+    "0",
+    "1",
+    "2",
+    "-1",
+    "-0",
+    "+5",
+    " 7",
+    "00",
+    "10",
+    "100",
+    "1.5",
+    "1e3",
+    "-1e-300",
+    "nan",
+    "inf",
+    "100000000",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "18446744073709551615",
+    "EX",
+    "PX",
+    "EXAT",
+    "PXAT",
+    "KEEPTTL",
+    "PERSIST",
+    "NX",
+    "XX",
+    "GT",
+    "LT",
+    "GET",
+    "MATCH",
+    "COUNT",
+    "TYPE",
+    "string",
+    "DB",
+    "REPLACE",
+    "ASYNC",
+    "SAMPLES",
+    "*",
+    "a*",
+    "[a-",
+    "maxmemory",
+    "maxmemory-policy",
+    "AUTH",
+    "SETNAME",
+];
+
+/// Steps with more than this are cut off: what a fuzzer finds should be short.
+const MOST_STEPS: usize = 200;
+
+/// Commands to a store, as the bytes say.
+pub fn commands(data: &[u8]) {
+    // Bytes that end early end the commands.
+    let _ = run(&mut Unstructured::new(data));
+}
+
+fn run(data: &mut Unstructured<'_>) -> Result<()> {
+    let clock = Clock::manual();
+    let shards = *data.choose(&[1, 1, 8])?;
+    let max_memory = *data.choose(&[0, 0, 2_000, 10_000, 50_000])?;
+    let policy = *data.choose(&Policy::ALL)?;
+    let store = Store::builder()
+        .clock(clock.clone())
+        .shards(shards)
+        .max_memory(max_memory)
+        .policy(policy)
+        .script(CALL)
+        .build();
+    let mut connections = [store.connect(), store.connect()];
+    if data.arbitrary()? {
+        connections[0].set_protocol(ProtocolVersion::RESP3);
+    }
+    for _ in 0..MOST_STEPS {
+        if data.is_empty() {
+            break;
+        }
+        let kind = data.int_in_range(0..=15u8)?;
+        let connection = &mut connections[usize::from(kind % 2)];
+        match kind {
+            0..=9 => {
+                let args = command(data)?;
+                let before = connection.protocol();
+                let reply = connection.execute(Cmd::new().arg(&args));
+                let all_2 = [before, connection.protocol()]
+                    .iter()
+                    .all(|protocol| *protocol == ProtocolVersion::RESP2);
+                let several = args[0].eq_ignore_ascii_case(b"EXEC");
+                assert!(
+                    well_formed(&reply, all_2 && !several),
+                    "{args:?}: {reply:?}"
+                );
+            }
+            10 | 11 => {
+                let commands = (0..data.int_in_range(0..=4)?)
+                    .map(|_| command(data))
+                    .collect::<Result<Vec<_>>>()?;
+                let commands: Vec<Cmd> = commands
+                    .iter()
+                    .map(|args| Cmd::new().arg(args).take())
+                    .collect();
+                let reply = connection.transaction(&commands);
+                assert!(well_formed(&reply, false), "{reply:?}");
+            }
+            12 => {
+                let packed = Cmd::new().arg(command(data)?).get_packed_command();
+                let _ = connection.req_packed_command(&packed);
+            }
+            13 => packed(connection, data)?,
+            _ => {
+                clock.advance(Duration::from_millis(data.arbitrary::<u32>()?.into()));
+                if data.arbitrary()? {
+                    store.expire_cycle();
+                }
+            }
+        }
+        check(&store);
+    }
+    Ok(())
+}
+
+/// Bytes that are no command, mostly.
+fn packed(connection: &mut Connection, data: &mut Unstructured<'_>) -> Result<()> {
+    let length = data.int_in_range(0..=60)?;
+    let bytes = data.bytes(length.min(data.len()))?;
+    if unsized_(bytes) {
+        let _ = connection.req_packed_command(bytes);
+        let _ = connection.req_packed_commands(bytes, 0, 2);
+    }
+    Ok(())
+}
+
+/// Half a gigabyte is no finding, and takes its time.
+fn unsized_(bytes: &[u8]) -> bool {
+    !bytes
+        .to_ascii_uppercase()
+        .windows(8)
+        .any(|word| word == b"SETRANGE")
+}
+
+fn command(data: &mut Unstructured<'_>) -> Result<Vec<Vec<u8>>> {
+    let name = command::name(data.arbitrary()?);
+    let mut args: Vec<Vec<u8>> = name.split('|').map(Vec::from).collect();
+    if name == "eval" && data.ratio(7, 8)? {
+        // A script that is known, and what it calls.
+        args.push(CALL.lua().into());
+        let key = argument(data)?;
+        args.extend([b"1".to_vec(), key]);
+        args.push(command::name(data.arbitrary()?).into());
+    }
+    if data.ratio(1, 32)? {
+        args[0] = argument(data)?;
+    }
+    for _ in 0..data.int_in_range(0..=5)? {
+        args.push(argument(data)?);
+    }
+    if args.iter().any(|arg| !unsized_(arg)) {
+        for arg in &mut args {
+            let number = std::str::from_utf8(arg)
+                .ok()
+                .and_then(|text| text.parse().ok());
+            if number.is_some_and(|number: u64| (5_000..1 << 30).contains(&number)) {
+                *arg = b"5000".to_vec();
+            }
+        }
+    }
+    Ok(args)
+}
+
+fn argument(data: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    Ok(match data.int_in_range(0..=9)? {
+        0..=4 => data.choose(&KEYS)?.to_vec(),
+        5 | 6 => data.choose(&WORDS)?.as_bytes().to_vec(),
+        7 => data.arbitrary::<i16>()?.to_string().into_bytes(),
+        8 => vec![b'v'; data.int_in_range(0..=3_000)?],
+        _ => {
+            let length = data.int_in_range(0..=20)?;
+            data.bytes(length.min(data.len()))?.to_vec()
+        }
+    })
+}
+
+/// Whether a connection could send this; RESP2 has fewer forms.
+fn well_formed(reply: &Value, resp2: bool) -> bool {
+    let one_line = |text: &str| !text.contains(['\r', '\n']);
+    match reply {
+        Value::Nil | Value::Int(_) | Value::BulkString(_) | Value::Okay => true,
+        Value::SimpleString(text) => one_line(text),
+        Value::ServerError(error) => one_line(error.code()) && error.details().is_none_or(one_line),
+        Value::Array(values) => values.iter().all(|value| well_formed(value, resp2)),
+        _ if resp2 => false,
+        Value::Map(entries) => entries
+            .iter()
+            .all(|(key, value)| well_formed(key, false) && well_formed(value, false)),
+        Value::Double(_) | Value::Boolean(_) | Value::VerbatimString { .. } => true,
+        _ => false,
+    }
+}
+
+/// Counts all entries anew, and compares that with what every shard and the meter say.
+pub(crate) fn check(store: &Store) {
+    let shared = &store.shared;
+    let (mut sum, mut keys) = (0, 0);
+    let mut untold = 0;
+    for index in 0..shared.keyspace.shards() {
+        let mut shard = shared.keyspace.write(index);
+        for (_, table) in shard.tables() {
+            sum += table.recount();
+            keys += table.len();
+        }
+        untold += shard.untold();
+        shard.tell();
+    }
+    assert_eq!(store.used_memory(), sum);
+    assert_eq!(shared.keyspace.meter.told().cast_unsigned(), sum);
+    let max = store.max_memory();
+    // The tables alone may be too large for a bound of a few bytes.
+    let full = max > 0 && sum > max && keys > 0;
+    if full && !store.policy().is_volatile() {
+        assert_eq!(
+            store.policy(),
+            Policy::NoEviction,
+            "{sum} of {max}, {untold} untold"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_a_fuzzer_found_holds() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/commands");
+        for file in std::fs::read_dir(corpus).expect("a corpus") {
+            let file = file.expect("a file of the corpus").path();
+            super::commands(&std::fs::read(file).expect("its bytes"));
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Whatever bytes come: a function for each fuzz target of `fuzz/`, which says what must hold then.
+//!
+//! `entries` is what lies in Redis, `urls` what a person writes, `keys` what becomes of keys and patterns,
+//! `replies` what a server answers.
+
+mod entries;
+mod keys;
+mod replies;
+mod urls;
+
+pub use self::entries::entries;
+pub use self::keys::keys;
+pub use self::replies::replies;
+pub use self::urls::urls;
+
+use arbitrary::{Result, Unstructured};
+
+/// So many bytes at most.
+fn some<'d>(data: &mut Unstructured<'d>, most: usize) -> Result<&'d [u8]> {
+    let length = data.int_in_range(0..=most)?;
+    data.bytes(length.min(data.len()))
+}
+
+/// So many bytes of text at most.
+fn text(data: &mut Unstructured<'_>, most: usize) -> Result<String> {
+    Ok(String::from_utf8_lossy(some(data, most)?).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    fn all(target: &str, check: fn(&[u8])) {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
+        for file in std::fs::read_dir(format!("{corpus}/{target}")).expect("a corpus") {
+            let file = file.expect("a file of the corpus").path();
+            check(&std::fs::read(file).expect("its bytes"));
+        }
+    }
+
+    #[test]
+    fn what_a_fuzzer_found_holds() {
+        all("entries", super::entries);
+        all("keys", super::keys);
+        all("replies", super::replies);
+        all("urls", super::urls);
+    }
+}

@@ -1,0 +1,80 @@
+//! What a server answers.
+//!
+//! 1. No answer panics, whatever was asked.
+//! 2. As many replies as commands, or an error after which the socket is not used again.
+//! 3. What a reply is read as is what it says: a lease is ours with as many versions as were asked for, and
+//!    versions have 16 bytes.
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use redis::Value;
+
+use crate::connect::ServerInfo;
+use crate::connect::socket::Socket;
+use crate::error::Error;
+use crate::read_through::lease::{Acquired, Seen, versions};
+use crate::read_through::tags::version_of;
+
+/// What comes over the wire, after how many replies are asked for.
+pub fn replies(data: &[u8]) {
+    let [first, data @ ..] = data else { return };
+    let (offset, count) = (usize::from(first & 3), usize::from(first >> 2 & 3));
+    let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+    // More would wait for a reader.
+    let data = &data[..data.len().min(16 * 1024)];
+    theirs.write_all(data).expect("room for that");
+    theirs.shutdown(Shutdown::Write).expect("an end");
+    let mut socket = Socket::over(ours);
+    // Twice: the second picks up where the first left off.
+    for _ in 0..2 {
+        let was_in_step = socket.is_in_step();
+        let now = Instant::now();
+        match socket.exchange(b"PING", offset, count, now, now + Duration::from_secs(10)) {
+            Ok(replies) => {
+                assert!(was_in_step && socket.is_in_step(), "promise 2");
+                assert_eq!(replies.len(), count, "promise 2");
+                replies.into_iter().for_each(answer);
+            }
+            Err(error) => {
+                assert!(was_in_step || !socket.is_in_step(), "promise 2");
+                let error = Error::from_redis(error);
+                let _ = format!("{error} {error:?}");
+            }
+        }
+    }
+    if let Ok(value) = redis::parse_redis_value(data) {
+        answer(value);
+    }
+}
+
+/// To everything that is asked.
+fn answer(reply: Value) {
+    if let Value::ServerError(error) = &reply {
+        let error = Error::from_server(error);
+        let _ = format!("{error} {error:?} {}", error.kind());
+    }
+    let _ = Error::unexpected("PING", &reply);
+    if let Ok(info) = ServerInfo::from_info(&reply) {
+        let _ = format!("{info} {}", info.is_at_least(6, 0));
+    }
+    let _ = version_of(&reply);
+    for count in 0..3 {
+        match Acquired::from_reply(reply.clone(), count) {
+            Ok(Acquired::Mine(seen, versions)) => {
+                assert_eq!(versions.len(), count, "promise 3");
+                assert!(!matches!(seen, Seen::Anything | Seen::Unknown));
+            }
+            Ok(Acquired::Entry(_) | Acquired::Theirs(_)) | Err(_) => {}
+        }
+    }
+    if let Value::Array(parts) = reply {
+        let count = parts.len();
+        if let Ok(versions) = versions(parts.clone()) {
+            assert_eq!(versions.len(), count, "promise 3");
+        }
+        parts.into_iter().for_each(answer);
+    }
+}

@@ -1,0 +1,89 @@
+//! Runs the fuzz targets of `fuzz/`, on the stable compiler and without cargo-fuzz.
+//!
+//! The flags are the ones that `cargo fuzz --sanitizer none` sets: the counters that a fuzzer steers by are a
+//! pass of LLVM's that every compiler has. What is found new stays in `fuzz/found`, beside the corpus.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const TARGETS: [&str; 6] = ["entries", "urls", "keys", "commands", "replies", "frames"];
+
+const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
+    -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// Each target for so long, or one of them.
+pub(crate) fn run(each: Duration, only: Option<&str>) -> Result<(), String> {
+    let targets: Vec<&str> = match only {
+        Some(only) if !TARGETS.contains(&only) => {
+            let all = TARGETS.join(", ");
+            return Err(format!("there is no fuzz target {only}; there are {all}"));
+        }
+        Some(only) => vec![only],
+        None => TARGETS.to_vec(),
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("fuzz");
+    let host = host()?;
+    let mut build = cargo(&folder, &host, "build");
+    for target in &targets {
+        build.args(["--bin", target]);
+    }
+    succeed(&mut build, "building the fuzz targets")?;
+    for target in targets {
+        let begun = Instant::now();
+        println!("\n== fuzzing {target} for {} s", each.as_secs());
+        let found = folder.join("found").join(target);
+        std::fs::create_dir_all(&found).map_err(|error| error.to_string())?;
+        let mut fuzz = cargo(&folder, &host, "run");
+        fuzz.args(["--quiet", "--bin", target, "--"])
+            .arg(&found)
+            .arg(folder.join("corpus").join(target))
+            .arg(format!("-max_total_time={}", each.as_secs()))
+            .arg(format!(
+                "-artifact_prefix={}/failed-",
+                folder.join("found").display()
+            ))
+            .args([
+                "-max_len=2000",
+                "-timeout=20",
+                "-verbosity=0",
+                "-print_final_stats=1",
+            ]);
+        succeed(&mut fuzz, target)?;
+        println!("-- ok in {:.1} s", begun.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+fn cargo(folder: &Path, host: &str, command: &str) -> Command {
+    let mut cargo = Command::new("cargo");
+    // With a target of its own, build scripts and macros are built without the flags.
+    cargo
+        .args([command, "--release", "--target", host, "--manifest-path"])
+        .arg(folder.join("Cargo.toml"))
+        .env("RUSTFLAGS", FLAGS);
+    cargo
+}
+
+fn host() -> Result<String, String> {
+    let output = Command::new("rustc").arg("-vV").output();
+    let output = output.map_err(|error| format!("rustc cannot be started: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned)
+        .ok_or_else(|| "rustc does not say what it is for".to_owned())
+}
+
+fn succeed(command: &mut Command, what: &str) -> Result<(), String> {
+    let status = command
+        .status()
+        .map_err(|error| format!("cargo cannot be started: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("FAILED: {what}"))
+    }
+}
