@@ -265,14 +265,19 @@ fn sorted(values: &[Value]) -> BTreeSet<String> {
 
 /// Parameters and their values, without those of a server that a store has not.
 fn settings(reply: &Value) -> Option<BTreeSet<String>> {
-    let pairs = reply.as_map_iter()?.map(|pair| format!("{pair:?}"));
-    Some(
-        pairs
-            .filter(|pair| {
-                !pair.contains("maxmemory-clients") && !pair.contains("eviction-tenacity")
-            })
-            .collect(),
-    )
+    // A server has two hundred others, which a pattern may hit as well.
+    let ours = [
+        "maxmemory",
+        "maxmemory-policy",
+        "maxmemory-samples",
+        "lfu-log-factor",
+        "lfu-decay-time",
+    ];
+    let pairs = reply.as_map_iter()?.filter(|(name, _)| match name {
+        Value::BulkString(name) => ours.iter().any(|ours| ours.as_bytes() == name),
+        _ => true,
+    });
+    Some(pairs.map(|pair| format!("{pair:?}")).collect())
 }
 
 /// The greeting without the id and the version.
