@@ -81,7 +81,7 @@ fn a_url_with_a_secret(data: &mut Unstructured<'_>) -> Result<()> {
         0 if !user.contains([':', '@', '/', '?'])
             && !rest.contains('@')
             // What looks like an option is one.
-            && !(before.contains('@') && before.contains('=')) =>
+            && !(before.contains('@') && format!("{before}{after}").contains('=')) =>
         {
             format!("{scheme}://{user}:{before}{SECRET}{after}@{rest}")
         }
@@ -90,7 +90,7 @@ fn a_url_with_a_secret(data: &mut Unstructured<'_>) -> Result<()> {
         // Of no scheme.
         2 if !user.contains([':', '@', '/', '?'])
             && !rest.contains('@')
-            && !(before.contains('@') && before.contains('=')) =>
+            && !(before.contains('@') && format!("{before}{after}").contains('=')) =>
         {
             format!("{user}:{before}{SECRET}{after}@{rest}")
         }

@@ -180,6 +180,7 @@ fn no_error_shows_a_password() {
         // Unescaped, and so in several parts.
         "redis://:x@y?hunter2@localhost",
         "redis://:x@y?hunt&er2@localhost",
+        "redis://:x@hunter2?@localhost",
         "redis://:x@y?n=hunter2@localhost",
         // What stands before :// is no scheme.
         "app:hunter2@localhost://",

@@ -55,8 +55,8 @@ impl<'u> Written<'u> {
             // An `@` in the query is one of a value's, if there is one before the query as well, and
             // nothing but options between the two.
             let options = pairs(query + 1, at).all(|(_, pair)| {
-                let name = pair.split_once('=').map(|(name, _)| name);
-                pair.is_empty() || name.is_some_and(|name| OPTIONS.contains(&name))
+                pair.split_once('=')
+                    .is_some_and(|(name, _)| OPTIONS.contains(&name))
             });
             let before = self.url[..query].rfind('@').filter(|_| options);
             let at = before.unwrap_or(at);
