@@ -172,29 +172,26 @@ fn written(data: &mut Unstructured<'_>) -> Result<()> {
         tags,
     };
     match data.int_in_range(0..=4)? {
-        0 => comes_back(
-            &head,
-            &codec,
-            Raw(some(data, 200)?.repeat(data.int_in_range(1..=40)?)),
-        ),
-        1 => comes_back(
-            &head,
-            &codec,
-            Text(text(data, 200)?.repeat(data.int_in_range(1..=40)?)),
-        ),
-        2 => comes_back(&head, &codec, data.arbitrary::<Option<bool>>()?),
-        3 => comes_back(
-            &head,
-            &codec,
-            data.arbitrary::<Vec<BTreeMap<String, u128>>>()?,
-        ),
-        _ => comes_back(&head, &codec, sample(data, format)?),
+        0 => {
+            let bytes = some(data, 200)?.repeat(data.int_in_range(1..=40)?);
+            comes_back(&head, &codec, &Raw(bytes));
+        }
+        1 => {
+            let text = text(data, 200)?.repeat(data.int_in_range(1..=40)?);
+            comes_back(&head, &codec, &Text(text));
+        }
+        2 => comes_back(&head, &codec, &data.arbitrary::<Option<bool>>()?),
+        3 => {
+            let maps: Vec<BTreeMap<String, u128>> = data.arbitrary()?;
+            comes_back(&head, &codec, &maps);
+        }
+        _ => comes_back(&head, &codec, &sample(data, format)?),
     }
     Ok(())
 }
 
-fn comes_back<T: Decode + Encode + Debug>(head: &Head, codec: &Codec, value: T) {
-    let body = codec::encode(&value, codec).expect("a value of this form");
+fn comes_back<T: Decode + Encode + Debug>(head: &Head, codec: &Codec, value: &T) {
+    let body = codec::encode(value, codec).expect("a value of this form");
     let length = body.bytes.len();
     let body = body.packed(codec).expect("compressed");
     assert!(body.bytes.len() <= length, "only what helps is compressed");
@@ -220,7 +217,7 @@ fn comes_back<T: Decode + Encode + Debug>(head: &Head, codec: &Codec, value: T) 
     }
     for bytes in [entry.bytes(), &entry.value()] {
         let read = decoded::<T>(bytes).expect("what was written");
-        assert_eq!(shown(&read), shown(&value), "promise 3");
+        assert_eq!(shown(&read), shown(value), "promise 3");
     }
 }
 

@@ -67,33 +67,30 @@ fn a_url(text: &str) {
     let _ = url::masked(text);
 }
 
+/// Text in which the secret does not stand.
+fn junk(data: &mut Unstructured<'_>, most: usize) -> Result<String> {
+    Ok(text(data, most)?.replace(SECRET, "hunter"))
+}
+
 fn a_url_with_a_secret(data: &mut Unstructured<'_>) -> Result<()> {
     const SCHEMES: [&str; 6] = ["redis", "valkey", "redis+unix", "memory", "rediss", "rdis"];
     let scheme = *data.choose(&SCHEMES)?;
     let [user, before, after, rest] = [
-        text(data, 8)?,
-        text(data, 8)?,
-        text(data, 8)?,
-        text(data, 20)?,
+        junk(data, 8)?,
+        junk(data, 8)?,
+        junk(data, 8)?,
+        junk(data, 20)?,
     ];
+    // What is no user is part of the password, what looks like an option is one, and the last @ ends it.
+    let looks_like_options =
+        before.contains('@') && [&before, &after].iter().any(|text| text.contains('='));
+    let clear = !user.contains([':', '@', '/', '?']) && !rest.contains('@') && !looks_like_options;
     let url = match data.int_in_range(0..=3)? {
-        // Before the last @ of what is no option.
-        0 if !user.contains([':', '@', '/', '?'])
-            && !rest.contains('@')
-            // What looks like an option is one.
-            && !(before.contains('@') && format!("{before}{after}").contains('=')) =>
-        {
-            format!("{scheme}://{user}:{before}{SECRET}{after}@{rest}")
-        }
+        0 if clear => format!("{scheme}://{user}:{before}{SECRET}{after}@{rest}"),
         // As an option, beside others, of any place.
         1 => format!("{scheme}://{rest}?{before}&password={SECRET}{after}"),
         // Of no scheme.
-        2 if !user.contains([':', '@', '/', '?'])
-            && !rest.contains('@')
-            && !(before.contains('@') && format!("{before}{after}").contains('=')) =>
-        {
-            format!("{user}:{before}{SECRET}{after}@{rest}")
-        }
+        2 if clear => format!("{user}:{before}{SECRET}{after}@{rest}"),
         // An option that was to be the password.
         _ => {
             let name = *data.choose(&["pasword", "Password", "pass", "pw", "passw%6Frd"])?;
@@ -166,7 +163,7 @@ fn a_sum(data: &mut Unstructured<'_>) -> Result<()> {
 }
 
 fn a_template(text: &str) {
-    let lookup = |name: &str| (name.len() % 2 == 0).then(|| SECRET.to_owned());
+    let lookup = |name: &str| name.len().is_multiple_of(2).then(|| SECRET.to_owned());
     if let Err(why) = template::expand(text, lookup) {
         assert!(!format!("{why:?}").contains(SECRET) || text.contains(SECRET));
     }
@@ -212,12 +209,12 @@ fn options(data: &mut Unstructured<'_>) -> Result<Map<String, Value>> {
     for _ in 0..data.int_in_range(0..=4)? {
         let name = match data.ratio(7, 8)? {
             true => OPTIONS[data.choose_index(OPTIONS.len())?].name.to_owned(),
-            false => text(data, 6)?.replace(SECRET, ""),
+            false => junk(data, 6)?,
         };
         let value = match data.int_in_range(0..=6)? {
             0 => Value::from(data.arbitrary::<i64>()?),
             1 => Value::from(data.arbitrary::<bool>()?),
-            2 => Value::from(text(data, 12)?),
+            2 => Value::from(junk(data, 12)?),
             3 => Value::from(*data.choose(&[
                 "1s",
                 "2h30m",
@@ -232,12 +229,12 @@ fn options(data: &mut Unstructured<'_>) -> Result<Map<String, Value>> {
             ])?),
             4 => Value::from(format!(
                 "redis://u:{SECRET}@{}",
-                text(data, 8)?.replace('@', "")
+                junk(data, 8)?.replace('@', "")
             )),
             5 => Value::from(vec![Value::from(SECRET)]),
             // The name of a variable is no secret.
             _ => {
-                let [before, after] = [text(data, 6)?, text(data, 6)?];
+                let [before, after] = [junk(data, 6)?, junk(data, 6)?];
                 Value::from(format!("{}{SECRET}{after}", before.replace('{', "")))
             }
         };
