@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nearcache::Error;
 use nearcache::hooks::{Call, Done, Hook, MetricsCollector};
+use nearcache_testkit::Redis;
 use parking_lot::Mutex;
 
 use crate::script::{self, abandon};
@@ -50,16 +51,22 @@ async fn what_began_ends_once() {
 }
 
 #[tokio::test]
-async fn a_collector_counts_it() {
-    let metrics = Arc::new(MetricsCollector::new());
-    script::run(&script::embedded(Arc::clone(&metrics))).await;
-    let remember = metrics.command("remember").unwrap();
-    assert_eq!(
-        (remember.count, remember.errors, remember.abandoned),
-        (3, 1, 1)
-    );
-    let get = metrics.command("get").unwrap();
-    assert_eq!((get.count, get.hits, get.misses), (4, 2, 2));
-    assert_eq!(metrics.total_errors(), 3);
-    assert!(metrics.to_string().contains("\nget  "));
+async fn a_collector_counts_it_wherever_the_cache_is() {
+    let (metrics, redis) = (Arc::new(MetricsCollector::new()), Redis::start());
+    for scene in [
+        script::embedded(Arc::clone(&metrics)),
+        script::served(&redis, Arc::clone(&metrics)),
+    ] {
+        metrics.reset();
+        script::run(&scene).await;
+        let remember = metrics.command("remember").unwrap();
+        assert_eq!(
+            (remember.count, remember.errors, remember.abandoned),
+            (3, 1, 1)
+        );
+        let get = metrics.command("get").unwrap();
+        assert_eq!((get.count, get.hits, get.misses), (4, 2, 2));
+        assert_eq!(metrics.total_errors(), 3);
+        assert!(metrics.to_string().contains("\nget  "));
+    }
 }
