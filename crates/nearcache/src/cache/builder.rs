@@ -138,6 +138,9 @@ impl<M> Builder<M> {
     /// Whether an entry that cannot be decoded as what was asked for (an older struct, damage) is deleted by
     /// the `get` that found it, unless it has been written meanwhile: it is, unless said otherwise. Otherwise
     /// it stays until it is written, and `add` finds it in its way. (`remember` writes over it either way.)
+    ///
+    /// That is a round trip more, with the timeout to itself, for such a `get` alone; should Redis not answer, or
+    /// not allow it (it is a script), the answer is the same miss, and the entry stays.
     pub fn heal(mut self, on: bool) -> Self {
         self.heal = on;
         self

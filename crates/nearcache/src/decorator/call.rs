@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::kind::{Kind, OnError};
 use super::{Options, Storing};
 use crate::Cache;
-use crate::codec::{self, Codec, Decode, Encode, Format, Stored};
+use crate::codec::{Decode, Encode, Format, Stored};
 use crate::error::{Error, Result};
 use crate::keyspace::Key;
 use crate::read_through::load::{BoxError, Loadable, Loaded};
@@ -194,6 +194,24 @@ fn gone(error: &Error) -> ! {
     panic!("{error}")
 }
 
+/// The options for which the loader runs beside the caller. Each face has them for the loaders that can.
+macro_rules! beside {
+    ($options:ident, $asking:ident) => {{
+        let mut asking = $asking;
+        let (stale_for, soft_timeout, early_refresh) = $options.beside()?;
+        if let Some(time) = stale_for {
+            asking = asking.stale_for(time);
+        }
+        if let Some(time) = soft_timeout {
+            asking = asking.soft_timeout(time);
+        }
+        if let Some(beta) = early_refresh {
+            asking = asking.early_refresh(beta);
+        }
+        asking
+    }};
+}
+
 /// A call on the async face.
 #[allow(clippy::too_many_arguments, reason = "each is a part of the attribute")]
 pub async fn remember<K, M, A, C, F, S>(
@@ -223,18 +241,8 @@ where
         }
     };
     let asked = async {
-        let mut asking = options.onto(cache.remember(key?, load))?;
-        let (stale_for, soft_timeout, early_refresh) = options.beside()?;
-        if let Some(time) = stale_for {
-            asking = asking.stale_for(time);
-        }
-        if let Some(time) = soft_timeout {
-            asking = asking.soft_timeout(time);
-        }
-        if let Some(beta) = early_refresh {
-            asking = asking.early_refresh(beta);
-        }
-        asking.await
+        let asking = options.onto(cache.remember(key?, load))?;
+        beside!(options, asking).await
     };
     let end = errand.end::<M>(asked.await);
     match end {
@@ -255,21 +263,18 @@ pub async fn prime<K: Kind>(
     let Ok(value) = K::split(returned) else {
         return Ok(());
     };
-    let (own, nothing) = (storing(&value).ttl, is_nothing(&value)?);
+    let (own, nothing) = (storing(&value).ttl, value.is_nothing());
     options
         .onto_set(cache.set(key?, &value), own, nothing)?
         .await
 }
 
-fn is_nothing<V: Encode>(value: &V) -> Result<bool> {
-    Ok(codec::encode(value, &Codec::json())?.is_nothing::<V>())
-}
-
 /// The same for the blocking face.
 #[cfg(feature = "blocking")]
 pub mod blocking {
-    use super::{Arc, End, Errand, Key, Kind, OnError, Options, Result, Storing, is_nothing};
+    use super::{Arc, End, Errand, Key, Kind, OnError, Options, Result, Storing};
     use crate::blocking::Cache;
+    use crate::codec::Encode;
 
     /// A call whose function runs on the caller's thread, and may borrow from it.
     #[allow(clippy::too_many_arguments, reason = "each is a part of the attribute")]
@@ -323,18 +328,8 @@ pub mod blocking {
             move || errand.bring(call(errand.take()?), storing)
         };
         let asked = key.and_then(|key| {
-            let mut asking = options.onto(cache.remember(key, load))?;
-            let (stale_for, soft_timeout, early_refresh) = options.beside()?;
-            if let Some(time) = stale_for {
-                asking = asking.stale_for(time);
-            }
-            if let Some(time) = soft_timeout {
-                asking = asking.soft_timeout(time);
-            }
-            if let Some(beta) = early_refresh {
-                asking = asking.early_refresh(beta);
-            }
-            asking.run()
+            let asking = options.onto(cache.remember(key, load))?;
+            beside!(options, asking).run()
         });
         match errand.end::<M>(asked) {
             End::Return(returned) => returned,
@@ -354,7 +349,7 @@ pub mod blocking {
         let Ok(value) = K::split(returned) else {
             return Ok(());
         };
-        let (own, nothing) = (storing(&value).ttl, is_nothing(&value)?);
+        let (own, nothing) = (storing(&value).ttl, value.is_nothing());
         options
             .onto_set(cache.set(key?, &value), own, nothing)?
             .run()

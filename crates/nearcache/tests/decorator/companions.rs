@@ -79,3 +79,29 @@ fn what_was_loaded_before_an_invalidation_is_not_cached_after_it() {
         assert_eq!(slow(&scene.cache, &go_on, &runs).await, 2);
     });
 }
+
+/// Whether a value is a nothing is asked of the value: JSON has no form for this one.
+#[cfg(feature = "msgpack")]
+#[tokio::test]
+async fn prime_takes_what_the_caches_format_takes() {
+    use std::collections::BTreeMap;
+
+    #[cached(cache = cache, key = "pairs", negative_ttl = "1m")]
+    async fn pairs(cache: &Cache) -> Option<BTreeMap<(u8, u8), u8>> {
+        None
+    }
+    let cache = Cache::builder("memory://").codec(nearcache::Codec::message_pack());
+    let cache = cache.build().unwrap();
+    let value = Some(BTreeMap::from([((1, 2), 3)]));
+    pairs::prime(&cache, value.clone()).await.unwrap();
+    assert_eq!(pairs(&cache).await, value);
+    assert_eq!(
+        cache.ttl("pairs").await.unwrap(),
+        nearcache::Remaining::Forever
+    );
+    pairs::prime(&cache, None).await.unwrap();
+    assert!(matches!(
+        cache.ttl("pairs").await.unwrap(),
+        nearcache::Remaining::In(_)
+    ));
+}

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use nearcache::{Cache, blocking, cached};
+use tokio::sync::Semaphore;
 
 use crate::{Runs, everywhere, everywhere_blocking};
 
@@ -276,15 +277,23 @@ fn its_future_can_be_spawned() {
 async fn a_caller_who_goes_away_stops_nothing() {
     let cache = Cache::open("memory://").unwrap();
     #[cached(cache = cache, key = "slow")]
-    async fn slow(cache: &Cache, runs: &Runs) -> usize {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        runs.add()
+    async fn slow(cache: &Cache, go_on: &Arc<Semaphore>, runs: &Runs) -> usize {
+        let run = runs.add();
+        let _ = go_on.acquire().await;
+        run
     }
-    let runs = Runs::default();
-    let patience = std::time::Duration::from_millis(1);
-    let gone = tokio::time::timeout(patience, slow(&cache, &runs)).await;
-    assert!(gone.is_err());
-    assert_eq!(slow(&cache, &runs).await, 1);
+    let (go_on, runs) = (Arc::new(Semaphore::new(0)), Runs::default());
+    let begun = async {
+        while runs.count() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = begun => {}
+        _ = slow(&cache, &go_on, &runs) => panic!("nobody let it go on"),
+    }
+    go_on.add_permits(1);
+    assert_eq!(slow(&cache, &go_on, &runs).await, 1);
     assert_eq!(runs.count(), 1);
 }
 
@@ -292,17 +301,22 @@ async fn a_caller_who_goes_away_stops_nothing() {
 fn of_many_callers_one_runs_it() {
     everywhere(async |scene| {
         #[cached(cache = cache, key = "one")]
-        async fn one(cache: &Cache, runs: &Runs) -> usize {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            runs.add()
+        async fn one(cache: &Cache, go_on: &Arc<Semaphore>, runs: &Runs) -> usize {
+            let run = runs.add();
+            let _ = go_on.acquire().await;
+            run
         }
-        let runs = Runs::default();
+        let (go_on, runs) = (Arc::new(Semaphore::new(0)), Runs::default());
         let callers: Vec<_> = (0..50)
             .map(|_| {
-                let (cache, runs) = (scene.cache.clone(), runs.clone());
-                tokio::spawn(async move { one(&cache, &runs).await })
+                let (cache, go_on, runs) = (scene.cache.clone(), go_on.clone(), runs.clone());
+                tokio::spawn(async move { one(&cache, &go_on, &runs).await })
             })
             .collect();
+        while scene.cache.stats().coalesced < 49 {
+            tokio::task::yield_now().await;
+        }
+        go_on.add_permits(1);
         for caller in callers {
             assert_eq!(caller.await.unwrap(), 1);
         }

@@ -122,3 +122,31 @@ async fn a_load_writes_over_it(target: Target) {
     }
     assert_eq!(source.loads(), 1);
 }
+
+/// Healing is nobody's concern but the entry's: what keeps it from being done is no error of the `get`.
+#[test]
+fn a_get_that_may_not_heal_is_a_miss_all_the_same() {
+    let redis = nearcache_testkit::Redis::start();
+    redis.inline("ACL SETUSER reader on >secret ~* +@all -@scripting");
+    let url = redis.url().replace("redis://", "redis://reader:secret@");
+    let cache = nearcache::blocking::Cache::open(&url).unwrap();
+    cache.set("k", &old()).run().unwrap();
+    assert_eq!(cache.get::<New>("k").run().unwrap(), None);
+    assert_eq!(cache.get_many::<New>(["k"]).run().unwrap(), [None]);
+    assert_eq!(cache.get("k").run().unwrap(), Some(old()));
+}
+
+/// Redis stops between the two: the answer is there, and within two timeouts.
+#[test]
+fn a_server_that_stops_before_it_heals_is_no_error() {
+    let redis = nearcache_testkit::Redis::start();
+    let proxy = nearcache_testkit::Proxy::start(&redis.address());
+    let cache = nearcache::blocking::Cache::builder(&proxy.url())
+        .timeout(std::time::Duration::from_millis(300))
+        .build()
+        .unwrap();
+    cache.set("k", &old()).run().unwrap();
+    let held = proxy.hold(nearcache_testkit::Frames::requests().of("EVALSHA"));
+    assert_eq!(cache.get::<New>("k").run().unwrap(), None);
+    drop(held);
+}
