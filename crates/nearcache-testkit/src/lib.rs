@@ -5,11 +5,12 @@
 //! [`Redis::shared`] is one for the whole test binary, where each test keeps to a [`random_prefix`].
 //! [`Proxy`] stands between a client and a server, counts, and breaks things.
 
+mod port;
 mod proxy;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -23,6 +24,7 @@ pub mod __fuzz {
     pub use crate::proxy::fuzz::frames;
 }
 
+pub use port::Port;
 pub use proxy::{Close, Counts, Direction, Fault, Frames, Hold, Proxy};
 
 /// How long a server may take to start. Generous: a loaded machine is slow.
@@ -31,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A running `redis-server`. Dropped, it is killed and its folder is removed.
 #[derive(Debug)]
 pub struct Redis {
-    port: u16,
+    port: Port,
     folder: PathBuf,
     arguments: Vec<String>,
     process: Option<Process>,
@@ -52,19 +54,17 @@ impl Redis {
         fs::create_dir(&folder).expect("a folder for the server");
         let arguments = arguments.iter().map(ToString::to_string).collect();
         let mut redis = Redis {
-            port: 0,
+            port: Port::unused(),
             folder,
             arguments,
             process: None,
         };
-        // Between finding a free port and taking it, another process may take it.
-        for _ in 0..5 {
-            redis.port = free_port();
-            if redis.launch() {
-                return redis;
-            }
-        }
-        panic!("redis-server did not start:\n{}", redis.log());
+        assert!(
+            redis.launch(),
+            "redis-server did not start:\n{}",
+            redis.log()
+        );
+        redis
     }
 
     /// One server for the whole test binary. It ends with the process.
@@ -90,7 +90,7 @@ impl Redis {
 
     /// The server's port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The server's process id.
@@ -158,7 +158,7 @@ impl Redis {
     /// # Panics
     /// When the server is not there.
     pub fn inline(&self, command: &str) -> String {
-        inline(self.port, command).expect("the server answers")
+        inline(self.port(), command).expect("the server answers")
     }
 
     /// Several commands on one connection; the reply to the last. For what must be done after `AUTH`.
@@ -166,7 +166,7 @@ impl Redis {
     /// # Panics
     /// When the server is not there.
     pub fn inlines(&self, commands: &[&str]) -> String {
-        let mut connection = Inline::open(self.port).expect("the server takes connections");
+        let mut connection = Inline::open(self.port()).expect("the server takes connections");
         let replies = commands
             .iter()
             .map(|command| connection.ask(command).expect("the server answers"));
@@ -174,6 +174,7 @@ impl Redis {
     }
 
     fn launch(&mut self) -> bool {
+        self.port.make_way();
         let _ = fs::remove_file(self.socket());
         let log = fs::File::create(self.folder.join("log")).expect("a log file");
         let server = Command::new(server_binary())
@@ -193,7 +194,7 @@ impl Redis {
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
             // A server that asks for a password is up as well.
-            if inline(self.port, "PING").is_ok_and(|reply| reply.starts_with(['+', '-'])) {
+            if inline(self.port(), "PING").is_ok_and(|reply| reply.starts_with(['+', '-'])) {
                 return true;
             }
             let process = self.process.as_mut().expect("just started");
@@ -283,15 +284,6 @@ pub fn server_binary() -> PathBuf {
 /// A prefix that no other test has.
 pub fn random_prefix() -> String {
     format!("t{}", random_name())
-}
-
-/// A port of 127.0.0.1 on which nobody listens.
-///
-/// # Panics
-/// When there is none.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 /// Waits until something holds that takes its time outside this process.

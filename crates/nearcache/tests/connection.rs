@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use nearcache::{Cache, Error, ErrorKind, blocking};
-use nearcache_testkit::{Redis, eventually, free_port};
+use nearcache_testkit::{Port, Redis, eventually};
 use redis::AsyncCommands;
 
 /// How many connections of this name the server has.
@@ -291,8 +291,9 @@ async fn a_server_that_talks_nonsense_is_an_error_and_no_panic() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_there_is_told_for_a_port_a_host_and_a_socket() {
+    let nobody = Port::unused();
     for url in [
-        format!("redis://127.0.0.1:{}", free_port()),
+        format!("redis://127.0.0.1:{nobody}"),
         "redis://no-such-host.invalid:6379?timeout=1s".to_owned(),
         "redis+unix:///nowhere/redis.sock".to_owned(),
     ] {

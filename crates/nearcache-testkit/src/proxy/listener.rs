@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use super::Shared;
 use super::fault::Close;
@@ -139,9 +139,8 @@ impl Listener {
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) endpoint: Endpoint,
-    /// Bound, and never listening: while it is, the system gives the port to nobody else. Not every
-    /// system lets a listener be bound beside it; there it is done without.
-    reservation: Option<Socket>,
+    /// What keeps it so: none for a path.
+    reserved: Option<crate::Port>,
     /// A listener the accepting thread has not taken yet.
     pub(super) fresh: Option<Listener>,
     /// Somebody listens, or will at once.
@@ -152,17 +151,14 @@ impl Port {
     pub(super) fn open(endpoint: &Endpoint) -> io::Result<Port> {
         let mut port = Port {
             endpoint: endpoint.clone(),
-            reservation: None,
+            reserved: None,
             fresh: None,
             open: false,
         };
         if let Endpoint::Tcp(address) = endpoint {
-            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
-            socket.set_reuse_address(true)?;
-            socket.bind(&(*address).into())?;
-            let bound = socket.local_addr()?.as_socket();
-            port.endpoint = Endpoint::Tcp(bound.unwrap_or(*address));
-            port.reservation = Some(socket);
+            let reserved = crate::Port::at(*address)?;
+            port.endpoint = Endpoint::Tcp(reserved.address());
+            port.reserved = Some(reserved);
         }
         port.listen()?;
         Ok(port)
@@ -175,11 +171,8 @@ impl Port {
         }
         self.fresh = Some(match &self.endpoint {
             Endpoint::Tcp(address) => {
-                let first = TcpListener::bind(address);
-                Listener::Tcp(match first {
-                    Err(_) if self.reservation.take().is_some() => TcpListener::bind(address)?,
-                    other => other?,
-                })
+                self.reserved.iter_mut().for_each(crate::Port::make_way);
+                Listener::Tcp(TcpListener::bind(address)?)
             }
             Endpoint::Unix(path) => {
                 let _ = std::fs::remove_file(path);

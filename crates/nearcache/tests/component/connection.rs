@@ -8,7 +8,7 @@ use nearcache::component::{
     Component, Context, CredentialStore, Discovery, InEnvironment, InFile, InMemory, Params,
     References, Resolving,
 };
-use nearcache_testkit::{Redis, free_port, random_prefix};
+use nearcache_testkit::{Port, Redis, random_prefix};
 
 use crate::either::{Either, at};
 use crate::face::run;
@@ -154,7 +154,8 @@ async fn reaches(params: Params, references: &References) -> Result<(), nearcach
 fn a_connection_can_be_said_in_every_way() {
     let redis = Redis::start();
     let (port, none) = (redis.port().to_string(), References::new());
-    let nobody = free_port().to_string();
+    let unused = Port::unused();
+    let nobody = unused.to_string();
     run(async {
         for params in [
             Params::from([("host", "127.0.0.1"), ("port", &port)]),

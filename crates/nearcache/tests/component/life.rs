@@ -2,7 +2,7 @@
 
 use nearcache::ErrorKind;
 use nearcache::component::{self, Component, Context, Descriptor, Params};
-use nearcache_testkit::{free_port, random_prefix};
+use nearcache_testkit::{Port, random_prefix};
 
 use crate::either::{Either, at, open};
 use crate::target::Target;
@@ -84,8 +84,8 @@ async fn it_is_closed_and_opened_as_often_as_you_like(target: Target) {
 
 async fn opening_needs_no_server(target: Target) {
     let component = Either::new(target);
-    component
-        .configure(&Params::from([("connection.port", free_port())]).with("options.retries", 0));
+    let nobody = Port::unused();
+    component.configure(&Params::from([("connection.port", &nobody)]).with("options.retries", 0));
     on!(component.open("123")).unwrap();
     assert!(component.is_open());
     let error = on!(component.retrieve::<i32>("123", "k")).unwrap_err();

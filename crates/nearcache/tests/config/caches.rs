@@ -2,7 +2,7 @@
 
 use nearcache::config::{CacheConfig, Config};
 use nearcache::{ErrorKind, Remaining};
-use nearcache_testkit::{Redis, free_port, random_prefix};
+use nearcache_testkit::{Port, Redis, random_prefix};
 
 use crate::face::Face;
 use crate::target::{Target, keys_matching};
@@ -230,7 +230,8 @@ fn every_option_reaches_the_cache() {
 
 #[test]
 fn a_cache_that_is_away_is_told_as_ever() {
-    let config = CacheConfig::at(format!("redis://127.0.0.1:{}", free_port()));
+    let nobody = Port::unused();
+    let config = CacheConfig::at(format!("redis://127.0.0.1:{nobody}"));
     let error = config.blocking_cache().unwrap().ping().run().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connect);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nearcache::{Cache, blocking};
-use nearcache_testkit::{Fault, Frames, Inline, Proxy, Redis, free_port};
+use nearcache_testkit::{Fault, Frames, Inline, Port, Proxy, Redis};
 
 use crate::TIMEOUT;
 use crate::face::Face;
@@ -16,6 +16,8 @@ pub(crate) struct Scene {
     /// Where the fault is on the way.
     proxy: Option<Proxy>,
     url: String,
+    /// Where nobody is.
+    nobody: Port,
     what: What,
 }
 
@@ -40,6 +42,7 @@ impl Scene {
             admin,
             proxy: None,
             url,
+            nobody: Port::unused(),
             what,
         }
     }
@@ -150,7 +153,7 @@ impl Scene {
                 self.redis.restart_with(&["--key-load-delay", "1000"]);
             }
             // Of a primary that is away: it serves what it has.
-            What::ReadOnlyReplica => self.tell(&format!("REPLICAOF 127.0.0.1 {}", free_port())),
+            What::ReadOnlyReplica => self.tell(&format!("REPLICAOF 127.0.0.1 {}", self.nobody)),
             What::Full => self.tell("CONFIG SET maxclients 1"),
             What::OnTheWay(fault) => self.proxy.iter().for_each(|proxy| proxy.set(fault.clone())),
         }

@@ -136,7 +136,7 @@ fn a_read_only_replica_is_read_from_and_loads_are_not_stored() {
         let (cache, source) = (site.cache(), Source::new());
         call!(cache.set("k", &1)).unwrap();
         call!(cache.set("tagged", &1).tags(["t"])).unwrap();
-        let nobody = nearcache_testkit::free_port();
+        let nobody = nearcache_testkit::Port::unused();
         site.redis.inline(&format!("REPLICAOF 127.0.0.1 {nobody}"));
         for failed in [
             call!(cache.delete("gone")).unwrap_err(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nearcache::{Error, ErrorKind, Remaining, Text};
-use nearcache_testkit::{Redis, free_port};
+use nearcache_testkit::{Port, Redis};
 
 use crate::app::{App, open};
 use crate::target::{Target, keys_matching, raw};
@@ -195,7 +195,12 @@ fn at(port: u16, password: &str) -> String {
 fn a_server_that_is_away_and_one_that_refuses_the_password_are_told_apart() {
     let redis = Redis::start_with(&["--requirepass", "right-one"]);
     let app = App::new();
-    app.element("caches.Away", "caches.RedisType", &at(free_port(), "null"));
+    let nobody = Port::unused();
+    app.element(
+        "caches.Away",
+        "caches.RedisType",
+        &at(nobody.number(), "null"),
+    );
     app.element(
         "caches.Wrong",
         "caches.RedisType",

@@ -1,0 +1,88 @@
+//! Ports of 127.0.0.1 that the system gives to nobody else.
+//!
+//! A port that was only looked up is free again at once: a server of another test may be on it a
+//! moment later, and answer where nobody should, or be where a killed server is to come back.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use socket2::{Domain, Socket, Type};
+
+/// A port that stays the holder's own, whether somebody listens there or not.
+///
+/// It is bound, and listens to nobody: who connects is refused, until a listener that allows the reuse
+/// of its address (as those of std and of `redis-server` do) is bound beside it.
+#[derive(Debug)]
+pub struct Port {
+    address: SocketAddr,
+    reservation: Option<Socket>,
+}
+
+impl Port {
+    /// A port on which nobody listens.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn unused() -> Port {
+        Port::at((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port")
+    }
+
+    pub(crate) fn at(address: SocketAddr) -> io::Result<Port> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        Ok(Port {
+            address: socket.local_addr()?.as_socket().unwrap_or(address),
+            reservation: Some(socket),
+        })
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Before somebody listens there. Not every system lets a listener be bound beside a socket; there
+    /// the port is kept only until now.
+    pub(crate) fn make_way(&mut self) {
+        if !cfg!(target_os = "linux") {
+            self.reservation = None;
+        }
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number().fmt(f)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn nobody_answers_there_until_its_holder_listens_and_nobody_else_is_given_it() {
+        let port = Port::unused();
+        let refused = TcpStream::connect(port.address()).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let mut others = Vec::new();
+        for _ in 0..500 {
+            let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            assert_ne!(other.local_addr().unwrap(), port.address());
+            others.push(other);
+        }
+        drop(others);
+        let listener = TcpListener::bind(port.address()).unwrap();
+        TcpStream::connect(port.address()).unwrap();
+        drop(listener);
+        assert!(TcpStream::connect(port.address()).is_err());
+    }
+}
