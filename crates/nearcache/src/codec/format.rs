@@ -22,8 +22,8 @@ pub enum Format {
     /// postcard (feature `postcard`): the smallest and fastest, since it says nothing of types and fields. A
     /// value must be read as the very type that wrote it: give the cache a
     /// [`version`](crate::Builder::version), and change it with the type. No types that ask what comes
-    /// (`serde_json::Value`, untagged enums, `skip_serializing_if`); and none that contain themselves where
-    /// others can write to the Redis: nothing bounds how deep such bytes may nest.
+    /// (`serde_json::Value`, untagged enums, `skip_serializing_if`). What nests deeper than 256 levels is not
+    /// read (128 with the other two), so that no bytes can end the stack.
     Postcard,
 }
 

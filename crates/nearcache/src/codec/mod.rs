@@ -8,6 +8,8 @@
 //! 3. A nothing is the JSON `null` in every format.
 //! 4. Bytes that are not what they say, or would be more than 64 MiB, are an error; never a panic.
 
+#[cfg(feature = "postcard")]
+mod bounds;
 pub(crate) mod compression;
 #[cfg(any(feature = "zstd", feature = "zlib"))]
 mod contexts;
