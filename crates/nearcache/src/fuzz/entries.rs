@@ -52,6 +52,17 @@ enum Untagged {
     Parts(Vec<Untagged>),
 }
 
+/// What contains itself in every way: none is deeper in postcard than twice what it is in the others.
+#[derive(Debug, Deserialize, Serialize)]
+enum Tree {
+    Leaf(()),
+    Boxed(Box<Tree>),
+    Next { next: Option<Box<Tree>> },
+    Pair(Box<Tree>, Box<Tree>),
+    Many(Vec<Tree>),
+    Named(BTreeMap<u8, Tree>),
+}
+
 const FORMATS: [Format; 3] = [Format::Json, Format::MessagePack, Format::Postcard];
 
 /// An entry of these bytes, or of a value that they say.
@@ -90,7 +101,10 @@ fn read(bytes: &[u8]) {
     both::<Option<String>>(bytes, &plain, &FORMATS);
     both::<Vec<(f64, Option<bool>)>>(bytes, &plain, &FORMATS);
     both::<BTreeMap<String, i128>>(bytes, &plain, &FORMATS);
-    // What asks for what comes next is not for postcard, and what contains itself neither.
+    both::<Vec<()>>(bytes, &plain, &FORMATS);
+    // What postcard reads may be too deep for the others.
+    both::<Tree>(bytes, &plain, &[Format::Postcard]);
+    // What asks for what comes next is not for postcard.
     if format_of(bytes) != Format::Postcard {
         both::<serde_json::Value>(bytes, &plain, &[Format::Json, Format::MessagePack]);
         both::<Untagged>(bytes, &plain, &[Format::Json, Format::MessagePack]);
