@@ -15,8 +15,8 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares";
 
-/// Each target for so long, or one of them.
-pub(crate) fn run(each: Duration, only: Option<&str>) -> Result<(), String> {
+/// Each target for so long, or one of them. How many there were.
+pub(crate) fn run(each: Duration, only: Option<&str>) -> Result<u64, String> {
     let targets: Vec<&str> = match only {
         Some(only) if !TARGETS.contains(&only) => {
             let all = TARGETS.join(", ");
@@ -32,6 +32,7 @@ pub(crate) fn run(each: Duration, only: Option<&str>) -> Result<(), String> {
         build.args(["--bin", target]);
     }
     succeed(&mut build, "building the fuzz targets")?;
+    let mut ran = 0;
     for target in targets {
         let begun = Instant::now();
         println!("\n== fuzzing {target} for {} s", each.as_secs());
@@ -54,8 +55,9 @@ pub(crate) fn run(each: Duration, only: Option<&str>) -> Result<(), String> {
             ]);
         succeed(&mut fuzz, target)?;
         println!("-- ok in {:.1} s", begun.elapsed().as_secs_f64());
+        ran += 1;
     }
-    Ok(())
+    Ok(ran)
 }
 
 fn cargo(folder: &Path, host: &str, command: &str) -> Command {

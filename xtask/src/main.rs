@@ -1,7 +1,7 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`.
 //!
-//! `prepare` makes a fresh machine ready; `steps` is what is run; `run` runs it and counts.
-//! `fuzz` is for longer.
+//! `prepare` makes a fresh machine ready; `steps` is what is run; `run` runs it and counts; `fuzz` runs the
+//! fuzz targets.
 
 mod fuzz;
 mod prepare;
@@ -11,8 +11,10 @@ mod steps;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use steps::Extent;
+
 const USAGE: &str = "\
-cargo xtask test [--quick]
+cargo xtask test [--quick | --long]
 
 Runs everything that must hold: format, lints, documentation, unit, integration and documentation
 tests without features, with the default ones and with all, the model of the protocols, the examples,
@@ -29,8 +31,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["test"] => test(false),
-        ["test", "--quick"] => test(true),
+        ["test"] => test(Extent::Whole),
+        ["test", "--quick"] => test(Extent::Quick),
+        ["test", "--long"] => test(Extent::Long),
         ["fuzz"] => fuzz("60", None),
         ["fuzz", seconds] => fuzz(seconds, None),
         ["fuzz", seconds, target] => fuzz(seconds, Some(target)),
@@ -51,7 +54,7 @@ fn fuzz(seconds: &str, target: Option<&str>) -> ExitCode {
         return ExitCode::from(2);
     };
     match fuzz::run(Duration::from_secs(seconds), target) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("{why}");
             ExitCode::FAILURE
@@ -59,14 +62,23 @@ fn fuzz(seconds: &str, target: Option<&str>) -> ExitCode {
     }
 }
 
-fn test(quick: bool) -> ExitCode {
+fn test(extent: Extent) -> ExitCode {
     if let Err(why) = prepare::redis() {
         eprintln!("{why}");
         return ExitCode::FAILURE;
     }
     let mut counts = run::Counts::default();
-    for step in steps::all(quick) {
+    for step in steps::all(extent) {
         counts.add(&run::step(&step));
+    }
+    if extent == Extent::Long {
+        match fuzz::run(Duration::from_secs(60), None) {
+            Ok(targets) => counts.passed += targets,
+            Err(why) => {
+                eprintln!("{why}");
+                counts.failed += 1;
+            }
+        }
     }
     println!("\n{counts}");
     if counts.failed == 0 {

@@ -38,7 +38,18 @@ const EXAMPLES: [&str; 21] = [
     "replay",
 ];
 
-pub(crate) fn all(quick: bool) -> Vec<Step> {
+/// How much is run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What is fast, with all features.
+    Quick,
+    Whole,
+    /// What takes minutes, too.
+    Long,
+}
+
+pub(crate) fn all(extent: Extent) -> Vec<Step> {
+    let quick = extent == Extent::Quick;
     let mut steps = vec![
         cargo("format", &["fmt", "--all", "--check"], &[]),
         cargo(
@@ -116,6 +127,23 @@ pub(crate) fn all(quick: bool) -> Vec<Step> {
                 "--",
                 "-D",
                 "warnings",
+            ],
+            &[],
+        ));
+    }
+    if extent == Extent::Long {
+        steps.push(cargo(
+            "ten million writes to a bounded store",
+            &[
+                "test",
+                "--release",
+                "--package",
+                "nearcache-embedded",
+                "--test",
+                "growth",
+                "--",
+                "--ignored",
+                "ten_million_writes",
             ],
             &[],
         ));
