@@ -7,9 +7,8 @@
 use std::cell::{Cell, RefCell, RefMut};
 
 use crate::event::{Journal, Record};
-use crate::keyspace::access::{Access, Tick};
-use crate::keyspace::bytes::Bytes;
-use crate::keyspace::entry::{Data, Deadline, Entry};
+use crate::keyspace::access::Tick;
+use crate::keyspace::entry::{Data, Deadline, Entry, Given};
 use crate::keyspace::table::Table;
 use crate::keyspace::{Held, Locked, Shard};
 use crate::reply::Error;
@@ -152,11 +151,17 @@ impl<'c> Context<'c> {
     }
 
     /// Gives a key a value and a deadline, whatever it had.
-    pub(crate) fn put(&mut self, key: &[u8], data: Data, deadline: Option<Deadline>) {
-        self.put_in(self.session.db, key, data, deadline);
+    pub(crate) fn put(&mut self, key: &[u8], value: Given<'_>, deadline: Option<Deadline>) {
+        self.put_in(self.session.db, key, value, deadline);
     }
 
-    pub(crate) fn put_in(&mut self, db: u32, key: &[u8], data: Data, deadline: Option<Deadline>) {
+    pub(crate) fn put_in(
+        &mut self,
+        db: u32,
+        key: &[u8],
+        value: Given<'_>,
+        deadline: Option<Deadline>,
+    ) {
         let hash = self.hash(key);
         let index = self.shared.keyspace.shard_of(hash);
         let Some(tick) = self.held.shard(index).map(|shard| self.tick(shard)) else {
@@ -166,18 +171,12 @@ impl<'c> Context<'c> {
             return;
         };
         let first_volatile = deadline.is_some() && !shard.has_volatile();
-        let entry = Entry {
-            key: Bytes::from(key),
-            data,
-            deadline,
-            access: Access::new(tick),
-        };
-        let old = shard.change(db, |table| table.put(hash, entry, tick));
+        let old = shard.change(db, |table| table.put(hash, key, value, deadline, tick));
         shard.touch(db, key);
         if first_volatile {
             self.after().volatile = true;
         }
-        if old.is_some_and(|old| self.is_over(old.deadline)) {
+        if old.is_some_and(|deadline| self.is_over(deadline)) {
             self.shared.count_expired(1);
             self.note(|| Record::Dropped {
                 db,

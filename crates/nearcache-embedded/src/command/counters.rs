@@ -6,7 +6,6 @@ use super::Args;
 use super::numbers::Decimal;
 use super::parse::integer;
 use crate::context::Context;
-use crate::keyspace::entry::Data;
 use crate::reply::{Error, Reply};
 
 pub(super) fn incr(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
@@ -54,6 +53,6 @@ pub(super) fn incrbyfloat(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 /// Stores a number, and keeps the deadline.
 fn store(cx: &mut Context<'_>, key: &[u8], text: &[u8]) {
     if cx.edit(key, |entry| entry.data = text.into()).is_none() {
-        cx.put(key, Data::from(text), None);
+        cx.put(key, text.into(), None);
     }
 }

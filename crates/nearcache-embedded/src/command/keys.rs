@@ -59,7 +59,7 @@ pub(super) fn renamenx(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 
 fn r#move(cx: &mut Context<'_>, from: &[u8], to: &[u8]) {
     if let Some(entry) = cx.take(from) {
-        cx.put(to, entry.data, entry.deadline);
+        cx.put(to, entry.data.into(), entry.deadline);
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) fn copy(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     if !replace && cx.get_in(db, to).is_some() {
         return Ok(truth(false));
     }
-    cx.put_in(db, to, entry.data, entry.deadline);
+    cx.put_in(db, to, entry.data.into(), entry.deadline);
     Ok(truth(true))
 }
 

@@ -35,7 +35,7 @@ fn push(cx: &mut Context<'_>, args: Args<'_>, push: fn(&mut List, Bytes)) -> Rep
     } else {
         let mut list = Box::<List>::default();
         extend(&mut list);
-        cx.put(key, Data::List(list), None);
+        cx.put(key, Data::List(list).into(), None);
     }
     Ok(count(old.unwrap_or(0) + elements.len()))
 }

@@ -214,7 +214,7 @@ pub(super) fn setrange(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     } else {
         let mut bytes = Vec::new();
         write(&mut bytes);
-        cx.put(key, Data::String(bytes.into()), None);
+        cx.put(key, Data::String(bytes.into()).into(), None);
     }
     Ok(count(end.max(len.unwrap_or(0))))
 }

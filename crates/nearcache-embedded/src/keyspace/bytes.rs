@@ -12,6 +12,9 @@ use super::size::block;
 /// How many bytes are kept in place.
 const INLINE: usize = 15;
 
+/// At most one part in so many of a block that is used again is left empty.
+const WASTE: usize = 8;
+
 /// An owned byte string.
 #[derive(Clone)]
 pub(crate) enum Bytes {
@@ -26,6 +29,22 @@ impl Bytes {
         match self {
             Bytes::Inline { .. } => 0,
             Bytes::Heap(bytes) => block(bytes.capacity()),
+        }
+    }
+
+    /// Becomes a copy of these bytes. Memory is used again if hardly any of it is wasted.
+    #[inline]
+    pub(crate) fn set(&mut self, bytes: &[u8]) {
+        match self {
+            Bytes::Heap(old)
+                if bytes.len() > INLINE
+                    && (bytes.len()..=bytes.len() + bytes.len() / WASTE)
+                        .contains(&old.capacity()) =>
+            {
+                old.clear();
+                old.extend_from_slice(bytes);
+            }
+            _ => *self = bytes.into(),
         }
     }
 
@@ -112,6 +131,22 @@ mod tests {
             let source: Vec<u8> = (0..len).collect();
             assert_eq!(&*Bytes::from(&source[..]), &source[..]);
             assert_eq!(Vec::from(Bytes::from(source.clone())), source);
+        }
+    }
+
+    #[test]
+    fn what_is_set_is_there_and_takes_no_more_than_an_eighth_too_much() {
+        for before in 0..200_usize {
+            for after in 0..200_usize {
+                let mut bytes = Bytes::from(vec![b'b'; before]);
+                bytes.set(&vec![b'a'; after]);
+                assert_eq!(*bytes, vec![b'a'; after]);
+                assert!(
+                    bytes.heap() <= block(after + after / WASTE),
+                    "{before} {after}"
+                );
+                assert!(after > INLINE || bytes.heap() == 0, "{before} {after}");
+            }
         }
     }
 

@@ -26,7 +26,7 @@ impl Data {
 
     /// What it takes on the heap.
     #[inline]
-    fn heap(&self) -> usize {
+    pub(super) fn heap(&self) -> usize {
         match self {
             Data::String(bytes) => bytes.heap(),
             Data::List(list) => list.bytes(),
@@ -37,6 +37,43 @@ impl Data {
 impl From<&[u8]> for Data {
     fn from(bytes: &[u8]) -> Self {
         Data::String(bytes.into())
+    }
+}
+
+/// What a key is to hold: bytes to be copied to where they will lie, or a value that was made already.
+pub(crate) enum Given<'g> {
+    Bytes(&'g [u8]),
+    Data(Data),
+}
+
+impl Given<'_> {
+    #[inline]
+    pub(crate) fn into_data(self) -> Data {
+        match self {
+            Given::Bytes(bytes) => bytes.into(),
+            Given::Data(data) => data,
+        }
+    }
+
+    /// In place of another value, whose memory is used again where it fits.
+    #[inline]
+    pub(crate) fn replace(self, data: &mut Data) {
+        match (self, data) {
+            (Given::Bytes(bytes), Data::String(old)) => old.set(bytes),
+            (given, data) => *data = given.into_data(),
+        }
+    }
+}
+
+impl<'g> From<&'g [u8]> for Given<'g> {
+    fn from(bytes: &'g [u8]) -> Self {
+        Given::Bytes(bytes)
+    }
+}
+
+impl From<Data> for Given<'_> {
+    fn from(data: Data) -> Self {
+        Given::Data(data)
     }
 }
 

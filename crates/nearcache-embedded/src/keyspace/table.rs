@@ -28,8 +28,9 @@ use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
-use super::access::Tick;
-use super::entry::{Deadline, Entry};
+use super::access::{Access, Tick};
+use super::bytes::Bytes;
+use super::entry::{Deadline, Entry, Given};
 use super::size::block;
 
 /// A segment is split rather than grown beyond this: as many as 128 buckets hold.
@@ -134,36 +135,45 @@ impl Table {
             .map(|entry| &**entry)
     }
 
-    /// Inserts an entry, or replaces the one of that key and returns it: then it is used as often as that
-    /// one was, and once more.
-    pub(crate) fn put(&mut self, hash: u64, mut entry: Entry, tick: Tick) -> Option<Entry> {
+    /// Gives a key a value and a deadline. Returns whether it was there, and the deadline that it had then;
+    /// it is used as often as before, and once more.
+    pub(crate) fn put(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: Given<'_>,
+        deadline: Option<Deadline>,
+        tick: Tick,
+    ) -> Option<Option<Deadline>> {
         let mut index = self.locate(hash);
         let segment = &mut self.segments[index];
-        self.volatile += usize::from(entry.deadline.is_some());
-        note(&mut segment.soonest, entry.deadline);
-        self.heap += entry.bytes();
-        if let Some(old) = segment
-            .entries
-            .find_mut(spread(hash), |e| *e.key == *entry.key)
-        {
-            old.access.touch(tick);
-            entry.access = old.access.clone();
-            let old = std::mem::replace(&mut **old, entry);
-            self.volatile -= usize::from(old.deadline.is_some());
-            self.heap -= old.bytes();
+        self.volatile += usize::from(deadline.is_some());
+        note(&mut segment.soonest, deadline);
+        if let Some(entry) = segment.entries.find_mut(spread(hash), |e| *e.key == *key) {
+            entry.access.touch(tick);
+            self.heap -= entry.data.heap();
+            value.replace(&mut entry.data);
+            self.heap += entry.data.heap();
+            let old = std::mem::replace(&mut entry.deadline, deadline);
+            self.volatile -= usize::from(old.is_some());
             return Some(old);
         }
         while self.segments[index].entries.len() >= SEGMENT_MAX && self.split(index) {
             index = self.locate(hash);
         }
+        let entry = Box::new(Entry {
+            key: Bytes::from(key),
+            data: value.into_data(),
+            deadline,
+            access: Access::new(tick),
+        });
+        self.heap += entry.bytes();
         let hasher = &self.hasher;
         let segment = &mut self.segments[index];
         self.slots -= segment.slots();
         segment
             .entries
-            .insert_unique(spread(hash), Box::new(entry), |e| {
-                spread(hash_of(hasher, &e.key))
-            });
+            .insert_unique(spread(hash), entry, |e| spread(hash_of(hasher, &e.key)));
         self.slots += segment.slots();
         self.len += 1;
         None

@@ -142,7 +142,7 @@ fn a_server_that_stops_before_it_heals_is_no_error() {
     let redis = nearcache_testkit::Redis::start();
     let proxy = nearcache_testkit::Proxy::start(&redis.address());
     let cache = nearcache::blocking::Cache::builder(&proxy.url())
-        .timeout(std::time::Duration::from_millis(300))
+        .timeout(std::time::Duration::from_secs(1))
         .build()
         .unwrap();
     cache.set("k", &old()).run().unwrap();

@@ -115,7 +115,7 @@ fn while_redis_is_away_those_who_wait_together_load_once() {
 #[test]
 fn a_server_that_is_silent_costs_a_load_a_bounded_time() {
     both(&[], async |site| {
-        let options = configured!(.timeout(Duration::from_millis(100)));
+        let options = configured!(.timeout(Duration::from_millis(500)));
         let (cache, source) = (site.cache_with(&options), Source::new());
         call!(cache.ping()).unwrap();
         site.proxy.set(Fault::Silence);

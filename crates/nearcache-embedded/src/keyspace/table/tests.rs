@@ -6,8 +6,7 @@ use foldhash::quality::RandomState;
 use proptest::prelude::*;
 
 use super::*;
-use crate::keyspace::access::{Access, Era, Ticks};
-use crate::keyspace::bytes::Bytes;
+use crate::keyspace::access::{Era, Ticks};
 use crate::keyspace::entry::Data;
 
 /// A bit of everything that a table goes through, on keys `0..KEYS`.
@@ -60,14 +59,10 @@ impl Checked {
                     if let Some((hash, name)) = self.locate(key) {
                         let tick = Ticks::default().next(0, Era::default(), None);
                         let value = vec![b'v'; key as usize % 50];
-                        let entry = Entry {
-                            key: Bytes::from(&name[..]),
-                            data: Data::from(&value[..]),
-                            deadline: deadline.map(Deadline::at),
-                            access: Access::new(tick),
-                        };
-                        let old = self.table.put(hash, entry, tick);
-                        assert_eq!(old.is_some(), self.model.insert(key, *deadline).is_some());
+                        let ends = deadline.map(Deadline::at);
+                        let old = self.table.put(hash, &name, (&value[..]).into(), ends, tick);
+                        let old = old.map(|old| old.map(Deadline::unix_ms));
+                        assert_eq!(old, self.model.insert(key, *deadline));
                     }
                 }
             }
