@@ -147,11 +147,7 @@ fn parse_tcp(written: &Written<'_>, place: Range<usize>) -> Result<Parsed> {
         && !written.url[authority.clone()].contains('@')
         && let Some(at) = written.url[db.clone()].rfind('@')
     {
-        return Err(written.error(
-            authority.start..db.start + at,
-            "a user or password with special characters must be percent-encoded",
-            "write %2F for /, %40 for @, %3F for ?, %23 for # and %25 for %",
-        ));
+        return Err(written.unescaped(authority.start..db.start + at));
     }
     let (user_info, host_port) = match written.url[authority.clone()].rfind('@') {
         Some(at) => (
@@ -297,6 +293,9 @@ fn parse_options(written: &Written<'_>, query: Range<usize>, into: &mut Parsed) 
             return Err(written.error(pair, "this option has no value", "write option=value"));
         };
         if !OPTIONS.contains(&name) {
+            if written.hides(&name_range) {
+                return Err(written.unescaped(name_range));
+            }
             let mut why = format!("there is no option \"{name}\"");
             suggest(&mut why, name, &OPTIONS);
             return Err(written.error(

@@ -179,6 +179,7 @@ fn no_error_shows_a_password() {
         "redis://localhost?passw%6Frd=hunter2&db=1",
         // Unescaped, and so in several parts.
         "redis://:x@y?hunter2@localhost",
+        "redis://:x@y?hunter2@= 1",
         "redis://:x@y?hunt&er2@localhost",
         "redis://:x@hunter2?@localhost",
         "redis://:x@y?n=hunter2@localhost",

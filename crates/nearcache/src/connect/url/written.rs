@@ -101,6 +101,23 @@ impl<'u> Written<'u> {
         shown
     }
 
+    /// Whether a secret lies there, or a part of one.
+    pub(super) fn hides(&self, range: &Range<usize>) -> bool {
+        let secrets = self.secrets();
+        secrets
+            .iter()
+            .any(|secret| secret.start < range.end && range.start < secret.end)
+    }
+
+    /// What is cut out of a password as if it were something else.
+    pub(super) fn unescaped(&self, wrong: Range<usize>) -> Error {
+        self.error(
+            wrong,
+            "a user or password with special characters must be percent-encoded",
+            "write %2F for /, %40 for @, %3F for ?, %23 for # and %25 for %",
+        )
+    }
+
     /// The message, the URL without its secrets, and a line of carets under what is wrong.
     pub(super) fn error(&self, wrong: Range<usize>, why: &str, help: &str) -> Error {
         let secrets = self.secrets();
