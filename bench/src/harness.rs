@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::machine::Machine;
 use crate::options::Options;
-use crate::report::{self, Bounds, Cost, Measured, Outcome};
+use crate::report::{self, Bounds, Cost, Figure, Measured, Outcome};
 use crate::server::Server;
 
 /// What a contender did in one measurement.
@@ -168,13 +168,31 @@ impl Bench {
         Ok(())
     }
 
-    /// Measures what has no peer but must stay below a bound, if it was asked for.
+    /// Measures what must stay below a bound, if it was asked for.
     pub(crate) fn bound(
         &mut self,
         name: &str,
         unit: &'static str,
         most: f64,
         measure: impl FnOnce(&Bench) -> Result<Vec<(String, f64)>>,
+    ) -> Result<()> {
+        self.bound_beside(name, unit, most, |bench| {
+            let ours = |(name, value)| Figure {
+                name,
+                value,
+                ours: true,
+            };
+            Ok(measure(bench)?.into_iter().map(ours).collect())
+        })
+    }
+
+    /// The same, with peers beside, who are held to nothing.
+    pub(crate) fn bound_beside(
+        &mut self,
+        name: &str,
+        unit: &'static str,
+        most: f64,
+        measure: impl FnOnce(&Bench) -> Result<Vec<Figure>>,
     ) -> Result<()> {
         if !self.options.wants(name) {
             return Ok(());

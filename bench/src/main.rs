@@ -19,11 +19,15 @@ use options::Options;
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
 fn main() -> Result<()> {
+    if let Ok(told) = std::env::var(scenario::CHILD) {
+        return scenario::child(&told);
+    }
     let Some(options) = Options::parse()? else {
         print!("{}", options::HELP);
         return Ok(());
     };
     let mut bench = Bench::new(options)?;
+    scenario::promises(&mut bench)?;
     scenario::bounds(&mut bench)?;
     scenario::asynchronous(&mut bench)?;
     scenario::blocking(&mut bench)?;

@@ -97,22 +97,25 @@ impl Measured {
     }
 }
 
-/// Figures that have no peer, and a bound that they must stay below.
+/// Figures, and a bound that ours must stay below.
 #[derive(Debug, Serialize)]
 pub(crate) struct Bounds {
     name: String,
     unit: &'static str,
     most: f64,
-    figures: Vec<(String, f64)>,
+    figures: Vec<Figure>,
+}
+
+/// A figure of ours, or one of a peer's, that is shown beside.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    pub(crate) value: f64,
+    pub(crate) ours: bool,
 }
 
 impl Bounds {
-    pub(crate) fn new(
-        name: &str,
-        unit: &'static str,
-        most: f64,
-        figures: Vec<(String, f64)>,
-    ) -> Self {
+    pub(crate) fn new(name: &str, unit: &'static str, most: f64, figures: Vec<Figure>) -> Self {
         Bounds {
             name: name.to_owned(),
             unit,
@@ -121,8 +124,8 @@ impl Bounds {
         }
     }
 
-    fn missed(&self, figure: f64) -> bool {
-        figure > self.most
+    fn missed(&self, figure: &Figure) -> bool {
+        figure.ours && figure.value > self.most
     }
 }
 
@@ -220,15 +223,16 @@ pub(crate) fn bounds(bounds: &Bounds) {
     // Names of figures may say more than names of contenders.
     let width = figures
         .iter()
-        .map(|(name, _)| name.chars().count())
+        .map(|figure| figure.name.chars().count())
         .fold(NAME, usize::max);
-    for (name, figure) in figures {
-        let verdict = if bounds.missed(*figure) {
-            "missed"
-        } else {
-            "met"
+    for figure in figures {
+        let Figure { name, value, ours } = figure;
+        let verdict = match ours {
+            true if bounds.missed(figure) => "   missed",
+            true => "   met",
+            false => "",
         };
-        println!("  {name:<width$} {figure:>11.2}   {verdict}");
+        println!("  {name:<width$} {value:>11.2}{verdict}");
     }
     println!();
 }
@@ -244,15 +248,13 @@ pub(crate) fn closing(outcomes: &[Outcome], bounds: &[Bounds]) {
     let goals = ratios
         + bounds
             .iter()
-            .map(|bounds| bounds.figures.len())
-            .sum::<usize>();
+            .flat_map(|bounds| &bounds.figures)
+            .filter(|figure| figure.ours)
+            .count();
     let too_much = bounds.iter().flat_map(|bounds| {
-        let missed = bounds
-            .figures
-            .iter()
-            .filter(|(_, figure)| bounds.missed(*figure));
-        missed.map(|(name, figure)| {
-            format!("  {}: {name} at {figure:.2} {}", bounds.name, bounds.unit)
+        let missed = bounds.figures.iter().filter(|figure| bounds.missed(figure));
+        missed.map(|Figure { name, value, .. }| {
+            format!("  {}: {name} at {value:.2} {}", bounds.name, bounds.unit)
         })
     });
     let missed: Vec<String> = outcomes

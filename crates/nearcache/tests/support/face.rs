@@ -11,6 +11,16 @@ pub(crate) enum Face {
     Blocking(blocking::Cache),
 }
 
+impl Face {
+    /// The same cache, with another timeout.
+    pub(crate) fn within(&self, timeout: std::time::Duration) -> Face {
+        match self {
+            Face::Async(cache) => Face::Async(cache.within(timeout)),
+            Face::Blocking(cache) => Face::Blocking(cache.within(timeout)),
+        }
+    }
+}
+
 /// Carries an operation out on either face: `call!(cache.get::<u8>("key"))`.
 macro_rules! call {
     ($face:ident . $($operation:tt)*) => {
