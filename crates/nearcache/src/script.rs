@@ -1,7 +1,10 @@
 //! Scripts: what must happen on the server in one step.
 //!
 //! A script is a value with two bodies: the Lua text for a server, and a Rust function that does the same
-//! in the embedded store. One test runs both on the same inputs (`read_through/lease/tests.rs`).
+//! in the embedded store. `twins` runs both on the same inputs.
+
+#[cfg(all(test, feature = "embedded"))]
+pub(crate) mod twins;
 
 use std::sync::OnceLock;
 

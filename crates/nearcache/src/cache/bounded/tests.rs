@@ -1,20 +1,12 @@
-//! The scripts and their twins do the same, as those of leases do (`read_through/lease/tests.rs`): on a real
-//! server and on the embedded store, on the same random inputs, with other commands between them. Their clocks
-//! are not the same, so times are compared within a tolerance; the order of the lines is compared exactly.
+//! The scripts of the index beside their twins. Times in it are compared within a tolerance, the order of its
+//! lines exactly.
 
 use fastrand::Rng;
-use nearcache_embedded::Store;
-use nearcache_testkit::Redis;
 use redis::{Cmd, ConnectionLike, Pipeline, Value};
 
 use super::{ALL, REMOVE, STORE};
-use crate::script::{Input, Script};
-
-const SEQUENCES: u64 = 300;
-const STEPS: usize = 40;
-
-/// Times pass while both are asked.
-const TOLERANCE: u64 = 5_000;
+use crate::script::Input;
+use crate::script::twins::{self, Family, Step, TOLERANCE};
 
 const INDEX: &[u8] = b"{t}#nearcache:index";
 const NAMES: [&str; 7] = [
@@ -36,7 +28,7 @@ const TIMES: [u64; 6] = [
     31_536_000_000_000,
 ];
 
-fn script(rng: &mut Rng) -> (&'static str, &'static Script, Input) {
+fn script(rng: &mut Rng) -> Step {
     let name = NAMES[rng.usize(..NAMES.len())];
     let mut input = Input::default();
     input
@@ -45,14 +37,14 @@ fn script(rng: &mut Rng) -> (&'static str, &'static Script, Input) {
         .key(format!("{{t}}{name}#lease").as_bytes());
     input.arg(name.as_bytes());
     if rng.u8(..4) == 0 {
-        return ("REMOVE", &REMOVE, input);
+        return Step::Call("REMOVE", &REMOVE, input);
     }
     let time = TIMES[rng.usize(..TIMES.len())];
     input
         .arg(time.to_string().as_bytes())
         .arg(rng.u8(1..5).to_string().as_bytes())
         .arg(&[b'v', rng.u8(..)]);
-    ("STORE", &STORE, input)
+    Step::Call("STORE", &STORE, input)
 }
 
 /// What others do between.
@@ -111,7 +103,7 @@ fn alike(ours: &Value, theirs: &Value) -> bool {
 }
 
 /// Everything that there is.
-fn contents(of: &mut impl ConnectionLike) -> Vec<Value> {
+fn contents() -> Pipeline {
     let mut all = Pipeline::new();
     all.cmd("GET").arg(INDEX);
     all.cmd("PTTL").arg(INDEX);
@@ -121,81 +113,44 @@ fn contents(of: &mut impl ConnectionLike) -> Vec<Value> {
         all.cmd("PTTL").arg(&key);
         all.cmd("EXISTS").arg(format!("{key}#lease"));
     }
-    of.req_packed_commands(&all.get_packed_pipeline(), 0, all.len())
-        .expect("it answers")
+    all
 }
 
 #[test]
 fn scripts_and_their_twins_do_the_same() {
-    let store = Store::new();
-    for script in ALL {
-        store.register(script.embedded);
-    }
-    let redis = Redis::start();
-    let client = redis::Client::open(redis.url()).unwrap();
-    let (mut ours, mut theirs) = (store.connect(), client.get_connection().unwrap());
-    let mut answers = std::collections::BTreeMap::<String, usize>::new();
-    for seed in 0..SEQUENCES {
-        let mut rng = Rng::with_seed(seed);
-        let mut empty = Cmd::new();
-        empty.arg("FLUSHDB");
-        ours.req_command(&empty).unwrap();
-        theirs.req_command(&empty).unwrap();
-        for step in 0..STEPS {
-            let (command, input) = if rng.u8(..6) == 0 {
-                (command(&mut rng), None)
+    twins::compare(&Family {
+        scripts: &ALL,
+        sequences: 300,
+        steps: 40,
+        step: |rng| {
+            if rng.u8(..6) == 0 {
+                Step::Other(command(rng))
             } else {
-                let (name, script, input) = script(&mut rng);
-                (script.by_text(&input), Some((name, input)))
-            };
-            let what = || format!("seed {seed}, step {step}: {input:?}");
-            let (here, there) = (
-                ours.req_command(&command).unwrap(),
-                theirs.req_command(&command).unwrap(),
-            );
-            assert!(alike(&here, &there), "{}\n{here:?}\n{there:?}", what());
-            if let Some((name, _)) = &input {
-                let answer = match &here {
-                    Value::Array(gone) => format!("{} gone", gone.len().min(2)),
-                    Value::BulkString(_) => "value".to_owned(),
-                    Value::ServerError(error) => error.code().to_owned(),
-                    other => format!("{other:?}"),
-                };
-                *answers.entry(format!("{name} {answer}")).or_default() += 1;
+                script(rng)
             }
-            for (at, (here, there)) in contents(&mut ours)
-                .iter()
-                .zip(&contents(&mut theirs))
-                .enumerate()
-            {
-                assert!(alike(here, there), "{}\n{at}: {here:?}\n{there:?}", what());
-            }
-        }
-    }
-    // Every answer that they have was given, and often.
-    for answer in [
-        "STORE 0 gone",
-        "STORE 1 gone",
-        "STORE 2 gone",
-        "STORE WRONGTYPE",
-        "REMOVE value",
-        "REMOVE nil",
-        "REMOVE WRONGTYPE",
-    ] {
-        assert!(
-            answers.get(answer).is_some_and(|count| *count > 10),
-            "{answer}: {answers:?}"
-        );
-    }
+        },
+        contents,
+        alike,
+        answer: |_, reply| match reply {
+            Value::Array(gone) => format!("{} gone", gone.len().min(2)),
+            Value::BulkString(_) => "value".to_owned(),
+            other => format!("{other:?}"),
+        },
+        answers: &[
+            "STORE 0 gone",
+            "STORE 1 gone",
+            "STORE 2 gone",
+            "STORE WRONGTYPE",
+            "REMOVE value",
+            "REMOVE nil",
+            "REMOVE WRONGTYPE",
+        ],
+    });
 }
 
 #[test]
 fn an_index_stays_in_order_whatever_comes() {
-    let store = Store::new();
-    for script in ALL {
-        store.register(script.embedded);
-    }
-    let mut connection = store.connect();
+    let mut connection = twins::store(&ALL).connect();
     let mut rng = Rng::with_seed(7);
     for _ in 0..2_000 {
         let name = "x".repeat(rng.usize(1..60)) + &rng.u8(..50).to_string();

@@ -1,20 +1,11 @@
-//! Each script and its twin do the same: run on a real server and on the embedded store, on the same random
-//! inputs over a few keys that stand for everything at once, with other commands between them. Replies, values
-//! and TTLs are compared after every step.
+//! The scripts of leases beside their twins, over a few keys that stand for everything at once.
 
 use fastrand::Rng;
-use nearcache_embedded::Store;
-use nearcache_testkit::Redis;
-use redis::{Cmd, ConnectionLike, Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 
 use super::{ACQUIRE, ALL, FILL, RELEASE, RENEW, TAGS};
-use crate::script::{Input, Script, sha1_hex};
-
-const SEQUENCES: u64 = 400;
-const STEPS: usize = 30;
-
-/// Times pass while both are asked.
-const TOLERANCE: i64 = 5_000;
+use crate::script::twins::{self, Family, Step, TOLERANCE};
+use crate::script::{Input, sha1_hex};
 
 const KEYS: [&[u8]; 6] = [b"{t}a", b"{t}b", b"{t}c", b"{t}d", b"{t}e", b"{t}f"];
 const VALUES: [&[u8]; 5] = [
@@ -55,7 +46,7 @@ fn token(rng: &mut Rng) -> &'static [u8] {
     one(rng, &VERSIONS)
 }
 
-fn script(rng: &mut Rng) -> (&'static str, &'static Script, Input) {
+fn script(rng: &mut Rng) -> Step {
     let mut input = Input::default();
     let counters = rng.usize(..4);
     let keys = |input: &mut Input, count: usize, rng: &mut Rng| {
@@ -74,7 +65,7 @@ fn script(rng: &mut Rng) -> (&'static str, &'static Script, Input) {
             for _ in 0..counters {
                 input.arg(one(rng, &VERSIONS));
             }
-            ("ACQUIRE", &ACQUIRE, input)
+            Step::Call("ACQUIRE", &ACQUIRE, input)
         }
         3..7 => {
             keys(&mut input, 2 + counters, rng);
@@ -88,7 +79,7 @@ fn script(rng: &mut Rng) -> (&'static str, &'static Script, Input) {
             for _ in 0..counters {
                 input.arg(one(rng, &VERSIONS));
             }
-            ("FILL", &FILL, input)
+            Step::Call("FILL", &FILL, input)
         }
         7 => {
             keys(&mut input, 1 + counters, rng);
@@ -96,17 +87,17 @@ fn script(rng: &mut Rng) -> (&'static str, &'static Script, Input) {
             for _ in 0..=counters {
                 input.arg(one(rng, &VERSIONS));
             }
-            ("TAGS", &TAGS, input)
+            Step::Call("TAGS", &TAGS, input)
         }
         8 => {
             keys(&mut input, 1, rng);
             input.arg(token(rng)).arg(time(rng));
-            ("RENEW", &RENEW, input)
+            Step::Call("RENEW", &RENEW, input)
         }
         _ => {
             keys(&mut input, 1, rng);
             input.arg(token(rng));
-            ("RELEASE", &RELEASE, input)
+            Step::Call("RELEASE", &RELEASE, input)
         }
     }
 }
@@ -142,90 +133,59 @@ fn alike(ours: &Value, theirs: &Value) -> bool {
             ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| alike(a, b))
         }
         (Value::ServerError(ours), Value::ServerError(theirs)) => ours.code() == theirs.code(),
-        (Value::Int(ours), Value::Int(theirs)) if *ours > 2 * TOLERANCE => {
-            ours.abs_diff(*theirs) < TOLERANCE.unsigned_abs()
+        (Value::Int(ours), Value::Int(theirs)) if *ours > 2 * TOLERANCE.cast_signed() => {
+            ours.abs_diff(*theirs) < TOLERANCE
         }
         (ours, theirs) => ours == theirs,
     }
 }
 
 /// Everything that there is.
-fn contents(of: &mut impl ConnectionLike) -> Vec<Value> {
+fn contents() -> Pipeline {
     let mut all = Pipeline::new();
     for key in KEYS {
         all.cmd("TYPE").arg(key);
         all.cmd("GET").arg(key);
         all.cmd("PTTL").arg(key);
     }
-    of.req_packed_commands(&all.get_packed_pipeline(), 0, all.len())
-        .expect("it answers")
+    all
 }
 
 #[test]
 fn scripts_and_their_twins_do_the_same() {
-    let store = Store::new();
-    for script in ALL {
-        store.register(script.embedded);
-    }
-    let redis = Redis::start();
-    let client = redis::Client::open(redis.url()).unwrap();
-    let (mut ours, mut theirs) = (store.connect(), client.get_connection().unwrap());
-    let mut answers = std::collections::BTreeMap::<String, usize>::new();
-    for seed in 0..SEQUENCES {
-        let mut rng = Rng::with_seed(seed);
-        let mut empty = Cmd::new();
-        empty.arg("FLUSHDB");
-        ours.req_command(&empty).unwrap();
-        theirs.req_command(&empty).unwrap();
-        for step in 0..STEPS {
-            let (command, input) = if rng.u8(..5) < 2 {
-                (command(&mut rng), None)
+    twins::compare(&Family {
+        scripts: &ALL,
+        sequences: 400,
+        steps: 30,
+        step: |rng| {
+            if rng.u8(..5) < 2 {
+                Step::Other(command(rng))
             } else {
-                let (name, script, input) = script(&mut rng);
-                (script.by_text(&input), Some((name, input)))
-            };
-            let what = || format!("seed {seed}, step {step}: {command:?} {input:?}");
-            let (here, there) = (
-                ours.req_command(&command).unwrap(),
-                theirs.req_command(&command).unwrap(),
-            );
-            assert!(alike(&here, &there), "{}\n{here:?}\n{there:?}", what());
-            if let Some((name, _)) = input {
-                let answer = match &here {
-                    Value::Array(parts) if name == "ACQUIRE" => format!("{:?}", parts[0]),
-                    Value::Array(_) => "versions".to_owned(),
-                    Value::ServerError(error) => error.code().to_owned(),
-                    other => format!("{other:?}"),
-                };
-                *answers.entry(format!("{name} {answer}")).or_default() += 1;
+                script(rng)
             }
-            let (here, there) = (contents(&mut ours), contents(&mut theirs));
-            for (at, (here, there)) in here.iter().zip(&there).enumerate() {
-                let key = KEYS[at / 3].escape_ascii();
-                assert!(alike(here, there), "{}\n{key}: {here:?}\n{there:?}", what());
-            }
-        }
-    }
-    // Every script has given every answer that it has, and often.
-    for answer in [
-        "ACQUIRE int(0)",
-        "ACQUIRE int(1)",
-        "ACQUIRE int(2)",
-        "ACQUIRE ERR",
-        "ACQUIRE WRONGTYPE",
-        "FILL int(0)",
-        "FILL int(1)",
-        "FILL WRONGTYPE",
-        "TAGS versions",
-        "TAGS WRONGTYPE",
-        "RENEW int(0)",
-        "RENEW int(1)",
-        "RELEASE int(0)",
-        "RELEASE int(1)",
-    ] {
-        assert!(
-            answers.get(answer).is_some_and(|count| *count > 10),
-            "{answer}: {answers:?}"
-        );
-    }
+        },
+        contents,
+        alike,
+        answer: |name, reply| match reply {
+            Value::Array(parts) if name == "ACQUIRE" => format!("{:?}", parts[0]),
+            Value::Array(_) => "versions".to_owned(),
+            other => format!("{other:?}"),
+        },
+        answers: &[
+            "ACQUIRE int(0)",
+            "ACQUIRE int(1)",
+            "ACQUIRE int(2)",
+            "ACQUIRE ERR",
+            "ACQUIRE WRONGTYPE",
+            "FILL int(0)",
+            "FILL int(1)",
+            "FILL WRONGTYPE",
+            "TAGS versions",
+            "TAGS WRONGTYPE",
+            "RENEW int(0)",
+            "RENEW int(1)",
+            "RELEASE int(0)",
+            "RELEASE int(1)",
+        ],
+    });
 }
