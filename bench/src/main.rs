@@ -27,8 +27,8 @@ fn main() -> Result<()> {
         return Ok(());
     };
     let mut bench = Bench::new(options)?;
-    scenario::promises(&mut bench)?;
     scenario::bounds(&mut bench)?;
+    scenario::promises(&mut bench)?;
     scenario::asynchronous(&mut bench)?;
     scenario::blocking(&mut bench)?;
     scenario::embedded(&mut bench)?;
