@@ -26,7 +26,7 @@ const POLICIES: [Policy; 2] = [Policy::AllKeysLru, Policy::AllKeysLfu];
 /// So many accesses of a trace are replayed, or a tenth of them in a quick run.
 const ACCESSES: usize = 1_000_000;
 
-/// By so much, of 100, two runs of one server differ: it evicts by samples.
+/// In points of 100. Two runs of one server differ by more: it evicts by samples.
 const POINTS: f64 = 0.1;
 
 const MAX_MEMORY: usize = 256 << 20;
