@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::{self, Runtime};
 use tokio::task::JoinSet;
 
-use super::{APART, KEYS, check};
+use super::{APART, Failed, KEYS, check};
 use crate::Result;
 use crate::harness::{Bench, Contender, Sample, Unit, on_threads};
 
@@ -48,24 +48,6 @@ impl User {
             return Err(format!("user {} in place of {id}", self.id).into());
         }
         check(self.name.len(), NAME.len())
-    }
-}
-
-/// An error that all of these macros take.
-#[derive(Clone, Debug)]
-struct Failed(String);
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Failed {}
-
-impl From<nearcache::Error> for Failed {
-    fn from(error: nearcache::Error) -> Self {
-        Failed(error.to_string())
     }
 }
 

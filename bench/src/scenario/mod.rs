@@ -43,6 +43,24 @@ pub(crate) const APART: usize = 1_009;
 /// What each key holds.
 const VALUE: [u8; 100] = [b'v'; 100];
 
+/// An error that the macros of all contenders take.
+#[derive(Clone, Debug)]
+struct Failed(String);
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+impl From<nearcache::Error> for Failed {
+    fn from(error: nearcache::Error) -> Self {
+        Failed(error.to_string())
+    }
+}
+
 /// The keys, all of one length.
 static NAMES: LazyLock<Vec<String>> =
     LazyLock::new(|| (0..KEYS).map(|id| format!("bench:{id:08}")).collect());

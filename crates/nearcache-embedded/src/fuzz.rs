@@ -259,10 +259,6 @@ pub(crate) fn check(store: &Store) {
 mod tests {
     #[test]
     fn what_a_fuzzer_found_holds() {
-        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/commands");
-        for file in std::fs::read_dir(corpus).expect("a corpus") {
-            let file = file.expect("a file of the corpus").path();
-            super::commands(&std::fs::read(file).expect("its bytes"));
-        }
+        nearcache_testkit::corpus("commands").for_each(|bytes| super::commands(&bytes));
     }
 }

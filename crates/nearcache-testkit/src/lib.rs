@@ -301,6 +301,16 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// What is in the corpus of a fuzz target.
+///
+/// # Panics
+/// When there is none.
+pub fn corpus(target: &str) -> impl Iterator<Item = Vec<u8>> {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
+    let files = fs::read_dir(format!("{corpus}/{target}")).expect("a corpus");
+    files.map(|file| fs::read(file.expect("a file of the corpus").path()).expect("its bytes"))
+}
+
 fn random_name() -> String {
     std::iter::repeat_with(fastrand::alphanumeric)
         .take(12)

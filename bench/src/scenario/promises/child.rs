@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::Result;
+use crate::scenario::Failed;
 
 pub(super) const CONTENDERS: [&str; 4] = ["nearcache", "redis-rs by hand", "cached", "hitbox"];
 
@@ -59,17 +60,6 @@ static SOURCE: Source = Source {
 struct Answer {
     value: u64,
 }
-
-#[derive(Clone, Debug)]
-struct Failed(String);
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Failed {}
 
 async fn load(id: u64) -> Result<Answer, Failed> {
     let value = SOURCE.value.load(Ordering::SeqCst);

@@ -77,10 +77,6 @@ fn parted(frames: Vec<Frame>) -> (Vec<Frame>, Vec<u8>) {
 mod tests {
     #[test]
     fn what_a_fuzzer_found_holds() {
-        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/frames");
-        for file in std::fs::read_dir(corpus).expect("a corpus") {
-            let file = file.expect("a file of the corpus").path();
-            super::frames(&std::fs::read(file).expect("its bytes"));
-        }
+        crate::corpus("frames").for_each(|bytes| super::frames(&bytes));
     }
 }

@@ -18,11 +18,27 @@ pub(super) const DEPTH: usize = 256;
 /// How many elements are read that take no byte at all.
 const NOTHINGS: usize = 1 << 16;
 
+/// Which bound was gone over.
+#[derive(Clone, Copy)]
+pub(super) enum Exceeded {
+    Depth,
+    Elements,
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exceeded::Depth => write!(f, "it nests deeper than {DEPTH} levels"),
+            Exceeded::Elements => f.write_str("a length is more than its bytes can hold"),
+        }
+    }
+}
+
 /// The bounds of one reading, and whether it went over one.
 pub(super) struct Bounds {
     /// How many elements of sequences and maps may still come.
     elements: Cell<usize>,
-    exceeded: Cell<Option<&'static str>>,
+    exceeded: Cell<Option<Exceeded>>,
 }
 
 impl Bounds {
@@ -35,7 +51,7 @@ impl Bounds {
     }
 
     /// Which bound was gone over: an error of the format itself may not be able to say it.
-    pub(super) fn exceeded(&self) -> Option<&'static str> {
+    pub(super) fn exceeded(&self) -> Option<Exceeded> {
         self.exceeded.get()
     }
 
@@ -50,7 +66,7 @@ impl Bounds {
         }
     }
 
-    fn exceed<E: Error>(&self, bound: &'static str) -> E {
+    fn exceed<E: Error>(&self, bound: Exceeded) -> E {
         self.exceeded.set(Some(bound));
         E::custom(bound)
     }
@@ -70,7 +86,7 @@ impl Level<'_> {
         self.counts = counts;
         match self.left.checked_sub(1) {
             Some(left) => self.left = left,
-            None => return Err(self.bounds.exceed("it nests deeper than 256 levels")),
+            None => return Err(self.bounds.exceed(Exceeded::Depth)),
         }
         Ok(self)
     }
@@ -80,9 +96,7 @@ impl Level<'_> {
             match self.bounds.elements.get().checked_sub(1) {
                 Some(left) => self.bounds.elements.set(left),
                 None => {
-                    return Err(self
-                        .bounds
-                        .exceed("a length is more than its bytes can hold"));
+                    return Err(self.bounds.exceed(Exceeded::Elements));
                 }
             }
         }

@@ -34,11 +34,7 @@ fn text(data: &mut Unstructured<'_>, most: usize) -> Result<String> {
 #[cfg(test)]
 mod tests {
     fn all(target: &str, check: fn(&[u8])) {
-        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
-        for file in std::fs::read_dir(format!("{corpus}/{target}")).expect("a corpus") {
-            let file = file.expect("a file of the corpus").path();
-            check(&std::fs::read(file).expect("its bytes"));
-        }
+        nearcache_testkit::corpus(target).for_each(|bytes| check(&bytes));
     }
 
     #[test]
