@@ -378,6 +378,13 @@ impl Error {
         Error::new(kind, with_advice(error.to_string())).caused_by(error)
     }
 
+    pub(crate) fn no_runtime() -> Self {
+        Error::new(
+            ErrorKind::InvalidConfig,
+            "an async cache is called from within a tokio runtime; without one, use nearcache::blocking",
+        )
+    }
+
     pub(crate) fn closed() -> Self {
         Error::new(
             ErrorKind::Closed,

@@ -5,7 +5,7 @@
 //!    clients read it too.
 //! 2. Nothing outside the prefix is read, listed or deleted, whatever characters prefix and pattern
 //!    hold: the prefix is escaped in every pattern, and what a server lists is checked again.
-//! 3. nearcache's own keys (leases, tag counters) are never listed, and cannot be named by a user.
+//! 3. nearcache's own keys (leases, versions of tags) are never listed, and cannot be named by a user.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const OWN: &[u8] = b"#nearcache:";
 /// user's key may hold it.
 const LEASE_MARKER: &[u8] = b"#nearcache:lease";
 
-/// Under the prefix, a tag's counter is this and the tag.
+/// Under the prefix, a tag's version is at this and the tag.
 const TAG: &[u8] = b"#nearcache:tag:";
 
 /// Under the prefix, what changes with every invalidation of any tag.
@@ -227,7 +227,7 @@ impl Keyspace {
         escaped
     }
 
-    /// The key of a tag's counter.
+    /// The key of a tag's version.
     ///
     /// # Errors
     /// `InvalidKey`: a tag is empty or longer than 1 KiB.
@@ -267,8 +267,8 @@ impl Keyspace {
             .is_some_and(|key| contains(key, LEASE_MARKER))
     }
 
-    /// Whether a key that a server listed belongs to the tags, or is the index.
-    pub(crate) fn is_counter(&self, stored: &[u8]) -> bool {
+    /// Whether a key that a server listed is the version of a tag, the epoch of all tags, or the index.
+    pub(crate) fn is_tag_or_index(&self, stored: &[u8]) -> bool {
         stored
             .strip_prefix(&*self.prefix)
             .is_some_and(|key| key.starts_with(TAG) || key == TAG_EPOCH || key == INDEX)

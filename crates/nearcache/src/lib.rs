@@ -88,6 +88,7 @@ mod script;
 mod slot;
 mod striped;
 mod ttl;
+mod url;
 
 /// What `#[cached]` expands to calls this.
 #[cfg(feature = "macros")]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What runs us.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl Runtime {
             _ => tokio::runtime::Handle::try_current().is_ok(),
         };
         if !possible {
-            return Err(crate::connect::no_runtime());
+            return Err(Error::no_runtime());
         }
         self.detach(task);
         Ok(())

@@ -123,7 +123,6 @@ return value",
 );
 
 /// All of them, for the embedded store to know.
-#[cfg(feature = "embedded")]
 pub(crate) static ALL: [&Script; 2] = [&STORE, &REMOVE];
 
 /// An index, as the twins see it.

@@ -12,13 +12,14 @@ use super::operation::{Async, Marked};
 use crate::Cache;
 use crate::codec::Codec;
 use crate::connect::target::Target;
-use crate::connect::url::{self, MAX_POOL_SIZE, Parsed};
-use crate::connect::{self, Backend, Mode, Protocol};
+use crate::connect::{Mode, Protocol};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{Hook, Hooks};
 use crate::keyspace::{Keyspace, SEPARATOR};
-use crate::resilience::{DataLoss, Fallback};
+use crate::resilience::{self, DataLoss, Fallback, Guarded};
+use crate::script::Script;
 use crate::ttl::{IntoTtl, Ttl};
+use crate::url::{self, MAX_POOL_SIZE, Parsed};
 
 /// How long Redis may take for one call, unless something else is asked for.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(500);
@@ -345,16 +346,17 @@ impl<M> Builder<M> {
             );
         }
 
+        let scripts = scripts();
         #[cfg(feature = "embedded")]
-        let backend = match &self.store {
-            Some(store) => backend_of(store, &target, mode)?,
-            None => connect::open(&target, mode)?,
+        let guarded = match &self.store {
+            Some(store) => guarded_of(store, &target, mode, &scripts)?,
+            None => resilience::open(&target, mode, &scripts)?,
         };
         #[cfg(not(feature = "embedded"))]
-        let backend: Arc<dyn Backend> = connect::open(&target, mode)?;
+        let guarded = resilience::open(&target, mode, &scripts)?;
 
         Ok(Core::new(Parts {
-            backend,
+            guarded,
             target,
             keyspace,
             default_ttl,
@@ -372,12 +374,22 @@ impl<M> Builder<M> {
     }
 }
 
+/// What an embedded store must know.
+fn scripts() -> Vec<&'static Script> {
+    let mut scripts = crate::read_through::lease::ALL.to_vec();
+    #[cfg(feature = "component")]
+    scripts.extend(super::bounded::ALL);
+    scripts
+}
+
 #[cfg(feature = "embedded")]
-fn backend_of(
+fn guarded_of(
     store: &nearcache_embedded::Store,
     target: &Target,
     mode: Mode,
-) -> Result<Arc<dyn Backend>> {
+    scripts: &[&'static Script],
+) -> Result<Arc<Guarded>> {
+    use crate::connect::over_store;
     use crate::connect::target::{Bounds, Place};
     if target.place != (Place::Embedded { name: None }) {
         return invalid(format!(
@@ -391,7 +403,8 @@ fn backend_of(
                 .to_owned(),
         );
     }
-    connect::over_store(store, target, mode.runtime())
+    let backend = over_store(store, target, mode.runtime(), scripts)?;
+    Ok(Guarded::new(backend, target))
 }
 
 fn invalid<T>(why: String) -> Result<T> {

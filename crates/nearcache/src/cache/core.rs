@@ -13,14 +13,14 @@ use super::batch::parts;
 use super::invalidate::Undelivered;
 use super::stats::{Counters, Stats};
 use crate::codec::Codec;
+use crate::connect::LinkEvent;
 use crate::connect::target::Target;
-use crate::connect::{Backend, Entry, Lease, LinkEvent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{Call, Hooks, Keys, Outcome, StatsHandle, Telling, Watch};
 use crate::keyspace::{Keyspace, StoredKey};
 use crate::read_through::entry::Judgement;
 use crate::read_through::flight::Flights;
-use crate::resilience::{self, DataLoss, Fallback, LastSeen, Mark, Outbox};
+use crate::resilience::{DataLoss, Fallback, Gate, Guarded, LastSeen, Mark, Outbox, Pass};
 use crate::runtime::Runtime;
 use crate::script::{self, Input, Script};
 use crate::striped::Striped;
@@ -40,7 +40,8 @@ pub(crate) struct Core {
 
 /// What clones share.
 pub(crate) struct Shared {
-    lease: Lease,
+    gate: Gate,
+    flights: Arc<Flights>,
     pub(super) target: Target,
     pub(super) keyspace: Keyspace,
     pub(super) default_ttl: Option<Ttl>,
@@ -61,7 +62,7 @@ pub(crate) struct Shared {
 
 /// What a cache is built from.
 pub(super) struct Parts {
-    pub(super) backend: Arc<dyn Backend>,
+    pub(super) guarded: Arc<Guarded>,
     pub(super) target: Target,
     pub(super) keyspace: Keyspace,
     pub(super) default_ttl: Option<Ttl>,
@@ -80,7 +81,7 @@ pub(super) struct Parts {
 impl Core {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts {
-            backend,
+            guarded,
             target,
             keyspace,
             default_ttl,
@@ -97,21 +98,19 @@ impl Core {
         } = parts;
         let last_seen = matches!(fallback, Fallback::Stale).then(LastSeen::new);
         if data_loss == DataLoss::Clear {
-            backend.common().outbox().clear_on_loss(&keyspace);
+            guarded.clear_on_loss(&keyspace);
         }
         let counters = Arc::<Striped<Counters>>::default();
         let counted = Arc::clone(&counters);
         let count = Arc::clone(&counters);
-        let listener = backend
-            .common()
-            .listeners()
-            .add(Arc::new(move |event| match event {
-                LinkEvent::Ready => count.mine().connects.add(1),
-                LinkEvent::Lost => count.mine().losses.add(1),
-            }));
-        let lease = Lease::new(backend);
+        let listener = guarded.listen(Arc::new(move |event| match event {
+            LinkEvent::Ready { .. } => count.mine().connects.add(1),
+            LinkEvent::Lost => count.mine().losses.add(1),
+            LinkEvent::Dropped => {}
+        }));
         let shared = Shared {
-            lease,
+            flights: Flights::of(&guarded),
+            gate: Gate::new(guarded),
             target,
             keyspace,
             default_ttl,
@@ -214,15 +213,15 @@ impl Core {
     ///
     /// # Errors
     /// `Closed`, once it was.
-    pub(super) fn enter(&self) -> Result<Entry<'_>> {
+    pub(super) fn enter(&self) -> Result<Pass<'_>> {
         check_timeout(self.limit)?;
-        self.lease.enter()
+        self.gate.enter()
     }
 
     /// One command.
     pub(crate) async fn request(&self, command: &Cmd) -> Result<Value> {
         let call = self.enter()?;
-        resilience::request(&**call.backend(), command, self.limit).await
+        call.guarded().request(command, self.limit).await
     }
 
     /// One command about one key.
@@ -234,7 +233,7 @@ impl Core {
 
     pub(super) async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
         let call = self.enter()?;
-        resilience::pipeline(&**call.backend(), pipeline, self.limit).await
+        call.guarded().pipeline(pipeline, self.limit).await
     }
 
     /// A script, by its name, or by its text where the server does not know it yet.
@@ -272,12 +271,16 @@ impl Core {
         Ok(replies)
     }
 
+    pub(super) fn guarded(&self) -> &Arc<Guarded> {
+        self.gate.guarded()
+    }
+
     pub(super) fn outbox(&self) -> &Outbox {
-        self.lease.common().outbox()
+        self.gate.guarded().outbox()
     }
 
     pub(crate) fn flights(&self) -> &Arc<Flights> {
-        self.lease.common().flights()
+        &self.flights
     }
 
     pub(crate) fn keyspace(&self) -> &Keyspace {
@@ -285,7 +288,7 @@ impl Core {
     }
 
     pub(crate) fn unix_millis(&self) -> u64 {
-        self.lease.common().unix_millis()
+        self.gate.guarded().unix_millis()
     }
 
     /// How long a load has its key to itself, unless it renews that.
@@ -358,7 +361,7 @@ impl Core {
     }
 
     pub(super) fn host(&self) -> &Arc<str> {
-        self.lease.common().host()
+        self.gate.guarded().host()
     }
 
     /// What this thread counts in.
@@ -371,19 +374,19 @@ impl Core {
     }
 
     pub(super) fn close(&self) {
-        self.lease.close();
+        self.gate.close();
     }
 
     pub(super) async fn drained(&self) {
-        self.lease.drained().await;
+        self.gate.drained().await;
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {
-        self.lease.common().runtime()
+        self.gate.guarded().runtime()
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.lease.is_open()
+        self.gate.is_open()
     }
 
     /// `Debug` of the faces: where it goes, never the password.
@@ -406,11 +409,11 @@ impl Core {
 
 impl Shared {
     pub(crate) fn stats(&self) -> Stats {
-        let breaker = self.lease.common().breaker();
+        let breaker = self.gate.guarded().breaker();
         Stats {
             breaker: breaker.state(),
             breaker_openings: breaker.openings(),
-            invalidations_waiting: self.lease.common().outbox().waiting() as u64,
+            invalidations_waiting: self.gate.guarded().outbox().waiting() as u64,
             ..Counters::sum(&self.counters)
         }
     }
@@ -434,9 +437,9 @@ impl fmt::Debug for Core {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.lease.common().listeners().remove(self.listener);
+        self.gate.guarded().unlisten(self.listener);
         if self.data_loss == DataLoss::Clear {
-            self.lease.common().outbox().forget(&self.keyspace);
+            self.gate.guarded().keep_on_loss(&self.keyspace);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::core::Core;
 use crate::error::{Error, Result};
 use crate::keyspace::StoredKey;
 use crate::read_through::tags::Tag;
-use crate::resilience::{Undone, leaves_open};
+use crate::resilience::{Invalidation, leaves_open};
 
 /// What the caller of an invalidation (`delete`, `set`, `invalidate_tag`, ...) is told when Redis did not
 /// acknowledge it. It is kept either way, and is sent before anything else once Redis answers again.
@@ -60,7 +60,7 @@ impl Drop for Poison<'_> {
 /// call before it is, a caller that goes away too, leaves it in the outbox.
 pub(super) struct Sent<'c> {
     core: &'c Core,
-    undone: Vec<Undone>,
+    undone: Vec<Invalidation>,
     count: usize,
     /// Those that this process may hold values of.
     keys: Vec<&'c StoredKey>,
@@ -71,7 +71,7 @@ impl<'c> Sent<'c> {
     /// Of keys. What this process holds of them is dropped now, and again when the answer is there: a read
     /// that was under way may have brought it back meanwhile.
     pub(super) fn keys(core: &'c Core, keys: impl IntoIterator<Item = &'c StoredKey>) -> Self {
-        Self::each(core, keys, |key| Undone::Key {
+        Self::each(core, keys, |key| Invalidation::Entry {
             key: key.as_bytes().into(),
             lease: key.lease().into(),
         })
@@ -79,7 +79,7 @@ impl<'c> Sent<'c> {
 
     /// Of keys whose entries are left as they are: of their leases.
     pub(super) fn leases(core: &'c Core, keys: impl IntoIterator<Item = &'c StoredKey>) -> Self {
-        Self::each(core, keys, |key| Undone::Lease {
+        Self::each(core, keys, |key| Invalidation::Lease {
             lease: key.lease().into(),
         })
     }
@@ -87,7 +87,7 @@ impl<'c> Sent<'c> {
     fn each(
         core: &'c Core,
         keys: impl IntoIterator<Item = &'c StoredKey>,
-        undone: impl Fn(&StoredKey) -> Undone,
+        undone: impl Fn(&StoredKey) -> Invalidation,
     ) -> Self {
         let mut sent = Sent {
             core,
@@ -112,8 +112,8 @@ impl<'c> Sent<'c> {
     /// Of tags.
     pub(super) fn tags(core: &'c Core, tags: &[Tag]) -> Self {
         let epoch = core.keyspace.tag_epoch();
-        let undone = tags.iter().map(|tag| Undone::Tag {
-            counter: tag.counter.as_slice().into(),
+        let undone = tags.iter().map(|tag| Invalidation::Tag {
+            version: tag.counter.as_slice().into(),
             epoch: epoch.as_slice().into(),
         });
         let sent = Sent {
@@ -127,7 +127,7 @@ impl<'c> Sent<'c> {
         sent
     }
 
-    pub(super) fn undone(&self) -> &[Undone] {
+    pub(super) fn undone(&self) -> &[Invalidation] {
         &self.undone
     }
 

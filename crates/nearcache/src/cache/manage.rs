@@ -12,7 +12,6 @@ use crate::connect::BlockingConnection;
 use crate::connect::{Connection, ServerInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Keys;
-use crate::resilience;
 
 pub(crate) fn ping<'c, M>(core: &'c Core) -> Pending<'c, (), M> {
     Pending::new(async move {
@@ -29,19 +28,14 @@ pub(crate) fn ping<'c, M>(core: &'c Core) -> Pending<'c, (), M> {
 pub(crate) fn server<'c, M>(core: &'c Core) -> Pending<'c, ServerInfo, M> {
     Pending::new(async move {
         let call = core.enter()?;
-        let known = call.backend().common().server();
-        if let Some(info) = known.get() {
-            return Ok(info.clone());
-        }
-        let info = ServerInfo::from_info(&core.request(redis::cmd("INFO").arg("server")).await?)?;
-        Ok(known.get_or_init(|| info).clone())
+        call.guarded().server(core.limit).await
     })
 }
 
 pub(crate) fn connection<'c, M>(core: &'c Core) -> Pending<'c, Connection, M> {
     Pending::new(async move {
         let call = core.enter()?;
-        let raw = resilience::connection(&**call.backend(), core.limit).await?;
+        let raw = call.guarded().connection(core.limit).await?;
         Ok(Connection::new(raw, i64::from(core.target.db), core.limit))
     })
 }
@@ -50,7 +44,7 @@ pub(crate) fn connection<'c, M>(core: &'c Core) -> Pending<'c, Connection, M> {
 pub(crate) fn blocking_connection<'c, M>(core: &'c Core) -> Pending<'c, BlockingConnection, M> {
     Pending::new(async move {
         let call = core.enter()?;
-        let raw = resilience::connection(&**call.backend(), core.limit).await?;
+        let raw = call.guarded().connection(core.limit).await?;
         Ok(BlockingConnection::new(
             raw,
             i64::from(core.target.db),

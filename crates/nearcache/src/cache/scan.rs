@@ -14,17 +14,17 @@ use redis::{Pipeline, Value};
 use super::core::{Core, reply};
 use super::invalidate::Poison;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
-use crate::connect::{Backend, BoxFuture};
+use crate::connect::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Keys as Watched;
 use crate::keyspace::Key;
-use crate::read_through::sweep::{self, PAGE, Position};
-use crate::resilience::{self, leaves_open};
+use crate::resilience::sweep::PAGE;
+use crate::resilience::{Guarded, leaves_open};
 
-/// Where a scan stands, through every node.
+/// Where a scan stands, through every primary.
 struct Scan {
     /// Still to be gone through, the current one last.
-    nodes: Vec<Arc<dyn Backend>>,
+    primaries: Vec<Arc<Guarded>>,
     cursor: u64,
     pattern: Vec<u8>,
     page: usize,
@@ -33,43 +33,24 @@ struct Scan {
 impl Core {
     fn scan(&self, pattern: &[u8], page: usize) -> Result<Scan> {
         Ok(Scan {
-            nodes: self.nodes()?,
+            primaries: self.enter()?.guarded().primaries().to_vec(),
             cursor: 0,
             pattern: self.keyspace.pattern(pattern),
             page,
         })
     }
 
-    /// The servers that hold keys: all of them.
-    fn nodes(&self) -> Result<Vec<Arc<dyn Backend>>> {
-        let call = self.enter()?;
-        let nodes = call.backend().nodes();
-        Ok(if nodes.is_empty() {
-            vec![Arc::clone(call.backend())]
-        } else {
-            nodes
-        })
-    }
-
     /// The next page of stored keys, or `None` at the end. A page may be empty.
     async fn page(&self, scan: &mut Scan) -> Result<Option<Vec<Vec<u8>>>> {
         let _call = self.enter()?;
-        let Some(node) = scan.nodes.last() else {
+        let Some(primary) = scan.primaries.last() else {
             return Ok(None);
         };
-        let (cursor, keys) = loop {
-            let epoch = self.outbox().epoch();
-            resilience::catch_up(&**node, self.limit).await?;
-            let page = sweep::page(&**node, scan.cursor, &scan.pattern, scan.page, self.limit);
-            let page = page.await?;
-            // Not of a server that is to be told something first.
-            if self.outbox().epoch() == epoch {
-                break page;
-            }
-        };
+        let page = primary.page(scan.cursor, &scan.pattern, scan.page, self.limit);
+        let (cursor, keys) = page.await?;
         scan.cursor = cursor;
         if cursor == 0 {
-            scan.nodes.pop();
+            scan.primaries.pop();
         }
         Ok(Some(keys))
     }
@@ -78,25 +59,20 @@ impl Core {
     async fn sweep(&self, pattern: &[u8]) -> Result<u64> {
         let call = self.enter()?;
         self.poison_all();
-        let sweep = async {
-            resilience::catch_up(&**call.backend(), self.limit).await?;
-            let (node, all) = (&**call.backend(), |_| Ok(()));
-            let from = Position::default();
-            sweep::matching(node, &self.keyspace, pattern, self.limit, from, all).await
-        };
         let mut unfinished = Unfinished {
             core: self,
             pattern,
             ended: false,
         };
-        let outcome = sweep.await;
+        let outcome = call
+            .guarded()
+            .sweep(&self.keyspace, pattern, self.limit)
+            .await;
         unfinished.ended = true;
         match outcome {
             Ok(deleted) => {
                 self.counters().deletes.add(deleted);
                 self.counters().invalidations.add(1);
-                let now = self.runtime().now();
-                self.outbox().swept(&self.keyspace, pattern, now);
                 Ok(deleted)
             }
             Err(error) if leaves_open(&error) && self.defer_sweep(pattern) => Err(error.deferred()),
@@ -105,7 +81,7 @@ impl Core {
     }
 
     fn defer_sweep(&self, pattern: &[u8]) -> bool {
-        let kept = self.outbox().defer_sweep(&self.keyspace, pattern);
+        let kept = self.guarded().defer_sweep(&self.keyspace, pattern);
         if kept {
             self.counters().invalidations_deferred.add(1);
         }
@@ -195,13 +171,13 @@ impl Core {
         let mut pipeline = Pipeline::new();
         pipeline.atomic().cmd("DBSIZE").cmd("FLUSHDB");
         let mut flushed = 0;
-        let _call = self.enter()?;
+        let call = self.enter()?;
         let _poison = Poison::all(self);
-        for node in self.nodes()? {
-            match &resilience::pipeline(&*node, &pipeline, self.limit).await?[..] {
+        for primary in call.guarded().primaries() {
+            match &primary.pipeline(&pipeline, self.limit).await?[..] {
                 [size, Value::Okay] => flushed += reply::count("DBSIZE", size)?,
                 [_, Value::ServerError(error)] | [Value::ServerError(error), _] => {
-                    return Err(Error::from_server(error).on_host(node.common().host()));
+                    return Err(Error::from_server(error).on_host(primary.host()));
                 }
                 _ => return Err(Error::unexpected("FLUSHDB", &Value::Nil)),
             }

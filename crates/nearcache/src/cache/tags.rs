@@ -9,7 +9,6 @@ use super::{Cache, verbs};
 use crate::error::Result;
 use crate::hooks::Keys;
 use crate::read_through::tags::Tag;
-use crate::resilience;
 
 /// How many tags travel together.
 const PART: usize = 500;
@@ -74,7 +73,7 @@ impl Core {
         for sent in parts {
             let mut pipeline = Pipeline::with_capacity(2 * sent.undone().len());
             for undone in sent.undone() {
-                resilience::invalidate(&mut pipeline, undone);
+                undone.add_to(&mut pipeline);
             }
             sent.pipeline(&pipeline).await?;
         }

@@ -169,7 +169,7 @@ impl fmt::Debug for Params {
             {
                 map.entry(name, &format_args!("***"));
             } else {
-                map.entry(name, &crate::connect::url::masked(value));
+                map.entry(name, &crate::url::masked(value));
             }
         }
         map.finish()

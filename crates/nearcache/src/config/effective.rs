@@ -12,10 +12,10 @@ use crate::cache::operation::Blocking;
 use crate::cache::{Builder, LEASE, TIMEOUT, Undelivered};
 use crate::codec::{Codec, Format};
 use crate::connect::target::{PORT, Place};
-use crate::connect::url;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::SEPARATOR;
 use crate::resilience::{DataLoss, Fallback};
+use crate::url;
 
 /// What a path has as `%XX` in a URL.
 const IN_A_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#').add(b'@');

@@ -100,13 +100,13 @@ impl From<String> for Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::connect::url::masked(&self.0))
+        f.write_str(&crate::url::masked(&self.0))
     }
 }
 
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", crate::connect::url::masked(&self.0))
+        write!(f, "{:?}", crate::url::masked(&self.0))
     }
 }
 

@@ -12,9 +12,9 @@ use super::setting::{OnUnavailable, Secret, Setting};
 use crate::cache::{LEASES, MAX_LOADS, TIMEOUTS, Undelivered};
 use crate::codec::{Compression, Format};
 use crate::connect::Protocol;
-use crate::connect::url::{self, MAX_POOL_SIZE};
 use crate::resilience::DataLoss;
 use crate::ttl::Ttl;
+use crate::url::{self, MAX_POOL_SIZE};
 
 /// An option, as the page of options has it.
 #[derive(Clone, Copy, Debug)]

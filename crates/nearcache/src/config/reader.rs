@@ -308,7 +308,7 @@ fn no_option(name: &str, also: &[&str]) -> String {
 /// What was probably meant.
 pub(crate) fn suggestion(name: &str, known: &[&str]) -> String {
     let mut text = String::new();
-    crate::connect::url::suggest(&mut text, name, known);
+    crate::url::suggest(&mut text, name, known);
     text
 }
 

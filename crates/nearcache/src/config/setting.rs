@@ -97,7 +97,7 @@ impl Setting for super::Url {
     }
 
     fn show(&self) -> Value {
-        Value::String(crate::connect::url::masked(self.as_str()))
+        Value::String(crate::url::masked(self.as_str()))
     }
 }
 

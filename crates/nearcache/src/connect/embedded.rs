@@ -11,14 +11,14 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::raw::Raw;
 use super::target::{Bounds, Target};
-use super::{Backend, BoxFuture, Common, Terms, Wall, checked};
+use super::{Backend, BoxFuture, Common, Terms, checked};
 use crate::error::{Error, ErrorKind, Result};
-use crate::read_through::lease;
 use crate::runtime::Runtime;
+use crate::script::Script;
 
 /// A client of an embedded store.
 #[derive(Debug)]
-pub(super) struct Embedded {
+struct Embedded {
     /// Shared by all calls, none of which sees another's `MULTI`.
     client: Connection,
     common: Common,
@@ -86,55 +86,49 @@ fn has_bounds(store: &Store, bounds: Bounds) -> bool {
 }
 
 /// A backend over a store that the caller has.
+///
+/// # Errors
+/// `InvalidConfig` for a database that the store does not have.
 pub(crate) fn over_store(
     store: &Store,
     target: &Target,
     runtime: Runtime,
+    scripts: &[&'static Script],
 ) -> Result<Arc<dyn Backend>> {
-    Ok(Arc::new(Embedded::new(
-        Arc::new(store.clone()),
-        target,
-        runtime,
-    )?))
+    over(Arc::new(store.clone()), target, runtime, scripts)
 }
 
-impl Embedded {
-    /// # Errors
-    /// `InvalidConfig` for a database that the store does not have.
-    pub(super) fn new(store: Arc<Store>, target: &Target, runtime: Runtime) -> Result<Self> {
-        for script in lease::ALL {
-            store.register(script.embedded);
-        }
-        #[cfg(feature = "component")]
-        for script in crate::cache::bounded::ALL {
-            store.register(script.embedded);
-        }
-        let mut client = store.connect();
-        client.select(i64::from(target.db)).map_err(|error| {
-            Error::new(
-                ErrorKind::InvalidConfig,
-                format!("database {}: {error}", target.db),
-            )
-        })?;
-        if let Some(protocol) = target.protocol {
-            client.set_protocol(protocol.into());
-        }
-        Ok(Embedded {
-            client,
-            common: Common {
-                wall: Wall::Store(store.clock().clone()),
-                ..Common::new(target, runtime)
-            },
-            _store: store,
-        })
+pub(super) fn over(
+    store: Arc<Store>,
+    target: &Target,
+    runtime: Runtime,
+    scripts: &[&'static Script],
+) -> Result<Arc<dyn Backend>> {
+    for script in scripts {
+        store.register(script.embedded);
     }
+    let mut client = store.connect();
+    client.select(i64::from(target.db)).map_err(|error| {
+        Error::new(
+            ErrorKind::InvalidConfig,
+            format!("database {}: {error}", target.db),
+        )
+    })?;
+    if let Some(protocol) = target.protocol {
+        client.set_protocol(protocol.into());
+    }
+    Ok(Arc::new(Embedded {
+        client,
+        common: Common::new(target, runtime).with_clock(store.clock().clone()),
+        _store: store,
+    }))
 }
 
 impl Backend for Embedded {
     fn request<'a>(&'a self, command: &'a Cmd, _: Terms) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
             let reply = self.client.call(command);
-            checked(reply).map_err(|error| error.on_host(&self.common.host))
+            checked(reply).map_err(|error| error.on_host(self.common.host()))
         })
     }
 
@@ -155,7 +149,7 @@ impl Backend for Embedded {
                 Ok(other) => Err(Error::unexpected("EXEC", &other)),
                 Err(error) => Err(error),
             };
-            replies.map_err(|error| error.on_host(&self.common.host))
+            replies.map_err(|error| error.on_host(self.common.host()))
         })
     }
 
@@ -173,15 +167,6 @@ impl Backend for Embedded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connect::url::bounds::POLICIES;
-
-    #[test]
-    fn every_policy_of_a_url_is_one_of_the_store() {
-        for name in POLICIES {
-            assert_eq!(name.parse::<Policy>().map(Policy::name), Ok(name));
-        }
-        assert_eq!(POLICIES.len(), Policy::ALL.len());
-    }
 
     #[test]
     fn a_store_is_bounded_unless_the_url_says_otherwise() {

@@ -1,4 +1,4 @@
-//! What a backend tells whoever listens: that its connection was made, or lost.
+//! What a backend tells whoever listens: that its connection was made, or is gone.
 //!
 //! Listeners are called where it happens, so that nothing that follows on the connection overtakes
 //! them. They must be quick and must not call the cache.
@@ -9,15 +9,20 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 /// Something happened to a backend's connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum LinkEvent {
-    /// A connection was made, and is ready for commands.
-    Ready,
-    /// A connection that was ready is gone.
+    /// A connection was made. Nobody can use it before every listener has returned.
+    Ready {
+        /// What tells the server from one that took its place, if the server says it.
+        run_id: Option<String>,
+    },
+    /// A connection that was ready broke.
     Lost,
+    /// A connection is gone that nobody was using: it was closed, or it was found dead.
+    Dropped,
 }
 
-type Listener = dyn Fn(LinkEvent) + Send + Sync;
+type Listener = dyn Fn(&LinkEvent) + Send + Sync;
 
 /// Who listens to a backend.
 #[derive(Default)]
@@ -36,7 +41,7 @@ impl Listeners {
         self.0.write().retain(|(other, _)| *other != id);
     }
 
-    pub(super) fn tell(&self, event: LinkEvent) {
+    pub(super) fn tell(&self, event: &LinkEvent) {
         // Not under the lock: a listener may come or go meanwhile.
         let listeners = self.0.read().clone();
         for (_, listener) in &listeners {
@@ -64,10 +69,10 @@ mod tests {
         let id = listeners.add(Arc::new(move |_| {
             count.fetch_add(1, Ordering::Relaxed);
         }));
-        listeners.tell(LinkEvent::Ready);
-        listeners.tell(LinkEvent::Lost);
+        listeners.tell(&LinkEvent::Ready { run_id: None });
+        listeners.tell(&LinkEvent::Lost);
         listeners.remove(id);
-        listeners.tell(LinkEvent::Ready);
+        listeners.tell(&LinkEvent::Dropped);
         assert_eq!(heard.load(Ordering::Relaxed), 2);
     }
 }

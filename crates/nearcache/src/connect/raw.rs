@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 
+use super::driven::Driven;
 #[cfg(feature = "blocking")]
 use super::socket::Socket;
-use super::tokio::Connected;
 
 /// What a backend opens for the caller.
 #[derive(Debug)]
 pub(crate) enum Raw {
     #[cfg(feature = "embedded")]
     Embedded(nearcache_embedded::Connection),
-    Multiplexed(Arc<Connected>),
+    Multiplexed(Arc<Driven>),
     #[cfg(feature = "blocking")]
     Socket(Box<Socket>),
 }
@@ -56,7 +56,7 @@ pub struct Connection {
 enum Kind {
     #[cfg(feature = "embedded")]
     Embedded(nearcache_embedded::Connection),
-    Multiplexed(Arc<Connected>),
+    Multiplexed(Arc<Driven>),
 }
 
 impl Connection {
@@ -78,7 +78,7 @@ impl redis::aio::ConnectionLike for Connection {
             #[cfg(feature = "embedded")]
             Kind::Embedded(connection) => connection.req_packed_command(cmd),
             Kind::Multiplexed(connected) => {
-                let mut connection = connected.connection.clone();
+                let mut connection = connected.connection();
                 let limit = self.limit;
                 Box::pin(async move { within(limit, connection.send_packed_command(cmd)).await })
             }
@@ -95,7 +95,7 @@ impl redis::aio::ConnectionLike for Connection {
             #[cfg(feature = "embedded")]
             Kind::Embedded(connection) => connection.req_packed_commands(pipeline, offset, count),
             Kind::Multiplexed(connected) => {
-                let mut connection = connected.connection.clone();
+                let mut connection = connected.connection();
                 let limit = self.limit;
                 Box::pin(async move {
                     within(

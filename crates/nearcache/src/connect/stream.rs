@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
 
+use super::driven::KEEPALIVE;
 use super::target::Place;
-use super::tokio::KEEPALIVE;
 
 pub(super) enum Stream {
     Tcp(TcpStream),

@@ -46,10 +46,10 @@ fn in_a_keyspace(data: &mut Unstructured<'_>) -> Result<()> {
             continue;
         };
         assert_eq!(space.user(&counter), None, "promise 1");
-        assert!(space.is_counter(&counter) && counter.starts_with(whole.as_bytes()));
+        assert!(space.is_tag_or_index(&counter) && counter.starts_with(whole.as_bytes()));
     }
     for own in [space.tag_epoch(), space.index()] {
-        assert!(space.is_counter(&own) && space.user(&own).is_none());
+        assert!(space.is_tag_or_index(&own) && space.user(&own).is_none());
     }
     // Below the prefix, and alone.
     let (there, alone) = (store(), store());

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::text;
 use crate::config::{Config, OPTIONS, template};
-use crate::connect::url;
+use crate::url;
 use crate::{IntoTtl, Ttl};
 
 const SECRET: &str = "hunter2";

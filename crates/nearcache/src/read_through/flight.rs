@@ -12,13 +12,14 @@
 //! model: Action::Join, Action::AskAgain, Mechanism::RuleTwo
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::error::Error;
+use crate::resilience::Guarded;
 use crate::runtime::Runtime;
 
 /// What a leader tells.
@@ -32,7 +33,7 @@ pub(crate) enum Outcome {
     Failed(Error),
 }
 
-/// The flights of a backend.
+/// The flights of all caches that go to one place the same way.
 #[derive(Debug, Default)]
 pub(crate) struct Flights(Mutex<HashMap<Box<[u8]>, Arc<Flight>>>);
 
@@ -64,7 +65,24 @@ pub(crate) enum Turn {
     Take(Outcome),
 }
 
+/// Those that are in use.
+static SHARED: Mutex<Vec<(Weak<Guarded>, Weak<Flights>)>> = Mutex::new(Vec::new());
+
 impl Flights {
+    /// Those of the caches that share this.
+    pub(crate) fn of(guarded: &Arc<Guarded>) -> Arc<Self> {
+        let mut shared = SHARED.lock();
+        shared.retain(|(place, flights)| place.strong_count() > 0 && flights.strong_count() > 0);
+        let here = |(place, _): &&(Weak<Guarded>, _)| std::ptr::eq(place.as_ptr(), &**guarded);
+        let found = shared.iter().find(here);
+        if let Some(flights) = found.and_then(|(_, flights)| flights.upgrade()) {
+            return flights;
+        }
+        let flights = Arc::<Self>::default();
+        shared.push((Arc::downgrade(guarded), Arc::downgrade(&flights)));
+        flights
+    }
+
     /// Joins the flight of a key, or leads it.
     pub(crate) fn join(self: &Arc<Self>, key: &[u8]) -> Result<Leader, Waiter> {
         let mut flights = self.0.lock();

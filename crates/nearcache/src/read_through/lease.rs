@@ -295,7 +295,6 @@ return 0",
 );
 
 /// All of them, for the embedded store to know.
-#[cfg(feature = "embedded")]
 pub(crate) static ALL: [&Script; 5] = [&ACQUIRE, &FILL, &TAGS, &RENEW, &RELEASE];
 
 #[cfg(feature = "embedded")]

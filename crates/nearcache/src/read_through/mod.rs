@@ -8,7 +8,7 @@
 //! 4. `load`: runs the loader. `keeper` renews the lease meanwhile, for callers without a runtime.
 //! 5. `fill`: FILL stores what was loaded, unless an invalidation came between.
 //!
-//! `plan` is what a call asks for, `lead_many` what `remember_many` does instead of `lead`. `tags` is what invalidates many entries at once, `sweep` what goes through all keys.
+//! `plan` is what a call asks for, `lead_many` what `remember_many` does instead of `lead`. `tags` is what invalidates many entries at once.
 //!
 //! Invariants:
 //! 1. A value that was loaded before an invalidation is not stored after it, and is not the answer to a
@@ -27,5 +27,4 @@ pub(crate) mod lead_many;
 pub(crate) mod lease;
 pub(crate) mod load;
 pub(crate) mod plan;
-pub(crate) mod sweep;
 pub(crate) mod tags;

@@ -112,7 +112,7 @@ fn url_says_db(options: &CacheConfig) -> bool {
     options
         .url
         .as_ref()
-        .and_then(|url| crate::connect::url::parse(url.as_str()).ok())
+        .and_then(|url| crate::url::parse(url.as_str()).ok())
         .is_some_and(|parsed| parsed.target.db != 0)
 }
 

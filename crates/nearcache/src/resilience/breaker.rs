@@ -55,13 +55,13 @@ pub(crate) struct Breaker {
     enabled: bool,
     /// How many failures there were in a row, or [`OPEN`].
     run: AtomicU32,
-    outage: Mutex<Option<Outage>>,
+    opening: Mutex<Option<Opening>>,
     openings: AtomicU64,
 }
 
 /// What is known while it is open.
 #[derive(Debug)]
-struct Outage {
+struct Opening {
     since: Instant,
     why: Error,
     pause: Duration,
@@ -75,7 +75,7 @@ impl Breaker {
         Breaker {
             enabled,
             run: AtomicU32::new(0),
-            outage: Mutex::new(None),
+            opening: Mutex::new(None),
             openings: AtomicU64::new(0),
         }
     }
@@ -98,8 +98,8 @@ impl Breaker {
 
     #[cold]
     fn admit_open<'b>(&'b self, backend: &'b dyn Backend, now: Instant) -> Result<Permit<'b>> {
-        let mut outage = self.outage.lock();
-        match outage.as_mut() {
+        let mut opening = self.opening.lock();
+        match opening.as_mut() {
             // Closed meanwhile.
             None => Ok(Permit {
                 breaker: self,
@@ -107,8 +107,8 @@ impl Breaker {
                 probe: false,
                 reported: false,
             }),
-            Some(outage) if !outage.probing && now >= outage.probe_at => {
-                outage.probing = true;
+            Some(opening) if !opening.probing && now >= opening.probe_at => {
+                opening.probing = true;
                 Ok(Permit {
                     breaker: self,
                     backend,
@@ -116,7 +116,7 @@ impl Breaker {
                     reported: false,
                 })
             }
-            Some(outage) => Err(outage.turned_away(now).on_host(backend.common().host())),
+            Some(opening) => Err(opening.turned_away(now).on_host(backend.common().host())),
         }
     }
 
@@ -135,18 +135,18 @@ impl Breaker {
 
     fn succeeded(&self, backend: &dyn Backend, probe: bool) {
         if probe {
-            let outage = self.outage.lock().take();
+            let opening = self.opening.lock().take();
             self.run.store(0, Ordering::Release);
-            if let Some(outage) = outage {
+            if let Some(opening) = opening {
                 let away = backend
                     .common()
                     .runtime()
                     .now()
-                    .saturating_duration_since(outage.since);
+                    .saturating_duration_since(opening.since);
                 tracing::info!(host = %backend.common().host(), ?away, "Redis is back");
             }
         } else if self.run.load(Ordering::Relaxed) != 0 {
-            // Not over `OPEN`: an answer to a call of before the outage says nothing of now.
+            // Not over `OPEN`: an answer to a call of before it opened says nothing of now.
             let _ = self
                 .run
                 .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |run| {
@@ -158,11 +158,11 @@ impl Breaker {
     fn failed(&self, backend: &dyn Backend, why: &Error, probe: bool) {
         let now = backend.common().runtime().now();
         if probe {
-            let mut outage = self.outage.lock();
-            if let Some(outage) = outage.as_mut() {
-                outage.probe_failed(why, now, backend);
+            let mut opening = self.opening.lock();
+            if let Some(opening) = opening.as_mut() {
+                opening.probe_failed(why, now, backend);
             }
-            drop(outage);
+            drop(opening);
             backend.disconnect();
             return;
         }
@@ -183,12 +183,12 @@ impl Breaker {
     }
 
     fn open(&self, backend: &dyn Backend, why: &Error, now: Instant) {
-        let mut outage = self.outage.lock();
-        if outage.is_some() {
+        let mut opening = self.opening.lock();
+        if opening.is_some() {
             return;
         }
         let pause = jittered(SHORTEST);
-        *outage = Some(Outage {
+        *opening = Some(Opening {
             since: now,
             why: why.clone(),
             pause: SHORTEST,
@@ -198,13 +198,13 @@ impl Breaker {
         });
         self.run.store(OPEN, Ordering::Release);
         self.openings.fetch_add(1, Ordering::Relaxed);
-        drop(outage);
+        drop(opening);
         tracing::warn!(host = %backend.common().host(), error = %why, "Redis is away: calls are turned away until it answers");
         backend.disconnect();
     }
 }
 
-impl Outage {
+impl Opening {
     fn probe_failed(&mut self, why: &Error, now: Instant, backend: &dyn Backend) {
         self.probing = false;
         self.why = why.clone();
@@ -275,271 +275,12 @@ impl Drop for Permit<'_> {
         // Invariant 3: the caller gave up, and nobody knows how it went.
         if self.probe
             && !self.reported
-            && let Some(outage) = self.breaker.outage.lock().as_mut()
+            && let Some(opening) = self.breaker.opening.lock().as_mut()
         {
-            outage.probing = false;
+            opening.probing = false;
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::sync::atomic::AtomicUsize;
-
-    use redis::{Cmd, Pipeline, Value};
-
-    use super::*;
-    use crate::connect::target::{Place, Target};
-    use crate::connect::{BoxFuture, Common, Raw, Terms};
-    use crate::resilience;
-    use crate::runtime::{Runtime, moved};
-
-    /// A server that does what the test says, call by call; without a script it answers.
-    #[derive(Debug)]
-    struct Scripted {
-        common: Common,
-        script: Mutex<VecDeque<Act>>,
-        asked: AtomicUsize,
-    }
-
-    #[derive(Debug)]
-    enum Act {
-        Fail(ErrorKind),
-        Hang,
-    }
-
-    impl Backend for Scripted {
-        fn request<'a>(&'a self, _: &'a Cmd, _: Terms) -> BoxFuture<'a, Result<Value>> {
-            self.asked.fetch_add(1, Ordering::Relaxed);
-            let act = self.script.lock().pop_front();
-            Box::pin(async move {
-                match act {
-                    None => Ok(Value::Okay),
-                    Some(Act::Fail(kind)) => Err(Error::new(kind, "as the script says")),
-                    Some(Act::Hang) => std::future::pending().await,
-                }
-            })
-        }
-
-        fn pipeline<'a>(&'a self, _: &'a Pipeline, _: Terms) -> BoxFuture<'a, Result<Vec<Value>>> {
-            Box::pin(async { Ok(Vec::new()) })
-        }
-
-        fn connection(&self, _: Duration) -> BoxFuture<'_, Result<Raw>> {
-            Box::pin(async { Err(Error::new(ErrorKind::Connect, "no raw connection here")) })
-        }
-
-        fn disconnect(&self) {}
-
-        fn common(&self) -> &Common {
-            &self.common
-        }
-    }
-
-    impl Scripted {
-        fn new() -> (Scripted, moved::Clock) {
-            let clock = moved::Clock::new();
-            let target = Target::new(Place::Tcp {
-                host: "scripted".into(),
-                port: 1,
-            });
-            let common = Common::new(&target, Runtime::Moved(clock.clone()));
-            (
-                Scripted {
-                    common,
-                    script: Mutex::default(),
-                    asked: AtomicUsize::new(0),
-                },
-                clock,
-            )
-        }
-
-        fn will(&self, kinds: impl IntoIterator<Item = ErrorKind>) {
-            self.script.lock().extend(kinds.into_iter().map(Act::Fail));
-        }
-
-        async fn set(&self) -> Result<Value> {
-            resilience::request(self, &redis::cmd("SET"), Duration::from_millis(500)).await
-        }
-
-        async fn outage(kind: ErrorKind) -> (Scripted, moved::Clock) {
-            let (server, clock) = Scripted::new();
-            server.will([kind; RUN as usize]);
-            while server.common.breaker().state() == BreakerState::Closed {
-                assert_eq!(server.set().await.unwrap_err().kind(), kind);
-            }
-            (server, clock)
-        }
-
-        fn asked(&self) -> usize {
-            self.asked.load(Ordering::Relaxed)
-        }
-    }
-
-    #[tokio::test]
-    async fn invariant_1_a_run_of_failures_opens_it_and_an_answer_ends_the_run() {
-        use ErrorKind::{Connect, Timeout, WrongType};
-        let (server, _clock) = Scripted::new();
-        for kinds in [
-            [Connect, Timeout, Connect, Timeout, WrongType],
-            [Timeout, Timeout, Timeout, WrongType, Timeout],
-        ] {
-            server.will(kinds);
-            for kind in kinds {
-                assert_eq!(server.set().await.unwrap_err().kind(), kind);
-            }
-            server.set().await.unwrap();
-        }
-        assert_eq!(server.common.breaker().state(), BreakerState::Closed);
-        server.will([Connect, Timeout, Timeout, Connect, Connect]);
-        for _ in 0..RUN {
-            server.set().await.unwrap_err();
-        }
-        assert_eq!(server.common.breaker().state(), BreakerState::Open);
-        assert_eq!(server.common.breaker().openings(), 1);
-    }
-
-    #[tokio::test]
-    async fn invariant_2_while_open_calls_are_turned_away_and_told_why() {
-        let (server, clock) = Scripted::outage(ErrorKind::Timeout).await;
-        clock.advance(Duration::from_millis(40));
-        let asked = server.asked();
-        for _ in 0..100 {
-            let error = server.set().await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Unavailable);
-            let text = error.to_string();
-            assert!(
-                text.contains("scripted:1")
-                    && text.contains("as the script says")
-                    && text.contains("0.0 s"),
-                "{text}"
-            );
-        }
-        assert_eq!(server.asked(), asked);
-    }
-
-    #[tokio::test]
-    async fn invariant_2_one_probe_at_a_time_and_its_success_closes() {
-        let (server, clock) = Scripted::outage(ErrorKind::Connect).await;
-        clock.advance(SHORTEST);
-        server.script.lock().push_back(Act::Hang);
-        let asked = server.asked();
-        let ping = redis::cmd("PING");
-        let mut probe = Box::pin(resilience::request(&server, &ping, SHORTEST));
-        assert!(futures_util::poll!(&mut probe).is_pending());
-        assert_eq!(
-            server.set().await.unwrap_err().kind(),
-            ErrorKind::Unavailable
-        );
-        assert_eq!(server.asked(), asked + 1);
-        // Invariant 3: given up, it makes room at once.
-        drop(probe);
-        server.set().await.unwrap();
-        assert_eq!(server.common.breaker().state(), BreakerState::Closed);
-        server.set().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn invariant_2_the_pause_doubles_up_to_the_longest() {
-        let (server, clock) = Scripted::outage(ErrorKind::Connect).await;
-        let mut pause = SHORTEST;
-        for _ in 0..10 {
-            server.will([ErrorKind::Connect]);
-            let asked = server.asked();
-            // Jitter takes away up to half.
-            clock.advance(pause.mul_f64(0.49));
-            assert_eq!(
-                server.set().await.unwrap_err().kind(),
-                ErrorKind::Unavailable,
-                "{pause:?}"
-            );
-            assert_eq!(server.asked(), asked);
-            clock.advance(pause.mul_f64(0.51));
-            assert_eq!(
-                server.set().await.unwrap_err().kind(),
-                ErrorKind::Connect,
-                "{pause:?}"
-            );
-            pause = (pause * 2).min(LONGEST);
-        }
-        assert_eq!(pause, LONGEST);
-        clock.advance(LONGEST);
-        server.set().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_refused_password_opens_it_at_once_and_stays_what_it_is() {
-        let (server, _clock) = Scripted::new();
-        server.will([ErrorKind::Auth]);
-        server.set().await.unwrap_err();
-        let asked = server.asked();
-        assert_eq!(server.set().await.unwrap_err().kind(), ErrorKind::Auth);
-        assert_eq!(server.asked(), asked);
-    }
-
-    #[tokio::test]
-    async fn a_read_is_sent_again_after_a_lost_connection_and_a_write_is_not() {
-        let (server, _clock) = Scripted::new();
-        server.will([ErrorKind::Connect]);
-        let limit = Duration::from_millis(500);
-        resilience::request(&server, &redis::cmd("GET"), limit)
-            .await
-            .unwrap();
-        assert_eq!(server.asked(), 2);
-        server.will([ErrorKind::Connect]);
-        resilience::request(&server, &redis::cmd("SET"), limit)
-            .await
-            .unwrap_err();
-        assert_eq!(server.asked(), 3);
-    }
-
-    #[tokio::test]
-    async fn a_minute_of_outage_at_a_thousand_calls_a_second_logs_a_few_lines() {
-        let (server, clock) = Scripted::new();
-        server.will([ErrorKind::Connect; 60_000]);
-        let lines = LogLines::default();
-        let logging = tracing::subscriber::set_default(lines.clone());
-        for _ in 0..60_000 {
-            server.set().await.unwrap_err();
-            clock.advance(Duration::from_millis(1));
-        }
-        server.script.lock().clear();
-        clock.advance(LONGEST);
-        server.set().await.unwrap();
-        drop(logging);
-        let lines = lines.0.load(Ordering::Relaxed);
-        assert!((3..30).contains(&lines), "{lines} lines");
-        assert!(
-            server.asked() < 60,
-            "{} calls reached the server",
-            server.asked()
-        );
-    }
-
-    /// Counts what is logged.
-    #[derive(Clone, Default)]
-    struct LogLines(std::sync::Arc<AtomicUsize>);
-
-    impl tracing::Subscriber for LogLines {
-        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-            true
-        }
-
-        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-            tracing::span::Id::from_u64(1)
-        }
-
-        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-        fn event(&self, _: &tracing::Event<'_>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-
-        fn enter(&self, _: &tracing::span::Id) {}
-
-        fn exit(&self, _: &tracing::span::Id) {}
-    }
-}
+mod tests;

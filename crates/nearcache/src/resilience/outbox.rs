@@ -1,33 +1,38 @@
-//! The outbox: invalidations that a server has not acknowledged, to be sent before anything else once it
-//! answers again; and the last ones that it has, to be sent again should it turn out to be another server.
+//! The outbox: invalidations that a primary has not acknowledged, and those that it acknowledged last.
 //!
-//! 1. What is in the outbox when a call is made reaches the server before the call does. (So nothing that
-//!    this process has invalidated is read, or filled, by it afterwards.) What comes into it by invariant 4
-//!    does so before the connection is used that it is about: the epoch changes, and a command whose caller
-//!    saw the outbox empty in an earlier one is not sent.
-//! 2. An entry leaves when the server has acknowledged it, and only if no newer one took its place
-//!    meanwhile. For each key and tag the newest is kept; a `set` is kept as the deletion of its key, an
-//!    `add` as that of its lease (the entry may be another's).
-//! 3. It is bounded. When it overflows, the whole prefix of the cache whose invalidation found no place is
-//!    cleared instead, which is logged; a cache without a prefix is told that its invalidation was not kept.
-//! 4. A server that says it is another one than before (a restart, a failover) may have lost what was
-//!    acknowledged last: the last invalidation is sent again, and those of the [`RECENT`] before it.
-//! 5. A server that answers reads, but takes no writes (a replica, say), is read from all the same; it is
-//!    tried again every [`PAUSE`].
-//! 6. It dies with the process.
+//! While Redis is away an invalidation cannot be carried out, but it must not be forgotten either: once Redis
+//! answers again, a reader would find the old value. So it is kept here, and sent before anything else.
+//! What Redis did acknowledge it may still lose, when a replica takes over or an older snapshot is loaded. So
+//! the last ones are remembered, and sent again to a server that is not the one that acknowledged them.
+//!
+//! 1. What is in the outbox when a call is made reaches the server before the call does. No call of this
+//!    process reads or fills what this process has invalidated before it.
+//! 2. Invariant 1 also holds for what comes into the outbox by invariant 5, which happens while a call
+//!    connects. The outbox is told of a new connection before anyone can use it, and begins a new epoch if it
+//!    has something for it. A call that found the outbox empty in an earlier epoch is not sent.
+//! 3. An invalidation leaves the outbox when the server has acknowledged it, and only if no newer one of the
+//!    same key or tag came meanwhile. Each key and tag is kept once, under the number of the newest. A `set`
+//!    is kept as the deletion of its key, an `add` as that of its lease (the entry may be another's).
+//! 4. The outbox is bounded. When it is full, the whole prefix of the cache is cleared later instead, and
+//!    that is logged. A cache without a prefix is told that its invalidation was not kept.
+//! 5. When the server says that it is another one than before, the last invalidation is sent again, and all
+//!    of the [`RECENT`] before it.
+//! 6. A server that takes no writes (a replica, or one that is out of memory) is read from all the same. It
+//!    is tried again every [`PAUSE`].
+//! 7. The outbox is lost with the process.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::{Pipeline, Value};
 
-use super::{Fallback, direct};
-use crate::connect::Backend;
+use super::sweep::{self, EVERYTHING, Position};
+use super::{Fallback, Guarded, Invalidation};
+use crate::connect::Epoch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Keyspace;
-use crate::read_through::sweep::{self, EVERYTHING, Position};
 
 /// How much is kept, together with the bytes.
 const ENTRIES: usize = 10_000;
@@ -52,30 +57,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many travel together.
 const PART: usize = 500;
 
-/// What is to be invalidated.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Undone {
-    /// An entry, with its lease.
-    Key { key: Box<[u8]>, lease: Box<[u8]> },
-    /// The lease of an entry that may be another's: what was written only if there was none.
-    Lease { lease: Box<[u8]> },
-    /// A tag's counter, with what changes when any of them does.
-    Tag {
-        counter: Box<[u8]>,
-        epoch: Box<[u8]>,
-    },
-}
-
-impl Undone {
-    fn bytes(&self) -> usize {
-        match self {
-            Undone::Key { key, lease } => key.len() + lease.len(),
-            Undone::Lease { lease } => lease.len(),
-            Undone::Tag { counter, epoch } => counter.len() + epoch.len(),
-        }
-    }
-}
-
 /// What to do when a server has come back as another one than before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -89,11 +70,11 @@ pub enum DataLoss {
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    /// A server can be away and lose things; the store in this process cannot.
+    /// Whether anything is ever kept.
     enabled: bool,
     waiting: AtomicBool,
-    /// How often the server turned out to be another one, of which something is to be invalidated.
-    epoch: AtomicU64,
+    /// That of the backend.
+    epoch: Epoch,
     state: Mutex<State>,
     /// Held by the one who empties it.
     emptying: tokio::sync::Mutex<()>,
@@ -105,14 +86,14 @@ type Sweep = (Keyspace, Vec<u8>);
 /// What was acknowledged.
 #[derive(Debug)]
 enum Done {
-    One(Undone),
+    One(Invalidation),
     Sweep(Sweep),
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// Each with the number it came under.
-    undone: HashMap<Undone, u64>,
+    invalidations: HashMap<Invalidation, u64>,
     bytes: usize,
     next: u64,
     /// Patterns whose keys are to be deleted, `*` for a whole prefix: each with the number it came under, and
@@ -120,8 +101,8 @@ struct State {
     sweeps: HashMap<Sweep, (u64, Position)>,
     /// What the server has acknowledged, the oldest first.
     done: VecDeque<(Instant, Done)>,
-    /// When the connection was lost, if it has not come back since.
-    lost: Option<Instant>,
+    /// Whether a connection was lost, and none has been made since.
+    lost: bool,
     /// The server's `run_id`.
     server: Option<String>,
     /// Not before then, because the server takes no writes.
@@ -131,11 +112,11 @@ struct State {
 }
 
 impl Outbox {
-    pub(crate) fn new(enabled: bool) -> Self {
+    pub(super) fn new(enabled: bool, epoch: Epoch) -> Self {
         Outbox {
             enabled,
             waiting: AtomicBool::new(false),
-            epoch: AtomicU64::new(0),
+            epoch,
             state: Mutex::default(),
             emptying: tokio::sync::Mutex::default(),
         }
@@ -144,35 +125,39 @@ impl Outbox {
     /// How many invalidations wait.
     pub(crate) fn waiting(&self) -> usize {
         let state = self.state.lock();
-        state.undone.len() + state.sweeps.len()
+        state.invalidations.len() + state.sweeps.len()
     }
 
     /// Whether something is to be sent before anything else.
-    pub(crate) fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// Changes before a connection is used on which something is to be sent before anything else.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+    /// What the terms of a command say that goes by what the outbox holds now.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.current()
     }
 
     /// Keeps what was not acknowledged; says whether it could.
-    pub(crate) fn defer(&self, undone: impl IntoIterator<Item = Undone>, of: &Keyspace) -> bool {
+    pub(crate) fn defer(
+        &self,
+        invalidations: impl IntoIterator<Item = Invalidation>,
+        of: &Keyspace,
+    ) -> bool {
         if !self.enabled {
             return false;
         }
         let mut state = self.state.lock();
         let mut kept = true;
-        for undone in undone {
-            kept &= state.add(undone, of);
+        for invalidation in invalidations {
+            kept &= state.add(invalidation, of);
         }
         self.waiting.store(!state.is_empty(), Ordering::Release);
         kept
     }
 
     /// Keeps the deletion of the keys that match; says whether it could.
-    pub(crate) fn defer_sweep(&self, of: &Keyspace, pattern: &[u8]) -> bool {
+    pub(super) fn defer_sweep(&self, of: &Keyspace, pattern: &[u8]) -> bool {
         let mut state = self.state.lock();
         let sweep = (of.clone(), pattern.to_vec());
         let room = state.sweeps.len() < SWEEPS || state.sweeps.contains_key(&sweep);
@@ -190,40 +175,39 @@ impl Outbox {
     }
 
     /// Remembers what was acknowledged.
-    pub(crate) fn acknowledged(&self, done: impl IntoIterator<Item = Undone>, now: Instant) {
+    pub(crate) fn acknowledged(&self, done: impl IntoIterator<Item = Invalidation>, now: Instant) {
         if !self.enabled {
             return;
         }
         let mut state = self.state.lock();
-        for undone in done {
-            state.remember(now, Done::One(undone));
+        for invalidation in done {
+            state.remember(now, Done::One(invalidation));
         }
     }
 
     /// Remembers that the keys that match were deleted.
-    pub(crate) fn swept(&self, of: &Keyspace, pattern: &[u8], now: Instant) {
+    pub(super) fn swept(&self, of: &Keyspace, pattern: &[u8], now: Instant) {
         if self.enabled {
             let done = Done::Sweep((of.clone(), pattern.to_vec()));
             self.state.lock().remember(now, done);
         }
     }
 
-    /// The connection was lost.
-    pub(crate) fn lost(&self, now: Instant) {
-        self.state.lock().lost.get_or_insert(now);
+    /// A connection was lost.
+    pub(super) fn lost(&self) {
+        self.state.lock().lost = true;
     }
 
-    /// A connection is about to be used, to the server of this `run_id`, where it says one.
-    pub(crate) fn connected(&self, server: Option<String>) {
+    /// A connection was made, which nobody has used yet, to the server of this `run_id`, where it says one.
+    pub(super) fn connected(&self, server: Option<String>) {
         let mut state = self.state.lock();
-        let lost = state.lost.take();
-        // A server that does not say who it is may be another one whenever the connection was lost.
+        let lost = std::mem::take(&mut state.lost);
+        // A server that does not say who it is may be another one whenever a connection was lost.
         let same = match (&state.server, &server) {
             (Some(before), Some(now)) => before == now,
-            (None, Some(_)) => lost.is_none(),
-            (_, None) => lost.is_none(),
+            (None, Some(_)) | (_, None) => !lost,
         };
-        let first = state.server.is_none() && lost.is_none();
+        let first = state.server.is_none() && !lost;
         if server.is_some() {
             state.server = server;
         }
@@ -240,7 +224,7 @@ impl Outbox {
             }
             replayed += 1;
             match done {
-                Done::One(undone) => state.put(undone),
+                Done::One(invalidation) => state.put(invalidation),
                 Done::Sweep(sweep) => state.put_sweep(sweep),
             }
         }
@@ -256,7 +240,8 @@ impl Outbox {
             return;
         }
         self.waiting.store(!state.is_empty(), Ordering::Release);
-        self.epoch.fetch_add(1, Ordering::Release);
+        // Under the lock: who makes a second connection meanwhile waits until the epoch has begun.
+        self.epoch.advance();
         drop(state);
         tracing::warn!(
             replayed,
@@ -266,11 +251,11 @@ impl Outbox {
     }
 
     /// Clears this prefix whenever the server has become another one.
-    pub(crate) fn clear_on_loss(&self, keyspace: &Keyspace) {
+    pub(super) fn clear_on_loss(&self, keyspace: &Keyspace) {
         self.state.lock().clear_on_loss.push(keyspace.clone());
     }
 
-    pub(crate) fn forget(&self, keyspace: &Keyspace) {
+    pub(super) fn forget(&self, keyspace: &Keyspace) {
         let mut state = self.state.lock();
         if let Some(at) = state
             .clear_on_loss
@@ -285,18 +270,18 @@ impl Outbox {
     ///
     /// # Errors
     /// What kept the server from acknowledging it. It is kept.
-    pub(super) async fn empty(&self, backend: &dyn Backend, limit: Duration) -> Result<()> {
+    pub(super) async fn empty(&self, guarded: &Guarded, limit: Duration) -> Result<()> {
         let _mine = self.emptying.lock().await;
         let not_before = self.state.lock().not_before;
-        if not_before.is_some_and(|at| backend.common().runtime().now() < at) {
+        if not_before.is_some_and(|at| guarded.runtime().now() < at) {
             return Ok(());
         }
         let refused = loop {
             let (part, sweep) = self.state.lock().part();
             let sent = match (part.is_empty(), sweep) {
                 (true, None) => break None,
-                (true, Some(sweep)) => self.sweep(backend, sweep, limit).await,
-                (false, _) => self.send(backend, &part, limit).await,
+                (true, Some(sweep)) => self.sweep(guarded, sweep, limit).await,
+                (false, _) => self.send(guarded, &part, limit).await,
             };
             match sent {
                 Ok(()) => {}
@@ -307,18 +292,18 @@ impl Outbox {
         let mut state = self.state.lock();
         state.not_before = None;
         if let Some(error) = refused {
-            state.not_before = Some(backend.common().runtime().now() + PAUSE);
-            tracing::warn!(host = %backend.common().host(), %error, "Redis takes no invalidations: they wait, and reads go on");
+            state.not_before = Some(guarded.runtime().now() + PAUSE);
+            tracing::warn!(host = %guarded.host(), %error, "Redis takes no invalidations: they wait, and reads go on");
         }
         Ok(())
     }
 
     /// Goes on with a sweep: where one call's time does not suffice, the next one's does.
-    async fn sweep(&self, backend: &dyn Backend, sweep: Sweep, limit: Duration) -> Result<()> {
+    async fn sweep(&self, guarded: &Guarded, sweep: Sweep, limit: Duration) -> Result<()> {
         let Some((number, from)) = self.state.lock().sweeps.get(&sweep).copied() else {
             return Ok(());
         };
-        let runtime = backend.common().runtime();
+        let runtime = guarded.runtime();
         let begun = runtime.now();
         let come_to = |position| {
             let mut state = self.state.lock();
@@ -330,15 +315,15 @@ impl Outbox {
             if runtime.now().saturating_duration_since(begun) < limit {
                 Ok(())
             } else {
-                Err(super::gave_up(backend, limit))
+                Err(guarded.gave_up(limit))
             }
         };
-        match sweep::matching(backend, &sweep.0, &sweep.1, limit, from, come_to).await {
+        match sweep::matching(&[guarded], &sweep.0, &sweep.1, limit, from, come_to).await {
             Ok(_) => {}
             // It begins again.
             Err(error) if error.is_outdated() => return Ok(()),
             Err(error) if leaves_open(&error) => return Err(error),
-            Err(error) => refused(backend, &error),
+            Err(error) => refused(guarded, &error),
         }
         let mut state = self.state.lock();
         if matches!(state.sweeps.get(&sweep), Some((other, _)) if *other == number) {
@@ -350,32 +335,31 @@ impl Outbox {
 
     async fn send(
         &self,
-        backend: &dyn Backend,
-        part: &[(Undone, u64)],
+        guarded: &Guarded,
+        part: &[(Invalidation, u64)],
         limit: Duration,
     ) -> Result<()> {
         let mut pipeline = Pipeline::with_capacity(part.len());
-        for (undone, _) in part {
-            invalidate(&mut pipeline, undone);
+        for (invalidation, _) in part {
+            invalidation.add_to(&mut pipeline);
         }
-        let replies = direct::pipeline(backend, &pipeline, limit).await?;
-        for reply in replies {
+        for reply in guarded.directly(&pipeline, limit).await? {
             let Value::ServerError(error) = reply else {
                 continue;
             };
-            let error = Error::from_server(&error).on_host(backend.common().host());
+            let error = Error::from_server(&error).on_host(guarded.host());
             if leaves_open(&error) {
                 return Err(error);
             }
-            refused(backend, &error);
+            refused(guarded, &error);
         }
         let mut state = self.state.lock();
-        for (undone, number) in part {
-            state.remove(undone, *number);
+        for (invalidation, number) in part {
+            state.remove(invalidation, *number);
         }
         self.waiting.store(!state.is_empty(), Ordering::Release);
         drop(state);
-        tracing::info!(host = %backend.common().host(), sent = part.len(), "invalidations that had to wait were sent");
+        tracing::info!(host = %guarded.host(), sent = part.len(), "invalidations that had to wait were sent");
         Ok(())
     }
 }
@@ -397,24 +381,26 @@ fn takes_no_writes(error: &Error) -> bool {
 }
 
 /// What the server will never take must not stand in everyone's way for ever.
-fn refused(backend: &dyn Backend, error: &Error) {
-    tracing::error!(host = %backend.common().host(), %error, "Redis refuses an invalidation that was to be sent again");
+fn refused(guarded: &Guarded, error: &Error) {
+    tracing::error!(host = %guarded.host(), %error, "Redis refuses an invalidation that was to be sent again");
 }
 
 impl State {
     fn is_empty(&self) -> bool {
-        self.undone.is_empty() && self.sweeps.is_empty()
+        self.invalidations.is_empty() && self.sweeps.is_empty()
     }
 
-    fn add(&mut self, undone: Undone, of: &Keyspace) -> bool {
-        let full = self.undone.len() >= ENTRIES || self.bytes + undone.bytes() > BYTES;
+    fn add(&mut self, invalidation: Invalidation, of: &Keyspace) -> bool {
+        let full = self.invalidations.len() >= ENTRIES || self.bytes + invalidation.bytes() > BYTES;
         let everything = || (of.clone(), EVERYTHING.to_vec());
-        if matches!(undone, Undone::Key { .. }) && self.sweeps.contains_key(&everything()) {
+        if matches!(invalidation, Invalidation::Entry { .. })
+            && self.sweeps.contains_key(&everything())
+        {
             // From the beginning, should it be under way: it may have passed this key.
             self.put_sweep(everything());
             return true;
         }
-        if full && !self.undone.contains_key(&undone) {
+        if full && !self.invalidations.contains_key(&invalidation) {
             if !of.has_prefix() {
                 return false;
             }
@@ -425,14 +411,14 @@ impl State {
             self.put_sweep(everything());
             return true;
         }
-        self.put(undone);
+        self.put(invalidation);
         true
     }
 
-    fn put(&mut self, undone: Undone) {
-        let (bytes, number) = (undone.bytes(), self.next);
+    fn put(&mut self, invalidation: Invalidation) {
+        let (bytes, number) = (invalidation.bytes(), self.next);
         self.next += 1;
-        if self.undone.insert(undone, number).is_none() {
+        if self.invalidations.insert(invalidation, number).is_none() {
             self.bytes += bytes;
         }
     }
@@ -449,43 +435,23 @@ impl State {
         self.done.push_back((now, done));
     }
 
-    fn remove(&mut self, undone: &Undone, number: u64) {
-        if self.undone.get(undone) == Some(&number) {
-            self.undone.remove(undone);
-            self.bytes -= undone.bytes();
+    fn remove(&mut self, invalidation: &Invalidation, number: u64) {
+        if self.invalidations.get(invalidation) == Some(&number) {
+            self.invalidations.remove(invalidation);
+            self.bytes -= invalidation.bytes();
         }
     }
 
     /// Some of what is to be sent, and after all of that a pattern.
-    fn part(&self) -> (Vec<(Undone, u64)>, Option<Sweep>) {
+    fn part(&self) -> (Vec<(Invalidation, u64)>, Option<Sweep>) {
         let part: Vec<_> = self
-            .undone
+            .invalidations
             .iter()
             .take(PART)
-            .map(|(undone, number)| (undone.clone(), *number))
+            .map(|(invalidation, number)| (invalidation.clone(), *number))
             .collect();
         let sweep = part.is_empty().then(|| self.sweeps.keys().next().cloned());
         (part, sweep.flatten())
-    }
-}
-
-/// Invalidates, as `delete` and `invalidate_tag` do.
-pub(crate) fn invalidate(pipeline: &mut Pipeline, undone: &Undone) {
-    match undone {
-        // The lease first: a load that is fenced by it must not fill between the two.
-        Undone::Key { key, lease } => {
-            pipeline.cmd("UNLINK").arg(&**lease);
-            pipeline.cmd("UNLINK").arg(&**key);
-        }
-        Undone::Lease { lease } => {
-            pipeline.cmd("UNLINK").arg(&**lease);
-        }
-        // A counter that is gone ends its entries as another version would; and removing it works where
-        // Redis is out of memory. What stands for all tags goes with it, for the loads that learn their tags
-        // only at their end.
-        Undone::Tag { counter, epoch } => {
-            pipeline.cmd("UNLINK").arg(&**epoch).arg(&**counter);
-        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn key(name: &str) -> Undone {
-    Undone::Key {
+fn key(name: &str) -> Invalidation {
+    Invalidation::Entry {
         key: name.as_bytes().into(),
         lease: format!("{{{name}}}").as_bytes().into(),
     }
@@ -15,20 +15,20 @@ fn keyspace(prefix: &str) -> Keyspace {
 
 #[test]
 fn the_newest_of_a_key_stays_when_an_older_one_was_sent() {
-    let outbox = Outbox::new(true);
+    let outbox = Outbox::new(true, Epoch::default());
     outbox.defer([key("a"), key("b")], &keyspace("p"));
     let (part, _) = outbox.state.lock().part();
     outbox.defer([key("a")], &keyspace("p"));
-    for (undone, number) in &part {
-        outbox.state.lock().remove(undone, *number);
+    for (invalidation, number) in &part {
+        outbox.state.lock().remove(invalidation, *number);
     }
     assert_eq!(outbox.waiting(), 1);
-    assert!(outbox.state.lock().undone.contains_key(&key("a")));
+    assert!(outbox.state.lock().invalidations.contains_key(&key("a")));
 }
 
 #[test]
 fn what_overflows_becomes_a_sweep_or_is_refused() {
-    let outbox = Outbox::new(true);
+    let outbox = Outbox::new(true, Epoch::default());
     let many = (0..ENTRIES).map(|number| key(&number.to_string()));
     assert!(outbox.defer(many, &keyspace("p")));
     assert!(outbox.state.lock().sweeps.is_empty());
@@ -50,33 +50,32 @@ fn what_overflows_becomes_a_sweep_or_is_refused() {
 
 #[test]
 fn what_was_acknowledged_shortly_before_a_loss_waits_when_the_server_is_another() {
-    let outbox = Outbox::new(true);
+    let outbox = Outbox::new(true, Epoch::default());
     let start = Instant::now();
     outbox.connected(Some("first".into()));
     outbox.acknowledged([key("old")], start);
     let last = start + RECENT + Duration::from_millis(1);
     outbox.acknowledged([key("recent")], last);
     outbox.swept(&keyspace("p"), b"user:*", last);
-    // Nobody called for an hour, so that nobody noticed.
-    let noticed = last + Duration::from_secs(3_600);
-    outbox.lost(noticed);
+    // Noticed whenever that may be: what counts is when the last one was acknowledged.
+    outbox.lost();
     outbox.connected(Some("first".into()));
     assert!(!outbox.is_waiting(), "the same server lost nothing");
     let epoch = outbox.epoch();
-    outbox.lost(noticed);
+    outbox.lost();
     outbox.connected(Some("second".into()));
     assert!(outbox.is_waiting());
     assert_ne!(outbox.epoch(), epoch);
     assert_eq!(outbox.waiting(), 2);
     let state = outbox.state.lock();
-    assert!(state.undone.contains_key(&key("recent")));
+    assert!(state.invalidations.contains_key(&key("recent")));
     let sweep = (keyspace("p"), b"user:*".to_vec());
     assert!(state.sweeps.contains_key(&sweep));
 }
 
 #[test]
 fn what_comes_while_a_sweep_is_under_way_makes_it_begin_again() {
-    let outbox = Outbox::new(true);
+    let outbox = Outbox::new(true, Epoch::default());
     let everything = (keyspace("p"), EVERYTHING.to_vec());
     let number = || outbox.state.lock().sweeps[&everything].0;
     outbox.defer_sweep(&keyspace("p"), EVERYTHING);
@@ -91,20 +90,20 @@ fn what_comes_while_a_sweep_is_under_way_makes_it_begin_again() {
 
 #[test]
 fn a_server_that_does_not_say_who_it_is_counts_as_another_after_a_loss() {
-    let outbox = Outbox::new(true);
+    let outbox = Outbox::new(true, Epoch::default());
     let now = Instant::now();
     outbox.connected(None);
     outbox.acknowledged([key("a")], now);
     outbox.connected(None);
     assert!(!outbox.is_waiting(), "one more connection is no loss");
-    outbox.lost(now);
+    outbox.lost();
     outbox.connected(None);
     assert!(outbox.is_waiting());
 }
 
 #[test]
 fn an_embedded_store_keeps_nothing() {
-    let outbox = Outbox::new(false);
+    let outbox = Outbox::new(false, Epoch::default());
     assert!(!outbox.defer([key("a")], &keyspace("p")));
     outbox.acknowledged([key("a")], Instant::now());
     assert!(outbox.state.lock().done.is_empty());

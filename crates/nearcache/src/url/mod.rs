@@ -10,7 +10,7 @@
 //! wrong, in the URL as it was written. A password is shown in no error: not even one that, left
 //! unescaped, has spilled into the parts that follow it (`written`).
 
-pub(super) mod bounds;
+mod bounds;
 mod written;
 
 use std::fmt::Write as _;
@@ -19,8 +19,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::written::Written;
-use super::target::{PORT, Place, Protocol, Target};
 use crate::codec::{Compression, Format};
+use crate::connect::target::{PORT, Place, Protocol, Target};
 use crate::error::Result;
 use crate::ttl::Ttl;
 

@@ -1,4 +1,5 @@
 //! A server, for async callers: redis-rs's multiplexed connection, one for each runtime that calls.
+//! `driven` is the connection itself.
 //!
 //! 1. A connection belongs to the runtime that drives it, so each runtime has a link of its own: a
 //!    cache in a `static` works under any number of runtimes, at once or one after another.
@@ -10,40 +11,25 @@
 //! 5. redis-rs's own timeouts are off. Ours is the only one, and includes connecting.
 
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, RedisResult, Value};
-use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-#[cfg(unix)]
-use tokio::net::UnixStream;
+use redis::{Cmd, Pipeline, RedisResult, Value};
 use tokio::runtime::{self, Handle};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
+use super::driven::Driven;
 use super::raw::Raw;
-use super::target::{Place, Protocol, Target};
+use super::target::Target;
 use super::{Backend, BoxFuture, Common, LinkEvent, Terms, checked, count, replies, timed_out};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
-/// When a silent peer is asked whether it is still there, and how often after that.
-pub(super) const KEEPALIVE: (Duration, Duration) =
-    (Duration::from_secs(15), Duration::from_secs(5));
-
 /// How long a connect goes on, whoever still waits for it.
 const CONNECT: Duration = Duration::from_secs(2);
-
-/// How many commands may wait for their turn to be written; who comes after them waits to wait.
-const QUEUE: usize = 1_024;
 
 /// A call that waited so long in vain retires its connection. Shorter ones are the caller's choice, and
 /// no sign of anything.
@@ -51,7 +37,7 @@ const SILENT: Duration = Duration::from_millis(100);
 
 /// A server, and a link to it for each runtime that has called.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct Multiplexed {
     target: Target,
     common: Arc<Common>,
     links: Mutex<Vec<(runtime::Id, Arc<Link>)>>,
@@ -62,13 +48,13 @@ pub(super) struct Server {
 #[derive(Debug)]
 struct Latest {
     runtime: runtime::Id,
-    connected: Arc<Connected>,
+    connected: Arc<Driven>,
 }
 
-impl Server {
+impl Multiplexed {
     pub(super) fn new(target: Target, runtime: Runtime) -> Self {
         let common = Arc::new(Common::new(&target, runtime));
-        Server {
+        Multiplexed {
             target,
             common,
             links: Mutex::default(),
@@ -77,10 +63,10 @@ impl Server {
     }
 
     /// The connection, if this runtime used one last and it is alive.
-    fn ready(&self, runtime: runtime::Id) -> Option<Arc<Connected>> {
+    fn ready(&self, runtime: runtime::Id) -> Option<Arc<Driven>> {
         let latest = self.latest.load();
         let latest = latest.as_ref()?;
-        (latest.runtime == runtime && latest.connected.alive.is_alive())
+        (latest.runtime == runtime && latest.connected.is_alive())
             .then(|| Arc::clone(&latest.connected))
     }
 
@@ -89,7 +75,7 @@ impl Server {
         &self,
         runtime: runtime::Id,
         limit: Duration,
-    ) -> Result<(Arc<Connected>, Duration)> {
+    ) -> Result<(Arc<Driven>, Duration)> {
         let begun = self.common.runtime().now();
         let Some(outcome) = self
             .common
@@ -112,7 +98,7 @@ impl Server {
     }
 
     /// The runtime's connection: the one that is there, the one that another call is making, or a new one.
-    async fn found(&self, runtime: runtime::Id, limit: Duration) -> Outcome {
+    async fn found(&self, runtime: runtime::Id, limit: Duration) -> Result<Arc<Driven>> {
         let link = self.link(runtime);
         let mut outcome = match link.look() {
             Found::Ready(connected) => return Ok(connected),
@@ -148,7 +134,7 @@ impl Server {
     fn connect_in_background(
         &self,
         link: &Arc<Link>,
-        tell: watch::Sender<Option<Outcome>>,
+        tell: watch::Sender<Connecting>,
         limit: Duration,
     ) {
         let link = Arc::downgrade(link);
@@ -157,22 +143,20 @@ impl Server {
         // Longer than the caller may wait: the callers after it find what it began.
         let patience = limit.max(CONNECT);
         self.common.runtime().spawn(async move {
-            let opening = Connected::open(&target, &common);
+            let opening = Driven::open(&target, &common);
             let outcome = match common.runtime().timeout(patience, || opening).await {
-                Some(outcome) => outcome.map(Connected::shared),
+                Some(outcome) => outcome.map(Driven::shared),
                 None => Err(timed_out(patience, "while connecting")),
             };
             let outcome = outcome.map_err(|error| error.on_host(common.host()));
             if let Ok(connected) = &outcome {
-                // Before anyone can use it: what must be sent first is known by then.
-                common.connected(connected.greeted.as_ref());
+                // Before anyone can use it.
+                let run_id = connected.run_id.clone();
+                common.tell(&LinkEvent::Ready { run_id });
             }
             // Without a link the backend was closed meanwhile, and whoever waits takes the connection.
             if let Some(link) = link.upgrade() {
                 link.settle(outcome.as_ref().ok());
-            }
-            if outcome.is_ok() {
-                common.listeners().tell(LinkEvent::Ready);
             }
             tell.send_replace(Some(outcome));
         });
@@ -188,30 +172,29 @@ impl Server {
         F: Future<Output = RedisResult<T>>,
     {
         let limit = terms.limit;
-        let runtime = Handle::try_current().map_err(|_| no_runtime())?.id();
+        let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?.id();
         let (connected, left) = match self.ready(runtime) {
             Some(connected) => (connected, limit),
             // Boxed: it is rare and large, and the calls that need it not should not carry it.
             None => Box::pin(self.connected(runtime, limit)).await?,
         };
         self.common.check(terms)?;
-        connected.alive.submitted.store(true, Ordering::Relaxed);
         match self
             .common
             .runtime()
-            .timeout(left, || work(connected.connection.clone()))
+            .timeout(left, || work(connected.submitting()))
             .await
         {
             Some(Ok(output)) => Ok(output),
             Some(Err(error)) => {
                 if error.is_unrecoverable_error() {
-                    connected.alive.lose(&self.common);
+                    connected.lose();
                 }
                 Err(Error::from_redis(error))
             }
             None => {
                 if left >= SILENT {
-                    connected.alive.lose(&self.common);
+                    connected.lose();
                 }
                 Err(timed_out(limit, ""))
             }
@@ -219,7 +202,7 @@ impl Server {
     }
 }
 
-impl Backend for Server {
+impl Backend for Multiplexed {
     fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
             let send = async |mut connection: MultiplexedConnection| {
@@ -250,8 +233,8 @@ impl Backend for Server {
 
     fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
         Box::pin(async move {
-            Handle::try_current().map_err(|_| no_runtime())?;
-            let opening = Connected::open(&self.target, &self.common);
+            Handle::try_current().map_err(|_| Error::no_runtime())?;
+            let opening = Driven::open(&self.target, &self.common);
             let connected = match self.common.runtime().timeout(limit, || opening).await {
                 Some(outcome) => outcome,
                 None => Err(timed_out(limit, "while connecting")),
@@ -262,7 +245,7 @@ impl Backend for Server {
     }
 
     fn disconnect(&self) {
-        self.common.outbox().lost(self.common.runtime().now());
+        self.common.tell(&LinkEvent::Dropped);
         self.links.lock().clear();
         self.latest.store(None);
     }
@@ -272,283 +255,68 @@ impl Backend for Server {
     }
 }
 
-pub(crate) fn no_runtime() -> Error {
-    Error::new(
-        ErrorKind::InvalidConfig,
-        "an async cache is called from within a tokio runtime; without one, use nearcache::blocking",
-    )
-}
-
-type Outcome = Result<Arc<Connected>>;
-
 /// One runtime's way to the server.
 #[derive(Debug, Default)]
-struct Link(Mutex<Slot>);
+struct Link(Mutex<LinkState>);
+
+/// How a connect went, once it has.
+type Connecting = Option<Result<Arc<Driven>>>;
 
 #[derive(Debug, Default)]
-enum Slot {
+enum LinkState {
     #[default]
     Empty,
-    Connecting(watch::Receiver<Option<Outcome>>),
-    Ready(Arc<Connected>),
+    Connecting(watch::Receiver<Connecting>),
+    Ready(Arc<Driven>),
 }
 
 /// What a caller found, and what it does next.
 enum Found {
-    Ready(Arc<Connected>),
+    Ready(Arc<Driven>),
     /// Wait for this.
-    Connecting(watch::Receiver<Option<Outcome>>),
+    Connecting(watch::Receiver<Connecting>),
     /// Connect, and tell the others here.
-    Nothing(watch::Sender<Option<Outcome>>),
+    Nothing(watch::Sender<Connecting>),
 }
 
 impl Link {
     fn look(&self) -> Found {
-        let mut slot = self.0.lock();
-        match &*slot {
-            Slot::Ready(connected) if connected.alive.is_alive() => {
+        let mut state = self.0.lock();
+        match &*state {
+            LinkState::Ready(connected) if connected.is_alive() => {
                 Found::Ready(Arc::clone(connected))
             }
             // `has_changed` fails once the one who connects was dropped with its runtime.
-            Slot::Connecting(outcome) if outcome.has_changed().is_ok() => {
+            LinkState::Connecting(outcome) if outcome.has_changed().is_ok() => {
                 Found::Connecting(outcome.clone())
             }
             _ => {
                 let (tell, outcome) = watch::channel(None);
-                *slot = Slot::Connecting(outcome);
+                *state = LinkState::Connecting(outcome);
                 Found::Nothing(tell)
             }
         }
     }
 
-    fn settle(&self, connected: Option<&Arc<Connected>>) {
+    fn settle(&self, connected: Option<&Arc<Driven>>) {
         *self.0.lock() = match connected {
-            Some(connected) => Slot::Ready(Arc::clone(connected)),
-            None => Slot::Empty,
+            Some(connected) => LinkState::Ready(Arc::clone(connected)),
+            None => LinkState::Empty,
         };
     }
 
     fn is_in_use(&self) -> bool {
         match &*self.0.lock() {
-            Slot::Empty => false,
-            Slot::Connecting(outcome) => outcome.has_changed().is_ok(),
-            Slot::Ready(connected) => connected.alive.is_alive(),
+            LinkState::Empty => false,
+            LinkState::Connecting(outcome) => outcome.has_changed().is_ok(),
+            LinkState::Ready(connected) => connected.is_alive(),
         }
-    }
-}
-
-/// A connection with the task that drives it, which ends with it.
-#[derive(Debug)]
-pub(crate) struct Connected {
-    pub(super) connection: MultiplexedConnection,
-    alive: Arc<Alive>,
-    driver: AbortHandle,
-    /// What the server said of itself, if it does.
-    greeted: Option<Value>,
-    /// Where the driver sees how many hold this.
-    itself: Arc<OnceLock<Weak<Connected>>>,
-}
-
-impl Connected {
-    async fn open(target: &Target, common: &Arc<Common>) -> Result<Self> {
-        match target.protocol {
-            Some(protocol) => Self::open_as(target, protocol, common)
-                .await
-                .map_err(Error::from_redis),
-            None => match Self::open_as(target, Protocol::Resp3, common)
-                .await
-                .map_err(Error::from_redis)
-            {
-                // A server that does not know HELLO, or not this version of the protocol.
-                Err(error) if error.kind() == ErrorKind::Server => {
-                    Self::open_as(target, Protocol::Resp2, common)
-                        .await
-                        .map_err(Error::from_redis)
-                }
-                outcome => outcome,
-            },
-        }
-    }
-
-    async fn open_as(
-        target: &Target,
-        protocol: Protocol,
-        common: &Arc<Common>,
-    ) -> RedisResult<Self> {
-        match &target.place {
-            Place::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                stream.set_nodelay(true)?;
-                let keepalive = TcpKeepalive::new()
-                    .with_time(KEEPALIVE.0)
-                    .with_interval(KEEPALIVE.1);
-                SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-                Self::over(stream, target, protocol, common).await
-            }
-            #[cfg(unix)]
-            Place::Unix { path } => {
-                Self::over(UnixStream::connect(path).await?, target, protocol, common).await
-            }
-            place => Err(RedisError::from(std::io::Error::other(format!(
-                "{place} is no server"
-            )))),
-        }
-    }
-
-    async fn over<S>(
-        stream: S,
-        target: &Target,
-        protocol: Protocol,
-        common: &Arc<Common>,
-    ) -> RedisResult<Self>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let config = AsyncConnectionConfig::new()
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(QUEUE);
-        let handshake = target.handshake(protocol);
-        let (connection, driver) =
-            MultiplexedConnection::new_with_config(&handshake, stream, config).await?;
-        let alive = Arc::new(Alive {
-            alive: AtomicBool::new(true),
-            submitted: AtomicBool::new(false),
-        });
-        let end = DriverEnd {
-            alive: Arc::clone(&alive),
-            common: Arc::clone(common),
-        };
-        let itself = Arc::<OnceLock<Weak<Connected>>>::default();
-        let calls = Arc::clone(&itself);
-        let driver = common.runtime().spawn(async move {
-            let end = end;
-            let gathering = Gathering {
-                driver: Box::pin(driver),
-                alive: Arc::clone(&end.alive),
-                calls,
-                gathering: false,
-            };
-            gathering.await;
-        });
-        // From here on the driver ends with this, whatever happens.
-        let mut connected = Connected {
-            connection,
-            alive,
-            driver,
-            greeted: None,
-            itself,
-        };
-        if let Some(name) = &target.client_name {
-            let name = redis::cmd("CLIENT").arg("SETNAME").arg(name).to_owned();
-            connected
-                .connection
-                .send_packed_command(&name)
-                .await?
-                .extract_error()?;
-        }
-        let mut info = redis::cmd("INFO");
-        connected.greeted = connected
-            .connection
-            .send_packed_command(info.arg("server"))
-            .await
-            .ok();
-        Ok(connected)
-    }
-}
-
-impl Connected {
-    fn shared(self) -> Arc<Self> {
-        let shared = Arc::new(self);
-        let _ = shared.itself.set(Arc::downgrade(&shared));
-        shared
-    }
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        // Closed on purpose: nothing was lost.
-        self.alive.alive.store(false, Ordering::Release);
-        self.driver.abort();
-    }
-}
-
-/// Drives a connection, one turn of the scheduler late: the tasks that are ready by then have put their
-/// commands in the same write. A call that is alone is not kept waiting.
-///
-/// Without it, and with `TCP_NODELAY` (which spares a lone command the wait for the network), every
-/// command is a system call, a packet, and a wake-up of the server.
-struct Gathering<D> {
-    driver: Pin<Box<D>>,
-    alive: Arc<Alive>,
-    calls: Arc<OnceLock<Weak<Connected>>>,
-    gathering: bool,
-}
-
-/// Who holds a connection that nobody calls on: its link, and where it is found without a lock.
-const HOLDERS: usize = 2;
-
-impl<D> Gathering<D> {
-    /// Whether there are others to wait for. Every call under way holds the connection.
-    fn in_company(&self) -> bool {
-        self.calls
-            .get()
-            .is_some_and(|connected| connected.strong_count() > HOLDERS + 1)
-    }
-}
-
-impl<D: Future<Output = ()>> Future for Gathering<D> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // Nothing to write is nothing to wait for: replies are read at once.
-        self.gathering = !self.gathering
-            && self.alive.submitted.swap(false, Ordering::Relaxed)
-            && self.in_company();
-        if self.gathering {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.driver.as_mut().poll(context)
-    }
-}
-
-/// What callers and driver of a connection tell each other.
-#[derive(Debug)]
-struct Alive {
-    /// Whether the connection can still be used.
-    alive: AtomicBool,
-    /// Whether there are commands that the driver has not seen yet.
-    submitted: AtomicBool,
-}
-
-impl Alive {
-    fn is_alive(&self) -> bool {
-        self.alive.load(Ordering::Acquire)
-    }
-
-    /// The first to see the end tells.
-    fn lose(&self, common: &Common) {
-        if self.alive.swap(false, Ordering::AcqRel) {
-            common.lost();
-        }
-    }
-}
-
-/// Lives inside the driver, so that its end is noticed however it comes: by itself, or with its
-/// runtime.
-struct DriverEnd {
-    alive: Arc<Alive>,
-    common: Arc<Common>,
-}
-
-impl Drop for DriverEnd {
-    fn drop(&mut self) {
-        self.alive.lose(&self.common);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::target::Place;
     use super::*;
     use crate::runtime::moved;
 
@@ -560,7 +328,7 @@ mod tests {
     };
 
     /// A server on a moved clock, and the listener behind it: accepted by the kernel, read by nobody.
-    fn silent() -> (Arc<Server>, moved::Clock, std::net::TcpListener) {
+    fn silent() -> (Arc<Multiplexed>, moved::Clock, std::net::TcpListener) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let place = Place::Tcp {
@@ -568,7 +336,7 @@ mod tests {
             port: address.port(),
         };
         let clock = moved::Clock::new();
-        let server = Server::new(Target::new(place), Runtime::Moved(clock.clone()));
+        let server = Multiplexed::new(Target::new(place), Runtime::Moved(clock.clone()));
         (Arc::new(server), clock, listener)
     }
 

@@ -8,7 +8,7 @@ use crate::connect::target::{Bounds, Place};
 use crate::error::Result;
 
 /// What a server calls its policies.
-pub(crate) const POLICIES: [&str; 8] = [
+const POLICIES: [&str; 8] = [
     "allkeys-lfu",
     "allkeys-lru",
     "allkeys-random",
@@ -89,6 +89,16 @@ mod tests {
 
     fn bounds(url: &str) -> Bounds {
         parse_url(url).expect(url).target.bounds
+    }
+
+    #[cfg(feature = "embedded")]
+    #[test]
+    fn every_policy_of_a_url_is_one_of_the_store() {
+        use nearcache_embedded::Policy;
+        for name in POLICIES {
+            assert_eq!(name.parse::<Policy>().map(Policy::name), Ok(name));
+        }
+        assert_eq!(POLICIES.len(), Policy::ALL.len());
     }
 
     #[test]

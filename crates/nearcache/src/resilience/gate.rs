@@ -1,22 +1,23 @@
-//! One cache's use of a backend: which calls of it are under way, and its end.
+//! One cache's way to Redis, and its end: which calls are under way, and that no more are let in once the
+//! cache is closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-use super::{Backend, Common};
+use super::Guarded;
 use crate::error::{Error, Result};
 use crate::striped::Striped;
 
-/// One use of a backend. After the last, its connections are closed.
+/// What a cache's calls go through. With the last gate, the connections are closed.
 ///
 /// 1. A call that was let in is counted until it is over.
 /// 2. Once it is closed no call is let in. (A call counts itself before it looks, and closing looks at
 ///    the count after it has closed: one of the two sees the other.)
 #[derive(Debug)]
-pub(crate) struct Lease {
-    backend: Arc<dyn Backend>,
+pub(crate) struct Gate {
+    guarded: Arc<Guarded>,
     open: AtomicBool,
     calls: Striped<AtomicUsize>,
     drained: Notify,
@@ -24,32 +25,31 @@ pub(crate) struct Lease {
 
 /// A call under way. It keeps `close` waiting until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Entry<'l> {
-    lease: &'l Lease,
+pub(crate) struct Pass<'g> {
+    gate: &'g Gate,
     /// Where the call is counted: it may end on another thread.
-    calls: &'l AtomicUsize,
+    calls: &'g AtomicUsize,
 }
 
-impl Lease {
-    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        backend.common().users.fetch_add(1, Ordering::Relaxed);
-        let (open, calls, drained) = (AtomicBool::new(true), Striped::default(), Notify::new());
-        Lease {
-            backend,
-            open,
-            calls,
-            drained,
+impl Gate {
+    pub(crate) fn new(guarded: Arc<Guarded>) -> Self {
+        guarded.users.fetch_add(1, Ordering::Relaxed);
+        Gate {
+            guarded,
+            open: AtomicBool::new(true),
+            calls: Striped::default(),
+            drained: Notify::new(),
         }
     }
 
     /// # Errors
     /// `Closed`, once it was.
-    pub(crate) fn enter(&self) -> Result<Entry<'_>> {
+    pub(crate) fn enter(&self) -> Result<Pass<'_>> {
         let calls = self.calls.mine();
         calls.fetch_add(1, Ordering::SeqCst);
-        let entry = Entry { lease: self, calls };
+        let pass = Pass { gate: self, calls };
         if self.open.load(Ordering::SeqCst) {
-            Ok(entry)
+            Ok(pass)
         } else {
             Err(Error::closed())
         }
@@ -59,16 +59,17 @@ impl Lease {
         self.open.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn common(&self) -> &Common {
-        self.backend.common()
+    /// What is behind it, for what needs no call.
+    pub(crate) fn guarded(&self) -> &Arc<Guarded> {
+        &self.guarded
     }
 
     /// Lets no call in any more, and gives the connections back. Calls under way go on.
     pub(crate) fn close(&self) {
         if self.open.swap(false, Ordering::SeqCst)
-            && self.common().users.fetch_sub(1, Ordering::AcqRel) == 1
+            && self.guarded.users.fetch_sub(1, Ordering::AcqRel) == 1
         {
-            self.backend.disconnect();
+            self.guarded.disconnect();
         }
     }
 
@@ -86,27 +87,27 @@ impl Lease {
             notified.await;
         }
         // What a call that was connecting while it was closed has left.
-        if self.common().users.load(Ordering::Acquire) == 0 {
-            self.backend.disconnect();
+        if self.guarded.users.load(Ordering::Acquire) == 0 {
+            self.guarded.disconnect();
         }
     }
 }
 
-impl Entry<'_> {
-    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
-        &self.lease.backend
+impl Pass<'_> {
+    pub(crate) fn guarded(&self) -> &Arc<Guarded> {
+        &self.gate.guarded
     }
 }
 
-impl Drop for Entry<'_> {
+impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        if self.calls.fetch_sub(1, Ordering::SeqCst) == 1 && !self.lease.is_open() {
-            self.lease.drained.notify_waiters();
+        if self.calls.fetch_sub(1, Ordering::SeqCst) == 1 && !self.gate.is_open() {
+            self.gate.drained.notify_waiters();
         }
     }
 }
 
-impl Drop for Lease {
+impl Drop for Gate {
     fn drop(&mut self) {
         self.close();
     }

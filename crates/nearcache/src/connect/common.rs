@@ -1,0 +1,113 @@
+//! What every backend has: its host, its clocks, who listens to it, and its epoch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Terms;
+use super::events::{LinkEvent, Listeners};
+use super::target::Target;
+use crate::error::{Error, Result};
+use crate::runtime::Runtime;
+
+/// What every backend has.
+#[derive(Debug)]
+pub(crate) struct Common {
+    host: Arc<str>,
+    listeners: Listeners,
+    runtime: Runtime,
+    epoch: Epoch,
+    wall: Wall,
+}
+
+/// Where the time of day comes from.
+#[derive(Debug)]
+enum Wall {
+    System,
+    #[cfg(feature = "embedded")]
+    Store(nearcache_embedded::Clock),
+}
+
+impl Common {
+    pub(crate) fn new(target: &Target, runtime: Runtime) -> Self {
+        Common {
+            host: target.host(),
+            listeners: Listeners::default(),
+            runtime,
+            epoch: Epoch::default(),
+            wall: Wall::System,
+        }
+    }
+
+    /// The time of day is that of a store.
+    #[cfg(feature = "embedded")]
+    pub(super) fn with_clock(self, clock: nearcache_embedded::Clock) -> Self {
+        Common {
+            wall: Wall::Store(clock),
+            ..self
+        }
+    }
+
+    /// The host, as messages name it.
+    pub(crate) fn host(&self) -> &Arc<str> {
+        &self.host
+    }
+
+    /// Where time comes from.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Whom to tell when a connection is made and lost.
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    /// Which commands may still be sent.
+    pub(crate) fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// The time in Unix milliseconds.
+    pub(crate) fn unix_millis(&self) -> u64 {
+        match &self.wall {
+            Wall::System => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH);
+                since.unwrap_or_default().as_millis() as u64
+            }
+            #[cfg(feature = "embedded")]
+            Wall::Store(clock) => clock.now_ms().max(0).unsigned_abs(),
+        }
+    }
+
+    /// Whether what goes by these terms may be sent, on a connection that is there.
+    ///
+    /// # Errors
+    /// `is_outdated`.
+    pub(super) fn check(&self, terms: Terms) -> Result<()> {
+        if self.epoch.current() == terms.epoch {
+            Ok(())
+        } else {
+            Err(Error::outdated())
+        }
+    }
+
+    pub(super) fn tell(&self, event: &LinkEvent) {
+        self.listeners.tell(event);
+    }
+}
+
+/// Counts how often the commands that were decided on before became void. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Epoch(Arc<AtomicU64>);
+
+impl Epoch {
+    pub(crate) fn current(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// From here on, what goes by the terms of an earlier epoch is not sent.
+    pub(crate) fn advance(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}

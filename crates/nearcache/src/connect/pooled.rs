@@ -1,0 +1,207 @@
+//! A server, for blocking callers: a pool of sockets, one for each thread that is waiting.
+//!
+//! 1. Every future is ready when it is first polled: the socket blocks inside `poll`, on the caller's
+//!    own thread, and no runtime is involved.
+//! 2. A call ends at its limit, waiting for a socket included.
+//! 3. A socket on which anything but a whole reply happened is never used again, so that no reply is
+//!    taken for another command's.
+//! 4. At most `pool_size` sockets are open; who finds none free waits for one, within its limit.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use redis::{Cmd, Pipeline, Value};
+
+use super::raw::Raw;
+use super::socket::Socket;
+use super::target::Target;
+use super::{Backend, BoxFuture, Common, LinkEvent, Terms, checked, count, replies, timed_out};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::Runtime;
+
+/// A server, and the sockets that wait for a caller.
+#[derive(Debug)]
+pub(super) struct Pooled {
+    target: Target,
+    common: Common,
+    pool: Mutex<Pool>,
+    freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    /// The last one used comes first: few sockets stay warm, rather than all lukewarm.
+    idle: Vec<Socket>,
+    /// Idle ones and those in use.
+    open: usize,
+    /// Sockets of an older generation are closed when they come back.
+    generation: u64,
+}
+
+impl Pooled {
+    pub(super) fn new(target: Target) -> Self {
+        let common = Common::new(&target, Runtime::Threads);
+        Pooled {
+            target,
+            common,
+            pool: Mutex::default(),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// Runs one exchange on a socket of the pool.
+    fn exchange(&self, packed: &[u8], count: usize, terms: Terms) -> Result<Vec<Value>> {
+        self.try_exchange(packed, count, terms)
+            .map_err(|error| error.on_host(self.common.host()))
+    }
+
+    fn try_exchange(&self, packed: &[u8], count: usize, terms: Terms) -> Result<Vec<Value>> {
+        let limit = terms.limit;
+        // The clock is read here, and then only where something takes its time.
+        let begun = Instant::now();
+        let mut taken = self.take(begun, limit)?;
+        if let Err(outdated) = self.common.check(terms) {
+            self.give_back(taken);
+            return Err(outdated);
+        }
+        match taken
+            .socket
+            .exchange(packed, 0, count, taken.now, begun + limit)
+        {
+            Ok(values) => {
+                self.give_back(taken);
+                Ok(values)
+            }
+            Err(error) if error.is_timeout() => {
+                self.drop_one(taken.generation, false);
+                Err(timed_out(limit, ""))
+            }
+            Err(error) => {
+                self.drop_one(taken.generation, true);
+                Err(Error::from_redis(error))
+            }
+        }
+    }
+
+    fn take(&self, begun: Instant, limit: Duration) -> Result<Taken> {
+        let mut pool = self.pool.lock();
+        let mut now = begun;
+        loop {
+            let generation = pool.generation;
+            while let Some(socket) = pool.idle.pop() {
+                if socket.is_usable(now) {
+                    return Ok(Taken {
+                        socket,
+                        generation,
+                        now,
+                    });
+                }
+                // Its end was noticed only now.
+                pool.open -= 1;
+                self.common.tell(&LinkEvent::Dropped);
+            }
+            if pool.open < self.target.pool_size {
+                pool.open += 1;
+                drop(pool);
+                let opened = Socket::open(&self.target, begun + limit);
+                let socket = opened.map_err(|error| {
+                    self.drop_one(generation, false);
+                    match error.kind() {
+                        ErrorKind::Timeout => timed_out(limit, "while connecting"),
+                        _ => error,
+                    }
+                })?;
+                let run_id = socket.run_id.clone();
+                self.common.tell(&LinkEvent::Ready { run_id });
+                return Ok(Taken {
+                    socket,
+                    generation,
+                    now: Instant::now(),
+                });
+            }
+            if self.freed.wait_until(&mut pool, begun + limit).timed_out() && pool.idle.is_empty() {
+                let doing = format!("waiting for one of {} connections", self.target.pool_size);
+                return Err(timed_out(limit, &doing));
+            }
+            now = Instant::now();
+        }
+    }
+
+    fn give_back(&self, taken: Taken) {
+        let mut pool = self.pool.lock();
+        if taken.generation == pool.generation {
+            pool.idle.push(taken.socket);
+        } else {
+            pool.open -= 1;
+        }
+        drop(pool);
+        self.freed.notify_one();
+    }
+
+    /// One socket less. Where the server hung up on it, the idle ones are as dead: nobody else needs
+    /// to find that out.
+    fn drop_one(&self, generation: u64, lost: bool) {
+        let mut pool = self.pool.lock();
+        pool.open -= 1;
+        let lost = lost && generation == pool.generation;
+        if lost {
+            pool.generation += 1;
+            pool.open -= pool.idle.len();
+            pool.idle.clear();
+        }
+        drop(pool);
+        self.freed.notify_one();
+        if lost {
+            self.common.tell(&LinkEvent::Lost);
+        }
+    }
+}
+
+struct Taken {
+    socket: Socket,
+    generation: u64,
+    now: Instant,
+}
+
+impl Backend for Pooled {
+    fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>> {
+        Box::pin(async move {
+            let reply = self
+                .exchange(&command.get_packed_command(), 1, terms)?
+                .pop();
+            checked(reply.unwrap_or(Value::Nil)).map_err(|error| error.on_host(self.common.host()))
+        })
+    }
+
+    fn pipeline<'a>(
+        &'a self,
+        pipeline: &'a Pipeline,
+        terms: Terms,
+    ) -> BoxFuture<'a, Result<Vec<Value>>> {
+        let count = count(pipeline);
+        Box::pin(async move {
+            let values = self.exchange(&pipeline.get_packed_pipeline(), count, terms)?;
+            replies(pipeline, values).map_err(|error| error.on_host(self.common.host()))
+        })
+    }
+
+    fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
+        Box::pin(async move {
+            let socket = Socket::open(&self.target, Instant::now() + limit)
+                .map_err(|error| error.on_host(self.common.host()))?;
+            Ok(Raw::Socket(Box::new(socket)))
+        })
+    }
+
+    fn disconnect(&self) {
+        self.common.tell(&LinkEvent::Dropped);
+        let mut pool = self.pool.lock();
+        pool.generation += 1;
+        pool.open -= pool.idle.len();
+        pool.idle.clear();
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}

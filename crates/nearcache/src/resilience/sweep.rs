@@ -1,0 +1,174 @@
+//! Going through the keys of a server page by page, and deleting what is found.
+//!
+//! Redis's guarantee: a key that is there from the beginning of a scan to its end is returned, perhaps
+//! more than once.
+
+use std::borrow::Borrow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+
+use super::Guarded;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyspace::Keyspace;
+
+/// How many keys the server looks at for one page, unless something else is asked for.
+pub(crate) const PAGE: usize = 1_000;
+
+/// The pattern of a whole key space.
+pub(super) const EVERYTHING: &[u8] = b"*";
+
+impl Guarded {
+    /// One page of the keys that match, and the cursor of the next; 0 after the last.
+    pub(crate) async fn page(
+        &self,
+        cursor: u64,
+        pattern: &[u8],
+        count: usize,
+        limit: Duration,
+    ) -> Result<(u64, Vec<Vec<u8>>)> {
+        loop {
+            let epoch = self.outbox().epoch();
+            self.catch_up(limit).await?;
+            let page = page(self, cursor, pattern, count, limit).await?;
+            // Not of a server that is to be told something first.
+            if self.outbox().epoch() == epoch {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// Deletes the keys that match, on every primary; says how many keys of the user's that were.
+    pub(crate) async fn sweep(
+        self: &Arc<Self>,
+        keyspace: &Keyspace,
+        pattern: &[u8],
+        limit: Duration,
+    ) -> Result<u64> {
+        let primaries = self.primaries();
+        for primary in primaries {
+            primary.catch_up(limit).await?;
+        }
+        let (from, all) = (Position::default(), |_| Ok(()));
+        let deleted = matching(primaries, keyspace, pattern, limit, from, all).await?;
+        let now = self.runtime().now();
+        for primary in primaries {
+            primary.outbox().swept(keyspace, pattern, now);
+        }
+        Ok(deleted)
+    }
+
+    /// Keeps a sweep that was not acknowledged; says whether that could be. Each primary has its own to go
+    /// on with: a key and its lease are on the same one.
+    pub(crate) fn defer_sweep(self: &Arc<Self>, keyspace: &Keyspace, pattern: &[u8]) -> bool {
+        let defer = |primary: &Arc<Self>| primary.outbox().defer_sweep(keyspace, pattern);
+        self.primaries()
+            .iter()
+            .map(defer)
+            .fold(true, |all, kept| all && kept)
+    }
+
+    /// Clears this prefix whenever a primary has become another server.
+    pub(crate) fn clear_on_loss(self: &Arc<Self>, keyspace: &Keyspace) {
+        for primary in self.primaries() {
+            primary.outbox().clear_on_loss(keyspace);
+        }
+    }
+
+    /// Takes [`Guarded::clear_on_loss`] back.
+    pub(crate) fn keep_on_loss(self: &Arc<Self>, keyspace: &Keyspace) {
+        for primary in self.primaries() {
+            primary.outbox().forget(keyspace);
+        }
+    }
+}
+
+async fn page(
+    primary: &Guarded,
+    cursor: u64,
+    pattern: &[u8],
+    count: usize,
+    limit: Duration,
+) -> Result<(u64, Vec<Vec<u8>>)> {
+    let mut command = redis::cmd("SCAN");
+    command
+        .arg(cursor)
+        .arg("MATCH")
+        .arg(pattern)
+        .arg("COUNT")
+        .arg(count);
+    let reply = primary.directly(&command, limit).await?;
+    redis::from_redis_value(reply).map_err(|_| {
+        Error::new(
+            ErrorKind::Protocol,
+            "SCAN was answered with no cursor and keys",
+        )
+        .on_host(primary.host())
+    })
+}
+
+/// How far a sweep has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Position {
+    /// How many scans it has ended: one of the leases for each primary, then one of the keys for each.
+    scans: usize,
+    /// Where the one that is under way goes on.
+    cursor: u64,
+}
+
+/// Deletes the keys that match, and before them every lease of the key space; says how many keys of the
+/// user's that were. It begins at a position, and tells each that it comes to, where it may be ended.
+///
+/// The leases first, all of them: only then can no load that began before fill what has just been
+/// deleted. (A load of a key that does not match is fenced, too; it is asked for again.)
+///
+/// model: Action::ClearLeases, Action::ClearKeys
+pub(super) async fn matching(
+    primaries: &[impl Borrow<Guarded>],
+    keyspace: &Keyspace,
+    pattern: &[u8],
+    limit: Duration,
+    from: Position,
+    come_to: impl Fn(Position) -> Result<()>,
+) -> Result<u64> {
+    let everything = pattern == EVERYTHING;
+    let (leases, keys) = (keyspace.leases(), keyspace.pattern(pattern));
+    let (mut position, mut deleted) = (from, 0);
+    while position.scans < 2 * primaries.len() {
+        let primary = primaries[position.scans % primaries.len()].borrow();
+        let of_leases = position.scans < primaries.len();
+        let pattern = if of_leases { &leases } else { &keys };
+        let (next, mut found) = page(primary, position.cursor, pattern, PAGE, limit).await?;
+        if of_leases {
+            found.retain(|key| keyspace.is_lease(key));
+            unlink(primary, found, limit).await?;
+        } else {
+            let (users, others): (Vec<_>, Vec<_>) = found
+                .into_iter()
+                .partition(|key| keyspace.user(key).is_some());
+            deleted += unlink(primary, users, limit).await?;
+            // Without entries, the versions of their tags and their index are of no use.
+            let useless = |key: &Vec<u8>| everything && keyspace.is_tag_or_index(key);
+            unlink(primary, others.into_iter().filter(useless).collect(), limit).await?;
+        }
+        position.cursor = next;
+        if next == 0 {
+            position.scans += 1;
+        }
+        come_to(position)?;
+    }
+    Ok(deleted)
+}
+
+async fn unlink(primary: &Guarded, keys: Vec<Vec<u8>>, limit: Duration) -> Result<u64> {
+    if keys.is_empty() {
+        return Ok(0);
+    }
+    let mut command = Cmd::new();
+    command.arg("UNLINK").arg(keys);
+    match primary.directly(&command, limit).await? {
+        Value::Int(count) => Ok(count.max(0).unsigned_abs()),
+        other => Err(Error::unexpected("UNLINK", &other)),
+    }
+}
