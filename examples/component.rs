@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use nearcache::component::{Component, InMemory, Params, References};
+use nearcache::compat::component::{Component, InMemory, Params, References};
 use nearcache::{ErrorKind, Result};
 use support::{Table, count, time};
 

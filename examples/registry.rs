@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nearcache::Text;
-use nearcache::registry::Registry;
+use nearcache::compat::registry::Registry;
 
 /// An element: its Type, and what its cache is to be.
 fn element(app: &Path, name: &str, kind: &str, config: &str) -> std::io::Result<()> {

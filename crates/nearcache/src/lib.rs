@@ -5,7 +5,7 @@
 //! use nearcache::Cache;
 //! use serde::{Deserialize, Serialize};
 //!
-//! #[derive(Debug, PartialEq, Serialize, Deserialize)]
+//! #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 //! struct User {
 //!     id: u64,
 //!     name: String,
@@ -37,8 +37,8 @@
 //! - [`Stats`]: what a cache has done so far; [`hooks`]: being told of each call, metrics and traces.
 //! - [`Codec`]: formats and compression; [`Text`] and [`Raw`]: values that are stored as they are.
 //! - `nearcache::config` (feature `config`): caches described in TOML, JSON or the environment;
-//!   `nearcache::registry`: caches that are elements of an application.
-//! - `nearcache::component` (feature `component`): a cache that is configured, opened and closed.
+//!   `nearcache::compat::registry`: caches that are elements of an application.
+//! - `nearcache::compat::component` (feature `component`): a cache that is configured, opened and closed.
 //!
 //! # URLs
 //! | URL | where |
@@ -64,15 +64,16 @@
 //! | `zstd`, `lz4`, `zlib` | | compression |
 //! | `metrics` | | `hooks::MetricsFacade`: the `metrics` crate, and so Prometheus and others |
 //! | `otel` | | `hooks::OpenTelemetry`: metrics and traces |
-//! | `config` | | `nearcache::config` and `nearcache::registry`: caches from TOML, JSON, the environment, folders |
-//! | `component` | | `nearcache::component`; includes `config` |
+//! | `config` | | `nearcache::config` and `nearcache::compat::registry`: caches from TOML, JSON, the environment, folders |
+//! | `component` | | `nearcache::compat::component`; includes `config` |
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
 mod cache;
+mod client;
 mod codec;
-#[cfg(feature = "component")]
-pub mod component;
+#[cfg(feature = "config")]
+pub mod compat;
 #[cfg(feature = "config")]
 pub mod config;
 mod connect;
@@ -80,8 +81,6 @@ mod error;
 pub mod hooks;
 mod keyspace;
 mod read_through;
-#[cfg(feature = "config")]
-pub mod registry;
 mod resilience;
 mod runtime;
 mod script;
@@ -110,19 +109,25 @@ pub mod __decorator;
     feature = "zstd"
 ))]
 #[doc(hidden)]
-#[path = "fuzz/mod.rs"]
+#[path = "../fuzz/mod.rs"]
 pub mod __fuzz;
 
 #[cfg(feature = "macros")]
 #[doc = include_str!("decorator/cached.md")]
 pub use nearcache_macros::cached;
 
-pub use cache::{Bound, Builder, Cache, Lookup, Stats, Undelivered, operation};
+/// An async cache: every operation ends in `.await`.
+pub type Cache = CacheOf<operation::Async>;
+
+pub use cache::{Bound, Builder, CacheOf, operation};
 pub use codec::{Codec, Compression, Decode, Encode, Format, Raw, Text};
 pub use connect::{Connection, Protocol, ServerInfo, ServerKind};
 pub use error::{Error, ErrorKind, Result};
+pub use hooks::Stats;
 pub use keyspace::Key;
+pub use read_through::delivery::Undelivered;
 pub use read_through::load::{BoxError, Loadable, Loaded};
+pub use read_through::read::Lookup;
 pub use resilience::{BreakerState, DataLoss, Fallback, Outage};
 pub use ttl::{IntoTtl, Remaining, Ttl};
 

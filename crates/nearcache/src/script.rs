@@ -81,11 +81,6 @@ impl Input {
         self
     }
 
-    /// How many keys it has.
-    pub(crate) fn keys(&self) -> usize {
-        self.keys.len()
-    }
-
     /// How many bytes it has.
     pub(crate) fn bytes(&self) -> usize {
         self.keys.iter().chain(&self.args).map(Vec::len).sum()

@@ -1,56 +1,112 @@
 //! Many keys at once: `get_many`, `set_many`, `delete_many`.
-//!
-//! A batch is split at a bounded size, so that no call holds the connection, or the server, for long:
-//! others' commands go between the parts. Each part has the timeout to itself.
 
 use std::fmt;
 use std::marker::PhantomData;
 
-use redis::{Cmd, Pipeline, Value};
+use redis::Pipeline;
 
-use super::core::{Core, reply};
-use super::invalidate::Sent;
+use super::CacheOf;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
-use super::write::Life;
+use super::write::{Life, set_command, tagged_head};
+use crate::client::batch::{parts, unlink_leases};
 use crate::codec::{self, Body, Decode, Encode};
-use crate::error::{Error, Result};
-use crate::hooks::{Keys, Outcome};
+use crate::error::Result;
+use crate::hooks::{CallKeys, Outcome};
 use crate::keyspace::StoredKey;
-use crate::read_through::entry::{Entry, Judgement};
+use crate::read_through::ReadThrough;
+use crate::read_through::delivery::{self, Delivery};
+use crate::read_through::tags::Tag;
 use crate::ttl::IntoTtl;
 
-/// How many keys travel together at most.
-pub(super) const KEYS: usize = 1_000;
-
-/// How many bytes of keys and values travel together, unless one entry alone is larger.
-const BYTES: usize = 4 * 1024 * 1024;
-
-/// A pending `get_many`.
-#[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
-pub struct GetMany<'c, T, M = Async> {
-    core: &'c Core,
-    keys: Result<Vec<StoredKey>>,
-    marked: PhantomData<fn() -> T>,
-    mode: Marked<M>,
-}
-
-impl<'c, T: Decode, M> GetMany<'c, T, M> {
-    pub(crate) fn new(core: &'c Core, keys: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+impl<M> CacheOf<M> {
+    /// The values of many keys, in the order of the keys, `None` for each that [`get`](CacheOf::get)
+    /// would have none for, and for a key that holds another Redis type.
+    ///
+    /// Up to 1,000 keys are one round trip (`MGET`); more are split.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// cache.set_many([("a", 1), ("b", 2)]).await?;
+    /// let values: Vec<Option<i32>> = cache.get_many(["a", "x", "b", "a"]).await?;
+    /// assert_eq!(values, [Some(1), None, Some(2), Some(1)]);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # Errors
+    /// The first of any: nothing is returned in part.
+    pub fn get_many<T: Decode + Clone>(
+        &self,
+        keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
+    ) -> GetMany<'_, T, M> {
         GetMany {
-            core,
-            keys: stored(core, keys),
-            marked: PhantomData,
+            core: &self.core,
+            keys: stored(&self.core, keys),
+            value: PhantomData,
             mode: PhantomData,
         }
     }
 
+    /// Stores many values with one TTL (each with a jitter of its own). Up to 1,000 entries or 4 MiB
+    /// are one round trip; more are split. Not atomic: after an error, some may be stored.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// cache.set_many([("a", 1), ("b", 2)]).ttl("1h").await?;
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`set`](CacheOf::set), for the first entry that has one.
+    pub fn set_many<K: AsRef<[u8]>, V: Encode>(
+        &self,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> SetMany<'_, M> {
+        SetMany::new(&self.core, entries)
+    }
+
+    /// Deletes many keys; says how many were there. Up to 1,000 are one round trip; more are split.
+    ///
+    /// # Errors
+    /// Those of every call (see [`CacheOf`]). After one, some may be deleted.
+    pub fn delete_many(
+        &self,
+        keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
+    ) -> Pending<'_, u64, M> {
+        let core = &self.core;
+        let keys = stored(core, keys);
+        Pending::new(async move {
+            let keys = keys?;
+            core.invalidate("delete_many", CallKeys::Stored(&keys), async |core| {
+                delivery::unlink(core, &keys).await
+            })
+            .await
+        })
+    }
+}
+
+/// A pending `get_many`.
+#[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
+pub struct GetMany<'c, T, M = Async> {
+    core: &'c ReadThrough,
+    keys: Result<Vec<StoredKey>>,
+    value: PhantomData<fn() -> T>,
+    mode: Marked<M>,
+}
+
+impl<'c, T: Decode, M> GetMany<'c, T, M> {
     fn start(self) -> CacheFuture<'c, Vec<Option<T>>> {
         let core = self.core;
         match self.keys {
             Ok(keys) if keys.is_empty() => CacheFuture::ready(Ok(Vec::new())),
             Ok(keys) => CacheFuture::asking(async move {
-                core.watched("get_many", Keys::Stored(&keys), async |core| {
-                    core.read_many(&keys).await
+                core.perform("get_many", CallKeys::Stored(&keys), async |core| {
+                    core.look_up_many(&keys).await
                 })
                 .await
             }),
@@ -61,61 +117,10 @@ impl<'c, T: Decode, M> GetMany<'c, T, M> {
 
 operation!(GetMany<'c, T: Decode> -> Vec<Option<T>>);
 
-impl Core {
-    async fn read_many<T: Decode>(&self, keys: &[StoredKey]) -> Result<Vec<Option<T>>> {
-        let mut values = Vec::with_capacity(keys.len());
-        for part in parts(keys, |key| key.as_bytes().len()) {
-            let marks: Vec<_> = part.iter().map(|key| self.mark(key)).collect();
-            let read = match self.entries(part).await {
-                Ok(entries) => self.judged(entries).await,
-                Err(error) => Err(error),
-            };
-            match read {
-                Err(error) => {
-                    for key in part {
-                        let entry = self.fall_back(key, error.clone())?;
-                        values.push(self.decode(entry).0.hit());
-                    }
-                }
-                Ok(judged) => {
-                    let mut all_spoiled = Vec::new();
-                    for ((entry, judgement), (key, mark)) in judged.zip(part.iter().zip(marks)) {
-                        self.saw(key, entry.as_ref(), judgement, mark);
-                        let fresh = entry.filter(|_| judgement == Judgement::Fresh);
-                        let (found, spoiled) = self.decode(fresh);
-                        values.push(found.hit());
-                        all_spoiled.extend(spoiled.map(|entry| (key, entry)));
-                    }
-                    self.heal(all_spoiled).await;
-                }
-            }
-        }
-        Ok(values)
-    }
-
-    /// `MGET`, in as many parts as it needs.
-    pub(super) async fn entries(&self, keys: &[StoredKey]) -> Result<Vec<Option<Entry>>> {
-        let mut entries = Vec::with_capacity(keys.len());
-        for part in parts(keys, |key| key.as_bytes().len()) {
-            match self.request(&keyed("MGET", part)).await? {
-                Value::Array(replies) if replies.len() == part.len() => {
-                    for (reply, key) in replies.into_iter().zip(part) {
-                        let bytes = reply::bytes("MGET", reply);
-                        let bytes = bytes.map_err(|error| error.for_key(key.user()))?;
-                        entries.push(bytes.map(Entry::new));
-                    }
-                }
-                other => return Err(Error::unexpected("MGET", &other)),
-            }
-        }
-        Ok(entries)
-    }
-}
-
 /// A pending `set_many`.
 #[must_use = "nothing is stored until it is carried out, by `.await` or `.run()`"]
 pub struct SetMany<'c, M = Async> {
-    core: &'c Core,
+    core: &'c ReadThrough,
     entries: Result<Vec<(StoredKey, Body)>>,
     life: Life,
     tags: Vec<Vec<u8>>,
@@ -123,16 +128,16 @@ pub struct SetMany<'c, M = Async> {
 }
 
 impl<'c, M> SetMany<'c, M> {
-    pub(crate) fn new<K: AsRef<[u8]>, V: Encode>(
-        core: &'c Core,
+    fn new<K: AsRef<[u8]>, V: Encode>(
+        core: &'c ReadThrough,
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
         // Encoded here, because the entries are the caller's to consume only now.
         let entries = entries
             .into_iter()
             .map(|(key, value)| {
-                let key = core.stored(key.as_ref())?;
-                let codec = core.codec();
+                let key = core.client().stored(key.as_ref())?;
+                let codec = core.client().codec();
                 let value = codec::encode(&value, codec)
                     .and_then(|body| body.packed(codec))
                     .map_err(|error| error.for_key(key.user()))?;
@@ -179,8 +184,8 @@ impl<'c, M> SetMany<'c, M> {
         match entries {
             Ok(entries) if entries.is_empty() => CacheFuture::ready(Ok(())),
             Ok(entries) => CacheFuture::asking(async move {
-                core.watched("set_many", Keys::Entries(&entries), async |core| {
-                    core.told(core.write_many(&entries, &life, &tags).await)
+                core.invalidate("set_many", CallKeys::Entries(&entries), async |core| {
+                    write_many(core, &entries, &life, &tags).await
                 })
                 .await
             }),
@@ -191,76 +196,42 @@ impl<'c, M> SetMany<'c, M> {
 
 operation!(SetMany<'c> -> ());
 
-impl Core {
-    async fn write_many(
-        &self,
-        entries: &[(StoredKey, Body)],
-        life: &Life,
-        tags: &[Vec<u8>],
-    ) -> Result<()> {
-        let (stay, tags) = (self.settle(life)?, self.tags(tags)?);
-        let asking = Sent::keys(self, entries.iter().map(|(key, _)| key));
-        let head = match self.tagged(&tags, stay).await {
-            Ok(head) => head,
-            Err(error) => return asking.failed(error),
-        };
-        asking.taken_over();
-        let size = |(key, value): &(StoredKey, Body)| key.as_bytes().len() + value.bytes.len();
-        // All of them from the beginning: those after a part that failed are kept for later, too.
-        let parts: Vec<_> = parts(entries, size)
-            .map(|part| (part, Sent::keys(self, part.iter().map(|(key, _)| key))))
-            .collect();
-        for (part, sent) in parts {
-            let mut pipeline = Pipeline::with_capacity(part.len() + 1);
-            pipeline.atomic();
-            let mut sizes = Vec::with_capacity(part.len());
-            for (key, value) in part {
-                let entry = head.seal(value);
-                sizes.push(entry.len());
-                pipeline.add_command(self.set_command(key, &entry, stay));
-            }
-            pipeline.add_command(unlink_leases(part.iter().map(|(key, _)| key)));
-            sent.pipeline(&pipeline).await?;
-            for size in sizes {
-                self.count_write(size);
-                self.note(Outcome::Stored, size);
-            }
+async fn write_many(
+    core: &ReadThrough,
+    entries: &[(StoredKey, Body)],
+    life: &Life,
+    tags: &[Vec<u8>],
+) -> Result<()> {
+    let stay = life.settle(core)?;
+    let tags = Tag::of_entry(core.client().keyspace(), tags)?;
+    let all = Delivery::keys(core, entries.iter().map(|(key, _)| key));
+    let head = match tagged_head(core, &tags, stay).await {
+        Ok(head) => head,
+        Err(error) => return all.fail(error),
+    };
+    let size = |(key, value): &(StoredKey, Body)| key.as_bytes().len() + value.bytes.len();
+    // All of them from the beginning: those after a part that failed are kept for later, too.
+    let parts: Vec<_> = parts(entries, size)
+        .map(|part| (part, Delivery::keys(core, part.iter().map(|(key, _)| key))))
+        .collect();
+    all.hand_over();
+    for (part, delivery) in parts {
+        let mut pipeline = Pipeline::with_capacity(part.len() + 1);
+        pipeline.atomic();
+        let mut sizes = Vec::with_capacity(part.len());
+        for (key, value) in part {
+            let entry = head.seal(value);
+            sizes.push(entry.len());
+            pipeline.add_command(set_command(core, key, &entry, stay));
         }
-        Ok(())
-    }
-
-    /// `UNLINK` of keys, their leases before them; says how many of the keys were there.
-    pub(super) async fn unlink_with_leases(&self, keys: &[StoredKey]) -> Result<u64> {
-        let mut deleted = 0;
-        // All of them from the beginning: those after a part that failed are kept for later, too.
-        let parts: Vec<_> = parts(keys, |key| 2 * key.as_bytes().len())
-            .map(|part| (part, Sent::keys(self, part)))
-            .collect();
-        for (part, sent) in parts {
-            let mut pipeline = Pipeline::with_capacity(2);
-            pipeline.add_command(unlink_leases(part));
-            pipeline.add_command(keyed("UNLINK", part));
-            let replies = sent.pipeline(&pipeline).await?;
-            let count = reply::count("UNLINK", replies.last().unwrap_or(&Value::Nil))?;
-            self.counters().deletes.add(count);
-            deleted += count;
+        pipeline.add_command(unlink_leases(part.iter().map(|(key, _)| key)));
+        delivery.send(&pipeline).await?;
+        for size in sizes {
+            core.client().count_write(size);
+            core.client().note(Outcome::Stored, size);
         }
-        Ok(deleted)
     }
-}
-
-pub(crate) fn delete_many<'c, M>(
-    core: &'c Core,
-    keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
-) -> Pending<'c, u64, M> {
-    let keys = stored(core, keys);
-    Pending::new(async move {
-        let keys = keys?;
-        core.watched("delete_many", Keys::Stored(&keys), async |core| {
-            core.told(core.unlink_with_leases(&keys).await)
-        })
-        .await
-    })
+    Ok(())
 }
 
 impl<T, M> fmt::Debug for GetMany<'_, T, M> {
@@ -281,72 +252,11 @@ impl<M> fmt::Debug for SetMany<'_, M> {
     }
 }
 
-fn stored(core: &Core, keys: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<Vec<StoredKey>> {
+fn stored(
+    core: &ReadThrough,
+    keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
+) -> Result<Vec<StoredKey>> {
     keys.into_iter()
-        .map(|key| core.stored(key.as_ref()))
+        .map(|key| core.client().stored(key.as_ref()))
         .collect()
-}
-
-/// `UNLINK` of the leases of keys.
-fn unlink_leases<'k>(keys: impl IntoIterator<Item = &'k StoredKey>) -> Cmd {
-    let mut command = redis::cmd("UNLINK");
-    for key in keys {
-        command.arg(key.lease());
-    }
-    command
-}
-
-/// A command with many keys.
-fn keyed(verb: &str, keys: &[StoredKey]) -> Cmd {
-    let bytes = keys.iter().map(|key| key.as_bytes().len()).sum::<usize>();
-    let mut command = Cmd::with_capacity(1 + keys.len(), verb.len() + bytes);
-    command.arg(verb);
-    for key in keys {
-        command.arg(key);
-    }
-    command
-}
-
-/// Splits a batch at [`KEYS`] and [`BYTES`].
-pub(super) fn parts<T>(items: &[T], size: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
-    let mut rest = items;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fit = rest.iter().take(KEYS).take_while(|item| {
-            bytes += size(item);
-            bytes <= BYTES
-        });
-        let (part, after) = rest.split_at(fit.count().max(1).min(rest.len()));
-        rest = after;
-        (!part.is_empty()).then_some(part)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_batch_is_split_by_number_and_by_size() {
-        let sizes = |items: &[usize]| {
-            parts(items, |size| *size)
-                .map(<[usize]>::len)
-                .collect::<Vec<_>>()
-        };
-        assert!(sizes(&[]).is_empty());
-        assert_eq!(sizes(&[1; 2_500]), [1_000, 1_000, 500]);
-        assert_eq!(
-            sizes(&[BYTES, 1, BYTES + 1, BYTES / 2, BYTES / 2, 1]),
-            [1, 1, 1, 2, 1]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn splitting_loses_nothing(items in prop::collection::vec(0..2 * BYTES, 0..50)) {
-            let joined: Vec<usize> = parts(&items, |size| *size).flatten().copied().collect();
-            prop_assert_eq!(joined, items);
-        }
-    }
 }

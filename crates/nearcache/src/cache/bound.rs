@@ -1,14 +1,19 @@
 //! A cache narrowed to one key.
 
-use super::Cache;
-use super::operation::{Get, Incr, LookUp, Pending, Remember, Set, SetIf, Touch};
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::de::DeserializeOwned;
+
+use super::CacheOf;
+use super::operation::{Async, Executor, Get, Incr, LookUp, Pending, Remember, Set, SetIf, Touch};
 use crate::codec::{Decode, Encode};
 use crate::keyspace::Key;
 use crate::read_through::load::{BoxError, Loadable};
 use crate::ttl::{IntoTtl, Remaining};
-use std::time::SystemTime;
 
-/// A cache narrowed to one key: the verbs of [`Cache`] (or of `blocking::Cache`) without the key.
+/// A cache narrowed to one key: the verbs of [`CacheOf`] without the key.
 ///
 /// ```
 /// # async fn example() -> nearcache::Result<()> {
@@ -21,14 +26,13 @@ use std::time::SystemTime;
 /// # }
 /// # nearcache::__example(example());
 /// ```
-#[derive(Clone, Debug)]
-pub struct Bound<C> {
-    cache: C,
+pub struct Bound<M = Async> {
+    cache: CacheOf<M>,
     key: Key,
 }
 
-impl<C> Bound<C> {
-    pub(crate) fn new(cache: C, key: &[u8]) -> Self {
+impl<M> Bound<M> {
+    pub(super) fn new(cache: CacheOf<M>, key: &[u8]) -> Self {
         Bound {
             cache,
             key: Key::from(key),
@@ -41,119 +45,117 @@ impl<C> Bound<C> {
     }
 
     /// The cache.
-    pub fn cache(&self) -> &C {
+    pub fn cache(&self) -> &CacheOf<M> {
         &self.cache
+    }
+
+    /// See [`get`](CacheOf::get).
+    pub fn get<T: Decode + Clone>(&self) -> Get<'_, T, M> {
+        self.cache.get(&self.key)
+    }
+
+    /// See [`get_arc`](CacheOf::get_arc).
+    pub fn get_arc<T>(&self) -> Get<'_, Arc<T>, M>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        self.cache.get_arc(&self.key)
+    }
+
+    /// See [`lookup`](CacheOf::lookup).
+    pub fn lookup<T: Decode + Clone>(&self) -> LookUp<'_, T, M> {
+        self.cache.lookup(&self.key)
+    }
+
+    /// See [`set`](CacheOf::set).
+    pub fn set<'c, V: Encode + ?Sized>(&'c self, value: &'c V) -> Set<'c, V, M> {
+        self.cache.set(&self.key, value)
+    }
+
+    /// See [`add`](CacheOf::add).
+    pub fn add<'c, V: Encode + ?Sized>(&'c self, value: &'c V) -> SetIf<'c, V, M> {
+        self.cache.add(&self.key, value)
+    }
+
+    /// See [`replace`](CacheOf::replace).
+    pub fn replace<'c, V: Encode + ?Sized>(&'c self, value: &'c V) -> SetIf<'c, V, M> {
+        self.cache.replace(&self.key, value)
+    }
+
+    /// See [`take`](CacheOf::take).
+    pub fn take<T: Decode>(&self) -> Pending<'_, Option<T>, M> {
+        self.cache.take(&self.key)
+    }
+
+    /// See [`touch`](CacheOf::touch).
+    pub fn touch(&self) -> Touch<'_, M> {
+        self.cache.touch(&self.key)
+    }
+
+    /// See [`delete`](CacheOf::delete).
+    pub fn delete(&self) -> Pending<'_, bool, M> {
+        self.cache.delete(&self.key)
+    }
+
+    /// See [`contains`](CacheOf::contains).
+    pub fn contains(&self) -> Pending<'_, bool, M> {
+        self.cache.contains(&self.key)
+    }
+
+    /// See [`ttl`](CacheOf::ttl).
+    pub fn ttl(&self) -> Pending<'_, Remaining, M> {
+        self.cache.ttl(&self.key)
+    }
+
+    /// See [`expire`](CacheOf::expire).
+    pub fn expire(&self, ttl: impl IntoTtl) -> Pending<'_, bool, M> {
+        self.cache.expire(&self.key, ttl)
+    }
+
+    /// See [`expire_at`](CacheOf::expire_at).
+    pub fn expire_at(&self, time: SystemTime) -> Pending<'_, bool, M> {
+        self.cache.expire_at(&self.key, time)
+    }
+
+    /// See [`persist`](CacheOf::persist).
+    pub fn persist(&self) -> Pending<'_, bool, M> {
+        self.cache.persist(&self.key)
+    }
+
+    /// See [`incr`](CacheOf::incr).
+    pub fn incr(&self) -> Incr<'_, M> {
+        self.cache.incr(&self.key)
+    }
+
+    /// See [`decr`](CacheOf::decr).
+    pub fn decr(&self) -> Incr<'_, M> {
+        self.cache.decr(&self.key)
+    }
+
+    /// See [`counter`](CacheOf::counter).
+    pub fn counter(&self) -> Pending<'_, Option<i64>, M> {
+        self.cache.counter(&self.key)
     }
 }
 
-macro_rules! bound {
-    ($cache:ty, $mode:ty) => {
-        impl Bound<$cache> {
-            /// As `get` of the cache.
-            pub fn get<T: Decode>(&self) -> Get<'_, T, $mode> {
-                self.cache.get(&self.key)
-            }
-
-            /// As `lookup` of the cache.
-            pub fn lookup<T: Decode>(&self) -> LookUp<'_, T, $mode> {
-                self.cache.lookup(&self.key)
-            }
-
-            /// As `set` of the cache.
-            pub fn set<'c, V: Encode + ?Sized>(&'c self, value: &'c V) -> Set<'c, V, $mode> {
-                self.cache.set(&self.key, value)
-            }
-
-            /// As `add` of the cache.
-            pub fn add<'c, V: Encode + ?Sized>(&'c self, value: &'c V) -> SetIf<'c, V, $mode> {
-                self.cache.add(&self.key, value)
-            }
-
-            /// As `replace` of the cache.
-            pub fn replace<'c, V: Encode + ?Sized>(&'c self, value: &'c V) -> SetIf<'c, V, $mode> {
-                self.cache.replace(&self.key, value)
-            }
-
-            /// As `take` of the cache.
-            pub fn take<T: Decode>(&self) -> Pending<'_, Option<T>, $mode> {
-                self.cache.take(&self.key)
-            }
-
-            /// As `touch` of the cache.
-            pub fn touch(&self) -> Touch<'_, $mode> {
-                self.cache.touch(&self.key)
-            }
-
-            /// As `delete` of the cache.
-            pub fn delete(&self) -> Pending<'_, bool, $mode> {
-                self.cache.delete(&self.key)
-            }
-
-            /// As `contains` of the cache.
-            pub fn contains(&self) -> Pending<'_, bool, $mode> {
-                self.cache.contains(&self.key)
-            }
-
-            /// As `ttl` of the cache.
-            pub fn ttl(&self) -> Pending<'_, Remaining, $mode> {
-                self.cache.ttl(&self.key)
-            }
-
-            /// As `expire` of the cache.
-            pub fn expire(&self, ttl: impl IntoTtl) -> Pending<'_, bool, $mode> {
-                self.cache.expire(&self.key, ttl)
-            }
-
-            /// As `expire_at` of the cache.
-            pub fn expire_at(&self, time: SystemTime) -> Pending<'_, bool, $mode> {
-                self.cache.expire_at(&self.key, time)
-            }
-
-            /// As `persist` of the cache.
-            pub fn persist(&self) -> Pending<'_, bool, $mode> {
-                self.cache.persist(&self.key)
-            }
-
-            /// As `incr` of the cache.
-            pub fn incr(&self) -> Incr<'_, $mode> {
-                self.cache.incr(&self.key)
-            }
-
-            /// As `decr` of the cache.
-            pub fn decr(&self) -> Incr<'_, $mode> {
-                self.cache.decr(&self.key)
-            }
-
-            /// As `counter` of the cache.
-            pub fn counter(&self) -> Pending<'_, Option<i64>, $mode> {
-                self.cache.counter(&self.key)
-            }
-        }
-    };
-}
-
-bound!(Cache, super::operation::Async);
-#[cfg(feature = "blocking")]
-bound!(crate::blocking::Cache, super::operation::Blocking);
-
-impl Bound<Cache> {
-    /// As `remember` of the cache.
+impl Bound<Async> {
+    /// See [`remember`](CacheOf::remember).
     pub fn remember<F, Fut, L, E>(&self, load: F) -> Remember<'_, L::Value, F>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<L, E>> + Send + 'static,
-        L: Loadable,
+        L: Loadable<Value: Clone>,
         E: Into<BoxError> + 'static,
     {
         self.cache.remember(&self.key, load)
     }
 
-    /// As `refresh` of the cache.
+    /// See [`refresh`](CacheOf::refresh).
     pub fn refresh<F, Fut, L, E>(&self, load: F) -> Remember<'_, L::Value, F>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<L, E>> + Send + 'static,
-        L: Loadable,
+        L: Loadable<Value: Clone>,
         E: Into<BoxError> + 'static,
     {
         self.cache.refresh(&self.key, load)
@@ -161,27 +163,45 @@ impl Bound<Cache> {
 }
 
 #[cfg(feature = "blocking")]
-impl Bound<crate::blocking::Cache> {
-    /// As `remember` of the cache.
+impl Bound<super::operation::Blocking> {
+    /// See [`remember`](CacheOf::remember).
     pub fn remember<F, L, E>(
         &self,
         load: F,
     ) -> Remember<'_, L::Value, F, super::operation::Blocking>
     where
         F: FnOnce() -> Result<L, E>,
-        L: Loadable,
+        L: Loadable<Value: Clone>,
         E: Into<BoxError>,
     {
         self.cache.remember(&self.key, load)
     }
 
-    /// As `refresh` of the cache.
+    /// See [`refresh`](CacheOf::refresh).
     pub fn refresh<F, L, E>(&self, load: F) -> Remember<'_, L::Value, F, super::operation::Blocking>
     where
         F: FnOnce() -> Result<L, E>,
-        L: Loadable,
+        L: Loadable<Value: Clone>,
         E: Into<BoxError>,
     {
         self.cache.refresh(&self.key, load)
+    }
+}
+
+impl<M> Clone for Bound<M> {
+    fn clone(&self) -> Self {
+        Bound {
+            cache: self.cache.clone(),
+            key: self.key.clone(),
+        }
+    }
+}
+
+impl<M: Executor> fmt::Debug for Bound<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bound")
+            .field("cache", &self.cache)
+            .field("key", &self.key)
+            .finish()
     }
 }

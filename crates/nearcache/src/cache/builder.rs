@@ -6,16 +6,17 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::{Core, Parts, check_timeout};
-use super::invalidate::Undelivered;
-use super::operation::{Async, Marked};
-use crate::Cache;
+use super::CacheOf;
+use super::operation::{Async, Executor, Marked};
+use crate::client::{Client, Parts, check_timeout};
 use crate::codec::Codec;
 use crate::connect::target::Target;
 use crate::connect::{Mode, Protocol};
 use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::{Hook, Hooks};
+use crate::hooks::{Hook, Hooks, Telemetry};
 use crate::keyspace::{Keyspace, SEPARATOR};
+use crate::read_through::delivery::Undelivered;
+use crate::read_through::{ReadThrough, Settings};
 use crate::resilience::{self, DataLoss, Fallback, Guarded};
 use crate::script::Script;
 use crate::ttl::{IntoTtl, Ttl};
@@ -278,7 +279,7 @@ impl<M> Builder<M> {
         self
     }
 
-    pub(crate) fn build_core(self, mode: Mode) -> Result<Core> {
+    fn build_core(self, mode: Mode) -> Result<ReadThrough> {
         let parsed = self.url?;
         let target = Target {
             username: self.username.or(parsed.target.username),
@@ -355,30 +356,34 @@ impl<M> Builder<M> {
         #[cfg(not(feature = "embedded"))]
         let guarded = resilience::open(&target, mode, &scripts)?;
 
-        Ok(Core::new(Parts {
+        let client = Client::new(Parts {
             guarded,
             target,
             keyspace,
+            telemetry: Telemetry::new(self.hooks),
+            data_loss: self.data_loss,
+            limit,
+            codec,
+        });
+        client.attach_hooks();
+        let settings = Settings {
             default_ttl,
             ttl_jitter,
-            limit,
             fallback: self.fallback,
             undelivered: self.undelivered,
-            data_loss: self.data_loss,
-            lease_time,
+            lease: lease_time,
             max_loads: self.max_loads,
-            hooks: self.hooks,
-            codec,
             heal: self.heal,
-        }))
+        };
+        Ok(ReadThrough::new(client, settings))
     }
 }
 
-/// What an embedded store must know.
-fn scripts() -> Vec<&'static Script> {
+/// The scripts whose twins an embedded store must know.
+pub(super) fn scripts() -> Vec<&'static Script> {
     let mut scripts = crate::read_through::lease::ALL.to_vec();
     #[cfg(feature = "component")]
-    scripts.extend(super::bounded::ALL);
+    scripts.extend(crate::compat::component::bounded::ALL);
     scripts
 }
 
@@ -411,14 +416,14 @@ fn invalid<T>(why: String) -> Result<T> {
     Err(Error::new(ErrorKind::InvalidConfig, why))
 }
 
-impl Builder<Async> {
+impl<M: Executor> Builder<M> {
     /// Makes the cache. Connects to nothing yet: that is the first call's work.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidUrl`], [`ErrorKind::InvalidTtl`] or [`ErrorKind::InvalidConfig`], for the
     /// first thing that is wrong.
-    pub fn build(self) -> Result<Cache> {
-        Ok(Cache::from_core(self.build_core(Mode::Async)?))
+    pub fn build(self) -> Result<CacheOf<M>> {
+        Ok(CacheOf::from_core(self.build_core(M::MODE)?))
     }
 }
 

@@ -5,29 +5,104 @@ use std::marker::PhantomData;
 
 use redis::Pipeline;
 
-use super::core::{Core, reply};
-use super::invalidate::{Poison, Sent};
+use super::CacheOf;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
+use crate::client::{Client, reply};
 use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::{Keys, Outcome};
+use crate::hooks::{CallKeys, Outcome};
 use crate::keyspace::StoredKey;
+use crate::read_through::ReadThrough;
+use crate::read_through::delivery::{Delivery, Poison};
+
+impl<M> CacheOf<M> {
+    /// Adds 1, or what `.by(..)` says, to a counter, and gives the new value. Atomic: of many callers
+    /// none is lost. A counter that is not there starts from 0, without a TTL; one that is keeps its.
+    ///
+    /// Counters are plain integers in Redis: `redis-cli INCR` and a `set` of an integer work on them.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// assert_eq!(cache.incr("visits").await?, 1);
+    /// assert_eq!(cache.incr("visits").by(10).await?, 11);
+    /// assert_eq!(cache.decr("visits").await?, 10);
+    /// assert_eq!(cache.counter("visits").await?, Some(10));
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotInteger`](crate::ErrorKind::NotInteger) and
+    /// [`ErrorKind::Overflow`](crate::ErrorKind::Overflow), which change nothing. After
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) it may or may not have counted.
+    pub fn incr(&self, key: impl AsRef<[u8]>) -> Incr<'_, M> {
+        Incr::new(&self.core, key.as_ref(), Direction::Up)
+    }
+
+    /// As [`incr`](CacheOf::incr), downwards.
+    ///
+    /// # Errors
+    /// Those of [`incr`](CacheOf::incr).
+    pub fn decr(&self, key: impl AsRef<[u8]>) -> Incr<'_, M> {
+        Incr::new(&self.core, key.as_ref(), Direction::Down)
+    }
+
+    /// The value of a counter, `None` if it is not there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotInteger`](crate::ErrorKind::NotInteger): the key holds no counter. It is never taken
+    /// for 0.
+    pub fn counter(&self, key: impl AsRef<[u8]>) -> Pending<'_, Option<i64>, M> {
+        let (core, key) = self.named(key);
+        Pending::new(async move {
+            let key = key?;
+            core.perform("counter", CallKeys::One(key.user()), async |core| {
+                read_counter(core.client(), &key).await
+            })
+            .await
+        })
+    }
+}
 
 /// A pending `incr` or `decr`.
 #[must_use = "nothing is counted until it is carried out, by `.await` or `.run()`"]
 pub struct Incr<'c, M = Async> {
-    core: &'c Core,
+    core: &'c ReadThrough,
     key: Result<StoredKey>,
-    verb: &'static str,
+    direction: Direction,
     by: i64,
     mode: Marked<M>,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    Up,
+    Down,
+}
+
+impl Direction {
+    fn verb(self) -> &'static str {
+        match self {
+            Direction::Up => "incr",
+            Direction::Down => "decr",
+        }
+    }
+
+    fn command(self) -> &'static str {
+        match self {
+            Direction::Up => "INCRBY",
+            Direction::Down => "DECRBY",
+        }
+    }
+}
+
 impl<'c, M> Incr<'c, M> {
-    pub(crate) fn new(core: &'c Core, key: &[u8], verb: &'static str) -> Self {
+    fn new(core: &'c ReadThrough, key: &[u8], direction: Direction) -> Self {
         Incr {
             core,
-            key: core.stored(key),
-            verb,
+            key: core.client().stored(key),
+            direction,
             by: 1,
             mode: PhantomData,
         }
@@ -43,67 +118,62 @@ impl<'c, M> Incr<'c, M> {
         let Incr {
             core,
             key,
-            verb,
+            direction,
             by,
             mode: _,
         } = self;
         CacheFuture::asking(async move {
             let key = key?;
-            core.watched(name_of(verb), Keys::One(key.user()), async |core| {
-                core.count(verb, &key, by).await
+            core.perform(direction.verb(), CallKeys::One(key.user()), async |core| {
+                count(core, direction, &key, by).await
             })
             .await
         })
     }
 }
 
-/// The verb as the cache names it.
-fn name_of(verb: &str) -> &'static str {
-    if verb == "INCRBY" { "incr" } else { "decr" }
+async fn count(core: &ReadThrough, direction: Direction, key: &StoredKey, by: i64) -> Result<i64> {
+    let _poison = Poison::key(core, key);
+    let command = direction.command();
+    let reply = core
+        .client()
+        .request_for(key, redis::cmd(command).arg(key).arg(by))
+        .await?;
+    let value = reply::integer(command, &reply)?;
+    let change = match direction {
+        Direction::Up => by,
+        Direction::Down => by.wrapping_neg(),
+    };
+    if value == change {
+        // The counter may be new, where a load found nothing: that load must not store any more. (It has counted,
+        // whatever happens to this; and nothing is filled over the counter while it is there.)
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.cmd("UNLINK").arg(key.lease());
+        if let Err(error) = Delivery::leases(core, [key]).send(&pipeline).await {
+            tracing::debug!(%error, "the lease of a new counter could not be removed");
+        }
+    }
+    Ok(value)
 }
 
-impl Core {
-    async fn count(&self, verb: &str, key: &StoredKey, by: i64) -> Result<i64> {
-        let _poison = Poison::key(self, key);
-        let reply = self.call(redis::cmd(verb).arg(key).arg(by), key).await?;
-        let value = reply::integer(verb, &reply)?;
-        let change = if verb == "INCRBY" {
-            by
-        } else {
-            by.wrapping_neg()
-        };
-        if value == change {
-            // It may just have been made, where a load found nothing: that must not store any more. (It
-            // has counted, whatever becomes of this; and nothing is filled over it while it is there.)
-            let mut pipeline = Pipeline::with_capacity(1);
-            pipeline.cmd("UNLINK").arg(key.lease());
-            let sent = Sent::leases(self, [key]).pipeline(&pipeline).await;
-            if let Err(error) = sent {
-                tracing::debug!(%error, "the lease of a new counter could not be removed");
-            }
-        }
-        Ok(value)
-    }
-
-    async fn counted(&self, key: &StoredKey) -> Result<Option<i64>> {
-        let reply = self.call(redis::cmd("GET").arg(key), key).await?;
-        let Some(bytes) = reply::bytes("GET", reply)? else {
-            self.note(Outcome::Miss, 0);
-            return Ok(None);
-        };
-        self.note(Outcome::Hit, bytes.len());
-        match std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| text.parse().ok())
-        {
-            Some(number) => Ok(Some(number)),
-            None => Err(Error::new(
-                ErrorKind::NotInteger,
-                format!("what is there has {} bytes and is no counter", bytes.len()),
-            )
-            .on_host(self.host())
-            .for_key(key.user())),
-        }
+async fn read_counter(client: &Client, key: &StoredKey) -> Result<Option<i64>> {
+    let reply = client.request_for(key, redis::cmd("GET").arg(key)).await?;
+    let Some(bytes) = reply::bytes("GET", reply)? else {
+        client.note(Outcome::Miss, 0);
+        return Ok(None);
+    };
+    client.note(Outcome::Hit, bytes.len());
+    match std::str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| text.parse().ok())
+    {
+        Some(number) => Ok(Some(number)),
+        None => Err(Error::new(
+            ErrorKind::NotInteger,
+            format!("the value has {} bytes and is no counter", bytes.len()),
+        )
+        .on_host(client.host())
+        .for_key(key.user())),
     }
 }
 
@@ -116,15 +186,4 @@ impl<M> fmt::Debug for Incr<'_, M> {
             .field("by", &self.by)
             .finish_non_exhaustive()
     }
-}
-
-pub(crate) fn counter<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, Option<i64>, M> {
-    let key = core.stored(key);
-    Pending::new(async move {
-        let key = key?;
-        core.watched("counter", Keys::One(key.user()), async |core| {
-            core.counted(&key).await
-        })
-        .await
-    })
 }

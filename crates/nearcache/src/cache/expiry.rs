@@ -6,33 +6,124 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis::Cmd;
 
-use super::core::{Core, reply};
-use super::invalidate::Poison;
+use super::CacheOf;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
+use crate::client::reply;
 use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::Keys;
+use crate::hooks::CallKeys;
 use crate::keyspace::StoredKey;
+use crate::read_through::ReadThrough;
+use crate::read_through::delivery::Poison;
 use crate::ttl::{IntoTtl, Remaining, Ttl};
+
+impl<M> CacheOf<M> {
+    /// Starts a key's TTL anew, without reading it: `.ttl(..)`, or the cache's default TTL. Without
+    /// either, Redis only notes that the key was used (`TOUCH`). Says whether the key is there.
+    ///
+    /// # Errors
+    /// Those of every call (see [`CacheOf`]).
+    pub fn touch(&self, key: impl AsRef<[u8]>) -> Touch<'_, M> {
+        Touch {
+            core: &self.core,
+            key: self.core.client().stored(key.as_ref()),
+            ttl: None,
+            mode: PhantomData,
+        }
+    }
+
+    /// How long a key still has.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// use nearcache::Remaining;
+    ///
+    /// cache.set("a", &1).forever().await?;
+    /// cache.set("b", &1).ttl("1h").await?;
+    /// assert_eq!(cache.ttl("a").await?, Remaining::Forever);
+    /// assert!(matches!(cache.ttl("b").await?, Remaining::In(left) if left.as_secs() > 3_500));
+    /// assert_eq!(cache.ttl("c").await?, Remaining::Missing);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # Errors
+    /// Those of every call (see [`CacheOf`]).
+    pub fn ttl(&self, key: impl AsRef<[u8]>) -> Pending<'_, Remaining, M> {
+        let (core, key) = self.named(key);
+        Pending::new(async move {
+            let key = key?;
+            let reply = core
+                .perform("ttl", CallKeys::One(key.user()), async |core| {
+                    let command = redis::cmd("PTTL").arg(&key).to_owned();
+                    core.client().request_for(&key, &command).await
+                })
+                .await?;
+            Ok(match reply::integer("PTTL", &reply)? {
+                -2 => Remaining::Missing,
+                -1 => Remaining::Forever,
+                millis => Remaining::In(Duration::from_millis(millis.max(0).unsigned_abs())),
+            })
+        })
+    }
+
+    /// Gives a key a TTL, exactly (no jitter); says whether the key is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidTtl`](crate::ErrorKind::InvalidTtl), and those of every call (see [`CacheOf`]).
+    pub fn expire(&self, key: impl AsRef<[u8]>, ttl: impl IntoTtl) -> Pending<'_, bool, M> {
+        let ((core, key), ttl) = (self.named(key), ttl.into_ttl());
+        Pending::new(async move {
+            let key = key?;
+            let mut command = redis::cmd("PEXPIRE");
+            command.arg(&key).arg(ttl?.as_millis());
+            flag(core, "expire", &command, &key).await
+        })
+    }
+
+    /// Lets a key expire at a point in time, by the server's clock; says whether the key was there.
+    /// A time that has passed deletes it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidTtl`](crate::ErrorKind::InvalidTtl) for a time before 1970 or 1,000 years
+    /// ahead, and those of every call (see [`CacheOf`]).
+    pub fn expire_at(&self, key: impl AsRef<[u8]>, time: SystemTime) -> Pending<'_, bool, M> {
+        let ((core, key), millis) = (self.named(key), unix_millis(time));
+        Pending::new(async move {
+            let key = key?;
+            let _poison = Poison::key(core, &key);
+            let mut command = redis::cmd("PEXPIREAT");
+            command.arg(&key).arg(millis?);
+            flag(core, "expire_at", &command, &key).await
+        })
+    }
+
+    /// Takes a key's TTL away; says whether it had one.
+    ///
+    /// # Errors
+    /// Those of every call (see [`CacheOf`]).
+    pub fn persist(&self, key: impl AsRef<[u8]>) -> Pending<'_, bool, M> {
+        let (core, key) = self.named(key);
+        Pending::new(async move {
+            let key = key?;
+            let mut command = redis::cmd("PERSIST");
+            command.arg(&key);
+            flag(core, "persist", &command, &key).await
+        })
+    }
+}
 
 /// A pending `touch`.
 #[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
 pub struct Touch<'c, M = Async> {
-    core: &'c Core,
+    core: &'c ReadThrough,
     key: Result<StoredKey>,
     ttl: Option<Result<Ttl>>,
     mode: Marked<M>,
 }
 
 impl<'c, M> Touch<'c, M> {
-    pub(crate) fn new(core: &'c Core, key: &[u8]) -> Self {
-        Touch {
-            core,
-            key: core.stored(key),
-            ttl: None,
-            mode: PhantomData,
-        }
-    }
-
     /// The TTL to start anew with, spread by the cache's jitter.
     pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
         self.ttl = Some(ttl.into_ttl());
@@ -48,17 +139,18 @@ impl<'c, M> Touch<'c, M> {
         } = self;
         CacheFuture::asking(async move {
             let key = key?;
-            match ttl.transpose()?.or(core.default_ttl) {
+            let mut command;
+            match ttl.transpose()?.or(core.default_ttl()) {
                 Some(ttl) => {
-                    let millis = ttl.jittered(core.ttl_jitter).as_millis();
-                    core.flag("touch", redis::cmd("PEXPIRE").arg(&key).arg(millis), &key)
-                        .await
+                    command = redis::cmd("PEXPIRE");
+                    command.arg(&key).arg(core.jittered(ttl).as_millis());
                 }
                 None => {
-                    core.flag("touch", redis::cmd("TOUCH").arg(&key), &key)
-                        .await
+                    command = redis::cmd("TOUCH");
+                    command.arg(&key);
                 }
             }
+            flag(core, "touch", &command, &key).await
         })
     }
 }
@@ -74,68 +166,17 @@ impl<M> fmt::Debug for Touch<'_, M> {
     }
 }
 
-impl Core {
-    /// A verb whose command answers 1 or 0.
-    async fn flag(&self, verb: &'static str, command: &Cmd, key: &StoredKey) -> Result<bool> {
-        self.watched(verb, Keys::One(key.user()), async |core| {
-            reply::flag(verb, &core.call(command, key).await?)
-        })
-        .await
-    }
-}
-
-pub(crate) fn ttl<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, Remaining, M> {
-    let key = core.stored(key);
-    Pending::new(async move {
-        let key = key?;
-        let ask = async |core: &Core| core.call(redis::cmd("PTTL").arg(&key), &key).await;
-        let reply = core.watched("ttl", Keys::One(key.user()), ask).await?;
-        Ok(match reply::integer("PTTL", &reply)? {
-            -2 => Remaining::Missing,
-            -1 => Remaining::Forever,
-            millis => Remaining::In(Duration::from_millis(millis.max(0).unsigned_abs())),
-        })
+/// A verb whose command answers 1 or 0.
+async fn flag(
+    core: &ReadThrough,
+    verb: &'static str,
+    command: &Cmd,
+    key: &StoredKey,
+) -> Result<bool> {
+    core.perform(verb, CallKeys::One(key.user()), async |core| {
+        reply::flag(verb, &core.client().request_for(key, command).await?)
     })
-}
-
-pub(crate) fn expire<'c, M>(core: &'c Core, key: &[u8], ttl: impl IntoTtl) -> Pending<'c, bool, M> {
-    let (key, ttl) = (core.stored(key), ttl.into_ttl());
-    Pending::new(async move {
-        let key = key?;
-        core.flag(
-            "expire",
-            redis::cmd("PEXPIRE").arg(&key).arg(ttl?.as_millis()),
-            &key,
-        )
-        .await
-    })
-}
-
-pub(crate) fn expire_at<'c, M>(
-    core: &'c Core,
-    key: &[u8],
-    time: SystemTime,
-) -> Pending<'c, bool, M> {
-    let (key, millis) = (core.stored(key), unix_millis(time));
-    Pending::new(async move {
-        let key = key?;
-        let _poison = Poison::key(core, &key);
-        core.flag(
-            "expire_at",
-            redis::cmd("PEXPIREAT").arg(&key).arg(millis?),
-            &key,
-        )
-        .await
-    })
-}
-
-pub(crate) fn persist<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, bool, M> {
-    let key = core.stored(key);
-    Pending::new(async move {
-        let key = key?;
-        core.flag("persist", redis::cmd("PERSIST").arg(&key), &key)
-            .await
-    })
+    .await
 }
 
 fn unix_millis(time: SystemTime) -> Result<u64> {

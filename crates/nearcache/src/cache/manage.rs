@@ -5,101 +5,102 @@ use std::marker::PhantomData;
 
 use redis::Value;
 
-use super::core::Core;
-use super::operation::{Async, CacheFuture, Marked, Pending};
-#[cfg(feature = "blocking")]
-use crate::connect::BlockingConnection;
-use crate::connect::{Connection, ServerInfo};
-use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::Keys;
+use super::CacheOf;
+use super::operation::{Async, CacheFuture, Executor, Marked, Pending, operation};
+use crate::connect::ServerInfo;
+use crate::error::Error;
+use crate::hooks::{CallKeys, Stats};
+use crate::read_through::ReadThrough;
 
-pub(crate) fn ping<'c, M>(core: &'c Core) -> Pending<'c, (), M> {
-    Pending::new(async move {
-        core.watched("ping", Keys::None, async |core| {
-            match core.request(&redis::cmd("PING")).await? {
-                Value::SimpleString(pong) if pong == "PONG" => Ok(()),
-                other => Err(Error::unexpected("PING", &other)),
-            }
+impl<M> CacheOf<M> {
+    /// Makes sure that the server is there and lets us in.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connect`](crate::ErrorKind::Connect),
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
+    /// [`ErrorKind::Auth`](crate::ErrorKind::Auth) or
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), which say what is wrong.
+    pub fn ping(&self) -> Pending<'_, (), M> {
+        let core = &self.core;
+        Pending::new(async move {
+            core.perform("ping", CallKeys::None, async |core| {
+                match core.client().request(&redis::cmd("PING")).await? {
+                    Value::SimpleString(pong) if pong == "PONG" => Ok(()),
+                    other => Err(Error::unexpected("PING", &other)),
+                }
+            })
+            .await
         })
-        .await
-    })
+    }
+
+    /// What the server is: asked for once, then remembered.
+    ///
+    /// # Errors
+    /// Those of every call (see [`CacheOf`]), the first time.
+    pub fn server(&self) -> Pending<'_, ServerInfo, M> {
+        let client = self.core.client();
+        Pending::new(async move {
+            let pass = client.enter()?;
+            pass.guarded().server(client.limit()).await
+        })
+    }
+
+    /// Closes the cache, with all its clones: calls on them fail from now on with
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed), and those under way are waited for. Caches that
+    /// were opened apart and share its connection are not affected; with the last of them the connection
+    /// is closed. Dropping the last clone does the same, without waiting.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if calls are still under way after the timeout.
+    /// The cache is closed all the same.
+    pub fn close(&self) -> Close<'_, M> {
+        Close {
+            core: &self.core,
+            mode: PhantomData,
+        }
+    }
+
+    /// Whether the cache has not been closed. (Whether the server is there, [`ping`](CacheOf::ping)
+    /// says.)
+    pub fn is_open(&self) -> bool {
+        self.core.client().is_open()
+    }
+
+    /// What this cache has done so far, its clones included.
+    pub fn stats(&self) -> Stats {
+        self.core.client().stats()
+    }
 }
 
-pub(crate) fn server<'c, M>(core: &'c Core) -> Pending<'c, ServerInfo, M> {
-    Pending::new(async move {
-        let call = core.enter()?;
-        call.guarded().server(core.limit).await
-    })
-}
-
-pub(crate) fn connection<'c, M>(core: &'c Core) -> Pending<'c, Connection, M> {
-    Pending::new(async move {
-        let call = core.enter()?;
-        let raw = call.guarded().connection(core.limit).await?;
-        Ok(Connection::new(raw, i64::from(core.target.db), core.limit))
-    })
-}
-
-#[cfg(feature = "blocking")]
-pub(crate) fn blocking_connection<'c, M>(core: &'c Core) -> Pending<'c, BlockingConnection, M> {
-    Pending::new(async move {
-        let call = core.enter()?;
-        let raw = call.guarded().connection(core.limit).await?;
-        Ok(BlockingConnection::new(
-            raw,
-            i64::from(core.target.db),
-            core.limit,
-        ))
-    })
+impl<M: Executor> CacheOf<M> {
+    /// A Redis connection of the caller's own, for every command that the cache has no verb for.
+    ///
+    /// # Errors
+    /// Those of [`ping`](CacheOf::ping).
+    pub fn connection(&self) -> Pending<'_, M::Connection, M> {
+        let client = self.core.client();
+        Pending::new(async move {
+            let pass = client.enter()?;
+            let raw = pass.guarded().connection(client.limit()).await?;
+            Ok(M::connection(raw, i64::from(client.db()), client.limit()))
+        })
+    }
 }
 
 /// A pending `close`.
 #[must_use = "nothing is closed until it is carried out, by `.await` or `.run()`"]
 pub struct Close<'c, M = Async> {
-    core: &'c Core,
+    core: &'c ReadThrough,
     mode: Marked<M>,
 }
 
 impl<'c, M> Close<'c, M> {
-    pub(crate) fn new(core: &'c Core) -> Self {
-        Close {
-            core,
-            mode: PhantomData,
-        }
+    fn start(self) -> CacheFuture<'c, ()> {
+        CacheFuture::asking(self.core.client().close())
     }
 }
 
-async fn closed(core: &Core) -> Result<()> {
-    core.close();
-    let drained = core.runtime().timeout(core.limit, || core.drained()).await;
-    drained.ok_or_else(|| {
-        let why = format!(
-            "calls were still under way after {:?}; no more are let in",
-            core.limit
-        );
-        Error::new(ErrorKind::Timeout, why).on_host(core.host())
-    })
-}
-
-impl<'c> IntoFuture for Close<'c> {
-    type Output = Result<()>;
-    type IntoFuture = CacheFuture<'c, ()>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        CacheFuture::asking(closed(self.core))
-    }
-}
-
-#[cfg(feature = "blocking")]
-impl Close<'_, super::operation::Blocking> {
-    /// Carries the operation out on this thread.
-    ///
-    /// # Errors
-    /// Those of the verb that made the operation.
-    pub fn run(self) -> Result<()> {
-        crate::runtime::block_on(closed(self.core))
-    }
-}
+operation!(Close<'c> -> ());
 
 impl<M> fmt::Debug for Close<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,8 +1,7 @@
 //! What the verbs return: operations that take their options and are then carried out, by `.await`
 //! for an async caller, by `.run()` for a blocking one.
 //!
-//! An operation is the same type for both, marked by [`Async`] or `Blocking`; nothing happens until
-//! it is carried out.
+//! An operation is one type for both, marked by its [`Executor`]; nothing happens until it is carried out.
 
 use std::fmt;
 use std::future::Future;
@@ -23,19 +22,75 @@ pub use super::remember_many::RememberMany;
 pub use super::scan::{Clear, Keys};
 pub use super::write::{Set, SetIf};
 
-/// Marks operations of [`Cache`](crate::Cache), which end in `.await`.
+/// How operations are carried out: [`Async`] or `Blocking`. Not to be implemented otherwise.
+pub trait Executor: sealed::Executor {}
+
+/// Marks a cache, and its operations, whose operations end in `.await`.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Async;
 
-/// Marks operations of `blocking::Cache`, which end in `.run()`.
+/// Marks a cache, and its operations, whose operations end in `.run()`.
 #[cfg(feature = "blocking")]
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Blocking;
 
+impl Executor for Async {}
+
+#[cfg(feature = "blocking")]
+impl Executor for Blocking {}
+
+pub(crate) mod sealed {
+    use crate::connect::{Mode, Raw};
+    use std::time::Duration;
+
+    /// What an executor is made of.
+    #[allow(private_interfaces, reason = "nobody outside can name it")]
+    pub trait Executor: Sized + Send + Sync + 'static {
+        /// How its callers wait.
+        const MODE: Mode;
+        /// How `Debug` names a cache of it.
+        const CACHE: &'static str;
+        /// How `Debug` names a component of it.
+        #[cfg(feature = "component")]
+        const COMPONENT: &'static str;
+        /// A connection of the caller's own.
+        type Connection: Send;
+
+        fn connection(raw: Raw, db: i64, limit: Duration) -> Self::Connection;
+    }
+
+    #[allow(private_interfaces, reason = "nobody outside can name it")]
+    impl Executor for super::Async {
+        const MODE: Mode = Mode::Async;
+        const CACHE: &'static str = "Cache";
+        #[cfg(feature = "component")]
+        const COMPONENT: &'static str = "Component";
+        type Connection = crate::connect::Connection;
+
+        fn connection(raw: Raw, db: i64, limit: Duration) -> Self::Connection {
+            crate::connect::Connection::new(raw, db, limit)
+        }
+    }
+
+    #[cfg(feature = "blocking")]
+    #[allow(private_interfaces, reason = "nobody outside can name it")]
+    impl Executor for super::Blocking {
+        const MODE: Mode = Mode::Blocking;
+        const CACHE: &'static str = "blocking::Cache";
+        #[cfg(feature = "component")]
+        const COMPONENT: &'static str = "blocking::Component";
+        type Connection = crate::connect::BlockingConnection;
+
+        fn connection(raw: Raw, db: i64, limit: Duration) -> Self::Connection {
+            crate::connect::BlockingConnection::new(raw, db, limit)
+        }
+    }
+}
+
 /// The marker inside an operation.
-pub(super) type Marked<M> = PhantomData<fn() -> M>;
+pub(crate) type Marked<M> = PhantomData<fn() -> M>;
 
 /// The future of an operation.
 #[must_use = "nothing happens until it is awaited"]
@@ -49,11 +104,11 @@ enum State<'c, T> {
 }
 
 impl<'c, T> CacheFuture<'c, T> {
-    pub(super) fn ready(answer: Result<T>) -> Self {
+    pub(crate) fn ready(answer: Result<T>) -> Self {
         CacheFuture(State::Ready(Some(answer)))
     }
 
-    pub(super) fn asking(question: impl Future<Output = Result<T>> + Send + 'c) -> Self {
+    pub(crate) fn asking(question: impl Future<Output = Result<T>> + Send + 'c) -> Self {
         CacheFuture(State::Asking(Box::pin(question)))
     }
 }
@@ -89,14 +144,14 @@ pub struct Pending<'c, T, M = Async> {
 }
 
 impl<'c, T, M> Pending<'c, T, M> {
-    pub(super) fn new(question: impl Future<Output = Result<T>> + Send + 'c) -> Self {
+    pub(crate) fn new(question: impl Future<Output = Result<T>> + Send + 'c) -> Self {
         Pending {
             future: CacheFuture::asking(question),
             mode: PhantomData,
         }
     }
 
-    fn start(self) -> CacheFuture<'c, T> {
+    pub(crate) fn start(self) -> CacheFuture<'c, T> {
         self.future
     }
 }
@@ -136,6 +191,6 @@ macro_rules! operation {
         }
     };
 }
-pub(super) use operation;
+pub(crate) use operation;
 
 operation!(Pending<'c, T: Send> -> T);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::core::Core;
 use super::write::{Life, Stay};
 use crate::error::{Error, ErrorKind, Result};
+use crate::read_through::ReadThrough;
 use crate::read_through::plan::{Plan, Way};
+use crate::read_through::tags::Tag;
 use crate::ttl::Ttl;
 
 /// What was asked for so far.
@@ -37,7 +38,7 @@ impl Options {
         }
     }
 
-    pub(super) fn settle(self, core: &Core) -> Result<Plan> {
+    pub(super) fn settle(self, core: &ReadThrough) -> Result<Plan> {
         let time = |ttl: Option<Result<Ttl>>| -> Result<Duration> {
             ttl.map_or(Ok(Duration::ZERO), |ttl| Ok(ttl?.as_duration()))
         };
@@ -51,7 +52,7 @@ impl Options {
             ));
         }
         Ok(Plan {
-            ttl: match core.settle(&self.life)? {
+            ttl: match self.life.settle(core)? {
                 Stay::For(ttl) => Some(ttl),
                 Stay::Forever | Stay::Keep => None,
             },
@@ -59,7 +60,7 @@ impl Options {
             stale_for: time(self.stale_for)?,
             stale_if_error: time(self.stale_if_error)?,
             early_refresh: self.early_refresh,
-            tags: core.tags(&self.tags)?,
+            tags: Tag::of_entry(core.client().keyspace(), &self.tags)?,
             load_timeout: self.load_timeout.transpose()?.map(Ttl::as_duration),
             soft_timeout: self.soft_timeout.transpose()?.map(Ttl::as_duration),
             way: self.way,
@@ -97,7 +98,7 @@ macro_rules! options {
             self
         }
 
-        /// Tags of the entry: [`invalidate_tag`](crate::Cache::invalidate_tag) of any of them is its end. Up to
+        /// Tags of the entry: [`invalidate_tag`](crate::CacheOf::invalidate_tag) of any of them is its end. Up to
         /// 64, of 1 byte to 1 KiB each.
         pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
             let tags = tags.into_iter().map(|tag| tag.as_ref().to_vec());
@@ -121,7 +122,7 @@ macro_rules! options {
         }
 
         /// Does not read, and takes the place of a load that is under way: the loader runs now, and its value is
-        /// stored. As [`refresh`](crate::Cache::refresh).
+        /// stored. As [`refresh`](crate::CacheOf::refresh).
         pub fn force(mut self) -> Self {
             self.options.way = $crate::read_through::plan::Way::Force;
             self

@@ -11,15 +11,85 @@ use std::sync::Arc;
 
 use redis::{Pipeline, Value};
 
-use super::core::{Core, reply};
-use super::invalidate::Poison;
+use super::CacheOf;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
+use crate::client::{Client, reply};
 use crate::connect::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::Keys as Watched;
+use crate::hooks::CallKeys;
 use crate::keyspace::Key;
+use crate::read_through::ReadThrough;
+use crate::read_through::delivery::Poison;
 use crate::resilience::sweep::PAGE;
 use crate::resilience::{Guarded, leaves_open};
+
+impl<M> CacheOf<M> {
+    /// Deletes the keys that a glob pattern matches (`*`, `?`, `[a-c]`, `\` before any of these to
+    /// mean itself); says how many. The pattern cannot leave the cache's prefix.
+    ///
+    /// Goes through the whole keyspace (`SCAN`), so its time grows with the size of the server's
+    /// database, not with the number of matches. Each round trip has the timeout to itself.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// cache.set_many([("user:1", 1), ("user:2", 2), ("order:1", 3)]).await?;
+    /// assert_eq!(cache.delete_pattern("user:*").await?, 2);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # Errors
+    /// Those of every call (see [`CacheOf`]). After one, some may be deleted.
+    pub fn delete_pattern(&self, pattern: impl AsRef<[u8]>) -> Pending<'_, u64, M> {
+        let (core, pattern) = (&self.core, pattern.as_ref().to_vec());
+        Pending::new(async move {
+            core.invalidate("delete_pattern", CallKeys::One(&pattern), async |core| {
+                sweep(core, &pattern).await
+            })
+            .await
+        })
+    }
+
+    /// Deletes everything under the cache's prefix; says how many keys that was.
+    ///
+    /// A cache without a prefix has the whole database, other programs' keys included, so it refuses
+    /// unless `.whole_database()` says so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) as said; those of
+    /// [`delete_pattern`](CacheOf::delete_pattern).
+    pub fn clear(&self) -> Clear<'_, M> {
+        Clear {
+            core: &self.core,
+            whole_database: false,
+            mode: PhantomData,
+        }
+    }
+
+    /// The cache's keys, without the prefix, each once: a lazy stream, or iterator. `.matching(..)` narrows it.
+    ///
+    /// Reads on as it is asked for more (`SCAN`), and may be dropped in the middle. A key that is
+    /// there all along is listed; one that comes or goes meanwhile may be. To give each key once, it
+    /// remembers a hash of 16 bytes of each.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// cache.set_many([("user:1", 1), ("user:2", 2), ("order:1", 3)]).await?;
+    /// let mut keys = cache.keys().matching("user:*");
+    /// while let Some(key) = keys.next().await {
+    ///     assert!(key?.as_str().unwrap().starts_with("user:"));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn keys(&self) -> Keys<'_, M> {
+        Keys::new(self.core.client())
+    }
+}
 
 /// Where a scan stands, through every primary.
 struct Scan {
@@ -30,108 +100,91 @@ struct Scan {
     page: usize,
 }
 
-impl Core {
-    fn scan(&self, pattern: &[u8], page: usize) -> Result<Scan> {
+impl Scan {
+    fn new(client: &Client, pattern: &[u8], page: usize) -> Result<Self> {
         Ok(Scan {
-            primaries: self.enter()?.guarded().primaries().to_vec(),
+            primaries: client.enter()?.guarded().primaries().to_vec(),
             cursor: 0,
-            pattern: self.keyspace.pattern(pattern),
+            pattern: client.keyspace().pattern(pattern),
             page,
         })
     }
 
     /// The next page of stored keys, or `None` at the end. A page may be empty.
-    async fn page(&self, scan: &mut Scan) -> Result<Option<Vec<Vec<u8>>>> {
-        let _call = self.enter()?;
-        let Some(primary) = scan.primaries.last() else {
+    async fn next(&mut self, client: &Client) -> Result<Option<Vec<Vec<u8>>>> {
+        let _pass = client.enter()?;
+        let Some(primary) = self.primaries.last() else {
             return Ok(None);
         };
-        let page = primary.page(scan.cursor, &scan.pattern, scan.page, self.limit);
+        let page = primary.page(self.cursor, &self.pattern, self.page, client.limit());
         let (cursor, keys) = page.await?;
-        scan.cursor = cursor;
+        self.cursor = cursor;
         if cursor == 0 {
-            scan.primaries.pop();
+            self.primaries.pop();
         }
         Ok(Some(keys))
     }
+}
 
-    /// Deletes what `pattern` matches; says how many keys of the user's that were.
-    async fn sweep(&self, pattern: &[u8]) -> Result<u64> {
-        let call = self.enter()?;
-        self.poison_all();
-        let mut unfinished = Unfinished {
-            core: self,
-            pattern,
-            ended: false,
-        };
-        let outcome = call
-            .guarded()
-            .sweep(&self.keyspace, pattern, self.limit)
-            .await;
-        unfinished.ended = true;
-        match outcome {
-            Ok(deleted) => {
-                self.counters().deletes.add(deleted);
-                self.counters().invalidations.add(1);
-                Ok(deleted)
-            }
-            Err(error) if leaves_open(&error) && self.defer_sweep(pattern) => Err(error.deferred()),
-            Err(error) => Err(error),
+/// Deletes what `pattern` matches; says how many keys of the user's that were.
+async fn sweep(core: &ReadThrough, pattern: &[u8]) -> Result<u64> {
+    let client = core.client();
+    let pass = client.enter()?;
+    let mut unfinished = Unfinished {
+        _poison: Poison::all(core),
+        client,
+        pattern,
+        ended: false,
+    };
+    let sweeping = pass
+        .guarded()
+        .sweep(client.keyspace(), pattern, client.limit());
+    let outcome = sweeping.await;
+    unfinished.ended = true;
+    match outcome {
+        Ok(deleted) => {
+            client.counters().deletes.add(deleted);
+            client.counters().invalidations.add(1);
+            Ok(deleted)
         }
+        Err(error) if leaves_open(&error) && defer_sweep(client, pattern) => Err(error.deferred()),
+        Err(error) => Err(error),
     }
+}
 
-    fn defer_sweep(&self, pattern: &[u8]) -> bool {
-        let kept = self.guarded().defer_sweep(&self.keyspace, pattern);
-        if kept {
-            self.counters().invalidations_deferred.add(1);
-        }
-        kept
+fn defer_sweep(client: &Client, pattern: &[u8]) -> bool {
+    let kept = client.guarded().defer_sweep(client.keyspace(), pattern);
+    if kept {
+        client.counters().invalidations_deferred.add(1);
     }
+    kept
 }
 
 /// A sweep under way: one whose caller goes away is taken up again by the next call.
 struct Unfinished<'c> {
-    core: &'c Core,
+    _poison: Poison<'c>,
+    client: &'c Client,
     pattern: &'c [u8],
     ended: bool,
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        self.core.poison_all();
         if !self.ended {
-            self.core.defer_sweep(self.pattern);
+            defer_sweep(self.client, self.pattern);
         }
     }
-}
-
-pub(crate) fn delete_pattern<'c, M>(core: &'c Core, pattern: &[u8]) -> Pending<'c, u64, M> {
-    let pattern = pattern.to_vec();
-    Pending::new(async move {
-        core.watched("delete_pattern", Watched::One(&pattern), async |core| {
-            core.told(core.sweep(&pattern).await)
-        })
-        .await
-    })
 }
 
 /// A pending `clear`.
 #[must_use = "nothing is deleted until it is carried out, by `.await` or `.run()`"]
 pub struct Clear<'c, M = Async> {
-    core: &'c Core,
+    core: &'c ReadThrough,
     whole_database: bool,
     mode: Marked<M>,
 }
 
 impl<'c, M> Clear<'c, M> {
-    pub(crate) fn new(core: &'c Core) -> Self {
-        Clear {
-            core,
-            whole_database: false,
-            mode: PhantomData,
-        }
-    }
-
     /// Empties the whole database (`FLUSHDB`), whoever its keys belong to.
     pub fn whole_database(mut self) -> Self {
         self.whole_database = true;
@@ -145,11 +198,11 @@ impl<'c, M> Clear<'c, M> {
             mode: _,
         } = self;
         CacheFuture::asking(async move {
-            core.watched("clear", Watched::None, async |core| {
+            core.invalidate("clear", CallKeys::None, async |core| {
                 if whole_database {
-                    core.flush().await
-                } else if core.keyspace.has_prefix() {
-                    core.told(core.sweep(b"*").await)
+                    flush(core).await
+                } else if core.client().keyspace().has_prefix() {
+                    sweep(core, b"*").await
                 } else {
                     Err(Error::new(
                         ErrorKind::Refused,
@@ -166,25 +219,24 @@ impl<'c, M> Clear<'c, M> {
 
 operation!(Clear<'c> -> u64);
 
-impl Core {
-    async fn flush(&self) -> Result<u64> {
-        let mut pipeline = Pipeline::new();
-        pipeline.atomic().cmd("DBSIZE").cmd("FLUSHDB");
-        let mut flushed = 0;
-        let call = self.enter()?;
-        let _poison = Poison::all(self);
-        for primary in call.guarded().primaries() {
-            match &primary.pipeline(&pipeline, self.limit).await?[..] {
-                [size, Value::Okay] => flushed += reply::count("DBSIZE", size)?,
-                [_, Value::ServerError(error)] | [Value::ServerError(error), _] => {
-                    return Err(Error::from_server(error).on_host(primary.host()));
-                }
-                _ => return Err(Error::unexpected("FLUSHDB", &Value::Nil)),
+async fn flush(core: &ReadThrough) -> Result<u64> {
+    let client = core.client();
+    let mut pipeline = Pipeline::new();
+    pipeline.atomic().cmd("DBSIZE").cmd("FLUSHDB");
+    let mut flushed = 0;
+    let pass = client.enter()?;
+    let _poison = Poison::all(core);
+    for primary in pass.guarded().primaries() {
+        match &primary.pipeline(&pipeline, client.limit()).await?[..] {
+            [size, Value::Okay] => flushed += reply::count("DBSIZE", size)?,
+            [_, Value::ServerError(error)] | [Value::ServerError(error), _] => {
+                return Err(Error::from_server(error).on_host(primary.host()));
             }
+            _ => return Err(Error::unexpected("FLUSHDB", &Value::Nil)),
         }
-        self.counters().deletes.add(flushed);
-        Ok(flushed)
     }
+    client.counters().deletes.add(flushed);
+    Ok(flushed)
 }
 
 impl<M> fmt::Debug for Clear<'_, M> {
@@ -201,7 +253,7 @@ impl<M> fmt::Debug for Clear<'_, M> {
 /// After an error it ends.
 #[must_use = "nothing is listed until it is asked for the next key"]
 pub struct Keys<'c, M = Async> {
-    core: &'c Core,
+    client: &'c Client,
     pattern: Vec<u8>,
     page: usize,
     state: State<'c>,
@@ -225,9 +277,9 @@ enum State<'c> {
 }
 
 impl<'c, M> Keys<'c, M> {
-    pub(crate) fn new(core: &'c Core) -> Self {
+    fn new(client: &'c Client) -> Self {
         Keys {
-            core,
+            client,
             pattern: b"*".to_vec(),
             page: PAGE,
             state: State::NotStarted,
@@ -254,9 +306,9 @@ impl<'c, M> Keys<'c, M> {
 
     /// Asks for the next page. Only from a state in which nothing is under way.
     fn ask(&mut self) {
-        let core = self.core;
+        let client = self.client;
         let scan = match std::mem::replace(&mut self.state, State::Ended) {
-            State::NotStarted => core.scan(&self.pattern, self.page),
+            State::NotStarted => Scan::new(client, &self.pattern, self.page),
             State::Between(scan) => Ok(scan),
             other => {
                 self.state = other;
@@ -265,7 +317,7 @@ impl<'c, M> Keys<'c, M> {
         };
         self.state = State::Asking(Box::pin(async move {
             let mut scan = scan?;
-            let keys = core.page(&mut scan).await?;
+            let keys = scan.next(client).await?;
             Ok((scan, keys))
         }));
     }
@@ -279,7 +331,7 @@ impl<'c, M> Keys<'c, M> {
                     let [high, low] =
                         [&self.seeds[0], &self.seeds[1]].map(|seed| seed.hash_one(&*stored));
                     let hash = u128::from(high) << 64 | u128::from(low);
-                    if let Some(key) = self.core.keyspace.user(&stored)
+                    if let Some(key) = self.client.keyspace().user(&stored)
                         && self.given.insert(hash)
                     {
                         self.ready.push_back(Key::from(key));

@@ -2,20 +2,20 @@
 
 use redis::Pipeline;
 
-use super::core::Core;
-use super::invalidate::Sent;
+use super::CacheOf;
 use super::operation::Pending;
-use super::{Cache, verbs};
 use crate::error::Result;
-use crate::hooks::Keys;
+use crate::hooks::CallKeys;
+use crate::read_through::ReadThrough;
+use crate::read_through::delivery::Delivery;
 use crate::read_through::tags::Tag;
 
 /// How many tags travel together.
 const PART: usize = 500;
 
-impl Cache {
+impl<M> CacheOf<M> {
     /// Ends every entry that carries this tag, however many there are and in whatever process they were
-    /// stored, in one round trip. See [`invalidate_tags`](Cache::invalidate_tags).
+    /// stored, in one round trip. See [`invalidate_tags`](CacheOf::invalidate_tags).
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -30,53 +30,45 @@ impl Cache {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey) for a tag that is empty or longer than 1 KiB, and
-    /// those of every call (see [`Cache`]). One that Redis did not acknowledge is kept and sent later: see
+    /// those of every call (see [`CacheOf`]). One that Redis did not acknowledge is kept and sent later: see
     /// [`Builder::on_undelivered`](crate::Builder::on_undelivered).
-    pub fn invalidate_tag(&self, tag: impl AsRef<[u8]>) -> Pending<'_, ()> {
-        verbs::invalidate_tags(&self.core, [tag])
+    pub fn invalidate_tag(&self, tag: impl AsRef<[u8]>) -> Pending<'_, (), M> {
+        self.invalidate_tags([tag])
     }
 
     /// Ends every entry that carries any of these tags.
     ///
     /// # Errors
-    /// Those of [`invalidate_tag`](Cache::invalidate_tag).
+    /// Those of [`invalidate_tag`](CacheOf::invalidate_tag).
     pub fn invalidate_tags(
         &self,
         tags: impl IntoIterator<Item = impl AsRef<[u8]>>,
-    ) -> Pending<'_, ()> {
-        verbs::invalidate_tags(&self.core, tags)
+    ) -> Pending<'_, (), M> {
+        let core = &self.core;
+        let names: Vec<Vec<u8>> = tags.into_iter().map(|tag| tag.as_ref().to_vec()).collect();
+        Pending::new(async move {
+            core.invalidate("invalidate_tags", CallKeys::Names(&names), async |core| {
+                invalidate(core, &names).await
+            })
+            .await
+        })
     }
 }
 
 /// model: Action::InvalidateTag
-pub(crate) fn invalidate_tags<'c, M>(
-    core: &'c Core,
-    tags: impl IntoIterator<Item = impl AsRef<[u8]>>,
-) -> Pending<'c, (), M> {
-    let names: Vec<Vec<u8>> = tags.into_iter().map(|tag| tag.as_ref().to_vec()).collect();
-    Pending::new(async move {
-        core.watched("invalidate_tags", Keys::Names(&names), async |core| {
-            core.told(core.invalidate(&names).await)
-        })
-        .await
-    })
-}
-
-impl Core {
-    async fn invalidate(&self, names: &[Vec<u8>]) -> Result<()> {
-        let tags: Vec<Vec<Tag>> = names
-            .chunks(PART)
-            .map(|part| self.tags_of(part))
-            .collect::<Result<_>>()?;
-        // All of them from the beginning: those after a part that failed are kept for later, too.
-        let parts: Vec<_> = tags.iter().map(|part| Sent::tags(self, part)).collect();
-        for sent in parts {
-            let mut pipeline = Pipeline::with_capacity(2 * sent.undone().len());
-            for undone in sent.undone() {
-                undone.add_to(&mut pipeline);
-            }
-            sent.pipeline(&pipeline).await?;
+async fn invalidate(core: &ReadThrough, names: &[Vec<u8>]) -> Result<()> {
+    let tags: Vec<Vec<Tag>> = names
+        .chunks(PART)
+        .map(|part| Tag::all(core.client().keyspace(), part))
+        .collect::<Result<_>>()?;
+    // All of them from the beginning: those after a part that failed are kept for later, too.
+    let parts: Vec<_> = tags.iter().map(|part| Delivery::tags(core, part)).collect();
+    for delivery in parts {
+        let mut pipeline = Pipeline::with_capacity(2 * delivery.invalidations().len());
+        for invalidation in delivery.invalidations() {
+            invalidation.add_to(&mut pipeline);
         }
-        Ok(())
+        delivery.send(&pipeline).await?;
     }
+    Ok(())
 }

@@ -14,16 +14,87 @@ use std::marker::PhantomData;
 
 use redis::{Cmd, Pipeline, Value};
 
-use super::core::{Core, reply};
-use super::invalidate::Sent;
+use super::CacheOf;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
+use crate::client::reply;
 use crate::codec::envelope::Head;
 use crate::codec::{self, Body, Encode};
 use crate::error::Result;
-use crate::hooks::{Keys, Outcome};
+use crate::hooks::{CallKeys, Outcome};
 use crate::keyspace::StoredKey;
-use crate::read_through::tags::Tag;
+use crate::read_through::ReadThrough;
+use crate::read_through::delivery::{self, Delivery};
+use crate::read_through::tags::{self, Tag};
 use crate::ttl::{IntoTtl, Ttl};
+
+impl<M> CacheOf<M> {
+    /// Stores a value, in place of what was there. `.ttl(..)`, `.forever()` or `.keep_ttl()` say how
+    /// long it stays; without them, the cache's default TTL does, or it does not expire.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// cache.set("session:7", &"alice").ttl("30m").await?;
+    /// cache.set("session:7", &"bob").keep_ttl().await?;
+    /// let first = cache.set("session:7", &"carol").only_if_absent().await?;
+    /// assert!(!first);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) and
+    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) before anything is sent. After
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) the value may or may not have been stored.
+    pub fn set<'c, V: Encode + ?Sized>(
+        &'c self,
+        key: impl AsRef<[u8]>,
+        value: &'c V,
+    ) -> Set<'c, V, M> {
+        Set::new(&self.core, key.as_ref(), value)
+    }
+
+    /// Stores a value if the key has none; says whether it did. What is there keeps its value and TTL.
+    ///
+    /// # Errors
+    /// Those of [`set`](CacheOf::set).
+    pub fn add<'c, V: Encode + ?Sized>(
+        &'c self,
+        key: impl AsRef<[u8]>,
+        value: &'c V,
+    ) -> SetIf<'c, V, M> {
+        self.set(key, value).only_if_absent()
+    }
+
+    /// Stores a value if the key has one; says whether it did.
+    ///
+    /// # Errors
+    /// Those of [`set`](CacheOf::set).
+    pub fn replace<'c, V: Encode + ?Sized>(
+        &'c self,
+        key: impl AsRef<[u8]>,
+        value: &'c V,
+    ) -> SetIf<'c, V, M> {
+        self.set(key, value).only_if_present()
+    }
+
+    /// Deletes a key; says whether it was there.
+    ///
+    /// # Errors
+    /// Those of every call (see [`CacheOf`]).
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Pending<'_, bool, M> {
+        let (core, key) = self.named(key);
+        Pending::new(async move {
+            let key = [key?];
+            core.invalidate("delete", CallKeys::One(key[0].user()), async |core| {
+                Ok(delivery::unlink(core, &key).await? > 0)
+            })
+            .await
+            .map_err(|error| error.for_key(key[0].user()))
+        })
+    }
+}
 
 /// How long a written entry is to stay.
 #[derive(Clone, Debug)]
@@ -44,61 +115,54 @@ pub(super) enum Stay {
     Keep,
 }
 
-impl Core {
-    pub(super) fn settle(&self, life: &Life) -> Result<Stay> {
-        Ok(match life {
-            Life::Default => self.default_ttl.map_or(Stay::Forever, Stay::For),
+impl Life {
+    pub(super) fn settle(&self, core: &ReadThrough) -> Result<Stay> {
+        Ok(match self {
+            Life::Default => core.default_ttl().map_or(Stay::Forever, Stay::For),
             Life::For(ttl) => Stay::For(ttl.clone()?),
             Life::Forever => Stay::Forever,
             Life::Keep => Stay::Keep,
         })
     }
+}
 
-    /// `SET key value`, with the TTL and its jitter.
-    pub(super) fn set_command(&self, key: &StoredKey, value: &[u8], stay: Stay) -> Cmd {
-        // SET, the key, the value, and as much as PX and a number need.
-        let mut command = Cmd::with_capacity(6, 3 + key.as_bytes().len() + value.len() + 24);
-        command.arg("SET").arg(key).arg(value);
-        match stay {
-            Stay::For(ttl) => command
-                .arg("PX")
-                .arg(ttl.jittered(self.ttl_jitter).as_millis()),
-            Stay::Forever => &mut command,
-            Stay::Keep => command.arg("KEEPTTL"),
-        };
-        command
-    }
+/// `SET key value`, with the TTL and its jitter.
+pub(super) fn set_command(core: &ReadThrough, key: &StoredKey, value: &[u8], stay: Stay) -> Cmd {
+    // SET, the key, the value, and as much as PX and a number need.
+    let mut command = Cmd::with_capacity(6, 3 + key.as_bytes().len() + value.len() + 24);
+    command.arg("SET").arg(key).arg(value);
+    match stay {
+        Stay::For(ttl) => command.arg("PX").arg(core.jittered(ttl).as_millis()),
+        Stay::Forever => &mut command,
+        Stay::Keep => command.arg("KEEPTTL"),
+    };
+    command
+}
 
-    /// What an entry with these tags says of itself when it is written without being loaded.
-    ///
-    /// model: Action::Set
-    pub(super) async fn tagged(&self, tags: &[Tag], stay: Stay) -> Result<Head> {
-        let mut head = Head::default();
-        if tags.is_empty() {
-            return Ok(head);
-        }
-        let ttl = match stay {
-            // Jitter at most doubles it.
-            Stay::For(ttl) => ttl.as_millis().saturating_mul(2),
-            Stay::Forever | Stay::Keep => 0,
-        };
-        let versions = self.versions_for(tags, ttl).await?;
-        for (tag, version) in tags.iter().zip(versions) {
-            head.tags.push((tag.name.clone(), version));
-        }
-        Ok(head)
+/// The head of an entry with these tags that is written without being loaded.
+///
+/// model: Action::Set
+pub(super) async fn tagged_head(core: &ReadThrough, tags: &[Tag], stay: Stay) -> Result<Head> {
+    let mut head = Head::default();
+    if tags.is_empty() {
+        return Ok(head);
     }
-
-    pub(crate) fn count_write(&self, bytes: usize) {
-        self.counters().writes.add(1);
-        self.counters().bytes_out.add(bytes as u64);
+    let ttl = match stay {
+        // Jitter at most doubles it.
+        Stay::For(ttl) => ttl.as_millis().saturating_mul(2),
+        Stay::Forever | Stay::Keep => 0,
+    };
+    let versions = tags::make_versions(core.client(), tags, ttl).await?;
+    for (tag, version) in tags.iter().zip(versions) {
+        head.tags.push((tag.name.clone(), version));
     }
+    Ok(head)
 }
 
 /// A pending `set`.
 #[must_use = "nothing is stored until it is carried out, by `.await` or `.run()`"]
 pub struct Set<'c, V: ?Sized, M = Async> {
-    core: &'c Core,
+    core: &'c ReadThrough,
     key: Result<StoredKey>,
     value: &'c V,
     life: Life,
@@ -107,10 +171,10 @@ pub struct Set<'c, V: ?Sized, M = Async> {
 }
 
 impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
-    pub(crate) fn new(core: &'c Core, key: &[u8], value: &'c V) -> Self {
+    pub(crate) fn new(core: &'c ReadThrough, key: &[u8], value: &'c V) -> Self {
         Set {
             core,
-            key: core.stored(key),
+            key: core.client().stored(key),
             value,
             life: Life::Default,
             tags: Vec::new(),
@@ -161,30 +225,29 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
         }
     }
 
-    fn start(self) -> CacheFuture<'c, ()> {
-        match self.sending(None) {
-            Ok(sending) => CacheFuture::asking(async move {
-                let keys = Keys::One(sending.key[0].user());
-                let send = async |core: &Core| core.told(sending.send(core).await.map(|_| ()));
-                sending.core.watched("set", keys, send).await
+    pub(crate) fn start(self) -> CacheFuture<'c, ()> {
+        match self.prepare(None) {
+            Ok(command) => CacheFuture::asking(async move {
+                command.send("set").await?;
+                Ok(())
             }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
 
     /// Encodes here and now: the value need not cross to another thread, nor live any longer.
-    fn sending(self, condition: Option<Condition>) -> Result<Sending<'c>> {
+    fn prepare(self, condition: Option<Condition>) -> Result<SetCommand<'c>> {
         let key = self.key?;
-        let codec = self.core.codec();
-        let value = codec::encode(self.value, codec)
-            .and_then(|body| body.packed(codec))
+        let client = self.core.client();
+        let value = codec::encode(self.value, client.codec())
+            .and_then(|body| body.packed(client.codec()))
             .map_err(|error| error.for_key(key.user()))?;
-        Ok(Sending {
+        Ok(SetCommand {
             core: self.core,
             key: [key],
             value,
-            stay: self.core.settle(&self.life)?,
-            tags: self.core.tags(&self.tags)?,
+            stay: self.life.settle(self.core)?,
+            tags: Tag::of_entry(client.keyspace(), &self.tags)?,
             condition,
         })
     }
@@ -232,16 +295,12 @@ impl<'c, V: Encode + ?Sized, M> SetIf<'c, V, M> {
     }
 
     fn start(self) -> CacheFuture<'c, bool> {
-        match self.set.sending(Some(self.condition)) {
-            Ok(sending) => CacheFuture::asking(async move {
-                let keys = Keys::One(sending.key[0].user());
-                let command = match sending.condition {
-                    Some(Condition::Absent) => "add",
-                    Some(Condition::Present) | None => "replace",
-                };
-                let send = async |core: &Core| core.told(sending.send(core).await);
-                sending.core.watched(command, keys, send).await
-            }),
+        let verb = match self.condition {
+            Condition::Absent => "add",
+            Condition::Present => "replace",
+        };
+        match self.set.prepare(Some(self.condition)) {
+            Ok(command) => CacheFuture::asking(async move { command.send(verb).await }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
@@ -250,8 +309,8 @@ impl<'c, V: Encode + ?Sized, M> SetIf<'c, V, M> {
 operation!(SetIf<'c; ?Sized V: Encode> -> bool);
 
 /// A `SET`, ready to go.
-struct Sending<'c> {
-    core: &'c Core,
+struct SetCommand<'c> {
+    core: &'c ReadThrough,
     key: [StoredKey; 1],
     value: Body,
     stay: Stay,
@@ -259,20 +318,28 @@ struct Sending<'c> {
     condition: Option<Condition>,
 }
 
-impl Sending<'_> {
-    async fn send(&self, core: &Core) -> Result<bool> {
+impl SetCommand<'_> {
+    /// Says whether it stored.
+    async fn send(&self, verb: &'static str) -> Result<bool> {
+        let keys = CallKeys::One(self.key[0].user());
+        self.core
+            .invalidate(verb, keys, async |core| self.store(core).await)
+            .await
+    }
+
+    async fn store(&self, core: &ReadThrough) -> Result<bool> {
         let [key] = &self.key;
-        let sent = match self.condition {
-            // Whether it stored is not known, and what is there may be another's.
-            Some(Condition::Absent) => Sent::leases(core, &self.key),
-            Some(Condition::Present) | None => Sent::keys(core, &self.key),
+        let delivery = match self.condition {
+            // Whether it stored is not known, and the entry may be another's.
+            Some(Condition::Absent) => Delivery::leases(core, &self.key),
+            Some(Condition::Present) | None => Delivery::keys(core, &self.key),
         };
-        let head = match core.tagged(&self.tags, self.stay).await {
+        let head = match tagged_head(core, &self.tags, self.stay).await {
             Ok(head) => head,
-            Err(error) => return sent.failed(error),
+            Err(error) => return delivery.fail(error),
         };
         let entry = head.seal(&self.value);
-        let mut set = core.set_command(key, &entry, self.stay);
+        let mut set = set_command(core, key, &entry, self.stay);
         match self.condition {
             Some(Condition::Absent) => drop(set.arg("NX")),
             Some(Condition::Present) => drop(set.arg("XX")),
@@ -281,14 +348,14 @@ impl Sending<'_> {
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.atomic().add_command(set);
         pipeline.cmd("UNLINK").arg(key.lease());
-        let replies = sent.pipeline(&pipeline).await;
+        let replies = delivery.send(&pipeline).await;
         let replies = replies.map_err(|error| error.for_key(key.user()))?;
         let stored = reply::stored("SET", replies.first().unwrap_or(&Value::Int(0)))?;
         if stored {
-            core.count_write(entry.len());
-            core.note(Outcome::Stored, entry.len());
+            core.client().count_write(entry.len());
+            core.client().note(Outcome::Stored, entry.len());
         } else {
-            core.note(Outcome::NotStored, 0);
+            core.client().note(Outcome::NotStored, 0);
         }
         Ok(stored)
     }
@@ -310,17 +377,4 @@ impl<V: ?Sized, M> fmt::Debug for SetIf<'_, V, M> {
             .field("condition", &self.condition)
             .finish()
     }
-}
-
-/// model: Action::Delete
-pub(crate) fn delete<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, bool, M> {
-    let key = core.stored(key);
-    Pending::new(async move {
-        let key = [key?];
-        core.watched("delete", Keys::One(key[0].user()), async |core| {
-            core.told(core.unlink_with_leases(&key).await.map(|count| count > 0))
-        })
-        .await
-        .map_err(|error| error.for_key(key[0].user()))
-    })
 }

@@ -69,9 +69,10 @@ pub trait Encode {
 /// in) or is a [`Text<String>`](Text) or a [`Raw<Vec<u8>>`](Raw). Not to be implemented otherwise.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be read back",
-    note = "derive `serde::Deserialize` for it (without borrowed parts), or use `Text` or `Raw`"
+    note = "derive `serde::Deserialize` for it (without borrowed parts), or use `Text` or `Raw`; it must also be \
+            `Send` and `Sync`"
 )]
-pub trait Decode: Sized + Send + 'static {
+pub trait Decode: Sized + Send + Sync + 'static {
     /// Reads the value, which begins at `from`, and for which it may take the bytes; or says with
     /// [`ErrorKind::Codec`] that they are none, and leaves them.
     #[doc(hidden)]

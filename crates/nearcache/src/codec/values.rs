@@ -27,7 +27,7 @@ impl<T: Serialize + ?Sized> Encode for T {
     }
 }
 
-impl<T: DeserializeOwned + Send + 'static> Decode for T {
+impl<T: DeserializeOwned + Send + Sync + 'static> Decode for T {
     /// `null` is a cached nothing, whatever `T` is: so is what `Option::None` was stored as.
     fn decode(format: Format, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<T>> {
         let bytes = &bytes[from..];

@@ -7,13 +7,12 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::{CacheConfig, Config, OnUnavailable, Url};
 use crate::Cache;
 use crate::cache::operation::Async;
-#[cfg(feature = "blocking")]
-use crate::cache::operation::Blocking;
-use crate::cache::{Builder, LEASE, TIMEOUT, Undelivered};
+use crate::cache::{Builder, LEASE, TIMEOUT};
 use crate::codec::{Codec, Format};
 use crate::connect::target::{PORT, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::SEPARATOR;
+use crate::read_through::delivery::Undelivered;
 use crate::resilience::{DataLoss, Fallback};
 use crate::url;
 
@@ -99,7 +98,8 @@ impl CacheConfig {
         }
     }
 
-    /// The cache. Connects to nothing yet: that is the first call's work.
+    /// The cache. Connects to nothing yet: that is the first call's work. (For code without an async runtime, take its
+    /// [`blocking`](crate::CacheOf::blocking) form.)
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`]: neither `url` nor `host` is there, or both are; and those of
@@ -114,28 +114,10 @@ impl CacheConfig {
     /// # Errors
     /// Those of [`cache`](CacheConfig::cache).
     pub fn builder(&self) -> Result<Builder<Async>> {
-        self.apply()
+        self.builder_of()
     }
 
-    /// As [`cache`](CacheConfig::cache), for code without an async runtime.
-    ///
-    /// # Errors
-    /// Those of [`cache`](CacheConfig::cache).
-    #[cfg(feature = "blocking")]
-    pub fn blocking_cache(&self) -> Result<crate::blocking::Cache> {
-        self.blocking_builder()?.build()
-    }
-
-    /// As [`builder`](CacheConfig::builder), for code without an async runtime.
-    ///
-    /// # Errors
-    /// Those of [`cache`](CacheConfig::cache).
-    #[cfg(feature = "blocking")]
-    pub fn blocking_builder(&self) -> Result<Builder<Blocking>> {
-        self.apply()
-    }
-
-    fn apply<M>(&self) -> Result<Builder<M>> {
+    pub(crate) fn builder_of<M>(&self) -> Result<Builder<M>> {
         // Every field, so that a new one is not forgotten here.
         let CacheConfig {
             url: _,

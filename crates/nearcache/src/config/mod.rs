@@ -220,15 +220,6 @@ impl Config {
         self.settings(name)?.cache()
     }
 
-    /// As [`cache`](Config::cache), for code without an async runtime.
-    ///
-    /// # Errors
-    /// Those of [`cache`](Config::cache).
-    #[cfg(feature = "blocking")]
-    pub fn blocking_cache(&self, name: &str) -> Result<crate::blocking::Cache> {
-        self.settings(name)?.blocking_cache()
-    }
-
     /// What a cache comes to, every option with its value, to be printed: see [`CacheConfig::effective`].
     ///
     /// # Errors

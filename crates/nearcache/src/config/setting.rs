@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Number, Value};
 
-use crate::cache::Undelivered;
 use crate::codec::{Compression, Format};
 use crate::connect::Protocol;
+use crate::read_through::delivery::Undelivered;
 use crate::resilience::{DataLoss, Fallback};
 use crate::ttl::{IntoTtl, Ttl};
 

@@ -21,7 +21,7 @@ pub(crate) struct Common {
 }
 
 /// Where the time of day comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Wall {
     System,
     #[cfg(feature = "embedded")]
@@ -36,6 +36,18 @@ impl Common {
             runtime,
             epoch: Epoch::default(),
             wall: Wall::System,
+        }
+    }
+
+    /// The same place, for callers that are run in another way.
+    #[cfg(feature = "embedded")]
+    pub(super) fn for_runtime(&self, runtime: Runtime) -> Self {
+        Common {
+            host: Arc::clone(&self.host),
+            listeners: Listeners::default(),
+            runtime,
+            epoch: Epoch::default(),
+            wall: self.wall.clone(),
         }
     }
 

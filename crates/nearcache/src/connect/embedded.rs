@@ -11,7 +11,7 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::raw::Raw;
 use super::target::{Bounds, Target};
-use super::{Backend, BoxFuture, Common, Terms, checked};
+use super::{Backend, BoxFuture, Common, Mode, Terms, checked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use crate::script::Script;
@@ -151,6 +151,14 @@ impl Backend for Embedded {
             };
             replies.map_err(|error| error.on_host(self.common.host()))
         })
+    }
+
+    fn in_mode(&self, mode: Mode) -> Option<Arc<dyn Backend>> {
+        Some(Arc::new(Embedded {
+            client: self.client.clone(),
+            common: self.common.for_runtime(mode.runtime()),
+            _store: Arc::clone(&self._store),
+        }))
     }
 
     fn connection(&self, _limit: Duration) -> BoxFuture<'_, Result<Raw>> {

@@ -84,6 +84,13 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// A backend of the same place for callers that wait in another way, where the place cannot be opened anew: a
+    /// store in this process.
+    fn in_mode(&self, mode: Mode) -> Option<Arc<dyn Backend>> {
+        let _ = mode;
+        None
+    }
+
     /// A connection of the caller's own, for commands that the cache has no verb for.
     fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>>;
 

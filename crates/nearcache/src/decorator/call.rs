@@ -48,6 +48,16 @@ impl<V> Drop for Kept<V> {
     }
 }
 
+/// A copy is not what is left.
+impl<V: Clone> Clone for Kept<V> {
+    fn clone(&self) -> Self {
+        Kept {
+            value: self.value.clone(),
+            left: None,
+        }
+    }
+}
+
 impl<V: Encode> Encode for Kept<V> {
     const NOTHING: Option<&'static [u8]> = V::NOTHING;
 
@@ -81,7 +91,7 @@ struct Brought<V> {
     storing: Storing,
 }
 
-impl<V: Encode + Decode> Loadable for Brought<V> {
+impl<V: Encode + Decode + Clone> Loadable for Brought<V> {
     type Value = Kept<V>;
 
     const BRINGS_TAGS: bool = false;

@@ -15,7 +15,7 @@ pub trait Kind: Copy + Send + 'static {
     /// The return type.
     type Returned;
     /// What is stored of it.
-    type Value: Encode + Decode;
+    type Value: Encode + Decode + Clone;
     /// What is not.
     type Error;
 
@@ -114,7 +114,7 @@ marker!(
 
 impl<T, E> Kind for Sharing<T, E>
 where
-    T: Encode + Decode,
+    T: Encode + Decode + Clone,
     E: Clone + fmt::Display + Send + Sync + 'static,
 {
     type Returned = Result<T, E>;
@@ -139,7 +139,7 @@ where
 
 impl<T, E> Kind for Fallible<T, E>
 where
-    T: Encode + Decode,
+    T: Encode + Decode + Clone,
     E: fmt::Display + 'static,
 {
     type Returned = Result<T, E>;
@@ -162,7 +162,7 @@ where
     }
 }
 
-impl<R: Encode + Decode> Kind for Plain<R> {
+impl<R: Encode + Decode + Clone> Kind for Plain<R> {
     type Returned = R;
     type Value = R;
     type Error = Infallible;
@@ -241,7 +241,7 @@ macro_rules! tells {
 tells!(Usual: Sharing, Fallible);
 tells!(Raise: Sharing, Fallible);
 
-impl<R: Encode + Decode> OnError<Plain<R>> for Usual {
+impl<R: Encode + Decode + Clone> OnError<Plain<R>> for Usual {
     fn answer(error: Error) -> Result<R, Error> {
         Err(error)
     }

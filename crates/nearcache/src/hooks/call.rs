@@ -9,14 +9,14 @@ use crate::keyspace::{Key, StoredKey};
 /// A call: which verb, of which keys.
 pub struct Call<'c> {
     command: &'static str,
-    keys: Keys<'c>,
+    keys: CallKeys<'c>,
     host: &'c str,
     db: u32,
 }
 
 /// The keys of a call.
 #[derive(Clone, Copy)]
-pub(crate) enum Keys<'c> {
+pub(crate) enum CallKeys<'c> {
     None,
     One(&'c [u8]),
     Stored(&'c [StoredKey]),
@@ -25,7 +25,7 @@ pub(crate) enum Keys<'c> {
 }
 
 impl<'c> Call<'c> {
-    pub(crate) fn new(command: &'static str, keys: Keys<'c>, host: &'c str, db: u32) -> Self {
+    pub(crate) fn new(command: &'static str, keys: CallKeys<'c>, host: &'c str, db: u32) -> Self {
         Call {
             command,
             keys,
@@ -54,22 +54,22 @@ impl<'c> Call<'c> {
     pub fn keys(&self) -> impl Iterator<Item = &'c [u8]> + use<'c> {
         let keys = self.keys;
         (0..self.key_count()).filter_map(move |index| match keys {
-            Keys::None => None,
-            Keys::One(key) => Some(key),
-            Keys::Stored(keys) => Some(keys.get(index)?.user()),
-            Keys::Entries(entries) => Some(entries.get(index)?.0.user()),
-            Keys::Names(names) => names.get(index).map(|name| &**name),
+            CallKeys::None => None,
+            CallKeys::One(key) => Some(key),
+            CallKeys::Stored(keys) => Some(keys.get(index)?.user()),
+            CallKeys::Entries(entries) => Some(entries.get(index)?.0.user()),
+            CallKeys::Names(names) => names.get(index).map(|name| &**name),
         })
     }
 
     /// How many keys it has.
     pub fn key_count(&self) -> usize {
         match self.keys {
-            Keys::None => 0,
-            Keys::One(_) => 1,
-            Keys::Stored(keys) => keys.len(),
-            Keys::Entries(entries) => entries.len(),
-            Keys::Names(names) => names.len(),
+            CallKeys::None => 0,
+            CallKeys::One(_) => 1,
+            CallKeys::Stored(keys) => keys.len(),
+            CallKeys::Entries(entries) => entries.len(),
+            CallKeys::Names(names) => names.len(),
         }
     }
 

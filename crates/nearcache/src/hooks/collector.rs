@@ -278,11 +278,11 @@ impl fmt::Debug for MetricsCollector {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::hooks::{Keys, Outcome};
+    use crate::hooks::{CallKeys, Outcome};
     use proptest::prelude::*;
 
     fn call(command: &'static str) -> Call<'static> {
-        Call::new(command, Keys::One(b"k"), "host", 0)
+        Call::new(command, CallKeys::One(b"k"), "host", 0)
     }
 
     fn took(time: Duration) -> Done {

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use super::Stats;
 #[cfg(any(feature = "metrics", feature = "otel"))]
 use super::names::{COUNTED, Value};
-use crate::Stats;
 
 /// What a cache counts, for a hook to export: it does not keep the cache alive.
 #[derive(Clone)]

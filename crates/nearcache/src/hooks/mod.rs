@@ -28,6 +28,8 @@ mod names;
 mod otel;
 mod scope;
 mod spans;
+mod stats;
+mod telemetry;
 mod watch;
 
 use std::fmt;
@@ -37,7 +39,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-pub(crate) use call::Keys;
+pub(crate) use call::CallKeys;
 pub use call::{Call, Done, Outcome};
 pub(crate) use carried::carried;
 pub use collector::{CommandMetrics, Latency, MetricsCollector};
@@ -50,6 +52,9 @@ pub use otel::{OpenTelemetry, OpenTelemetryBuilder};
 pub use scope::Scope;
 use scope::Scopes;
 pub use spans::Tracing;
+pub(crate) use stats::Counters;
+pub use stats::Stats;
+pub(crate) use telemetry::Telemetry;
 pub(crate) use watch::{Telling, Watch};
 
 use crate::error::Error;
@@ -262,7 +267,7 @@ mod tests {
         let mut hooks = Hooks::default();
         hooks.add(Panics);
         hooks.add(Arc::clone(&counts));
-        let call = Call::new("get", Keys::One(b"k"), "host", 0);
+        let call = Call::new("get", CallKeys::One(b"k"), "host", 0);
         hooks.before(&call);
         hooks.before(&call);
         assert_eq!(counts.0.load(Ordering::Relaxed), 2);

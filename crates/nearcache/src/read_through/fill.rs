@@ -5,84 +5,97 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::flight::Outcome;
-use super::lead::Lead;
+use super::ReadThrough;
+use super::flight::Answer;
+use super::last_seen::Mark;
+use super::lead::{Engine, Lead};
 use super::lease::{RELEASE, RENEW, Seen, Token};
 use super::load::Loaded;
-use super::tags::Tag;
-use crate::cache::Core;
+use super::plan::Plan;
+use super::tags::{self, Tag};
 use crate::codec::envelope::{Head, Version};
 use crate::codec::{self, Body, Codec, Encode};
 use crate::error::Result;
-use crate::hooks::Outcome as Told;
+use crate::hooks::Outcome;
 use crate::keyspace::StoredKey;
-use crate::resilience::Mark;
 use crate::runtime::first;
 use crate::script::Input;
 use crate::ttl::Ttl;
 
 /// A lease that is ours.
 pub(super) struct Held {
-    pub(super) token: Token,
-    pub(super) seen: Seen,
+    token: Token,
+    seen: Seen,
     /// Of the tags that the call names.
-    pub(super) versions: Vec<Version>,
-    /// Of the counter that moves with every tag, if the loader may bring its own.
-    pub(super) epoch: Option<Version>,
+    versions: Vec<Version>,
+    /// What changes with every invalidation of any tag, if the loader may name tags of its own.
+    epoch: Option<Version>,
 }
 
 impl Held {
+    /// The lease that ACQUIRE gave, with the versions of the plan's tags and, after them, the epoch of all tags.
+    pub(super) fn new(token: Token, seen: Seen, mut versions: Vec<Version>, plan: &Plan) -> Self {
+        let epoch = versions.split_off(plan.tags.len()).pop();
+        Held {
+            token,
+            seen,
+            versions,
+            epoch,
+        }
+    }
+
     /// Lets others load at once. Should that not arrive, they will when the lease has ended.
     ///
     /// model: Action::Release
-    pub(super) async fn release(&self, lead: &Lead) {
-        if let Err(error) = lead.core.run(&RELEASE, &self.releasing(lead)).await {
+    pub(super) async fn release(&self, cache: &ReadThrough, key: &StoredKey) {
+        if let Err(error) = cache.client.run(&RELEASE, &self.release_input(key)).await {
             tracing::debug!(%error, "a lease could not be released");
         }
     }
 
-    pub(super) fn releasing(&self, lead: &Lead) -> Input {
+    pub(super) fn release_input(&self, key: &StoredKey) -> Input {
         let mut input = Input::default();
-        input.key(&lead.key.lease()).arg(&self.token);
+        input.key(&key.lease()).arg(&self.token);
         input
     }
 }
 
 /// What keeps leases alive while their load runs.
 #[derive(Debug)]
-pub(crate) struct Renewal {
-    core: Core,
-    calls: Vec<Input>,
+pub(super) struct Renewal {
+    cache: ReadThrough,
+    inputs: Vec<Input>,
 }
 
 impl Renewal {
     pub(super) fn of<'h>(
-        core: &Core,
+        cache: &ReadThrough,
         held: impl IntoIterator<Item = (&'h StoredKey, &'h Held)>,
     ) -> Self {
-        let millis = core.lease().as_millis().to_string();
-        let calls = held.into_iter().map(|(key, held)| {
-            let mut call = Input::default();
-            call.key(&key.lease())
+        let millis = cache.policy.lease.as_millis().to_string();
+        let inputs = held.into_iter().map(|(key, held)| {
+            let mut input = Input::default();
+            input
+                .key(&key.lease())
                 .arg(&held.token)
                 .arg(millis.as_bytes());
-            call
+            input
         });
         Renewal {
-            core: core.clone(),
-            calls: calls.collect(),
+            inputs: inputs.collect(),
+            cache: cache.clone(),
         }
     }
 
     pub(super) fn period(&self) -> Duration {
-        self.core.lease() / 2
+        self.cache.policy.lease / 2
     }
 
     /// Renews them once; says whether any is ours still, as far as is known.
     ///
     /// model: Action::Renew
     pub(super) async fn renew(&self) -> bool {
-        match self.core.run_many(&RENEW, &self.calls).await {
+        match self.cache.client.run_many(&RENEW, &self.inputs).await {
             Ok(replies) => !replies
                 .iter()
                 .all(|reply| matches!(reply, Ok(Value::Int(0)))),
@@ -90,10 +103,16 @@ impl Renewal {
         }
     }
 
-    /// Runs a load, renewing the leases whenever half of their time has passed.
+    /// Runs a load, and renews the leases whenever half of their time has passed.
     pub(super) async fn during<T>(self, load: impl Future<Output = T>) -> T {
+        if self.inputs.is_empty() {
+            return load.await;
+        }
         #[cfg(feature = "blocking")]
-        if matches!(self.core.runtime(), crate::runtime::Runtime::Threads) {
+        if matches!(
+            self.cache.client.runtime(),
+            crate::runtime::Runtime::Threads
+        ) {
             let _kept = super::keeper::keep(self);
             return load.await;
         }
@@ -105,7 +124,7 @@ impl Renewal {
 
     async fn for_ever(&self) -> std::convert::Infallible {
         loop {
-            self.core.runtime().sleep(self.period()).await;
+            self.cache.client.runtime().sleep(self.period()).await;
             if !self.renew().await {
                 return std::future::pending().await;
             }
@@ -116,7 +135,7 @@ impl Renewal {
 /// What was loaded, as bytes.
 pub(super) struct Encoded {
     body: Body,
-    pub(super) outcome: Outcome,
+    pub(super) answer: Answer,
     ttl: Option<Result<Ttl>>,
     tags: Vec<Vec<u8>>,
     store: bool,
@@ -125,9 +144,14 @@ pub(super) struct Encoded {
 impl Encoded {
     pub(super) fn of<T: Encode>(loaded: &Loaded<T>, codec: &Codec) -> Result<Self> {
         let body = codec::encode(&loaded.value, codec)?;
+        let answer = if body.is_nothing::<T>() {
+            Answer::Nothing
+        } else {
+            // Not compressed: those who wait need not decompress.
+            Answer::Value((&*Head::default().seal(&body)).into())
+        };
         Ok(Encoded {
-            // Those who wait need not decompress.
-            outcome: outcome::<T>(&body),
+            answer,
             body: body.packed(codec)?,
             ttl: loaded.ttl.clone(),
             tags: loaded.tags.clone(),
@@ -138,123 +162,128 @@ impl Encoded {
 
 /// What was loaded, on its way to be stored.
 pub(super) struct Filling {
-    pub(super) input: Input,
-    stored: Option<Vec<u8>>,
-    outcome: Outcome,
+    input: Input,
+    pending: Pending,
 }
 
-/// What the others are told of a value.
-fn outcome<T: Encode>(body: &Body) -> Outcome {
-    if body.is_nothing::<T>() {
-        Outcome::Nothing
-    } else {
-        Outcome::Value((&*Head::default().seal(body)).into())
+/// What a FILL that was sent is to end with.
+pub(super) struct Pending {
+    /// The entry; `None` if it is not to be stored.
+    entry: Option<Vec<u8>>,
+    answer: Answer,
+}
+
+impl Filling {
+    pub(super) fn into_parts(self) -> (Pending, Input) {
+        (self.pending, self.input)
     }
 }
 
-impl Lead {
+impl Engine<'_> {
     /// What FILL is sent with; `None` if Redis does not say which versions the tags have that only the
     /// loader named.
-    pub(super) async fn filling(
+    pub(super) async fn fill_input(
         &self,
+        lead: &Lead,
         held: &Held,
         encoded: Result<Encoded>,
         took: Duration,
     ) -> Result<Option<Filling>> {
+        let client = self.cache.client();
         let Encoded {
             body,
-            outcome,
+            answer,
             ttl,
             tags,
             store,
         } = encoded?;
-        let brought = self.brought(&tags)?;
-        let nothing = matches!(outcome, Outcome::Nothing);
-        let (stays, mut head) = self.plan.seal(&self.core, ttl, nothing, took)?;
+        let brought = self.brought_tags(&tags)?;
+        let nothing = matches!(answer, Answer::Nothing);
+        let (stays, mut head) = self.plan.seal(self.cache, ttl, nothing, took)?;
 
         let mut guards: Vec<(Vec<u8>, Version)> = Vec::new();
         for (tag, version) in self.plan.tags.iter().zip(&held.versions) {
-            guards.push((tag.counter.clone(), *version));
+            guards.push((tag.version_key.clone(), *version));
             head.tags.push((tag.name.clone(), *version));
         }
         if store && !brought.is_empty() {
             // Their versions of now are those of before the load, if no tag was invalidated since.
-            let (Ok(versions), Some(before)) =
-                (self.core.versions_for(&brought, stays).await, held.epoch)
-            else {
+            let (Ok(versions), Some(before)) = (
+                tags::make_versions(client, &brought, stays).await,
+                held.epoch,
+            ) else {
                 return Ok(None);
             };
-            guards.push((self.core.keyspace().tag_epoch(), before));
+            guards.push((client.keyspace().tag_epoch(), before));
             for (tag, version) in brought.into_iter().zip(versions) {
-                guards.push((tag.counter, version));
+                guards.push((tag.version_key, version));
                 head.tags.push((tag.name, version));
             }
         }
-        let stored = store.then(|| head.seal(&body).into_owned());
-        let stays = match stored {
+        let entry = store.then(|| head.seal(&body).into_owned());
+        let stays = match entry {
             Some(_) => stays.to_string(),
             None => "-1".to_owned(),
         };
         let mut input = Input::default();
-        input.key(self.key.as_bytes()).key(&self.key.lease());
+        input.key(lead.key.as_bytes()).key(&lead.key.lease());
         input
             .arg(&held.token)
             .arg(held.seen.as_bytes())
-            .arg(stored.as_deref().unwrap_or_default())
+            .arg(entry.as_deref().unwrap_or_default())
             .arg(stays.as_bytes());
-        for (counter, version) in &guards {
-            input.key(counter).arg(version);
+        for (version_key, version) in &guards {
+            input.key(version_key).arg(version);
         }
-        Ok(Some(Filling {
-            input,
-            stored,
-            outcome,
-        }))
+        let pending = Pending { entry, answer };
+        Ok(Some(Filling { input, pending }))
     }
 
-    /// What FILL answered.
-    pub(super) fn filled(
-        mut self,
-        filling: Filling,
+    /// Ends a flight with what FILL answered.
+    pub(super) fn finish(
+        &self,
+        lead: Lead,
+        pending: Pending,
         reply: Result<Value>,
         covers: u64,
         mark: Option<Mark>,
-    ) -> (Told, usize) {
+    ) -> (Outcome, usize) {
         match reply {
             Ok(Value::Int(1)) => {
-                let mut told = (Told::NotStored, 0);
-                if let Some(entry) = filling.stored {
-                    self.core.count_write(entry.len());
-                    self.core.keep(&self.key, &entry, mark);
-                    told = (Told::Stored, entry.len());
+                let mut noted = (Outcome::NotStored, 0);
+                if let Some(entry) = pending.entry {
+                    self.cache.client.count_write(entry.len());
+                    self.cache.policy.last_seen.keep(&lead.key, &entry, mark);
+                    noted = (Outcome::Stored, entry.len());
                 }
-                if let Some(leader) = self.leader.take() {
-                    leader.answer(covers, filling.outcome);
+                if let Some(leader) = lead.leader {
+                    leader.answer(covers, pending.answer);
                 }
-                told
+                noted
             }
             Ok(_) => {
-                self.core.counters().fenced.add(1);
-                if let Some(leader) = self.leader.take() {
+                self.cache.client.counters().fenced.add(1);
+                if let Some(leader) = lead.leader {
                     leader.fenced();
                 }
-                (Told::Fenced, 0)
+                (Outcome::Fenced, 0)
             }
             // Nobody knows whether it was stored. Who waits asks again.
             Err(error) => {
                 tracing::debug!(%error, "what was loaded could not be stored");
-                (Told::NotStored, 0)
+                (Outcome::NotStored, 0)
             }
         }
     }
 
     /// The tags that only the loader named.
-    fn brought(&self, names: &[Vec<u8>]) -> Result<Vec<Tag>> {
+    fn brought_tags(&self, names: &[Vec<u8>]) -> Result<Vec<Tag>> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
         let mut all: Vec<Vec<u8>> = self.plan.tags.iter().map(|tag| tag.name.clone()).collect();
         all.extend_from_slice(names);
-        Ok(self.core.tags(&all)?.split_off(self.plan.tags.len()))
+        let mut tags = Tag::of_entry(self.cache.client.keyspace(), &all)?;
+        Ok(tags.split_off(self.plan.tags.len()))
     }
 }

@@ -22,9 +22,9 @@ use crate::error::Error;
 use crate::resilience::Guarded;
 use crate::runtime::Runtime;
 
-/// What a leader tells.
+/// What a leader answers those who wait with.
 #[derive(Clone, Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum Answer {
     /// The value's bytes, without an envelope.
     Value(Arc<[u8]>),
     /// It is known that there is none.
@@ -55,14 +55,14 @@ struct State {
     /// How often in a row a leader found himself fenced.
     fences: u32,
     /// The last answer, and the number that it goes up to.
-    answer: Option<(u64, Outcome)>,
+    answer: Option<(u64, Answer)>,
 }
 
 /// What a caller is to do.
 #[derive(Debug)]
 pub(crate) enum Turn {
     Lead(Leader),
-    Take(Outcome),
+    Take(Answer),
 }
 
 /// Those that are in use.
@@ -90,7 +90,7 @@ impl Flights {
             Some(flight) => Arc::clone(flight),
             None => Arc::clone(flights.entry(key.into()).or_default()),
         };
-        let seat = Seat {
+        let ticket = Ticket {
             flights: Arc::clone(self),
             key: key.into(),
             flight: Arc::clone(&flight),
@@ -98,12 +98,12 @@ impl Flights {
         let mut state = flight.state.lock();
         if !state.led {
             state.led = true;
-            return Ok(Leader::new(seat, Role::First, state.fences));
+            return Ok(Leader::new(ticket, Role::First, state.fences));
         }
         let number = state.joined;
         state.joined += 1;
         state.waiting += 1;
-        Err(Waiter { seat, number })
+        Err(Waiter { ticket, number })
     }
 
     /// Leads the flight of a key, if there is none.
@@ -114,12 +114,12 @@ impl Flights {
         }
         let flight = Arc::clone(flights.entry(key.into()).or_default());
         flight.state.lock().led = true;
-        let seat = Seat {
+        let ticket = Ticket {
             flights: Arc::clone(self),
             key: key.into(),
             flight,
         };
-        Some(Leader::new(seat, Role::First, 0))
+        Some(Leader::new(ticket, Role::First, 0))
     }
 
     /// How many keys are being loaded, or waited for.
@@ -131,13 +131,13 @@ impl Flights {
 
 /// A place in a flight.
 #[derive(Debug)]
-struct Seat {
+struct Ticket {
     flights: Arc<Flights>,
     key: Box<[u8]>,
     flight: Arc<Flight>,
 }
 
-impl Seat {
+impl Ticket {
     /// Changes the flight, which is gone after that if nobody is left in it.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut flights = self.flights.0.lock();
@@ -159,7 +159,7 @@ impl Seat {
 /// One who waits for a flight's leader.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    seat: Seat,
+    ticket: Ticket,
     number: u64,
 }
 
@@ -181,15 +181,15 @@ impl Waiter {
 
     async fn answered_or_leading(&self) -> Turn {
         loop {
-            let mut changed = std::pin::pin!(self.seat.flight.changed.notified());
+            let mut changed = std::pin::pin!(self.ticket.flight.changed.notified());
             // From here on no change is missed.
             changed.as_mut().enable();
             {
-                let mut state = self.seat.flight.state.lock();
-                if let Some((covers, outcome)) = &state.answer
+                let mut state = self.ticket.flight.state.lock();
+                if let Some((covers, answer)) = &state.answer
                     && self.number < *covers
                 {
-                    return Turn::Take(outcome.clone());
+                    return Turn::Take(answer.clone());
                 }
                 if !state.led {
                     state.led = true;
@@ -201,7 +201,7 @@ impl Waiter {
     }
 
     fn substitute(&self) -> Option<Turn> {
-        let mut state = self.seat.flight.state.lock();
+        let mut state = self.ticket.flight.state.lock();
         if state.substituted {
             return None;
         }
@@ -210,18 +210,18 @@ impl Waiter {
     }
 
     fn leader(&self, role: Role, fences: u32) -> Leader {
-        let seat = Seat {
-            flights: Arc::clone(&self.seat.flights),
-            key: self.seat.key.clone(),
-            flight: Arc::clone(&self.seat.flight),
+        let ticket = Ticket {
+            flights: Arc::clone(&self.ticket.flights),
+            key: self.ticket.key.clone(),
+            flight: Arc::clone(&self.ticket.flight),
         };
-        Leader::new(seat, role, fences)
+        Leader::new(ticket, role, fences)
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        self.seat.change(|state| state.waiting -= 1);
+        self.ticket.change(|state| state.waiting -= 1);
     }
 }
 
@@ -235,14 +235,18 @@ enum Role {
 /// the next.
 #[derive(Debug)]
 pub(crate) struct Leader {
-    seat: Seat,
+    ticket: Ticket,
     role: Role,
     fences: u32,
 }
 
 impl Leader {
-    fn new(seat: Seat, role: Role, fences: u32) -> Self {
-        Leader { seat, role, fences }
+    fn new(ticket: Ticket, role: Role, fences: u32) -> Self {
+        Leader {
+            ticket,
+            role,
+            fences,
+        }
     }
 
     /// Whether this one leads because the leader takes too long.
@@ -257,12 +261,12 @@ impl Leader {
 
     /// Who will have joined before what is sent next: rule 2.
     pub(crate) fn covers(&self) -> u64 {
-        self.seat.flight.state.lock().joined
+        self.ticket.flight.state.lock().joined
     }
 
     /// Ends with an answer to those who are covered.
-    pub(crate) fn answer(self, covers: u64, outcome: Outcome) {
-        self.seat.change(|state| {
+    pub(crate) fn answer(self, covers: u64, answer: Answer) {
+        self.ticket.change(|state| {
             state.fences = 0;
             // A substitute may have had a newer one.
             if state
@@ -270,7 +274,7 @@ impl Leader {
                 .as_ref()
                 .is_none_or(|(up_to, _)| *up_to <= covers)
             {
-                state.answer = Some((covers, outcome));
+                state.answer = Some((covers, answer));
             }
         });
     }
@@ -278,22 +282,22 @@ impl Leader {
     /// Ends with an error of the loader, which is news to everyone, whenever he joined.
     pub(crate) fn fail(self, error: Error) {
         let covers = self.covers();
-        self.answer(covers, Outcome::Failed(error));
+        self.answer(covers, Answer::Failed(error));
     }
 
     /// Ends without an answer, because an invalidation came between.
     pub(crate) fn fenced(self) {
-        self.seat.change(|state| state.fences += 1);
+        self.ticket.change(|state| state.fences += 1);
     }
 }
 
 impl Drop for Leader {
     fn drop(&mut self) {
-        self.seat.change(|state| match self.role {
+        self.ticket.change(|state| match self.role {
             Role::First => state.led = false,
             Role::Substitute => state.substituted = false,
         });
-        self.seat.flight.changed.notify_waiters();
+        self.ticket.flight.changed.notify_waiters();
     }
 }
 
@@ -301,13 +305,13 @@ impl Drop for Leader {
 mod tests {
     use super::*;
 
-    fn value(text: &str) -> Outcome {
-        Outcome::Value(Arc::from(text.as_bytes()))
+    fn value(text: &str) -> Answer {
+        Answer::Value(Arc::from(text.as_bytes()))
     }
 
     fn text(turn: &Turn) -> Option<&str> {
         match turn {
-            Turn::Take(Outcome::Value(bytes)) => std::str::from_utf8(bytes).ok(),
+            Turn::Take(Answer::Value(bytes)) => std::str::from_utf8(bytes).ok(),
             _ => None,
         }
     }
@@ -378,7 +382,7 @@ mod tests {
         let _covers = leader.covers();
         let late = flights.join(b"k").unwrap_err();
         leader.fail(Error::closed());
-        assert!(matches!(turn(late).await, Turn::Take(Outcome::Failed(_))));
+        assert!(matches!(turn(late).await, Turn::Take(Answer::Failed(_))));
         assert!(flights.join(b"k").is_ok());
     }
 

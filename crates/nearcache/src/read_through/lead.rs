@@ -1,4 +1,5 @@
-//! Leading a flight: getting the lease, or waiting for whoever has it; running the loader; and filling.
+//! The load engine: of the keys that this process leads, it gets the leases, or waits for whoever has them; runs the
+//! loader; and fills. For one key and for many: one question for all the leases, one call of the loader, one fill.
 //!
 //! 1. Whoever leads ends the flight: with an answer, with the loader's error, or by making room for the
 //!    next one, however it comes to an end.
@@ -10,17 +11,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::ReadThrough;
 use super::entry::{Entry, Judgement};
-use super::fill::{Encoded, Held, Renewal};
-use super::flight::{Leader, Outcome as Shared};
-use super::lease::{self, ACQUIRE, Acquired, FILL, Seen, Token};
-use super::load::{Loaded, caught};
+use super::fill::{Encoded, Filling, Held, Renewal};
+use super::flight::{Answer, Leader};
+use super::lease::{self, ACQUIRE, Acquired, FILL, RELEASE, Seen, Token};
+use super::load::{Loaded, catch_panic};
 use super::plan::{Plan, Way};
-use crate::cache::Core;
-use crate::codec::envelope::Version;
+use super::tags;
 use crate::codec::{Decode, Encode, Stored};
 use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::{Keys, Outcome, Telling};
+use crate::hooks::{CallKeys, Outcome, Telling};
 use crate::keyspace::StoredKey;
 use crate::resilience::Fallback;
 use crate::script::Input;
@@ -28,245 +29,297 @@ use crate::script::Input;
 /// How often in a row a load may be fenced before one is made without a lease.
 const ROUNDS: u32 = 3;
 
-/// The first and the longest pause before a lease that is taken is asked for again: half of the longest is
-/// what a load of another process takes longer for who waits for it.
+/// The first and the longest pause before a taken lease is asked for again. Whoever waits for the load of another
+/// process learns of its end half of the longest pause late, on average.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
 
-/// One who leads: everything that a load needs but the loader.
+/// Keys that are led together, with one plan.
 #[derive(Debug)]
-pub(crate) struct Lead {
-    pub(crate) core: Core,
-    pub(crate) key: StoredKey,
-    pub(crate) plan: Arc<Plan>,
-    /// Whom to answer. A call that bypasses the cache has nobody.
-    pub(crate) leader: Option<Leader>,
-    /// How the entry was seen when it was judged unusable.
-    pub(crate) seen: Seen,
+pub(crate) struct Batch {
+    pub(super) cache: ReadThrough,
+    pub(super) plan: Arc<Plan>,
+    pub(super) leads: Vec<Lead>,
 }
 
-/// How the question for the lease ended.
-enum Leased<T> {
-    Held(Held),
-    /// Another one has loaded meanwhile.
-    Entry(Option<T>, u64, Shared),
-    /// To load without it.
-    Without,
-    /// Not to load at all.
-    Skip,
+/// One of the keys that are led: everything that its load needs but the loader.
+#[derive(Debug)]
+pub(super) struct Lead {
+    /// Which of the call's keys it is: how the loader knows it.
+    pub(super) index: usize,
+    pub(super) key: StoredKey,
+    /// Whom to answer. A call that bypasses the cache has nobody.
+    pub(super) leader: Option<Leader>,
+    /// How the entry was seen when it was judged unusable.
+    pub(super) seen: Seen,
+}
+
+/// How a lead ended.
+pub(crate) enum Led<T> {
+    Value(T),
+    Failed(Error),
+    /// There was no need to load, and nobody waits for the value.
+    Skipped,
+}
+
+impl Batch {
+    /// How many keys it has.
+    pub(crate) fn len(&self) -> usize {
+        self.leads.len()
+    }
+
+    pub(crate) fn cache(&self) -> &ReadThrough {
+        &self.cache
+    }
+}
+
+/// Leads a batch to the end. The loader is given the indices of the keys that it is to load, and gives as many
+/// values; it is called once for all keys whose leases are free, and again for those that become free later.
+pub(super) async fn lead<T, L>(
+    batch: Batch,
+    brings_tags: bool,
+    mut loader: impl FnMut(Vec<usize>) -> L,
+) -> Vec<Led<T>>
+where
+    T: Encode + Decode,
+    L: Future<Output = Result<Vec<Loaded<T>>>>,
+{
+    let Batch { cache, plan, leads } = batch;
+    let engine = Engine {
+        cache: &cache,
+        plan: &plan,
+        brings_tags,
+    };
+    let mut led: Vec<Option<Led<T>>> = leads.iter().map(|_| None).collect();
+    let mut asking: Vec<Seat> = leads.into_iter().enumerate().map(Seat::new).collect();
+    let runtime = cache.client.runtime();
+    let patience = plan.load_timeout.unwrap_or(cache.policy.lease);
+    let mut begun = runtime.now();
+    let mut pause = PAUSES.0;
+    loop {
+        let waited = runtime.now().saturating_duration_since(begun);
+        let left = patience.saturating_sub(waited);
+        let Round {
+            ready,
+            waiting,
+            free_in,
+        } = engine.acquire(asking, left, &mut led).await;
+        if !ready.is_empty() {
+            engine.load(ready, &mut loader, &mut led).await;
+            // The time of this batch's own load is not time spent waiting for others.
+            begun = runtime.now();
+        }
+        if waiting.is_empty() {
+            break;
+        }
+        asking = waiting;
+        if let Some(free_in) = free_in {
+            let jittered = pause.mul_f64(0.5 + fastrand::f64() * 0.5);
+            runtime.sleep(jittered.min(free_in).min(left)).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+    led.into_iter()
+        .map(|led| led.unwrap_or(Led::Skipped))
+        .collect()
+}
+
+/// A lead on its way through the engine.
+struct Seat {
+    /// Where in the batch it is.
+    place: usize,
+    lead: Lead,
+    /// Its lease. Without one, what is loaded is not stored.
+    held: Option<Held>,
+    /// Whether it has waited for the lease of another.
+    waited: bool,
+}
+
+impl Seat {
+    fn new((place, lead): (usize, Lead)) -> Self {
+        Seat {
+            place,
+            lead,
+            held: None,
+            waited: false,
+        }
+    }
+
+    fn fail<T>(self, error: Error, led: &mut [Option<Led<T>>]) {
+        let error = error.for_key(self.lead.key.user());
+        self.lead.fail(&error);
+        led[self.place] = Some(Led::Failed(error));
+    }
+}
+
+/// How one question for leases ended, but for what it settled.
+struct Round {
+    /// To be loaded now.
+    ready: Vec<Seat>,
+    /// To be asked for again.
+    waiting: Vec<Seat>,
+    /// After this time at the latest one of the leases is free; `None`: ask again at once.
+    free_in: Option<Duration>,
 }
 
 impl Lead {
-    /// Leads to the end. `None`: there was no need to load, and nobody waits for the value.
-    pub(crate) async fn run<T, L>(
-        mut self,
-        brings_tags: bool,
-        load: impl FnOnce() -> L,
-    ) -> Result<Option<T>>
-    where
-        T: Encode + Decode,
-        L: Future<Output = Result<Loaded<T>>>,
-    {
-        let held = match self.lease(brings_tags).await {
-            Ok(Leased::Held(held)) => Some(held),
-            Ok(Leased::Without) => None,
-            Ok(Leased::Skip) => return Ok(None),
-            Ok(Leased::Entry(value, covers, outcome)) => {
-                self.answer(covers, outcome);
-                return value.or_else(T::nothing).map_or_else(
-                    || {
-                        Err(Error::new(
-                            ErrorKind::Codec,
-                            "a cached nothing, which this type has no value for",
-                        ))
-                    },
-                    |value| Ok(Some(value)),
-                );
-            }
-            // Redis is away: the loader is not. (A refresh can wait.)
-            Err(error) if is_away(&error) && self.plan.way != Way::Refresh => None,
-            Err(error) => {
-                self.fail(&error);
-                return Err(error);
-            }
-        };
-        let call = LoadCall::of(&self.core, [&self.key]);
-        let telling = call.begin();
-        let led = self.load_and_fill(held, telling.as_ref(), load).await;
-        if let Some(telling) = telling {
-            telling.ended(led.as_ref().err());
-        }
-        led.map(Some)
-    }
-
-    async fn load_and_fill<T, L>(
-        self,
-        held: Option<Held>,
-        telling: Option<&Telling<'_>>,
-        load: impl FnOnce() -> L,
-    ) -> Result<T>
-    where
-        T: Encode + Decode,
-        L: Future<Output = Result<Loaded<T>>>,
-    {
-        // Without a lease, an answer for those who are there before the load begins.
-        let covers = self.covers();
-        let begun = self.core.runtime().now();
-        let loading = Telling::within(telling, || self::load(&self.core, &self.plan, load));
-        let loaded = match &held {
-            Some(held) => {
-                Renewal::of(&self.core, [(&self.key, held)])
-                    .during(loading)
-                    .await
-            }
-            None => loading.await,
-        };
-        let took = self.core.runtime().now().saturating_duration_since(begun);
-        match (loaded, held) {
-            (Err(error), held) => {
-                let error = error.for_key(self.key.user());
-                if let Some(held) = held {
-                    held.release(&self).await;
-                }
-                self.fail(&error);
-                Err(error)
-            }
-            (Ok(loaded), Some(held)) => self.fill(held, loaded, took, telling).await,
-            (Ok(loaded), None) => {
-                if covers > 0 {
-                    match Encoded::of(&loaded, self.core.codec()) {
-                        Ok(encoded) => self.answer(covers, encoded.outcome),
-                        Err(error) => {
-                            let error = error.for_key(self.key.user());
-                            self.fail(&error);
-                        }
-                    }
-                }
-                note(telling, Outcome::NotStored, 0);
-                Ok(loaded.value)
-            }
-        }
-    }
-
     /// Whom an answer goes to, if what brings it is sent now.
     pub(super) fn covers(&self) -> u64 {
         self.leader.as_ref().map_or(0, Leader::covers)
     }
 
     /// Ends the flight with an answer.
-    pub(super) fn answer(self, covers: u64, outcome: Shared) {
+    fn answer(self, covers: u64, answer: Answer) {
         if let Some(leader) = self.leader {
-            leader.answer(covers, outcome);
+            leader.answer(covers, answer);
         }
     }
 
     /// Ends the flight with an error.
-    pub(super) fn fail(self, error: &Error) {
+    fn fail(self, error: &Error) {
         if let Some(leader) = self.leader {
             leader.fail(error.clone());
         }
     }
 
-    /// Asks for the lease until it is ours, or until somebody else has filled.
+    /// Whether it loads without a lease, without asking for one: Redis did not answer the read, the leader takes too
+    /// long, or invalidations keep coming.
+    fn is_unleased(&self) -> bool {
+        let alone = |leader: &Leader| leader.is_substitute() || leader.fences() >= ROUNDS;
+        self.seen == Seen::Unknown || self.leader.as_ref().is_some_and(alone)
+    }
+}
+
+/// What all keys of a batch have in common.
+pub(super) struct Engine<'e> {
+    pub(super) cache: &'e ReadThrough,
+    pub(super) plan: &'e Plan,
+    /// Whether the loader may name tags of its own.
+    brings_tags: bool,
+}
+
+impl Engine<'_> {
+    /// Asks for the leases. What somebody else has stored meanwhile settles a lead.
     ///
     /// model: Action::Acquire, Action::Wait
-    async fn lease<T: Decode>(&mut self, brings_tags: bool) -> Result<Leased<T>> {
-        let alone = |leader: &Leader| leader.is_substitute() || leader.fences() >= ROUNDS;
-        if self.seen == Seen::Unknown || self.leader.as_ref().is_some_and(alone) {
-            return Ok(Leased::Without);
-        }
-        let core = self.core.clone();
-        let patience = self.plan.load_timeout.unwrap_or(core.lease());
-        let begun = core.runtime().now();
-        let mut pause = PAUSES.0;
-        let mut waited = false;
-        loop {
-            let covers = self.covers();
-            let left =
-                patience.saturating_sub(core.runtime().now().saturating_duration_since(begun));
-            match self.acquire(brings_tags).await? {
-                (_, Acquired::Entry(bytes)) => {
+    async fn acquire<T: Decode>(
+        &self,
+        asking: Vec<Seat>,
+        left: Duration,
+        led: &mut [Option<Led<T>>],
+    ) -> Round {
+        let (mut ready, asking): (Vec<Seat>, Vec<Seat>) =
+            asking.into_iter().partition(|seat| seat.lead.is_unleased());
+        let covers: Vec<u64> = asking.iter().map(|seat| seat.lead.covers()).collect();
+        // Each ACQUIRE that is sent has a token of its own.
+        let (tokens, inputs): (Vec<Token>, Vec<Input>) = asking
+            .iter()
+            .map(|seat| self.acquire_input(&seat.lead))
+            .unzip();
+        let replies = match self.cache.client.run_many(&ACQUIRE, &inputs).await {
+            Ok(replies) => replies,
+            Err(error) => inputs.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let mut waiting = Vec::new();
+        let (mut again, mut free_in) = (false, Duration::MAX);
+        for ((mut seat, token), (reply, covers)) in asking
+            .into_iter()
+            .zip(tokens)
+            .zip(replies.into_iter().zip(covers))
+        {
+            let acquired = reply.and_then(|reply| Acquired::from_reply(reply, self.guards()));
+            let error = match acquired {
+                Ok(Acquired::Mine(seen, versions)) => {
+                    seat.held = Some(Held::new(token, seen, versions, self.plan));
+                    ready.push(seat);
+                    continue;
+                }
+                Ok(Acquired::Entry(bytes)) => {
                     let entry = Entry::new(bytes);
-                    self.seen = Seen::of(Some(entry.bytes()));
-                    if let Some((value, outcome)) = self.usable(entry).await? {
-                        return Ok(Leased::Entry(value, covers, outcome));
-                    }
-                    if left.is_zero() {
-                        return Ok(Leased::Without);
+                    seat.lead.seen = Seen::of(Some(entry.bytes()));
+                    match self.usable(entry).await {
+                        Ok(Some((value, answer))) => {
+                            seat.lead.answer(covers, answer);
+                            led[seat.place] = Some(Led::Value(value));
+                            continue;
+                        }
+                        Ok(None) if left.is_zero() => {
+                            ready.push(seat);
+                            continue;
+                        }
+                        Ok(None) => {
+                            again = true;
+                            waiting.push(seat);
+                            continue;
+                        }
+                        Err(error) => error,
                     }
                 }
-                (token, Acquired::Mine(seen, versions)) => {
-                    return Ok(Leased::Held(self.held(token, seen, versions)));
-                }
-                (_, Acquired::Theirs(lease_left)) => {
+                Ok(Acquired::Theirs(lease_left)) => {
                     match self.plan.way {
-                        Way::Refresh => return Ok(Leased::Skip),
-                        Way::Bypass => return Ok(Leased::Without),
-                        Way::Miss | Way::Force if left.is_zero() => return Ok(Leased::Without),
-                        Way::Miss | Way::Force => {}
+                        Way::Refresh => led[seat.place] = Some(Led::Skipped),
+                        Way::Bypass => ready.push(seat),
+                        Way::Miss | Way::Force if left.is_zero() => ready.push(seat),
+                        Way::Miss | Way::Force => {
+                            if !std::mem::replace(&mut seat.waited, true) {
+                                self.cache.client.counters().lease_waits.add(1);
+                            }
+                            free_in = free_in.min(lease_left + Duration::from_millis(1));
+                            waiting.push(seat);
+                        }
                     }
-                    if !std::mem::replace(&mut waited, true) {
-                        core.counters().lease_waits.add(1);
-                    }
-                    let jittered = pause.mul_f64(0.5 + fastrand::f64() * 0.5);
-                    let end = lease_left + Duration::from_millis(1);
-                    core.runtime().sleep(jittered.min(end).min(left)).await;
-                    pause = (pause * 2).min(PAUSES.1);
+                    continue;
                 }
+                Err(error) => error,
+            };
+            // Redis is away: the loader is not. (A refresh can wait.)
+            if is_away(&error) && self.plan.way != Way::Refresh {
+                ready.push(seat);
+            } else {
+                seat.fail(error, led);
             }
+        }
+        ready.sort_by_key(|seat| seat.place);
+        Round {
+            ready,
+            waiting,
+            free_in: (!again).then_some(free_in),
         }
     }
 
-    /// Sends ACQUIRE, each time with a token of its own.
-    async fn acquire(&self, brings_tags: bool) -> Result<(Token, Acquired)> {
-        let (token, call) = self.acquiring(brings_tags);
-        let reply = self.core.run(&ACQUIRE, &call).await;
-        let reply = reply.map_err(|error| error.for_key(self.key.user()))?;
-        Ok((token, Acquired::from_reply(reply, call.keys() - 2)?))
+    /// How many versions ACQUIRE answers with: of the call's tags, and the epoch of all tags.
+    fn guards(&self) -> usize {
+        self.plan.tags.len() + usize::from(self.brings_tags)
     }
 
     /// What ACQUIRE is sent with.
-    pub(super) fn acquiring(&self, brings_tags: bool) -> (Token, Input) {
+    fn acquire_input(&self, lead: &Lead) -> (Token, Input) {
         let token = lease::random();
-        let mut call = Input::default();
-        call.key(self.key.as_bytes()).key(&self.key.lease());
+        let mut input = Input::default();
+        input.key(lead.key.as_bytes()).key(&lead.key.lease());
         for tag in &self.plan.tags {
-            call.key(&tag.counter);
+            input.key(&tag.version_key);
         }
-        if brings_tags {
-            call.key(&self.core.keyspace().tag_epoch());
+        if self.brings_tags {
+            input.key(&self.cache.client.keyspace().tag_epoch());
         }
-        let fresh = call.keys() - 2;
-        call.arg(&token)
-            .arg(self.core.lease().as_millis().to_string().as_bytes())
-            .arg(self.seen.as_bytes())
-            .arg(if self.plan.way == Way::Force {
-                b"1"
-            } else {
-                b"0"
-            });
-        for _ in 0..fresh {
-            call.arg(&lease::random());
+        let takes_lease: &[u8] = match self.plan.way {
+            Way::Force => b"1",
+            Way::Miss | Way::Refresh | Way::Bypass => b"0",
+        };
+        input
+            .arg(&token)
+            .arg(self.cache.policy.lease.as_millis().to_string().as_bytes())
+            .arg(lead.seen.as_bytes())
+            .arg(takes_lease);
+        for _ in 0..self.guards() {
+            input.arg(&lease::random());
         }
-        (token, call)
+        (token, input)
     }
 
-    /// The lease that ACQUIRE gave.
-    pub(super) fn held(&self, token: Token, seen: Seen, mut versions: Vec<Version>) -> Held {
-        let epoch = versions.split_off(self.plan.tags.len()).pop();
-        Held {
-            token,
-            seen,
-            versions,
-            epoch,
-        }
-    }
-
-    /// The value of an entry that somebody else has stored, if it is one for us.
-    pub(super) async fn usable<T: Decode>(
-        &self,
-        mut entry: Entry,
-    ) -> Result<Option<(Option<T>, Shared)>> {
-        match self.core.judge(&entry).await? {
+    /// The value of an entry that somebody else has stored, if it is one for this call.
+    async fn usable<T: Decode>(&self, mut entry: Entry) -> Result<Option<(T, Answer)>> {
+        match tags::judge(&self.cache.client, &entry).await? {
             Judgement::Fresh => {}
             Judgement::Stale(since)
                 if since < self.plan.stale_for && self.plan.way == Way::Miss => {}
@@ -274,68 +327,144 @@ impl Lead {
         }
         let shared: Arc<[u8]> = (&*entry.value()).into();
         Ok(match entry.decode::<T>() {
-            Ok(Stored::Value(value)) => Some((Some(value), Shared::Value(shared))),
-            Ok(Stored::Nothing) => T::nothing().map(|value| (Some(value), Shared::Nothing)),
+            Ok(Stored::Value(value)) => Some((value, Answer::Value(shared))),
+            Ok(Stored::Nothing) => T::nothing().map(|value| (value, Answer::Nothing)),
             Err(_) => None,
         })
     }
 
-    /// Stores what was loaded, unless an invalidation came between; gives it back either way.
-    ///
-    /// model: Action::ReadTagsAgain, Action::Fill
-    async fn fill<T: Encode>(
-        self,
-        held: Held,
-        loaded: Loaded<T>,
-        took: Duration,
-        telling: Option<&Telling<'_>>,
-    ) -> Result<T> {
-        let encoded = Encoded::of(&loaded, self.core.codec());
-        let filling = match self.filling(&held, encoded, took).await {
-            Ok(Some(filling)) => filling,
-            // Whether it could be stored is not known, so it is not. Who waits asks again.
-            Ok(None) => {
-                held.release(&self).await;
-                note(telling, Outcome::NotStored, 0);
-                return Ok(loaded.value);
+    /// Runs the loader for these keys, and fills.
+    async fn load<T, L>(
+        &self,
+        seats: Vec<Seat>,
+        loader: &mut impl FnMut(Vec<usize>) -> L,
+        led: &mut [Option<Led<T>>],
+    ) where
+        T: Encode + Decode,
+        L: Future<Output = Result<Vec<Loaded<T>>>>,
+    {
+        let client = &self.cache.client;
+        let keys: Vec<StoredKey> = if client.has_hooks() {
+            seats.iter().map(|seat| seat.lead.key.clone()).collect()
+        } else {
+            Vec::new()
+        };
+        let telling = client.telling("load", CallKeys::Stored(&keys));
+        // An unleased load answers those who are there before it begins.
+        let covers: Vec<u64> = seats.iter().map(|seat| seat.lead.covers()).collect();
+        let indices = seats.iter().map(|seat| seat.lead.index).collect();
+        let held = seats
+            .iter()
+            .filter_map(|seat| Some((&seat.lead.key, seat.held.as_ref()?)));
+        let renewal = Renewal::of(self.cache, held);
+        let begun = client.runtime().now();
+        let run = || run_loader(self.cache, self.plan, || loader(indices));
+        let loaded = renewal.during(Telling::within(telling.as_ref(), run)).await;
+        let took = client.runtime().now().saturating_duration_since(begun);
+        let error = match loaded {
+            Ok(loaded) => {
+                self.settle(seats, covers, loaded, took, led, telling.as_ref())
+                    .await
             }
             Err(error) => {
-                let error = error.for_key(self.key.user());
-                held.release(&self).await;
-                self.fail(&error);
-                return Err(error);
+                self.release(&seats).await;
+                for seat in seats {
+                    seat.fail(error.clone(), led);
+                }
+                Some(error)
             }
         };
-        let covers = self.covers();
-        let mark = self.core.mark(&self.key);
-        let reply = self.core.run(&FILL, &filling.input).await;
-        let (outcome, bytes) = self.filled(filling, reply, covers, mark);
-        note(telling, outcome, bytes);
-        Ok(loaded.value)
-    }
-}
-
-/// What the hooks are told of a load.
-pub(super) struct LoadCall {
-    core: Core,
-    keys: Vec<StoredKey>,
-}
-
-impl LoadCall {
-    pub(super) fn of<'k>(core: &Core, keys: impl IntoIterator<Item = &'k StoredKey>) -> Self {
-        let keys = keys.into_iter().filter(|_| core.has_hooks());
-        LoadCall {
-            core: core.clone(),
-            keys: keys.cloned().collect(),
+        if let Some(telling) = telling {
+            telling.ended(error.as_ref());
         }
     }
 
-    pub(super) fn begin(&self) -> Option<Telling<'_>> {
-        self.core.telling("load", Keys::Stored(&self.keys))
+    /// Stores all that was loaded under a lease, unless an invalidation came between, and answers those who wait.
+    /// Gives the first error, if what was loaded cannot be stored.
+    async fn settle<T: Encode>(
+        &self,
+        seats: Vec<Seat>,
+        covers: Vec<u64>,
+        loaded: Vec<Loaded<T>>,
+        took: Duration,
+        led: &mut [Option<Led<T>>],
+        telling: Option<&Telling<'_>>,
+    ) -> Option<Error> {
+        let mut filling: Vec<(Lead, Filling)> = Vec::with_capacity(seats.len());
+        let mut first_error = None;
+        for ((mut seat, covers), loaded) in seats.into_iter().zip(covers).zip(loaded) {
+            let encoded = Encoded::of(&loaded, self.cache.client.codec());
+            led[seat.place] = Some(Led::Value(loaded.value));
+            let Some(held) = seat.held.take() else {
+                match encoded {
+                    Ok(encoded) => seat.lead.answer(covers, encoded.answer),
+                    Err(error) if covers > 0 => {
+                        let error = error.for_key(seat.lead.key.user());
+                        seat.lead.fail(&error);
+                    }
+                    Err(_) => {}
+                }
+                note(telling, Outcome::NotStored, 0);
+                continue;
+            };
+            match self.fill_input(&seat.lead, &held, encoded, took).await {
+                Ok(Some(prepared)) => filling.push((seat.lead, prepared)),
+                // Whether it could be stored is not known, so it is not. Who waits asks again.
+                Ok(None) => {
+                    held.release(self.cache, &seat.lead.key).await;
+                    note(telling, Outcome::NotStored, 0);
+                }
+                Err(error) => {
+                    held.release(self.cache, &seat.lead.key).await;
+                    first_error.get_or_insert_with(|| error.clone());
+                    seat.fail(error, led);
+                }
+            }
+        }
+        self.fill(filling, telling).await;
+        first_error
+    }
+
+    /// Sends FILL for all of these.
+    ///
+    /// model: Action::ReadTagsAgain, Action::Fill
+    async fn fill(&self, filling: Vec<(Lead, Filling)>, telling: Option<&Telling<'_>>) {
+        let last_seen = &self.cache.policy.last_seen;
+        // Whom a FILL answers, and what it marks, is settled before it is sent.
+        let sent: Vec<_> = filling
+            .iter()
+            .map(|(lead, _)| (lead.covers(), last_seen.mark(&lead.key)))
+            .collect();
+        let (pending, inputs): (Vec<_>, Vec<Input>) = filling
+            .into_iter()
+            .map(|(lead, filling)| {
+                let (pending, input) = filling.into_parts();
+                ((lead, pending), input)
+            })
+            .unzip();
+        let replies = match self.cache.client.run_many(&FILL, &inputs).await {
+            Ok(replies) => replies,
+            Err(error) => inputs.iter().map(|_| Err(error.clone())).collect(),
+        };
+        for (((lead, pending), (covers, mark)), reply) in pending.into_iter().zip(sent).zip(replies)
+        {
+            let (outcome, bytes) = self.finish(lead, pending, reply, covers, mark);
+            note(telling, outcome, bytes);
+        }
+    }
+
+    async fn release(&self, seats: &[Seat]) {
+        let inputs: Vec<Input> = seats
+            .iter()
+            .filter_map(|seat| Some(seat.held.as_ref()?.release_input(&seat.lead.key)))
+            .collect();
+        if let Err(error) = self.cache.client.run_many(&RELEASE, &inputs).await {
+            tracing::debug!(%error, "leases could not be released");
+        }
     }
 }
 
-pub(super) fn note(telling: Option<&Telling<'_>>, outcome: Outcome, bytes: usize) {
+fn note(telling: Option<&Telling<'_>>, outcome: Outcome, bytes: usize) {
     if let Some(telling) = telling {
         telling.watch().note(outcome, bytes);
     }
@@ -344,24 +473,25 @@ pub(super) fn note(telling: Option<&Telling<'_>>, outcome: Outcome, bytes: usize
 /// Runs a loader, in its turn where the cache allows so many at a time.
 ///
 /// model: Action::Load
-pub(super) async fn load<T, L>(core: &Core, plan: &Plan, load: impl FnOnce() -> L) -> Result<T>
+async fn run_loader<T, L>(cache: &ReadThrough, plan: &Plan, load: impl FnOnce() -> L) -> Result<T>
 where
     L: Future<Output = Result<T>>,
 {
-    let _place = match core.loads() {
+    let _place = match &cache.policy.loads {
         None => None,
         Some(places) => {
-            let patience = plan.load_timeout.unwrap_or(core.lease());
-            let place = core.runtime().timeout(patience, || places.acquire()).await;
+            let patience = plan.load_timeout.unwrap_or(cache.policy.lease);
+            let runtime = cache.client.runtime();
+            let place = runtime.timeout(patience, || places.acquire()).await;
             let place = place.and_then(std::result::Result::ok);
             Some(place.ok_or_else(|| overloaded(patience))?)
         }
     };
-    core.counters().loads.add(1);
+    cache.client.counters().loads.add(1);
     let begun = Instant::now();
     // In a block of its own: what panics may be the closure that makes the future.
-    let loaded = caught(async { load().await }).await;
-    let counters = core.counters();
+    let loaded = catch_panic(async { load().await }).await;
+    let counters = cache.client.counters();
     counters.load_micros.add(begun.elapsed().as_micros() as u64);
     if loaded.is_err() {
         counters.load_errors.add(1);
@@ -369,8 +499,8 @@ where
     loaded
 }
 
-/// Whether Redis is to be done without: it does not answer, or not in its language.
-pub(crate) fn is_away(error: &Error) -> bool {
+/// Whether to go on without Redis: it does not answer, or not in its language.
+pub(super) fn is_away(error: &Error) -> bool {
     Fallback::covers(error) || error.kind() == ErrorKind::Protocol
 }
 

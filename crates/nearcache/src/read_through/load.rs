@@ -23,7 +23,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// # let cache = nearcache::Cache::open("memory://")?;
 /// use nearcache::{BoxError, Loaded};
 ///
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct User { org: u64, active: bool }
+/// # #[derive(Clone, serde::Serialize, serde::Deserialize)] struct User { org: u64, active: bool }
 /// # async fn find_user(id: u64) -> Result<User, BoxError> { Ok(User { org: 7, active: true }) }
 /// let user: User = cache
 ///     .remember("user:1", || async {
@@ -133,7 +133,7 @@ impl<T: Encode + Decode> Loadable for Loaded<T> {
 }
 
 /// A loader's result in our terms.
-pub(crate) fn settled<L: Loadable, E: Into<BoxError>>(
+pub(crate) fn into_loaded<L: Loadable, E: Into<BoxError>>(
     result: std::result::Result<L, E>,
 ) -> Result<Loaded<L::Value>> {
     result
@@ -154,7 +154,7 @@ pub(crate) fn shut_down() -> Error {
 }
 
 /// A loader that panics has failed: its panic goes no further.
-pub(crate) async fn caught<T>(load: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn catch_panic<T>(load: impl Future<Output = Result<T>>) -> Result<T> {
     let mut load = pin!(load);
     std::future::poll_fn(|context| {
         // What the loader leaves half done is its own: nothing of it is used after a panic.
@@ -181,11 +181,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error_that_says_what_the_loader_said() {
-        let error = caught(async { panic!("no {}", "database") }).await;
+        let error = catch_panic(async { panic!("no {}", "database") }).await;
         let error: Error = error.map(|(): ()| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Loader);
         assert!(error.to_string().contains("no database"), "{error}");
-        assert_eq!(caught(async { Ok(7) }).await.unwrap(), 7);
+        assert_eq!(catch_panic(async { Ok(7) }).await.unwrap(), 7);
     }
 
     #[test]
@@ -199,7 +199,9 @@ mod tests {
         }
         impl StdError for Full {}
 
-        let error = settled::<u8, _>(Err(Full(3))).unwrap_err().for_key(b"k");
+        let error = into_loaded::<u8, _>(Err(Full(3)))
+            .unwrap_err()
+            .for_key(b"k");
         let shared = error.clone().on_host(&"h".into());
         assert_eq!(shared.downcast_ref::<Full>().map(|full| full.0), Some(3));
         assert!(error.to_string().contains("disk 3 is full"), "{error}");

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::ReadThrough;
 use super::tags::Tag;
-use crate::cache::Core;
 use crate::codec::envelope::Head;
 use crate::error::Result;
 use crate::ttl::Ttl;
@@ -48,7 +48,7 @@ impl Plan {
         }
     }
 
-    /// The same, for what is loaded beside a caller who has his answer.
+    /// The same, for a refresh beside a caller who is answered already.
     pub(crate) fn for_refresh(&self) -> Self {
         Plan {
             way: Way::Refresh,
@@ -65,7 +65,7 @@ impl Plan {
     /// envelope.
     pub(super) fn seal(
         &self,
-        core: &Core,
+        cache: &ReadThrough,
         loaded: Option<Result<Ttl>>,
         nothing: bool,
         took: Duration,
@@ -75,13 +75,13 @@ impl Plan {
             (None, Some(negative)) if nothing => Some(negative),
             (None, _) => self.ttl,
         };
-        let Some(ttl) = ttl.map(|ttl| core.jittered(ttl)) else {
+        let Some(ttl) = ttl.map(|ttl| cache.jittered(ttl)) else {
             return Ok((0, Head::default()));
         };
         let kept = self.kept_stale();
         let mut head = Head::default();
         if self.early_refresh > 0.0 || (!kept.is_zero() && !nothing) {
-            head.soft = Some(core.unix_millis().saturating_add(ttl.as_millis()));
+            head.soft = Some(cache.client.unix_millis().saturating_add(ttl.as_millis()));
         }
         if self.early_refresh > 0.0 {
             head.load = Some(took);

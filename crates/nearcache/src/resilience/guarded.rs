@@ -13,7 +13,7 @@ use redis::{Cmd, Pipeline, Value};
 use super::outbox::Outbox;
 use super::{Breaker, retry};
 use crate::connect::target::{Place, Target};
-use crate::connect::{Backend, BoxFuture, LinkEvent, Raw, ServerInfo, Terms};
+use crate::connect::{Backend, BoxFuture, LinkEvent, Mode, Raw, ServerInfo, Terms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
@@ -89,6 +89,11 @@ impl Guarded {
         } else {
             others
         }
+    }
+
+    /// The backend that its place has for callers that wait so, if the place cannot be opened anew.
+    pub(super) fn backend_in_mode(&self, mode: Mode) -> Option<Arc<dyn Backend>> {
+        self.backend.in_mode(mode)
     }
 
     /// The host, as messages name it.

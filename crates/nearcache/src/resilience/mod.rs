@@ -23,7 +23,6 @@ mod invalidation;
 mod outbox;
 mod registry;
 mod retry;
-mod stale;
 pub(crate) mod sweep;
 
 pub(crate) use breaker::Breaker;
@@ -35,4 +34,3 @@ pub(crate) use invalidation::Invalidation;
 pub use outbox::DataLoss;
 pub(crate) use outbox::{Outbox, leaves_open};
 pub(crate) use registry::open;
-pub(crate) use stale::{LastSeen, Mark};

@@ -43,3 +43,22 @@ pub(crate) fn open(
     known.insert(key, Arc::downgrade(&guarded));
     Ok(guarded)
 }
+
+impl Guarded {
+    /// The way to the same place for callers that wait in another way. An embedded store is the same store.
+    ///
+    /// # Errors
+    /// Those of [`open`].
+    pub(crate) fn in_mode(
+        &self,
+        target: &Target,
+        mode: Mode,
+        scripts: &[&'static Script],
+    ) -> Result<Arc<Guarded>> {
+        match (&target.place, self.backend_in_mode(mode)) {
+            // A store without a name is known to this cache only.
+            (Place::Embedded { name: None }, Some(backend)) => Ok(Guarded::new(backend, target)),
+            _ => open(target, mode, scripts),
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use nearcache::ErrorKind;
-use nearcache::component::{
+use nearcache::compat::component::{
     Component, Context, CredentialStore, Discovery, InEnvironment, InFile, InMemory, Params,
     References, Resolving,
 };

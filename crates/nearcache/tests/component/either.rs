@@ -1,7 +1,7 @@
 //! The two faces of a component behind one macro.
 
 use nearcache::blocking;
-use nearcache::component::{Component, Params, References};
+use nearcache::compat::component::{Component, Params, References};
 use nearcache_testkit::random_prefix;
 
 use crate::target::Target;
@@ -17,7 +17,7 @@ macro_rules! on {
     ($component:ident . $($call:tt)*) => {
         match &$component {
             $crate::either::Either::Async(component) => component.$($call)*.await,
-            $crate::either::Either::Blocking(component) => component.$($call)*,
+            $crate::either::Either::Blocking(component) => component.$($call)*.run(),
         }
     };
 }

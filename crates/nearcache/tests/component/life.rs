@@ -1,7 +1,7 @@
 //! Opening and closing.
 
 use nearcache::ErrorKind;
-use nearcache::component::{self, Component, Context, Descriptor, Params};
+use nearcache::compat::component::{self, Component, Context, Descriptor, Params};
 use nearcache_testkit::{Port, random_prefix};
 
 use crate::either::{Either, at, open};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use nearcache::ErrorKind;
-use nearcache::component::Params;
+use nearcache::compat::component::Params;
 use nearcache_testkit::{Close, Fault, Proxy, Redis};
 
 use crate::either::Either;
@@ -108,10 +108,10 @@ fn a_server_that_comes_back_meanwhile_is_found() {
                     proxy.heal();
                 });
                 let stored = match &component {
-                    Either::Blocking(component) => component.store(None, "k", 2, None),
+                    Either::Blocking(component) => component.store(None, "k", 2, None).run(),
                     Either::Async(component) => tokio::task::block_in_place(|| {
                         tokio::runtime::Handle::current()
-                            .block_on(component.store(None, "k", 2, None))
+                            .block_on(component.store(None, "k", 2, None).into_future())
                     }),
                 };
                 stored.unwrap();

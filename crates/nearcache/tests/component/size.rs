@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nearcache::component::Params;
+use nearcache::compat::component::Params;
 
 use crate::either::{Either, at, open};
 use crate::target::{Target, keys_matching};
@@ -176,7 +176,7 @@ fn the_size_is_from_zero_to_a_hundred_thousand() {
             ("-1", false),
             ("many", false),
         ] {
-            let component = nearcache::component::Component::new();
+            let component = nearcache::compat::component::Component::new();
             component.configure(&Params::from([
                 ("connection.uri", "memory://"),
                 ("options.max_size", size),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nearcache::Remaining;
-use nearcache::component::Params;
+use nearcache::compat::component::Params;
 use serde::{Deserialize, Serialize};
 
 use crate::either::open;

@@ -14,7 +14,7 @@ brief_suite! {
 
 fn open(target: Target, config: &Config, name: &str) -> Face {
     if target.is_blocking() {
-        Face::Blocking(config.blocking_cache(name).unwrap())
+        Face::Blocking(config.cache(name).unwrap().blocking().unwrap())
     } else {
         Face::Async(config.cache(name).unwrap())
     }
@@ -72,7 +72,7 @@ async fn what_is_said_in_code_is_said(target: Target) {
     config.prefix = Some(prefix);
     config.default_ttl = Some("5m".parse().unwrap());
     let cache = if target.is_blocking() {
-        Face::Blocking(config.blocking_cache().unwrap())
+        Face::Blocking(config.cache().unwrap().blocking().unwrap())
     } else {
         Face::Async(config.cache().unwrap())
     };
@@ -91,7 +91,9 @@ fn host_and_port_stand_for_a_url() {
     assert_eq!(config.defaults.db, Some(2));
     config
         .defaults
-        .blocking_cache()
+        .cache()
+        .unwrap()
+        .blocking()
         .unwrap()
         .ping()
         .run()
@@ -155,8 +157,8 @@ fn what_a_cache_comes_to_is_what_its_cache_does() {
         let effective = config.effective().unwrap();
         // The same cache, in each of its options.
         let (one, other) = (
-            config.blocking_cache().unwrap(),
-            effective.blocking_cache().unwrap(),
+            config.cache().unwrap().blocking().unwrap(),
+            effective.cache().unwrap().blocking().unwrap(),
         );
         assert_eq!(format!("{one:?}"), format!("{other:?}"), "{url}");
         assert_eq!(effective.effective().unwrap(), effective);
@@ -204,7 +206,7 @@ fn every_option_reaches_the_cache() {
         "#,
     )
     .unwrap();
-    let cache = config.blocking_cache().unwrap();
+    let cache = config.cache().unwrap().blocking().unwrap();
     let text = format!("{cache:?}");
     for part in [
         "place: h:6379",
@@ -232,7 +234,14 @@ fn every_option_reaches_the_cache() {
 fn a_cache_that_is_away_is_told_as_ever() {
     let nobody = Port::unused();
     let config = CacheConfig::at(format!("redis://127.0.0.1:{nobody}"));
-    let error = config.blocking_cache().unwrap().ping().run().unwrap_err();
+    let error = config
+        .cache()
+        .unwrap()
+        .blocking()
+        .unwrap()
+        .ping()
+        .run()
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connect);
 }
 
@@ -243,7 +252,14 @@ fn an_empty_password_is_none() {
         Redis::shared().url()
     );
     let config = CacheConfig::from_toml(&text).unwrap();
-    config.blocking_cache().unwrap().ping().run().unwrap();
+    config
+        .cache()
+        .unwrap()
+        .blocking()
+        .unwrap()
+        .ping()
+        .run()
+        .unwrap();
     let effective = config.effective().unwrap();
     assert_eq!((effective.username, effective.password), (None, None));
 }

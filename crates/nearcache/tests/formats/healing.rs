@@ -14,7 +14,7 @@ brief_suite! {
     a_load_writes_over_it,
 }
 
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Old {
     name: String,
 }

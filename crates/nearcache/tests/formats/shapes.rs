@@ -102,7 +102,10 @@ fn everything() -> impl Strategy<Value = Everything> {
         )
 }
 
-fn back<T: Serialize + DeserializeOwned + Send + 'static>(cache: &Cache, value: &T) -> Option<T> {
+fn back<T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static>(
+    cache: &Cache,
+    value: &T,
+) -> Option<T> {
     cache.set("k", value).run().unwrap();
     cache.get("k").run().unwrap()
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nearcache::registry::{Registry, RegistryBuilder};
+use nearcache::compat::registry::{Registry, RegistryBuilder};
 use nearcache::{Error, ErrorKind};
 use nearcache_testkit::random_prefix;
 
@@ -84,7 +84,7 @@ impl Drop for App {
 /// A cache of a registry, on either face.
 pub(crate) fn open(target: Target, registry: &Registry, name: &str) -> Result<Face, Error> {
     Ok(if target.is_blocking() {
-        Face::Blocking(registry.blocking_cache(name)?)
+        Face::Blocking(registry.cache(name)?.blocking()?)
     } else {
         Face::Async(registry.cache(name)?)
     })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nearcache::Text;
-use nearcache::registry::Registry;
+use nearcache::compat::registry::Registry;
 
 use crate::app::{App, open};
 use crate::target::Target;

@@ -117,10 +117,10 @@ async fn keys_are_listed_inside_the_applications_prefix(target: Target) {
 async fn a_prefix_of_glob_characters_lists_nothing_foreign(target: Target) {
     let app = App::new();
     app.element("caches.MyRedis", "caches.RedisType", &app.place(target));
-    let wild = nearcache::registry::Registry::builder(format!("{}[a-z]*?", app.id))
+    let wild = nearcache::compat::registry::Registry::builder(format!("{}[a-z]*?", app.id))
         .root(app.folder())
         .build();
-    let foreign = nearcache::registry::Registry::builder(format!("{}bcd", app.id))
+    let foreign = nearcache::compat::registry::Registry::builder(format!("{}bcd", app.id))
         .root(app.folder())
         .build();
     let cache = open(target, &wild, "caches.MyRedis").unwrap();
@@ -217,7 +217,13 @@ fn a_server_that_is_away_and_one_that_refuses_the_password_are_told_apart() {
         for blocking in [false, true] {
             let ping = async |name: &str| {
                 if blocking {
-                    registry.blocking_cache(name).unwrap().ping().run()
+                    registry
+                        .cache(name)
+                        .unwrap()
+                        .blocking()
+                        .unwrap()
+                        .ping()
+                        .run()
                 } else {
                     registry.cache(name).unwrap().ping().await
                 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::bounded::MAX_SIZE;
 use super::{Context, Params, References, Resolving};
-use crate::cache::bounded::MAX_SIZE;
 use crate::config::{CacheConfig, suggestion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ttl::Ttl;

@@ -12,7 +12,7 @@ use crate::error::Result;
 /// Parameters: `connection.host` is `localhost`, and so on. `Debug` shows no password.
 ///
 /// ```
-/// use nearcache::component::Params;
+/// use nearcache::compat::component::Params;
 ///
 /// let params = Params::from([("connection.host", "localhost"), ("connection.port", "6379")]);
 /// assert_eq!(params.get("connection.port"), Some("6379"));

@@ -17,7 +17,7 @@ pub type Resolving<'a> =
 /// Finds out where a server is: `host`, `port` or `uri` for a key.
 ///
 /// ```
-/// use nearcache::component::{Context, Discovery, Params, Resolving};
+/// use nearcache::compat::component::{Context, Discovery, Params, Resolving};
 ///
 /// #[derive(Debug)]
 /// struct Zone(&'static str);
@@ -42,7 +42,7 @@ pub trait CredentialStore: fmt::Debug + Send + Sync {
 /// What names a component: `group:type:kind:name:version`, `*` for any.
 ///
 /// ```
-/// use nearcache::component::Descriptor;
+/// use nearcache::compat::component::Descriptor;
 ///
 /// let any: Descriptor = "*:discovery:*:*:1.0".parse()?;
 /// assert!(any.matches(&"pip-services:discovery:memory:default:1.0".parse()?));
@@ -87,7 +87,7 @@ impl fmt::Display for Descriptor {
 /// What a component may refer to.
 ///
 /// ```
-/// use nearcache::component::{InMemory, Params, References};
+/// use nearcache::compat::component::{InMemory, Params, References};
 ///
 /// let services = InMemory::new().with("redis", Params::from([("host", "localhost")]));
 /// let references = References::new().discovery("default", services);

@@ -4,7 +4,7 @@
 //! ```
 //! # async fn example() -> nearcache::Result<()> {
 //! use std::time::Duration;
-//! use nearcache::component::{Component, Params};
+//! use nearcache::compat::component::{Component, Params};
 //!
 //! let cache = Component::new();
 //! cache.configure(&Params::from([("connection.uri", "memory://")])); // or ("host", "localhost"), ("port", "6379")
@@ -54,6 +54,7 @@
 //! `call_timeout`, and then fails as those of [`Cache`](crate::Cache) do. A `remove` whose reply was lost may find
 //! nothing any more the second time.
 
+pub(crate) mod bounded;
 mod context;
 mod life;
 mod params;
@@ -74,8 +75,7 @@ pub use params::Params;
 pub use references::{CredentialStore, Descriptor, Discovery, References, Resolving};
 pub use services::{InEnvironment, InFile, InMemory};
 
-use crate::connect::Mode;
-use crate::error::Result;
+use crate::cache::operation::{Async, Executor, Pending};
 
 /// What a factory of components finds this one by.
 pub const DESCRIPTOR: &str = "pip-services:cache:redis:*:1.0";
@@ -84,7 +84,7 @@ pub const DESCRIPTOR: &str = "pip-services:cache:redis:*:1.0";
 ///
 /// ```
 /// let descriptor = "pip-services:cache:redis:default:1.0".parse()?;
-/// assert!(nearcache::component::create(&descriptor).is_some());
+/// assert!(nearcache::compat::component::create(&descriptor).is_some());
 /// # Ok::<(), nearcache::Error>(())
 /// ```
 pub fn create(descriptor: &Descriptor) -> Option<Component> {
@@ -92,19 +92,25 @@ pub fn create(descriptor: &Descriptor) -> Option<Component> {
     ours.matches(descriptor).then(Component::new)
 }
 
-/// A cache with the life of a component. See [the module](self). (Without an async runtime:
-/// `nearcache::blocking::Component`, feature `blocking`.)
+/// A component whose operations end in `.await`. See [the module](self).
+pub type Component = ComponentOf<Async>;
+
+/// A cache with the life of a component. See [the module](self).
+///
+/// There is one for each way to wait: [`Component`], whose operations end in `.await`, and
+/// `nearcache::blocking::Component` (feature `blocking`), whose operations end in `.run()`.
 ///
 /// It can be shared; what it is configured with and refers to holds from the next opening on.
-#[derive(Default)]
-pub struct Component {
-    life: Life,
+pub struct ComponentOf<M> {
+    life: Life<M>,
 }
 
-impl Component {
+impl<M: Executor> ComponentOf<M> {
     /// A component that is not configured, and not open.
-    pub fn new() -> Component {
-        Component::default()
+    pub fn new() -> Self {
+        ComponentOf {
+            life: Life::default(),
+        }
     }
 
     /// Takes these parameters; those that were given before hold where these say nothing.
@@ -123,6 +129,7 @@ impl Component {
     }
 
     /// Opens it. Nothing is connected to yet: it succeeds while the server is away. Does nothing if it is open.
+    /// (A blocking component polls the services that it asks on the calling thread: they must need no runtime.)
     ///
     /// # Errors
     /// [`ErrorKind::NoConnection`](crate::ErrorKind::NoConnection): nothing says where the server is, or no service
@@ -130,17 +137,19 @@ impl Component {
     /// is not there, or fails, or a store does not know the key.
     /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) or
     /// [`InvalidUrl`](crate::ErrorKind::InvalidUrl): a parameter is not what it should be.
-    pub async fn open(&self, context: impl Into<Context>) -> Result<()> {
-        self.life.open(&context.into(), Mode::Async).await
+    pub fn open(&self, context: impl Into<Context>) -> Pending<'_, (), M> {
+        let context = context.into();
+        Pending::new(async move { self.life.open(&context).await })
     }
 
-    /// Closes it, after the calls under way. Does nothing if it is not open. What is stored stays, and it can be
+    /// Closes it, after the calls under way. Does nothing if it is not open. Its values stay, and it can be
     /// opened again.
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout): calls are still under way. It is closed all the same.
-    pub async fn close(&self, context: impl Into<Context>) -> Result<()> {
-        self.life.close(&context.into()).await
+    pub fn close(&self, context: impl Into<Context>) -> Pending<'_, (), M> {
+        let context = context.into();
+        Pending::new(async move { self.life.close(&context).await })
     }
 
     /// Stores a value for a time, to the millisecond; without one (or with a time of 0) for `options.timeout`. Gives
@@ -149,147 +158,63 @@ impl Component {
     /// # Errors
     /// [`ErrorKind::NotOpen`](crate::ErrorKind::NotOpen); [`ErrorKind::Codec`](crate::ErrorKind::Codec) for a value
     /// that has no JSON; [`InvalidTtl`](crate::ErrorKind::InvalidTtl); and those of
-    /// [`Cache::set`](crate::Cache::set).
-    pub async fn store<V: Serialize>(
-        &self,
+    /// [`set`](crate::CacheOf::set).
+    pub fn store<'c, V: Serialize + Send + 'c>(
+        &'c self,
         context: impl Into<Context>,
-        key: &str,
+        key: &'c str,
         value: V,
         timeout: Option<Duration>,
-    ) -> Result<V> {
-        let encoded = value::encode(&value);
-        self.life
-            .store(&context.into(), key, encoded, timeout)
-            .await?;
-        Ok(value)
+    ) -> Pending<'c, V, M> {
+        let (context, encoded) = (context.into(), value::encode(&value));
+        Pending::new(async move {
+            self.life.store(&context, key, encoded, timeout).await?;
+            Ok(value)
+        })
     }
 
     /// The value of a key, or `None`: missing, expired, or not readable as `T`.
     ///
     /// # Errors
-    /// [`ErrorKind::NotOpen`](crate::ErrorKind::NotOpen), and those of [`Cache::get`](crate::Cache::get).
-    pub async fn retrieve<T: DeserializeOwned>(
-        &self,
+    /// [`ErrorKind::NotOpen`](crate::ErrorKind::NotOpen), and those of [`get`](crate::CacheOf::get).
+    pub fn retrieve<'c, T: DeserializeOwned + Send + 'c>(
+        &'c self,
         context: impl Into<Context>,
-        key: &str,
-    ) -> Result<Option<T>> {
-        let bytes = self.life.retrieve(&context.into(), key).await?;
-        Ok(bytes.and_then(|bytes| value::decode(&bytes)))
+        key: &'c str,
+    ) -> Pending<'c, Option<T>, M> {
+        let context = context.into();
+        Pending::new(async move {
+            let bytes = self.life.retrieve(&context, key).await?;
+            Ok(bytes.and_then(|bytes| value::decode(&bytes)))
+        })
     }
 
     /// Removes a key, and gives the value that was there, in one step; `None` if there was none, or none that is
     /// readable as `T`.
     ///
     /// # Errors
-    /// [`ErrorKind::NotOpen`](crate::ErrorKind::NotOpen), and those of [`Cache::take`](crate::Cache::take).
-    pub async fn remove<T: DeserializeOwned>(
-        &self,
+    /// [`ErrorKind::NotOpen`](crate::ErrorKind::NotOpen), and those of [`take`](crate::CacheOf::take).
+    pub fn remove<'c, T: DeserializeOwned + Send + 'c>(
+        &'c self,
         context: impl Into<Context>,
-        key: &str,
-    ) -> Result<Option<T>> {
-        let bytes = self.life.remove(&context.into(), key).await?;
-        Ok(bytes.and_then(|bytes| value::decode(&bytes)))
+        key: &'c str,
+    ) -> Pending<'c, Option<T>, M> {
+        let context = context.into();
+        Pending::new(async move {
+            let bytes = self.life.remove(&context, key).await?;
+            Ok(bytes.and_then(|bytes| value::decode(&bytes)))
+        })
     }
 }
 
-impl fmt::Debug for Component {
+impl<M: Executor> Default for ComponentOf<M> {
+    fn default() -> Self {
+        ComponentOf::new()
+    }
+}
+
+impl<M: Executor> fmt::Debug for ComponentOf<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.life.describe(f, "Component")
-    }
-}
-
-/// A component for code without an async runtime: see [`nearcache::component`](crate::component). Its methods
-/// wait on the thread that calls.
-#[cfg(feature = "blocking")]
-#[derive(Default)]
-pub struct BlockingComponent {
-    life: Life,
-}
-
-#[cfg(feature = "blocking")]
-impl BlockingComponent {
-    /// See [`Component::new`].
-    pub fn new() -> BlockingComponent {
-        BlockingComponent::default()
-    }
-
-    /// See [`Component::configure`].
-    pub fn configure(&self, params: &Params) {
-        self.life.configure(params);
-    }
-
-    /// See [`Component::set_references`].
-    pub fn set_references(&self, references: &References) {
-        self.life.set_references(references);
-    }
-
-    /// See [`Component::is_open`].
-    pub fn is_open(&self) -> bool {
-        self.life.is_open()
-    }
-
-    /// See [`Component::open`]. The services that it asks are polled on this thread, and must need no runtime.
-    ///
-    /// # Errors
-    /// Those of [`Component::open`].
-    pub fn open(&self, context: impl Into<Context>) -> Result<()> {
-        crate::runtime::block_on(self.life.open(&context.into(), Mode::Blocking))
-    }
-
-    /// See [`Component::close`].
-    ///
-    /// # Errors
-    /// Those of [`Component::close`].
-    pub fn close(&self, context: impl Into<Context>) -> Result<()> {
-        crate::runtime::block_on(self.life.close(&context.into()))
-    }
-
-    /// See [`Component::store`].
-    ///
-    /// # Errors
-    /// Those of [`Component::store`].
-    pub fn store<V: Serialize>(
-        &self,
-        context: impl Into<Context>,
-        key: &str,
-        value: V,
-        timeout: Option<Duration>,
-    ) -> Result<V> {
-        let encoded = value::encode(&value);
-        crate::runtime::block_on(self.life.store(&context.into(), key, encoded, timeout))?;
-        Ok(value)
-    }
-
-    /// See [`Component::retrieve`].
-    ///
-    /// # Errors
-    /// Those of [`Component::retrieve`].
-    pub fn retrieve<T: DeserializeOwned>(
-        &self,
-        context: impl Into<Context>,
-        key: &str,
-    ) -> Result<Option<T>> {
-        let bytes = crate::runtime::block_on(self.life.retrieve(&context.into(), key))?;
-        Ok(bytes.and_then(|bytes| value::decode(&bytes)))
-    }
-
-    /// See [`Component::remove`].
-    ///
-    /// # Errors
-    /// Those of [`Component::remove`].
-    pub fn remove<T: DeserializeOwned>(
-        &self,
-        context: impl Into<Context>,
-        key: &str,
-    ) -> Result<Option<T>> {
-        let bytes = crate::runtime::block_on(self.life.remove(&context.into(), key))?;
-        Ok(bytes.and_then(|bytes| value::decode(&bytes)))
-    }
-}
-
-#[cfg(feature = "blocking")]
-impl fmt::Debug for BlockingComponent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.life.describe(f, "blocking::Component")
+        self.life.describe(f, M::COMPONENT)
     }
 }

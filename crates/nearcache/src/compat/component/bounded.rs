@@ -23,15 +23,14 @@ use memchr::{memchr, memmem};
 #[cfg(feature = "embedded")]
 use nearcache_embedded::{Call, ScriptError};
 
-use super::core::{Core, reply};
-use super::invalidate::Sent;
-use super::operation::Pending;
-use crate::codec::Form;
-use crate::codec::Raw;
+use crate::client::reply;
 use crate::codec::envelope::Head;
+use crate::codec::{Form, Raw};
 use crate::error::{Error, Result};
-use crate::hooks::{Keys, Outcome};
+use crate::hooks::{CallKeys, Outcome};
 use crate::keyspace::StoredKey;
+use crate::read_through::ReadThrough;
+use crate::read_through::delivery::{self, Delivery};
 use crate::script::{self, Input, Script, script};
 use crate::ttl::Ttl;
 
@@ -97,7 +96,7 @@ redis.call('SET', KEYS[1], index, 'PX', string.format('%d', math.max(stays, tonu
 redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[2])
 redis.call('UNLINK', KEYS[3])
 return gone",
-    store
+    store_twin
 );
 
 /// KEYS: the index, the entry, its lease. ARGV: the name.
@@ -119,7 +118,7 @@ if index and string.find(index, '^%d%d%d%d%d%d%d%d\\n') then
   end
 end
 return value",
-    remove
+    remove_twin
 );
 
 /// All of them, for the embedded store to know.
@@ -199,7 +198,7 @@ impl Index {
 }
 
 #[cfg(feature = "embedded")]
-fn store(call: &mut Call<'_>) -> Result<Value, ScriptError> {
+fn store_twin(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     let (keys, args) = (call.keys(), call.args());
     let now = match call.call(&[b"TIME"])? {
         Value::Array(parts) => match &parts[..] {
@@ -243,7 +242,7 @@ fn store(call: &mut Call<'_>) -> Result<Value, ScriptError> {
 }
 
 #[cfg(feature = "embedded")]
-fn remove(call: &mut Call<'_>) -> Result<Value, ScriptError> {
+fn remove_twin(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     let (keys, args) = (call.keys(), call.args());
     let value = call.call(&[b"GET", keys[1]])?;
     let index = bytes(call.call(&[b"GET", keys[0]])?);
@@ -286,11 +285,11 @@ fn parsed(text: &[u8]) -> Result<i64, ScriptError> {
 }
 
 /// A script's keys, and the name.
-fn input(core: &Core, key: &StoredKey) -> Input {
+fn input(core: &ReadThrough, key: &StoredKey) -> Input {
     let name: String = percent_encode(key.user(), ESCAPED).collect();
     let mut input = Input::default();
     input
-        .key(&core.keyspace().index())
+        .key(&core.client().keyspace().index())
         .key(key.as_bytes())
         .key(&key.lease());
     input.arg(name.as_bytes());
@@ -298,94 +297,75 @@ fn input(core: &Core, key: &StoredKey) -> Input {
 }
 
 /// Stores a value, of which there are at most so many.
-pub(crate) fn store_bounded<'c, M>(
-    core: &'c Core,
+pub(super) async fn store(
+    core: &ReadThrough,
     key: &[u8],
     value: &[u8],
     ttl: Ttl,
     most: usize,
-) -> Pending<'c, (), M> {
-    let (key, entry) = (
-        core.stored(key),
-        Head::default().seal_as(Form::default(), value).into_owned(),
-    );
-    Pending::new(async move {
-        let key = key?;
-        core.watched("set", Keys::One(key.user()), async |core| {
-            core.store_bounded(&key, &entry, ttl, most).await
-        })
-        .await
-        .map_err(|error| error.for_key(key.user()))
-    })
-}
-
-/// Removes a value, and gives what was there.
-pub(crate) fn remove_bounded<'c, M>(core: &'c Core, key: &[u8]) -> Pending<'c, Option<Raw>, M> {
-    let key = core.stored(key);
-    Pending::new(async move {
-        let key = key?;
-        core.watched("take", Keys::One(key.user()), async |core| {
-            core.remove_bounded(&key).await
-        })
-        .await
-        .map_err(|error| error.for_key(key.user()))
-    })
-}
-
-impl Core {
-    async fn store_bounded(
-        &self,
-        key: &StoredKey,
-        entry: &[u8],
-        ttl: Ttl,
-        most: usize,
-    ) -> Result<()> {
-        let mut call = input(self, key);
-        call.arg(self.jittered(ttl).as_millis().to_string().as_bytes());
-        call.arg(most.to_string().as_bytes()).arg(entry);
-        let reply = self.write_by(&STORE, &call, key).await?;
-        self.count_write(entry.len());
-        self.note(Outcome::Stored, entry.len());
+) -> Result<()> {
+    let key = core.client().stored(key)?;
+    let entry = Head::default().seal_as(Form::default(), value);
+    let mut input = input(core, &key);
+    input.arg(core.jittered(ttl).as_millis().to_string().as_bytes());
+    input.arg(most.to_string().as_bytes()).arg(&entry);
+    core.perform("set", CallKeys::One(key.user()), async |core| {
+        let client = core.client();
+        let reply = write(core, &STORE, &input, &key).await?;
+        client.count_write(entry.len());
+        client.note(Outcome::Stored, entry.len());
         let Value::Array(gone) = reply else {
             return Err(Error::unexpected("STORE", &reply));
         };
         let gone = gone.into_iter().filter_map(|name| match name {
             Value::BulkString(name) => {
                 let name: Vec<u8> = percent_decode(&name).collect();
-                self.stored(&name).ok()
+                client.stored(&name).ok()
             }
             _ => None,
         });
         let gone: Vec<StoredKey> = gone.collect();
-        if !gone.is_empty() {
+        if !gone.is_empty()
             // The value is stored. What is not deleted now is, as soon as Redis is back.
-            if let Err(error) = self.unlink_with_leases(&gone).await {
-                tracing::debug!(%error, "what had to go is not deleted yet");
-            }
+            && let Err(error) = delivery::unlink(core, &gone).await
+        {
+            tracing::debug!(%error, "what had to go is not deleted yet");
         }
         Ok(())
-    }
+    })
+    .await
+    .map_err(|error| error.for_key(key.user()))
+}
 
-    async fn remove_bounded(&self, key: &StoredKey) -> Result<Option<Raw>> {
-        let reply = self.write_by(&REMOVE, &input(self, key), key).await?;
-        let bytes = reply::bytes("REMOVE", reply)?;
-        Ok(self.decode::<Raw>(self.fresh(bytes).await?).0.hit())
-    }
+/// Removes a value, and gives what was there.
+pub(super) async fn remove(core: &ReadThrough, key: &[u8]) -> Result<Option<Raw>> {
+    let key = core.client().stored(key)?;
+    core.perform("take", CallKeys::One(key.user()), async |core| {
+        let reply = write(core, &REMOVE, &input(core, &key), &key).await?;
+        core.decode_fresh(reply::bytes("REMOVE", reply)?).await
+    })
+    .await
+    .map_err(|error| error.for_key(key.user()))
+}
 
-    /// A script that is an invalidation of a key.
-    async fn write_by(&self, script: &Script, call: &Input, key: &StoredKey) -> Result<Value> {
-        match self.write(script.by_name(call), key).await {
-            Err(error) if script::unknown(&error) => self.write(script.by_text(call), key).await,
-            reply => reply,
-        }
+/// A script that is an invalidation of a key.
+async fn write(
+    core: &ReadThrough,
+    script: &Script,
+    input: &Input,
+    key: &StoredKey,
+) -> Result<Value> {
+    match deliver(core, script.by_name(input), key).await {
+        Err(error) if script::unknown(&error) => deliver(core, script.by_text(input), key).await,
+        reply => reply,
     }
+}
 
-    async fn write(&self, command: Cmd, key: &StoredKey) -> Result<Value> {
-        let mut pipeline = Pipeline::with_capacity(1);
-        pipeline.add_command(command);
-        let mut replies = Sent::keys(self, [key]).pipeline(&pipeline).await?;
-        Ok(replies.pop().unwrap_or(Value::Nil))
-    }
+async fn deliver(core: &ReadThrough, command: Cmd, key: &StoredKey) -> Result<Value> {
+    let mut pipeline = Pipeline::with_capacity(1);
+    pipeline.add_command(command);
+    let mut replies = Delivery::keys(core, [key]).send(&pipeline).await?;
+    Ok(replies.pop().unwrap_or(Value::Nil))
 }
 
 #[cfg(all(test, feature = "embedded"))]

@@ -97,7 +97,7 @@ macro_rules! counters {
 
         impl Counters {
             /// What all threads have counted.
-            pub(super) fn sum(all: &Striped<Counters>) -> Stats {
+            pub(crate) fn sum(all: &Striped<Counters>) -> Stats {
                 let mut stats = Stats::default();
                 for counters in all.all() {
                     $(stats.$name += counters.$name.get();)*

@@ -11,7 +11,7 @@
 //! ```no_run
 //! # async fn example() -> nearcache::Result<()> {
 //! use nearcache::Text;
-//! use nearcache::registry::Registry;
+//! use nearcache::compat::registry::Registry;
 //!
 //! let registry = Registry::builder("myapp").root("/srv/myapp").build();
 //! let cache = registry.cache("caches.MyRedis")?; // connects to nothing yet
@@ -94,8 +94,6 @@ struct Inner {
     types: BTreeMap<String, Factory>,
     reader: Reader,
     caches: Mutex<HashMap<String, Cache>>,
-    #[cfg(feature = "blocking")]
-    blocking: Mutex<HashMap<String, crate::blocking::Cache>>,
 }
 
 /// A registry in the making.
@@ -124,7 +122,7 @@ impl RegistryBuilder {
     ///
     /// ```
     /// # fn main() -> nearcache::Result<()> {
-    /// use nearcache::registry::Registry;
+    /// use nearcache::compat::registry::Registry;
     ///
     /// let registry = Registry::builder("myapp")
     ///     .type_of("caches.PatientType", |element| {
@@ -177,14 +175,13 @@ impl Registry {
                 types: BTreeMap::new(),
                 reader: Reader::default(),
                 caches: Mutex::default(),
-                #[cfg(feature = "blocking")]
-                blocking: Mutex::default(),
             },
         }
     }
 
     /// The cache of an element. The first time it is made, connecting to nothing yet; after that it is the same
-    /// one, or a new one if that was closed.
+    /// one, or a new one if that was closed. (For code without an async runtime, take its
+    /// [`blocking`](crate::CacheOf::blocking) form.)
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`], with the path of the file: there is no such
@@ -198,27 +195,6 @@ impl Registry {
         let cache = self.settings(name)?.cache()?;
         let mut caches = self.inner.caches.lock();
         // Somebody else may have been faster.
-        match caches.get(name) {
-            Some(known) if known.is_open() => Ok(known.clone()),
-            _ => {
-                caches.insert(name.to_owned(), cache.clone());
-                Ok(cache)
-            }
-        }
-    }
-
-    /// As [`cache`](Registry::cache), for code without an async runtime.
-    ///
-    /// # Errors
-    /// Those of [`cache`](Registry::cache).
-    #[cfg(feature = "blocking")]
-    pub fn blocking_cache(&self, name: &str) -> Result<crate::blocking::Cache> {
-        let known = self.inner.blocking.lock().get(name).cloned();
-        if let Some(cache) = known.filter(crate::blocking::Cache::is_open) {
-            return Ok(cache);
-        }
-        let cache = self.settings(name)?.blocking_cache()?;
-        let mut caches = self.inner.blocking.lock();
         match caches.get(name) {
             Some(known) if known.is_open() => Ok(known.clone()),
             _ => {

@@ -10,21 +10,19 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::bounded;
 use super::resolve::{self, Options};
 use super::{Context, Params, References};
-use crate::cache::bounded::{remove_bounded, store_bounded};
-use crate::cache::operation::{Async, Close, Get, Set};
-use crate::cache::{Builder, Core, verbs};
+use crate::cache::CacheOf;
+use crate::cache::operation::Executor;
 use crate::codec::Raw;
-use crate::connect::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::resilience::BreakerState;
 use crate::ttl::{IntoTtl, Ttl};
 
-#[derive(Default)]
-pub(super) struct Life {
+pub(super) struct Life<M> {
     said: Mutex<Said>,
-    opened: Mutex<Option<Arc<Opened>>>,
+    opened: Mutex<Option<Arc<Opened<M>>>>,
     opening: tokio::sync::Mutex<()>,
 }
 
@@ -36,9 +34,8 @@ struct Said {
 }
 
 /// What it works with.
-#[derive(Debug)]
-struct Opened {
-    core: Core,
+struct Opened<M> {
+    cache: CacheOf<M>,
     options: Options,
 }
 
@@ -46,7 +43,17 @@ struct Opened {
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(3);
 
-impl Life {
+impl<M> Default for Life<M> {
+    fn default() -> Self {
+        Life {
+            said: Mutex::default(),
+            opened: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+impl<M: Executor> Life<M> {
     pub(super) fn configure(&self, params: &Params) {
         let mut said = self.said.lock();
         said.params = params.clone().or(std::mem::take(&mut said.params));
@@ -60,26 +67,25 @@ impl Life {
         self.opened.lock().is_some()
     }
 
-    pub(super) async fn open(&self, context: &Context, mode: Mode) -> Result<()> {
+    pub(super) async fn open(&self, context: &Context) -> Result<()> {
         let _one_at_a_time = self.opening.lock().await;
         if self.is_open() {
             return Ok(());
         }
-        let opened = self.resolved(context, mode).await;
+        let opened = self.resolve(context).await;
         let opened = opened.map_err(|error| traced(error, context))?;
         *self.opened.lock() = Some(Arc::new(opened));
         Ok(())
     }
 
-    async fn resolved(&self, context: &Context, mode: Mode) -> Result<Opened> {
+    async fn resolve(&self, context: &Context) -> Result<Opened<M>> {
         let (params, references) = {
             let said = self.said.lock();
             (said.params.clone(), said.references.clone())
         };
         let settings = resolve::settings(&params, references.as_ref(), context).await?;
-        let builder: Builder<Async> = settings.config.builder()?;
         Ok(Opened {
-            core: builder.build_core(mode)?,
+            cache: settings.config.builder_of()?.build()?,
             options: settings.options,
         })
     }
@@ -88,7 +94,7 @@ impl Life {
         let Some(opened) = self.opened.lock().take() else {
             return Ok(());
         };
-        let closed = Close::<Async>::new(&opened.core).await;
+        let closed = opened.cache.core().client().close().await;
         closed.map_err(|error| traced(error, context))
     }
 
@@ -99,11 +105,11 @@ impl Life {
         value: Result<Option<Vec<u8>>>,
         timeout: Option<Duration>,
     ) -> Result<()> {
-        let stored = self.stored(key, value, timeout).await;
-        stored.map_err(|error| traced(error, context))
+        let outcome = self.store_or_remove(key, value, timeout).await;
+        outcome.map_err(|error| traced(error, context))
     }
 
-    async fn stored(
+    async fn store_or_remove(
         &self,
         key: &str,
         value: Result<Option<Vec<u8>>>,
@@ -111,32 +117,32 @@ impl Life {
     ) -> Result<()> {
         let opened = self.opened()?;
         let Some(value) = value? else {
-            return opened.done(key, &Call::Remove).await.map(drop);
+            return opened.call(key, &Call::Remove).await.map(drop);
         };
         let ttl = match timeout {
             Some(time) if !time.is_zero() => time.into_ttl()?,
             _ => opened.options.timeout,
         };
-        opened.done(key, &Call::Store(value, ttl)).await.map(drop)
+        opened.call(key, &Call::Store(value, ttl)).await.map(drop)
     }
 
     pub(super) async fn retrieve(&self, context: &Context, key: &str) -> Result<Option<Vec<u8>>> {
-        self.done(context, key, Call::Retrieve).await
+        self.call(context, key, Call::Retrieve).await
     }
 
     pub(super) async fn remove(&self, context: &Context, key: &str) -> Result<Option<Vec<u8>>> {
-        self.done(context, key, Call::Remove).await
+        self.call(context, key, Call::Remove).await
     }
 
-    async fn done(&self, context: &Context, key: &str, call: Call) -> Result<Option<Vec<u8>>> {
-        let done = match self.opened() {
-            Ok(opened) => opened.done(key, &call).await,
+    async fn call(&self, context: &Context, key: &str, call: Call) -> Result<Option<Vec<u8>>> {
+        let outcome = match self.opened() {
+            Ok(opened) => opened.call(key, &call).await,
             Err(error) => Err(error),
         };
-        done.map_err(|error| traced(error, context))
+        outcome.map_err(|error| traced(error, context))
     }
 
-    fn opened(&self) -> Result<Arc<Opened>> {
+    fn opened(&self) -> Result<Arc<Opened<M>>> {
         let opened = self.opened.lock().clone();
         opened.ok_or_else(|| Error::new(ErrorKind::NotOpen, "open it before it is used"))
     }
@@ -146,21 +152,30 @@ impl Life {
         f.debug_struct(name)
             .field("params", &said.params)
             .field("references", &said.references)
-            .field("opened", &*self.opened.lock())
+            .field("opened", &self.opened.lock().as_deref())
             .finish()
     }
 }
 
-/// What is done with a key.
+/// A call of the component about a key.
 enum Call {
     Store(Vec<u8>, Ttl),
     Retrieve,
     Remove,
 }
 
-impl Opened {
+impl<M: Executor> fmt::Debug for Opened<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened")
+            .field("cache", &self.cache)
+            .field("options", &self.options)
+            .finish()
+    }
+}
+
+impl<M: Executor> Opened<M> {
     /// The call, and again while it finds no server: as often as `retries` says.
-    async fn done(&self, key: &str, call: &Call) -> Result<Option<Vec<u8>>> {
+    async fn call(&self, key: &str, call: &Call) -> Result<Option<Vec<u8>>> {
         let mut retried = 0;
         loop {
             match self.once(key.as_bytes(), call).await {
@@ -168,12 +183,12 @@ impl Opened {
                     if retried < self.options.retries
                         && matches!(error.kind(), ErrorKind::Connect | ErrorKind::Timeout)
                         // With the breaker open nobody waits for the server.
-                        && self.core.stats().breaker == BreakerState::Closed =>
+                        && self.cache.stats().breaker == BreakerState::Closed =>
                 {
                     retried += 1;
                     tracing::debug!(%error, retried, "a component's call is made anew");
                     let pause = (PAUSE * retried).min(LONGEST);
-                    self.core.runtime().sleep(pause).await;
+                    self.cache.core().client().runtime().sleep(pause).await;
                 }
                 outcome => return Ok(outcome?.map(|Raw(bytes)| bytes)),
             }
@@ -181,19 +196,19 @@ impl Opened {
     }
 
     async fn once(&self, key: &[u8], call: &Call) -> Result<Option<Raw>> {
-        let core = &self.core;
+        let (cache, core) = (&self.cache, self.cache.core());
         match (call, self.options.max_size) {
-            (Call::Retrieve, _) => Get::<Raw>::new(core, key).await,
-            (Call::Remove, 0) => verbs::take::<Raw, Async>(core, key).await,
-            (Call::Remove, _) => remove_bounded::<Async>(core, key).await,
+            (Call::Retrieve, _) => cache.get::<Raw>(key).start().await,
+            (Call::Remove, 0) => cache.take::<Raw>(key).start().await,
+            (Call::Remove, _) => bounded::remove(core, key).await,
             (Call::Store(value, ttl), 0) => {
                 let value = Raw(value);
-                let set = Set::<_, Async>::new(core, key, &value).ttl(*ttl);
-                set.await.map(|()| None)
+                cache.set(key, &value).ttl(*ttl).start().await?;
+                Ok(None)
             }
             (Call::Store(value, ttl), most) => {
-                let store = store_bounded::<Async>(core, key, value, *ttl, most);
-                store.await.map(|()| None)
+                bounded::store(core, key, value, *ttl, most).await?;
+                Ok(None)
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 /// The context of a call: what it is traced by through a chain of calls. `None`, a text (the trace id), or this.
 ///
 /// ```
-/// use nearcache::component::Context;
+/// use nearcache::compat::component::Context;
 ///
 /// assert_eq!(Context::from("123").trace_id(), Some("123"));
 /// assert_eq!(Context::from(None).trace_id(), None);

@@ -1,0 +1,263 @@
+//! Invalidations on their way to the server: counted when Redis acknowledges them, kept in the outbox when it
+//! does not.
+
+use redis::{Pipeline, Value};
+
+use super::ReadThrough;
+use super::tags::Tag;
+use crate::client::batch::{keyed, parts, unlink_leases};
+use crate::client::reply;
+use crate::error::{Error, Result};
+use crate::keyspace::StoredKey;
+use crate::resilience::{Invalidation, leaves_open};
+
+/// What the caller of an invalidation (`delete`, `set`, `invalidate_tag`, ...) is told when Redis did not
+/// acknowledge it. It is kept either way, and is sent before anything else once Redis answers again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Undelivered {
+    /// The error, of which [`Error::is_deferred`] is true.
+    #[default]
+    Error,
+    /// Success, with what the verb answers when there was nothing to do (`false`, 0). How many there were,
+    /// [`Stats::invalidations_deferred`](crate::Stats::invalidations_deferred) says.
+    Deferred,
+}
+
+impl Undelivered {
+    /// What the caller of an invalidation is told.
+    pub(crate) fn answer_for<T: Default>(self, outcome: Result<T>) -> Result<T> {
+        match outcome {
+            Err(error) if error.is_deferred() && self == Undelivered::Deferred => Ok(T::default()),
+            outcome => outcome,
+        }
+    }
+}
+
+/// Drops what this process holds of a key, or of all keys, when it is made and again when it is dropped: for a
+/// write that is no invalidation to be sent again. (A read that was under way may have brought it back meanwhile.)
+pub(crate) struct Poison<'c> {
+    cache: &'c ReadThrough,
+    key: Option<&'c StoredKey>,
+}
+
+impl<'c> Poison<'c> {
+    pub(crate) fn all(cache: &'c ReadThrough) -> Self {
+        Self::new(cache, None)
+    }
+
+    pub(crate) fn key(cache: &'c ReadThrough, key: &'c StoredKey) -> Self {
+        Self::new(cache, Some(key))
+    }
+
+    fn new(cache: &'c ReadThrough, key: Option<&'c StoredKey>) -> Self {
+        let poison = Poison { cache, key };
+        poison.apply();
+        poison
+    }
+
+    fn apply(&self) {
+        match self.key {
+            Some(key) => self.cache.policy.last_seen.poison(key),
+            None => self.cache.policy.last_seen.poison_all(),
+        }
+    }
+}
+
+impl Drop for Poison<'_> {
+    fn drop(&mut self) {
+        self.apply();
+    }
+}
+
+/// An invalidation that has been sent, or is about to be, and is not acknowledged yet. Whatever ends the
+/// call before it is, a caller that goes away too, leaves it in the outbox.
+pub(crate) struct Delivery<'c> {
+    cache: &'c ReadThrough,
+    invalidations: Vec<Invalidation>,
+    count: usize,
+    /// Those that this process may hold values of.
+    keys: Vec<&'c StoredKey>,
+    all: bool,
+}
+
+impl<'c> Delivery<'c> {
+    /// Of keys. What this process holds of them is dropped now, and again when the answer is there: a read
+    /// that was under way may have brought it back meanwhile.
+    pub(crate) fn keys(
+        cache: &'c ReadThrough,
+        keys: impl IntoIterator<Item = &'c StoredKey>,
+    ) -> Self {
+        Self::each(cache, keys, |key| Invalidation::Entry {
+            key: key.as_bytes().into(),
+            lease: key.lease().into(),
+        })
+    }
+
+    /// Of keys whose entries are left as they are: of their leases.
+    pub(crate) fn leases(
+        cache: &'c ReadThrough,
+        keys: impl IntoIterator<Item = &'c StoredKey>,
+    ) -> Self {
+        Self::each(cache, keys, |key| Invalidation::Lease {
+            lease: key.lease().into(),
+        })
+    }
+
+    fn each(
+        cache: &'c ReadThrough,
+        keys: impl IntoIterator<Item = &'c StoredKey>,
+        invalidation: impl Fn(&StoredKey) -> Invalidation,
+    ) -> Self {
+        let mut delivery = Delivery {
+            cache,
+            invalidations: Vec::new(),
+            count: 0,
+            keys: Vec::new(),
+            all: false,
+        };
+        for key in keys {
+            delivery.count += 1;
+            if cache.client.outbox().is_enabled() {
+                delivery.invalidations.push(invalidation(key));
+            }
+            if cache.policy.last_seen.is_enabled() {
+                delivery.keys.push(key);
+            }
+        }
+        delivery.poison();
+        delivery
+    }
+
+    /// Of tags.
+    pub(crate) fn tags(cache: &'c ReadThrough, tags: &[Tag]) -> Self {
+        let epoch = cache.client.keyspace().tag_epoch();
+        let invalidations = tags.iter().map(|tag| Invalidation::Tag {
+            version: tag.version_key.as_slice().into(),
+            epoch: epoch.as_slice().into(),
+        });
+        let delivery = Delivery {
+            cache,
+            invalidations: invalidations.collect(),
+            count: tags.len(),
+            keys: Vec::new(),
+            all: true,
+        };
+        delivery.poison();
+        delivery
+    }
+
+    pub(crate) fn invalidations(&self) -> &[Invalidation] {
+        &self.invalidations
+    }
+
+    fn poison(&self) {
+        if self.all {
+            self.cache.policy.last_seen.poison_all();
+        }
+        for key in &self.keys {
+            self.cache.policy.last_seen.poison(key);
+        }
+    }
+
+    /// Sends the commands, whose replies are looked at for errors.
+    pub(crate) async fn send(self, pipeline: &Pipeline) -> Result<Vec<Value>> {
+        let outcome = self
+            .cache
+            .client
+            .pipeline(pipeline)
+            .await
+            .and_then(|replies| {
+                for reply in &replies {
+                    if let Value::ServerError(error) = reply {
+                        return Err(Error::from_server(error).on_host(self.cache.client.host()));
+                    }
+                }
+                Ok(replies)
+            });
+        self.settle(outcome)
+    }
+
+    /// Others stand for it from now on.
+    pub(crate) fn hand_over(mut self) {
+        self.invalidations.clear();
+    }
+
+    /// It could not even be sent.
+    pub(crate) fn fail<T>(self, error: Error) -> Result<T> {
+        self.settle(Err(error))
+    }
+
+    fn settle<T>(mut self, outcome: Result<T>) -> Result<T> {
+        match outcome {
+            Ok(reply) => {
+                let done = std::mem::take(&mut self.invalidations);
+                self.cache
+                    .client
+                    .counters()
+                    .invalidations
+                    .add(self.count as u64);
+                let now = self.cache.client.runtime().now();
+                self.cache.client.outbox().acknowledged(done, now);
+                Ok(reply)
+            }
+            Err(error) if leaves_open(&error) => {
+                let kept = self.defer();
+                Err(if kept { error.deferred() } else { error })
+            }
+            // The server's answer: it has not happened, and will not.
+            Err(error) => {
+                self.invalidations.clear();
+                Err(error)
+            }
+        }
+    }
+
+    fn defer(&mut self) -> bool {
+        let invalidations = std::mem::take(&mut self.invalidations);
+        let count = invalidations.len() as u64;
+        let kept = self
+            .cache
+            .client
+            .outbox()
+            .defer(invalidations, self.cache.client.keyspace());
+        if kept {
+            self.cache
+                .client
+                .counters()
+                .invalidations_deferred
+                .add(count);
+        }
+        kept
+    }
+}
+
+impl Drop for Delivery<'_> {
+    fn drop(&mut self) {
+        self.poison();
+        if !self.invalidations.is_empty() {
+            self.defer();
+        }
+    }
+}
+
+/// `UNLINK` of keys, their leases before them; says how many of the keys were there.
+///
+/// model: Action::Delete
+pub(crate) async fn unlink(cache: &ReadThrough, keys: &[StoredKey]) -> Result<u64> {
+    let mut deleted = 0;
+    // All of them from the beginning: those after a part that failed are kept for later, too.
+    let parts: Vec<_> = parts(keys, |key| 2 * key.as_bytes().len())
+        .map(|part| (part, Delivery::keys(cache, part)))
+        .collect();
+    for (part, delivery) in parts {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.add_command(unlink_leases(part));
+        pipeline.add_command(keyed("UNLINK", part));
+        let replies = delivery.send(&pipeline).await?;
+        let count = reply::count("UNLINK", replies.last().unwrap_or(&Value::Nil))?;
+        cache.client.counters().deletes.add(count);
+        deleted += count;
+    }
+    Ok(deleted)
+}

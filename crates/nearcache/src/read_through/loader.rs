@@ -1,0 +1,323 @@
+//! How a user's loader is run: in a task of its own for an async caller, on the calling thread for a blocking one,
+//! or on a thread beside it where the caller is answered before the loader ends.
+//!
+//! A loader is for one key ([`One`]) or for many ([`Many`]); its caller waits for it or not. Each of the four has a
+//! line here; the engine (`lead`) knows none of that.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::lead::{Batch, Led, lead};
+use super::load::{BoxError, Loadable, Loaded, into_loaded, loader_failed, shut_down};
+use crate::codec::{Decode, Encode, Maybe};
+use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::carried;
+
+/// Leads batches with a loader.
+pub(crate) trait RunLoader<T> {
+    /// Leads to the end; where it must be possible to stop waiting, beside the caller.
+    fn lead(&mut self, batch: Batch, beside: bool) -> impl Future<Output = Vec<Led<T>>>;
+
+    /// Leads beside the caller, who does not wait.
+    fn refresh(&mut self, batch: Batch);
+}
+
+/// A loader for one key.
+pub(crate) struct One<F>(Option<F>);
+
+impl<F> One<F> {
+    pub(crate) fn new(load: F) -> Self {
+        One(Some(load))
+    }
+
+    /// The loader, which is run once.
+    fn take(&mut self) -> Result<F> {
+        self.0.take().ok_or_else(given_up)
+    }
+}
+
+/// A loader for many keys, with the keys.
+pub(crate) struct Many<F, K> {
+    load: Arc<F>,
+    keys: Arc<[K]>,
+}
+
+impl<F, K> Many<F, K> {
+    pub(crate) fn new(load: F, keys: Arc<[K]>) -> Self {
+        let load = Arc::new(load);
+        Many { load, keys }
+    }
+
+    fn pick(&self, indices: &[usize]) -> Vec<K>
+    where
+        K: Clone,
+    {
+        indices
+            .iter()
+            .map(|index| self.keys[*index].clone())
+            .collect()
+    }
+
+    fn share(&self) -> Self {
+        Many {
+            load: Arc::clone(&self.load),
+            keys: Arc::clone(&self.keys),
+        }
+    }
+}
+
+/// A loader of an async caller.
+pub(crate) trait AsyncLoader<T>: Sized + Send + 'static {
+    const BRINGS_TAGS: bool;
+
+    /// The loader, for one more batch: of a loader for one key, there is one.
+    fn share(&mut self) -> Self;
+
+    /// Loads the keys of these indices.
+    fn load(
+        &mut self,
+        indices: Vec<usize>,
+    ) -> impl Future<Output = Result<Vec<Loaded<T>>>> + Send + use<Self, T>;
+}
+
+impl<F, Fut, L, E> AsyncLoader<L::Value> for One<F>
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = std::result::Result<L, E>> + Send + 'static,
+    L: Loadable,
+    E: Into<BoxError> + 'static,
+{
+    const BRINGS_TAGS: bool = L::BRINGS_TAGS;
+
+    fn share(&mut self) -> Self {
+        One(self.0.take())
+    }
+
+    fn load(
+        &mut self,
+        _: Vec<usize>,
+    ) -> impl Future<Output = Result<Vec<Loaded<L::Value>>>> + Send + use<F, Fut, L, E> {
+        let load = self.take();
+        async move { Ok(vec![into_loaded(load?().await)?]) }
+    }
+}
+
+impl<K, F, Fut, I, Q, L, E> AsyncLoader<Maybe<L::Value>> for Many<F, K>
+where
+    K: AsRef<[u8]> + Clone + Send + Sync + 'static,
+    F: Fn(Vec<K>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = std::result::Result<I, E>> + Send + 'static,
+    I: IntoIterator<Item = (Q, L)> + 'static,
+    Q: AsRef<[u8]> + 'static,
+    L: Loadable,
+    E: Into<BoxError> + 'static,
+{
+    const BRINGS_TAGS: bool = L::BRINGS_TAGS;
+
+    fn share(&mut self) -> Self {
+        Many::share(self)
+    }
+
+    fn load(
+        &mut self,
+        indices: Vec<usize>,
+    ) -> impl Future<Output = Result<Vec<Loaded<Maybe<L::Value>>>>> + Send + use<K, F, Fut, I, Q, L, E>
+    {
+        let (load, keys) = (Arc::clone(&self.load), self.pick(&indices));
+        async move {
+            let given = load(keys.clone()).await;
+            in_order(&keys, given)
+        }
+    }
+}
+
+/// Runs a loader of an async caller in a task of its own, so that a caller who goes away stops nothing.
+pub(crate) struct Spawned<Ld>(pub(crate) Ld);
+
+impl<Ld, T> RunLoader<T> for Spawned<Ld>
+where
+    Ld: AsyncLoader<T>,
+    T: Encode + Decode,
+{
+    async fn lead(&mut self, batch: Batch, _: bool) -> Vec<Led<T>> {
+        let count = batch.len();
+        let (tell, told) = oneshot::channel();
+        if let Err(error) = self.spawn(batch, tell) {
+            return all_failed(count, &error);
+        }
+        told.await
+            .unwrap_or_else(|_| all_failed(count, &shut_down()))
+    }
+
+    fn refresh(&mut self, batch: Batch) {
+        // Without a runtime nothing is refreshed; the caller is answered already.
+        let _ = self.spawn(batch, oneshot::channel().0);
+    }
+}
+
+impl<Ld> Spawned<Ld> {
+    fn spawn<T>(&mut self, batch: Batch, tell: Tell<T>) -> Result<()>
+    where
+        Ld: AsyncLoader<T>,
+        T: Encode + Decode,
+    {
+        let mut loader = self.0.share();
+        let runtime = batch.cache().client().runtime().clone();
+        let waits = !tell.is_closed();
+        runtime.try_detach(carried(waits, async move {
+            let led = lead(batch, Ld::BRINGS_TAGS, |indices| loader.load(indices)).await;
+            let _ = tell.send(led);
+        }))
+    }
+}
+
+/// Where whoever runs a loader tells how it went.
+type Tell<T> = oneshot::Sender<Vec<Led<T>>>;
+
+/// A loader of a blocking caller.
+#[cfg(feature = "blocking")]
+pub(crate) trait BlockingLoader<T>: Sized {
+    const BRINGS_TAGS: bool;
+
+    /// The loader, for one more batch: of a loader for one key, there is one.
+    fn share(&mut self) -> Self;
+
+    /// Loads the keys of these indices.
+    fn load(&mut self, indices: &[usize]) -> Result<Vec<Loaded<T>>>;
+}
+
+#[cfg(feature = "blocking")]
+impl<F, L, E> BlockingLoader<L::Value> for One<F>
+where
+    F: FnOnce() -> std::result::Result<L, E>,
+    L: Loadable,
+    E: Into<BoxError>,
+{
+    const BRINGS_TAGS: bool = L::BRINGS_TAGS;
+
+    fn share(&mut self) -> Self {
+        One(self.0.take())
+    }
+
+    fn load(&mut self, _: &[usize]) -> Result<Vec<Loaded<L::Value>>> {
+        let load = self.take()?;
+        Ok(vec![into_loaded(load())?])
+    }
+}
+
+#[cfg(feature = "blocking")]
+impl<K, F, I, Q, L, E> BlockingLoader<Maybe<L::Value>> for Many<F, K>
+where
+    K: AsRef<[u8]> + Clone,
+    F: Fn(Vec<K>) -> std::result::Result<I, E>,
+    I: IntoIterator<Item = (Q, L)>,
+    Q: AsRef<[u8]>,
+    L: Loadable,
+    E: Into<BoxError>,
+{
+    const BRINGS_TAGS: bool = L::BRINGS_TAGS;
+
+    fn share(&mut self) -> Self {
+        Many::share(self)
+    }
+
+    fn load(&mut self, indices: &[usize]) -> Result<Vec<Loaded<Maybe<L::Value>>>> {
+        let keys = self.pick(indices);
+        in_order(&keys, (self.load)(keys.clone()))
+    }
+}
+
+/// Runs a loader of a blocking caller on the calling thread, or on a thread of its own where the caller is answered
+/// before it ends.
+#[cfg(feature = "blocking")]
+pub(crate) struct InPlace<Ld, T> {
+    pub(crate) loader: Ld,
+    pub(crate) beside: Option<Beside<Ld, T>>,
+}
+
+/// Leads with a loader on a thread of its own: there is one only for loaders that can be sent there.
+#[cfg(feature = "blocking")]
+pub(crate) type Beside<Ld, T> = fn(Ld, Batch, Tell<T>);
+
+#[cfg(feature = "blocking")]
+pub(crate) fn beside<Ld, T>(mut loader: Ld, batch: Batch, tell: Tell<T>)
+where
+    Ld: BlockingLoader<T> + Send + 'static,
+    T: Encode + Decode,
+{
+    let runtime = batch.cache().client().runtime().clone();
+    let waits = !tell.is_closed();
+    runtime.detach(carried(waits, async move {
+        let load = |indices: Vec<usize>| std::future::ready(loader.load(&indices));
+        let _ = tell.send(lead(batch, Ld::BRINGS_TAGS, load).await);
+    }));
+}
+
+#[cfg(feature = "blocking")]
+impl<Ld, T> RunLoader<T> for InPlace<Ld, T>
+where
+    Ld: BlockingLoader<T>,
+    T: Encode + Decode,
+{
+    async fn lead(&mut self, batch: Batch, beside: bool) -> Vec<Led<T>> {
+        if let Some(run) = self.beside.filter(|_| beside) {
+            let count = batch.len();
+            let (tell, told) = oneshot::channel();
+            run(self.loader.share(), batch, tell);
+            return told
+                .await
+                .unwrap_or_else(|_| all_failed(count, &shut_down()));
+        }
+        let loader = &mut self.loader;
+        // In a block of its own: a loader that panics does so where that is caught.
+        let load = |indices: Vec<usize>| {
+            let loaded = loader.load(&indices);
+            async { loaded }
+        };
+        lead(batch, Ld::BRINGS_TAGS, load).await
+    }
+
+    fn refresh(&mut self, batch: Batch) {
+        if let Some(run) = self.beside {
+            run(self.loader.share(), batch, oneshot::channel().0);
+        }
+    }
+}
+
+fn all_failed<T>(count: usize, error: &Error) -> Vec<Led<T>> {
+    (0..count).map(|_| Led::Failed(error.clone())).collect()
+}
+
+/// The load ended without a value.
+pub(super) fn given_up() -> Error {
+    Error::new(ErrorKind::Loader, "the load was given up")
+}
+
+/// What a loader gave, in the order of the keys that it was asked for. A key that it did not give has no value.
+fn in_order<K, I, Q, L, E>(
+    keys: &[K],
+    given: std::result::Result<I, E>,
+) -> Result<Vec<Loaded<Maybe<L::Value>>>>
+where
+    K: AsRef<[u8]>,
+    I: IntoIterator<Item = (Q, L)>,
+    Q: AsRef<[u8]>,
+    L: Loadable,
+    E: Into<BoxError>,
+{
+    let given = given.map_err(|error| loader_failed(error.into()))?;
+    let mut given: HashMap<Vec<u8>, L> = given
+        .into_iter()
+        .map(|(key, value)| (key.as_ref().to_vec(), value))
+        .collect();
+    let value_of = |key: &K| match given.remove(key.as_ref()) {
+        Some(value) => value.into_loaded().map(|value| Maybe(Some(value))),
+        // Where the format has no form for a nothing, it cannot be cached.
+        None if L::Value::NOTHING.is_none() => Loaded::do_not_store(Maybe(None)),
+        None => Loaded::new(Maybe(None)),
+    };
+    Ok(keys.iter().map(value_of).collect())
+}

@@ -1,0 +1,251 @@
+//! Reads that load nothing: the entry of a key, judged and decoded, or what the fallback answers where Redis
+//! does not.
+
+use redis::{Pipeline, Value};
+
+use super::ReadThrough;
+use super::delivery::Delivery;
+use super::entry::{Entry, Judgement};
+use super::lease::RELEASE;
+use super::tags;
+use crate::client::batch::{keyed, parts};
+use crate::client::reply;
+use crate::codec::{Decode, Stored};
+use crate::error::{Error, Result};
+use crate::hooks::Outcome;
+use crate::keyspace::{Key, StoredKey};
+use crate::resilience::{Fallback, Outage};
+use crate::script::Input;
+
+/// The answer of `lookup`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lookup<T> {
+    /// There is a value.
+    Hit(T),
+    /// It is cached that there is none.
+    Nothing,
+    /// Nothing is cached, or what is cached is not readable as `T`.
+    Miss,
+}
+
+impl<T> Lookup<T> {
+    /// The value, if there is one.
+    pub fn hit(self) -> Option<T> {
+        match self {
+            Lookup::Hit(value) => Some(value),
+            Lookup::Nothing | Lookup::Miss => None,
+        }
+    }
+}
+
+/// As much of an entry as holds nearly every envelope.
+const HEAD: usize = 512;
+
+impl ReadThrough {
+    /// `GET`, or what the fallback answers where Redis does not.
+    pub(crate) async fn look_up<T: Decode>(&self, key: &StoredKey) -> Result<Lookup<T>> {
+        let mark = self.policy.last_seen.mark(key);
+        match self.read(key).await {
+            Ok((entry, judgement)) => {
+                self.policy
+                    .last_seen
+                    .record(key, entry.as_ref(), judgement, mark);
+                let fresh = entry.filter(|_| judgement == Judgement::Fresh);
+                let (found, spoiled) = self.decode(fresh);
+                if let Some(entry) = spoiled {
+                    self.heal([(key, entry)]).await;
+                }
+                Ok(found)
+            }
+            Err(error) => Ok(self.decode(self.fall_back(key, error)?).0),
+        }
+    }
+
+    /// As [`look_up`](Self::look_up), for many keys; the values alone.
+    pub(crate) async fn look_up_many<T: Decode>(
+        &self,
+        keys: &[StoredKey],
+    ) -> Result<Vec<Option<T>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        for part in parts(keys, |key| key.as_bytes().len()) {
+            let marks: Vec<_> = part
+                .iter()
+                .map(|key| self.policy.last_seen.mark(key))
+                .collect();
+            match self.read_many(part).await {
+                Err(error) => {
+                    for key in part {
+                        let entry = self.fall_back(key, error.clone())?;
+                        values.push(self.decode(entry).0.hit());
+                    }
+                }
+                Ok(judged) => {
+                    let mut all_spoiled = Vec::new();
+                    for ((entry, judgement), (key, mark)) in judged.zip(part.iter().zip(marks)) {
+                        self.policy
+                            .last_seen
+                            .record(key, entry.as_ref(), judgement, mark);
+                        let fresh = entry.filter(|_| judgement == Judgement::Fresh);
+                        let (found, spoiled) = self.decode(fresh);
+                        values.push(found.hit());
+                        all_spoiled.extend(spoiled.map(|entry| (key, entry)));
+                    }
+                    self.heal(all_spoiled).await;
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    /// `GETDEL`, which is an invalidation: the lease goes first, as with `delete`.
+    pub(crate) async fn take<T: Decode>(&self, key: &StoredKey) -> Result<Option<T>> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("UNLINK").arg(key.lease());
+        pipeline.cmd("GETDEL").arg(key);
+        let mut replies = Delivery::keys(self, [key]).send(&pipeline).await?;
+        let bytes = reply::bytes("GETDEL", replies.pop().unwrap_or(Value::Nil))?;
+        self.decode_fresh(bytes).await
+    }
+
+    /// `EXISTS`, and the beginning of the entry: a dead entry is not there.
+    pub(crate) async fn contains(&self, key: &StoredKey) -> Result<bool> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("EXISTS").arg(key);
+        pipeline.cmd("GETRANGE").arg(key).arg(0).arg(HEAD - 1);
+        let mut replies = self.client.pipeline(&pipeline).await?.into_iter();
+        let (exists, head) = (replies.next(), replies.next());
+        if !reply::flag("EXISTS", &exists.unwrap_or(Value::Nil))? {
+            return Ok(false);
+        }
+        // What is no string is there all the same.
+        let Some(Value::BulkString(head)) = head else {
+            return Ok(true);
+        };
+        let cut = head.len() == HEAD;
+        let mut entry = Entry::new(head);
+        if !entry.is_readable() && cut {
+            let Some(bytes) = self.get(key).await? else {
+                return Ok(false);
+            };
+            entry = Entry::new(bytes);
+        }
+        Ok(tags::judge(&self.client, &entry).await? == Judgement::Fresh)
+    }
+
+    /// The value of an entry that was just taken out, if it may be the answer.
+    pub(crate) async fn decode_fresh<T: Decode>(
+        &self,
+        bytes: Option<Vec<u8>>,
+    ) -> Result<Option<T>> {
+        let entry = bytes.map(Entry::new);
+        let (entry, judgement) = tags::judge_found(&self.client, entry).await?;
+        let fresh = entry.filter(|_| judgement == Judgement::Fresh);
+        Ok(self.decode(fresh).0.hit())
+    }
+
+    /// The entry of a key, judged.
+    ///
+    /// model: Action::Get
+    pub(super) async fn read(&self, key: &StoredKey) -> Result<(Option<Entry>, Judgement)> {
+        let bytes = self.get(key).await?;
+        tags::judge_found(&self.client, bytes.map(Entry::new)).await
+    }
+
+    /// The entries of many keys, judged: `MGET`, in as many parts as it needs.
+    pub(super) async fn read_many(
+        &self,
+        keys: &[StoredKey],
+    ) -> Result<impl Iterator<Item = (Option<Entry>, Judgement)> + use<>> {
+        let mut entries = Vec::with_capacity(keys.len());
+        for part in parts(keys, |key| key.as_bytes().len()) {
+            match self.client.request(&keyed("MGET", part)).await? {
+                Value::Array(replies) if replies.len() == part.len() => {
+                    for (reply, key) in replies.into_iter().zip(part) {
+                        let bytes = reply::bytes("MGET", reply);
+                        let bytes = bytes.map_err(|error| error.for_key(key.user()))?;
+                        entries.push(bytes.map(Entry::new));
+                    }
+                }
+                other => return Err(Error::unexpected("MGET", &other)),
+            }
+        }
+        tags::judge_all(&self.client, entries).await
+    }
+
+    async fn get(&self, key: &StoredKey) -> Result<Option<Vec<u8>>> {
+        // Of the size it will have, so that it is one allocation each.
+        let mut command = redis::Cmd::with_capacity(2, 3 + key.as_bytes().len());
+        command.arg("GET").arg(key);
+        let reply = self.client.request_for(key, &command).await?;
+        reply::bytes("GET", reply).map_err(|error| error.for_key(key.user()))
+    }
+
+    /// The entry that the fallback gives for a key, or the error if the fallback does not answer for it.
+    fn fall_back(&self, key: &StoredKey, error: Error) -> Result<Option<Entry>> {
+        if matches!(self.policy.fallback, Fallback::Error) || !Fallback::covers(&error) {
+            return Err(error);
+        }
+        self.client.counters().fallbacks.add(1);
+        let entry = match &self.policy.fallback {
+            Fallback::Call(answer) => answer(&Outage {
+                key: &Key::from(key.user()),
+                error: &error,
+            })
+            .map(Entry::new),
+            Fallback::Stale => self.policy.last_seen.get(key),
+            Fallback::Error | Fallback::Miss => None,
+        };
+        Ok(entry.filter(Entry::is_readable))
+    }
+
+    /// The value of an entry. One that cannot be decoded is a miss, and is counted; it is the second part of the
+    /// answer, if it is to be deleted.
+    fn decode<T: Decode>(&self, entry: Option<Entry>) -> (Lookup<T>, Option<Entry>) {
+        let counters = self.client.counters();
+        let Some(mut entry) = entry else {
+            counters.misses.add(1);
+            self.client.note(Outcome::Miss, 0);
+            return (Lookup::Miss, None);
+        };
+        let bytes = entry.bytes().len();
+        counters.bytes_in.add(bytes as u64);
+        let found = match entry.decode::<T>() {
+            Ok(Stored::Value(value)) => {
+                counters.hits.add(1);
+                self.client.note(Outcome::Hit, bytes);
+                Lookup::Hit(value)
+            }
+            Ok(Stored::Nothing) => {
+                counters.nothings.add(1);
+                self.client.note(Outcome::Nothing, bytes);
+                Lookup::Nothing
+            }
+            Err(_) => {
+                counters.misses.add(1);
+                counters.undecodable.add(1);
+                self.client.note(Outcome::Miss, bytes);
+                // What another build can read is left to it.
+                let spoiled = (self.policy.heal && entry.is_known()).then_some(entry);
+                return (Lookup::Miss, spoiled);
+            }
+        };
+        (found, None)
+    }
+
+    /// Deletes entries that could not be decoded, unless they have been written meanwhile. For a load that is
+    /// running this is an eviction.
+    async fn heal<'k>(&self, spoiled: impl IntoIterator<Item = (&'k StoredKey, Entry)>) {
+        let spoiled = spoiled.into_iter().map(|(key, entry)| {
+            let mut input = Input::default();
+            input.key(key.as_bytes()).arg(entry.bytes());
+            input
+        });
+        let spoiled: Vec<Input> = spoiled.collect();
+        // RELEASE compares and deletes, which is what this needs.
+        if !spoiled.is_empty()
+            && let Err(error) = self.client.run_many(&RELEASE, &spoiled).await
+        {
+            tracing::debug!(%error, "an entry that cannot be decoded could not be deleted");
+        }
+    }
+}

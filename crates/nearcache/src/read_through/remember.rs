@@ -1,0 +1,391 @@
+//! What `remember` and `remember_many` do with the keys that they are asked for: read them, have the missing ones
+//! loaded, and have those that are due refreshed beside the caller.
+
+use std::sync::Arc;
+
+use super::ReadThrough;
+use super::entry::{Entry, Judgement};
+use super::flight::{Answer, Leader, Turn};
+use super::lead::{Batch, Lead, Led, is_away};
+use super::lease::Seen;
+use super::loader::{RunLoader, given_up};
+use super::plan::{Plan, Way};
+use crate::codec::{Decode, Encode, Stored};
+use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::Outcome;
+use crate::keyspace::StoredKey;
+
+/// What a read found for `remember`.
+enum Read<T> {
+    /// The answer.
+    Answer(T),
+    /// The answer, which is to be refreshed beside the caller.
+    Due(T, Seen),
+    /// Nothing that is the answer now; perhaps a stale value for when there is no other.
+    Load(Seen, Option<T>),
+}
+
+impl<T> Read<T> {
+    /// For a call that does not read.
+    fn unread() -> Self {
+        Read::Load(Seen::Anything, None)
+    }
+}
+
+/// A key that has to be loaded, and what may stand for its value.
+struct Missing<T> {
+    index: usize,
+    seen: Seen,
+    stale: Option<T>,
+}
+
+impl ReadThrough {
+    /// The value of one key. A hit allocates nothing but what it reads.
+    pub(crate) async fn remember<T>(
+        &self,
+        key: &StoredKey,
+        plan: Plan,
+        loader: impl RunLoader<T>,
+    ) -> Result<T>
+    where
+        T: Encode + Decode,
+    {
+        let read = match plan.way {
+            Way::Bypass | Way::Force => Read::unread(),
+            Way::Miss | Way::Refresh => self.read_one(key, &plan).await?,
+        };
+        match read {
+            Read::Answer(value) => Ok(value),
+            read => {
+                let keys = std::slice::from_ref(key);
+                let mut values = self.answer(keys, vec![read], plan, loader).await?;
+                values.pop().ok_or_else(given_up)
+            }
+        }
+    }
+
+    /// The values of many keys, each of which is named once, in their order.
+    pub(crate) async fn remember_many<T>(
+        &self,
+        keys: &[StoredKey],
+        plan: Plan,
+        loader: impl RunLoader<T>,
+    ) -> Result<Vec<T>>
+    where
+        T: Encode + Decode,
+    {
+        let reads = match plan.way {
+            Way::Bypass | Way::Force => keys.iter().map(|_| Read::unread()).collect(),
+            Way::Miss | Way::Refresh => self.read_each(keys, &plan).await?,
+        };
+        self.answer(keys, reads, plan, loader).await
+    }
+
+    /// Reads a key, and counts what was found.
+    async fn read_one<T: Decode>(&self, key: &StoredKey, plan: &Plan) -> Result<Read<T>> {
+        let last_seen = &self.policy.last_seen;
+        let mark = last_seen.mark(key);
+        match self.read(key).await {
+            Ok((entry, judgement)) => {
+                last_seen.record(key, entry.as_ref(), judgement, mark);
+                Ok(self.consider(entry, judgement, plan))
+            }
+            Err(error) if is_away(&error) => Ok(self.without_redis(key)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads many keys, and counts what was found.
+    async fn read_each<T: Decode>(&self, keys: &[StoredKey], plan: &Plan) -> Result<Vec<Read<T>>> {
+        let last_seen = &self.policy.last_seen;
+        let marks: Vec<_> = keys.iter().map(|key| last_seen.mark(key)).collect();
+        match self.read_many(keys).await {
+            Ok(judged) => Ok(judged
+                .zip(keys.iter().zip(marks))
+                .map(|((entry, judgement), (key, mark))| {
+                    last_seen.record(key, entry.as_ref(), judgement, mark);
+                    self.consider(entry, judgement, plan)
+                })
+                .collect()),
+            Err(error) if is_away(&error) => {
+                Ok(keys.iter().map(|key| self.without_redis(key)).collect())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Redis is away: the loader is not. Should it fail, there may be a value that was read before.
+    fn without_redis<T: Decode>(&self, key: &StoredKey) -> Read<T> {
+        self.client.counters().misses.add(1);
+        self.client.note(Outcome::Miss, 0);
+        let last = self.policy.last_seen.get(key);
+        let stale = last.and_then(|mut entry| match entry.decode().ok()? {
+            Stored::Value(value) => Some(value),
+            Stored::Nothing => T::nothing(),
+        });
+        Read::Load(Seen::Unknown, stale)
+    }
+
+    /// What to do with an entry that was read, which is counted.
+    fn consider<T: Decode>(
+        &self,
+        entry: Option<Entry>,
+        judgement: Judgement,
+        plan: &Plan,
+    ) -> Read<T> {
+        let counters = self.client.counters();
+        let Some(mut entry) = entry else {
+            counters.misses.add(1);
+            self.client.note(Outcome::Miss, 0);
+            return Read::Load(Seen::Absent, None);
+        };
+        let bytes = entry.bytes().len();
+        counters.bytes_in.add(bytes as u64);
+        // Whether it is the answer, whether it is loaded anew, and whether it is better than an error.
+        let (answers, renew, excuses) = match judgement {
+            Judgement::Fresh => {
+                let due = entry.is_due(plan.early_refresh, self.client.unix_millis());
+                (true, due, true)
+            }
+            Judgement::Stale(since) if since < plan.stale_for => (true, true, true),
+            Judgement::Stale(since) => (false, true, since < plan.stale_if_error),
+            Judgement::Dead => (false, true, false),
+        };
+        // Before the value takes the bytes with it. For a fresh entry nobody needs it.
+        let seen = renew.then(|| Seen::of(Some(entry.bytes())));
+        let (value, outcome) = if excuses {
+            self.value_of(&mut entry)
+        } else {
+            (None, Outcome::Miss)
+        };
+        match (value, seen) {
+            (Some(value), seen) if answers => {
+                match outcome {
+                    Outcome::Nothing => counters.nothings.add(1),
+                    _ => counters.hits.add(1),
+                }
+                if matches!(judgement, Judgement::Stale(_)) {
+                    counters.stale_hits.add(1);
+                    self.client.note(Outcome::Stale, bytes);
+                } else {
+                    self.client.note(outcome, bytes);
+                }
+                match seen {
+                    Some(seen) => Read::Due(value, seen),
+                    None => Read::Answer(value),
+                }
+            }
+            (value, seen) => {
+                counters.misses.add(1);
+                self.client.note(Outcome::Miss, bytes);
+                let seen = seen.unwrap_or_else(|| Seen::of(Some(entry.bytes())));
+                Read::Load(seen, value)
+            }
+        }
+    }
+
+    /// The value of an entry, and what it is: a value, a nothing, or neither.
+    fn value_of<T: Decode>(&self, entry: &mut Entry) -> (Option<T>, Outcome) {
+        match entry.decode::<T>() {
+            Ok(Stored::Value(value)) => (Some(value), Outcome::Hit),
+            Ok(Stored::Nothing) => (T::nothing(), Outcome::Nothing),
+            Err(_) => {
+                self.client.counters().undecodable.add(1);
+                (None, Outcome::Miss)
+            }
+        }
+    }
+
+    /// The values of keys that were read: loads those that are missing, and refreshes those that are due.
+    async fn answer<T>(
+        &self,
+        keys: &[StoredKey],
+        reads: Vec<Read<T>>,
+        plan: Plan,
+        mut loader: impl RunLoader<T>,
+    ) -> Result<Vec<T>>
+    where
+        T: Encode + Decode,
+    {
+        let mut answers: Vec<Option<T>> = Vec::with_capacity(reads.len());
+        let (mut missing, mut due) = (Vec::new(), Vec::new());
+        for (index, read) in reads.into_iter().enumerate() {
+            answers.push(match read {
+                Read::Answer(value) => Some(value),
+                Read::Due(value, seen) => {
+                    due.push((index, seen));
+                    Some(value)
+                }
+                Read::Load(seen, stale) => {
+                    missing.push(Missing { index, seen, stale });
+                    None
+                }
+            });
+        }
+        self.refresh(keys, &plan, due, &mut loader);
+        if !missing.is_empty() {
+            let all_have_stale = missing.iter().all(|missing| missing.stale.is_some());
+            let beside = plan.soft_timeout.filter(|_| all_have_stale);
+            let seen = missing.iter_mut().map(|missing| {
+                let seen = std::mem::replace(&mut missing.seen, Seen::Absent);
+                (missing.index, seen)
+            });
+            let seen = seen.collect();
+            let loading = || self.load(keys, Arc::new(plan), seen, &mut loader, beside.is_some());
+            let loaded = match beside {
+                Some(time) => self.client.runtime().timeout(time, loading).await,
+                None => Some(loading().await),
+            };
+            let mut loaded = loaded.transpose()?.unwrap_or_default();
+            for Missing { index, stale, .. } in missing {
+                let loaded = loaded.get_mut(index).and_then(Option::take);
+                answers[index] = Some(match (loaded, stale) {
+                    (Some(Ok(value)), _) => value,
+                    (Some(Err(error)), Some(stale)) if may_be_excused(&error) => {
+                        self.count_stale(stale)
+                    }
+                    (Some(Err(error)), _) => return Err(error),
+                    (None, Some(stale)) => self.count_stale(stale),
+                    (None, None) => return Err(given_up()),
+                });
+            }
+        }
+        answers
+            .into_iter()
+            .map(|answer| answer.ok_or_else(given_up))
+            .collect()
+    }
+
+    fn count_stale<T>(&self, value: T) -> T {
+        self.client.counters().stale_hits.add(1);
+        value
+    }
+
+    fn refresh<T>(
+        &self,
+        keys: &[StoredKey],
+        plan: &Plan,
+        due: Vec<(usize, Seen)>,
+        loader: &mut impl RunLoader<T>,
+    ) {
+        let leads = due.into_iter().filter_map(|(index, seen)| {
+            let leader = self.flights.lead_alone(keys[index].as_bytes())?;
+            self.client.counters().refreshes.add(1);
+            Some(lead_of(keys, index, Some(leader), seen))
+        });
+        let leads: Vec<Lead> = leads.collect();
+        if !leads.is_empty() {
+            loader.refresh(self.batch(&Arc::new(plan.for_refresh()), leads));
+        }
+    }
+
+    fn batch(&self, plan: &Arc<Plan>, leads: Vec<Lead>) -> Batch {
+        Batch {
+            cache: self.clone(),
+            plan: Arc::clone(plan),
+            leads,
+        }
+    }
+
+    /// Loads keys, or waits for whoever does. The answers stand at the keys' indices.
+    async fn load<T>(
+        &self,
+        keys: &[StoredKey],
+        plan: Arc<Plan>,
+        missing: Vec<(usize, Seen)>,
+        loader: &mut impl RunLoader<T>,
+        beside: bool,
+    ) -> Result<Vec<Option<Result<T>>>>
+    where
+        T: Encode + Decode,
+    {
+        let mut loaded: Vec<Option<Result<T>>> = keys.iter().map(|_| None).collect();
+        let (mut leads, mut waiters) = (Vec::new(), Vec::new());
+        let joins = matches!(plan.way, Way::Miss | Way::Refresh);
+        // A call that does not read has not been let in yet.
+        let _pass = (!joins).then(|| self.client.enter()).transpose()?;
+        for (index, seen) in missing {
+            if !joins {
+                leads.push(lead_of(keys, index, None, seen));
+                continue;
+            }
+            match self.flights.join(keys[index].as_bytes()) {
+                Ok(leader) => leads.push(lead_of(keys, index, Some(leader), seen)),
+                Err(waiter) => {
+                    self.client.counters().coalesced.add(1);
+                    waiters.push((index, seen, waiter));
+                }
+            }
+        }
+        // First what this call leads, then what it waits for: two callers who each lead what the other waits for
+        // both come to an end.
+        self.lead(&plan, leads, loader, beside, &mut loaded).await;
+        let patience = plan.load_timeout.unwrap_or(self.policy.lease);
+        for (index, seen, waiter) in waiters {
+            match waiter.turn(self.client.runtime(), Some(patience)).await {
+                Turn::Take(answer) => loaded[index] = Some(value_of_answer(answer)),
+                Turn::Lead(leader) => {
+                    let leads = vec![lead_of(keys, index, Some(leader), seen)];
+                    self.lead(&plan, leads, loader, beside, &mut loaded).await;
+                }
+            }
+        }
+        Ok(loaded)
+    }
+
+    async fn lead<T>(
+        &self,
+        plan: &Arc<Plan>,
+        leads: Vec<Lead>,
+        loader: &mut impl RunLoader<T>,
+        beside: bool,
+        loaded: &mut [Option<Result<T>>],
+    ) {
+        if leads.is_empty() {
+            return;
+        }
+        let indices: Vec<usize> = leads.iter().map(|lead| lead.index).collect();
+        let led = loader.lead(self.batch(plan, leads), beside).await;
+        for (index, led) in indices.into_iter().zip(led) {
+            loaded[index] = Some(match led {
+                Led::Value(value) => Ok(value),
+                Led::Failed(error) => Err(error),
+                Led::Skipped => Err(given_up()),
+            });
+        }
+    }
+}
+
+fn lead_of(keys: &[StoredKey], index: usize, leader: Option<Leader>, seen: Seen) -> Lead {
+    let key = keys[index].clone();
+    Lead {
+        index,
+        key,
+        leader,
+        seen,
+    }
+}
+
+/// The value of another caller's load.
+fn value_of_answer<T: Decode>(answer: Answer) -> Result<T> {
+    match answer {
+        Answer::Failed(error) => Err(error),
+        Answer::Nothing => T::nothing().ok_or_else(no_nothing),
+        Answer::Value(bytes) => match Entry::new(bytes.to_vec()).decode()? {
+            Stored::Value(value) => Ok(value),
+            Stored::Nothing => T::nothing().ok_or_else(no_nothing),
+        },
+    }
+}
+
+/// Whether a stale value may stand for this error.
+fn may_be_excused(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Loader | ErrorKind::Overloaded)
+}
+
+fn no_nothing() -> Error {
+    Error::new(
+        ErrorKind::Codec,
+        "another caller's loader found nothing, which this type has no value for; use an Option",
+    )
+}
