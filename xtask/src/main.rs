@@ -1,13 +1,15 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask layers`.
 //!
 //! `prepare` makes a fresh machine ready; `steps` is what is run; `run` runs it and counts; `fuzz` runs the
 //! fuzz targets.
 
 mod fuzz;
+mod layers;
 mod prepare;
 mod run;
 mod steps;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,6 +29,11 @@ and the licences. Installs what is missing where it can, and says what to instal
 cargo xtask fuzz [SECONDS] [TARGET]
 
 Runs each fuzz target, or one, for 60 seconds unless said otherwise. Needs a C++ compiler, and nothing else.
+
+cargo xtask layers
+
+Holds the imports of the library against the order of its layers: none goes upwards, and no two folders
+import each other.
 ";
 
 fn main() -> ExitCode {
@@ -39,6 +46,7 @@ fn main() -> ExitCode {
         ["fuzz"] => fuzz("60", None),
         ["fuzz", seconds] => fuzz(seconds, None),
         ["fuzz", seconds, target] => fuzz(seconds, Some(target)),
+        ["layers"] => layers(),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -59,6 +67,20 @@ fn fuzz(seconds: &str, target: Option<&str>) -> ExitCode {
         Ok(_) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn layers() -> ExitCode {
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/nearcache/src");
+    match layers::check(Path::new(sources)) {
+        Ok(what) => {
+            println!("{what}");
+            ExitCode::SUCCESS
+        }
+        Err(wrong) => {
+            eprint!("{wrong}");
             ExitCode::FAILURE
         }
     }

@@ -52,6 +52,7 @@ pub(crate) fn all(extent: Extent) -> Vec<Step> {
     let quick = extent == Extent::Quick;
     let mut steps = vec![
         cargo("format", &["fmt", "--all", "--check"], &[]),
+        cargo("the order of the layers", &["xtask", "layers"], &[]),
         cargo(
             "lints, all features",
             &[

@@ -90,8 +90,7 @@ impl<M: Executor> CacheOf<M> {
     /// The same cache for callers who wait in another way: they share settings, hooks, [`stats`](CacheOf::stats) and
     /// the server, and each is closed by itself.
     fn for_executor<N: Executor>(&self) -> Result<CacheOf<N>> {
-        let core = self.core.in_mode(N::MODE, &builder::scripts())?;
-        Ok(CacheOf::from_core(core))
+        Ok(CacheOf::from_core(self.core.in_mode(N::MODE)?))
     }
 }
 
@@ -127,7 +126,7 @@ impl CacheOf<Async> {
     /// # Errors
     /// Those of [`open`](CacheOf::open).
     #[cfg(feature = "blocking")]
-    pub fn blocking(&self) -> Result<crate::blocking::Cache> {
+    pub fn blocking(&self) -> Result<CacheOf<operation::Blocking>> {
         self.for_executor()
     }
 }
@@ -148,7 +147,7 @@ impl CacheOf<operation::Blocking> {
     ///
     /// # Errors
     /// Those of [`open`](CacheOf::open).
-    pub fn asynchronous(&self) -> Result<crate::Cache> {
+    pub fn asynchronous(&self) -> Result<CacheOf<Async>> {
         self.for_executor()
     }
 }

@@ -109,9 +109,8 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`resilience::open`].
-    pub(crate) fn in_mode(&self, mode: Mode, scripts: &[&'static Script]) -> Result<Self> {
-        let target = &self.shared.target;
-        let guarded = self.guarded().in_mode(target, mode, scripts)?;
+    pub(crate) fn in_mode(&self, mode: Mode) -> Result<Self> {
+        let guarded = self.guarded().in_mode(&self.shared.target, mode)?;
         Ok(Client::new(Parts {
             guarded,
             target: self.shared.target.clone(),

@@ -47,7 +47,6 @@ use crate::connect::Mode;
 use crate::error::Result;
 use crate::hooks::{CallKeys, Telling};
 use crate::resilience::Fallback;
-use crate::script::Script;
 use crate::ttl::Ttl;
 use delivery::Undelivered;
 use flight::Flights;
@@ -120,8 +119,8 @@ impl ReadThrough {
     ///
     /// # Errors
     /// Those of [`Client::in_mode`].
-    pub(crate) fn in_mode(&self, mode: Mode, scripts: &[&'static Script]) -> Result<Self> {
-        let client = self.client.in_mode(mode, scripts)?;
+    pub(crate) fn in_mode(&self, mode: Mode) -> Result<Self> {
+        let client = self.client.in_mode(mode)?;
         Ok(ReadThrough {
             flights: Flights::of(client.guarded()),
             client,

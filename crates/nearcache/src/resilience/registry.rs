@@ -45,20 +45,16 @@ pub(crate) fn open(
 }
 
 impl Guarded {
-    /// The way to the same place for callers that wait in another way. An embedded store is the same store.
+    /// The way to the same place for callers that wait in another way. An embedded store is the same store, which
+    /// knows its scripts already.
     ///
     /// # Errors
     /// Those of [`open`].
-    pub(crate) fn in_mode(
-        &self,
-        target: &Target,
-        mode: Mode,
-        scripts: &[&'static Script],
-    ) -> Result<Arc<Guarded>> {
+    pub(crate) fn in_mode(&self, target: &Target, mode: Mode) -> Result<Arc<Guarded>> {
         match (&target.place, self.backend_in_mode(mode)) {
             // A store without a name is known to this cache only.
             (Place::Embedded { name: None }, Some(backend)) => Ok(Guarded::new(backend, target)),
-            _ => open(target, mode, scripts),
+            _ => open(target, mode, &[]),
         }
     }
 }

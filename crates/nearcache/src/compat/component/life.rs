@@ -85,7 +85,11 @@ impl<M: Executor> Life<M> {
         };
         let settings = resolve::settings(&params, references.as_ref(), context).await?;
         Ok(Opened {
-            cache: settings.config.builder_of()?.build()?,
+            cache: settings
+                .config
+                .builder_of()?
+                .scripts(&bounded::ALL)
+                .build()?,
             options: settings.options,
         })
     }
