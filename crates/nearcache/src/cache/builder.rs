@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Parts, check_timeout};
@@ -16,7 +15,7 @@ use crate::connect::{Mode, Protocol};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{Hook, Hooks};
 use crate::keyspace::{Keyspace, SEPARATOR};
-use crate::resilience::{self, DataLoss, Fallback, Guarded};
+use crate::resilience::{self, DataLoss, Fallback};
 use crate::script::Script;
 use crate::ttl::{IntoTtl, Ttl};
 use crate::url::{self, MAX_POOL_SIZE, Parsed};
@@ -376,10 +375,12 @@ impl<M> Builder<M> {
 
 /// What an embedded store must know.
 fn scripts() -> Vec<&'static Script> {
-    let mut scripts = crate::read_through::lease::ALL.to_vec();
-    #[cfg(feature = "component")]
-    scripts.extend(super::bounded::ALL);
-    scripts
+    [
+        &crate::read_through::lease::ALL[..],
+        #[cfg(feature = "component")]
+        &super::bounded::ALL,
+    ]
+    .concat()
 }
 
 #[cfg(feature = "embedded")]
@@ -388,7 +389,7 @@ fn guarded_of(
     target: &Target,
     mode: Mode,
     scripts: &[&'static Script],
-) -> Result<Arc<Guarded>> {
+) -> Result<std::sync::Arc<resilience::Guarded>> {
     use crate::connect::over_store;
     use crate::connect::target::{Bounds, Place};
     if target.place != (Place::Embedded { name: None }) {
@@ -404,7 +405,7 @@ fn guarded_of(
         );
     }
     let backend = over_store(store, target, mode.runtime(), scripts)?;
-    Ok(Guarded::new(backend, target))
+    Ok(resilience::Guarded::new(backend, target))
 }
 
 fn invalid<T>(why: String) -> Result<T> {

@@ -149,3 +149,46 @@ fn timed_out(limit: Duration, doing: &str) -> Error {
         format!("gave up after {limit:?}{doing}"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nearcache_testkit::Redis;
+
+    /// What a server was sent is told by what it counts.
+    async fn nothing_of_an_earlier_epoch_is_sent(mode: Mode) {
+        let redis = Redis::start();
+        let client = redis::Client::open(redis.url()).unwrap();
+        let target = target::Target::from_client(&client).unwrap();
+        let backend = open(&target, mode, &[]).unwrap();
+        let epoch = backend.common().epoch().clone();
+        let advancing = epoch.clone();
+        backend.common().listeners().add(Arc::new(move |event| {
+            if let LinkEvent::Ready { run_id } = event {
+                assert!(run_id.is_some(), "a server says who it is");
+                advancing.advance();
+            }
+        }));
+        let terms = Terms {
+            limit: Duration::from_secs(10),
+            epoch: epoch.current(),
+        };
+        let mut incr = redis::cmd("INCR");
+        incr.arg("calls");
+        let error = backend.request(&incr, terms).await.unwrap_err();
+        assert!(error.is_outdated(), "the connection came after the terms");
+        let terms = Terms {
+            epoch: epoch.current(),
+            ..terms
+        };
+        let counted = backend.request(&incr, terms).await.unwrap();
+        assert_eq!(counted, Value::Int(1));
+    }
+
+    #[tokio::test]
+    async fn promise_5_nothing_of_an_earlier_epoch_is_sent() {
+        nothing_of_an_earlier_epoch_is_sent(Mode::Async).await;
+        #[cfg(feature = "blocking")]
+        nothing_of_an_earlier_epoch_is_sent(Mode::Blocking).await;
+    }
+}

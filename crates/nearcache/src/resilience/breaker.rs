@@ -128,6 +128,11 @@ impl Breaker {
         }
     }
 
+    /// Whether it ever opens.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
     /// How often it has opened.
     pub(crate) fn openings(&self) -> u64 {
         self.openings.load(Ordering::Relaxed)

@@ -33,31 +33,21 @@ pub(crate) struct Guarded {
     server: OnceLock<ServerInfo>,
     /// The primaries behind it, if they are others than itself.
     others: OnceLock<Vec<Arc<Guarded>>>,
-    /// Whether the breaker is on, and whether the outbox is: also for the others.
-    settings: Settings,
     /// How many caches use it.
     pub(super) users: AtomicUsize,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Settings {
-    breaker: bool,
-    /// A server can be away and lose things; the store in this process cannot.
-    outbox: bool,
-}
-
 impl Guarded {
+    /// Over a backend of this target.
     pub(crate) fn new(backend: Arc<dyn Backend>, target: &Target) -> Arc<Self> {
-        let settings = Settings {
-            breaker: target.breaker,
-            outbox: !matches!(target.place, Place::Embedded { .. }),
-        };
-        Self::with(backend, settings)
+        // A server can be away and lose things; the store in this process cannot.
+        let outbox = !matches!(target.place, Place::Embedded { .. });
+        Self::with(backend, target.breaker, outbox)
     }
 
-    fn with(backend: Arc<dyn Backend>, settings: Settings) -> Arc<Self> {
+    fn with(backend: Arc<dyn Backend>, breaker: bool, outbox: bool) -> Arc<Self> {
         let epoch = backend.common().epoch().clone();
-        let outbox = Arc::new(Outbox::new(settings.outbox, epoch));
+        let outbox = Arc::new(Outbox::new(outbox, epoch));
         let listening = Arc::clone(&outbox);
         // It hears of a new connection before anyone can use it: what must go first is known by then.
         backend
@@ -69,18 +59,17 @@ impl Guarded {
             }));
         Arc::new(Guarded {
             backend,
-            breaker: Breaker::new(settings.breaker),
+            breaker: Breaker::new(breaker),
             outbox,
             server: OnceLock::new(),
             others: OnceLock::new(),
-            settings,
             users: AtomicUsize::new(0),
         })
     }
 
-    /// All primaries: what must reach every key, a scan say, goes to each.
+    /// All primaries, itself or those behind it: what must reach every key, a scan say, goes to each.
     pub(crate) fn primaries(self: &Arc<Self>) -> &[Arc<Guarded>] {
-        let guard = |node| Self::with(node, self.settings);
+        let guard = |node| Self::with(node, self.breaker.is_enabled(), self.outbox.is_enabled());
         let others = self
             .others
             .get_or_init(|| self.backend.nodes().into_iter().map(guard).collect());
