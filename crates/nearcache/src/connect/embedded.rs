@@ -126,10 +126,7 @@ pub(super) fn over(
 
 impl Backend for Embedded {
     fn request<'a>(&'a self, command: &'a Cmd, _: Terms) -> BoxFuture<'a, Result<Value>> {
-        Box::pin(async move {
-            let reply = self.client.call(command);
-            checked(reply).map_err(|error| error.on_host(self.common.host()))
-        })
+        Box::pin(async move { checked(self.client.call(command)) })
     }
 
     fn pipeline<'a>(
@@ -138,18 +135,14 @@ impl Backend for Embedded {
         _: Terms,
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
         Box::pin(async move {
+            let commands = pipeline.cmd_iter();
             if !pipeline.is_transaction() {
-                return Ok(pipeline
-                    .cmd_iter()
-                    .map(|cmd| self.client.call(cmd))
-                    .collect());
+                return Ok(commands.map(|command| self.client.call(command)).collect());
             }
-            let replies = match checked(self.client.transaction(pipeline.cmd_iter())) {
-                Ok(Value::Array(replies)) => Ok(replies),
-                Ok(other) => Err(Error::unexpected("EXEC", &other)),
-                Err(error) => Err(error),
-            };
-            replies.map_err(|error| error.on_host(self.common.host()))
+            match checked(self.client.transaction(commands))? {
+                Value::Array(replies) => Ok(replies),
+                other => Err(Error::unexpected("EXEC", &other)),
+            }
         })
     }
 

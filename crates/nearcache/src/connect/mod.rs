@@ -67,7 +67,7 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///    A listener that is told of a new connection may begin a new epoch, and is told before anyone can use
 ///    the connection.
 pub(crate) trait Backend: fmt::Debug + Send + Sync {
-    /// One command, one reply. An error reply is an `Err`.
+    /// One command, one reply. An error reply is an `Err`. (Errors need not name the host: who asks does.)
     fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>>;
 
     /// Commands that travel together. Error replies stand among the replies, each in its place; an

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, Pipeline, Value};
 
+use super::breaker::{Breaker, Permit};
 use super::outbox::Outbox;
-use super::{Breaker, retry};
+use super::retry;
 use crate::connect::target::{Place, Target};
 use crate::connect::{Backend, BoxFuture, LinkEvent, Raw, ServerInfo, Terms};
 use crate::error::{Error, ErrorKind, Result};
@@ -134,9 +135,7 @@ impl Guarded {
     /// A connection of the caller's own, within the limit.
     pub(crate) async fn connection(&self, limit: Duration) -> Result<Raw> {
         let permit = self.breaker.admit(&*self.backend)?;
-        let outcome = self.backend.connection(limit).await;
-        permit.report(outcome.as_ref().err());
-        outcome
+        self.reported(permit, self.backend.connection(limit).await)
     }
 
     /// One command, within the limit, after what had to be sent before it.
@@ -230,6 +229,12 @@ impl Guarded {
                 outcome = what.send(&*self.backend, Terms { limit, ..terms }).await;
             }
         }
+        self.reported(permit, outcome)
+    }
+
+    /// Tells the breaker how it went; an error names the host.
+    fn reported<T>(&self, permit: Permit<'_>, outcome: Result<T>) -> Result<T> {
+        let outcome = outcome.map_err(|error| error.on_host(self.host()));
         permit.report(outcome.as_ref().err());
         outcome
     }

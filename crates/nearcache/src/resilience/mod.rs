@@ -26,7 +26,6 @@ mod retry;
 mod stale;
 pub(crate) mod sweep;
 
-pub(crate) use breaker::Breaker;
 pub use breaker::BreakerState;
 pub use fallback::{Fallback, Outage};
 pub(crate) use gate::{Gate, Pass};
