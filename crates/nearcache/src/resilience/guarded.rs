@@ -118,6 +118,9 @@ impl Guarded {
     /// Closes what is open. A later call opens it again.
     pub(super) fn disconnect(&self) {
         self.backend.disconnect();
+        for other in self.others.get().into_iter().flatten() {
+            other.disconnect();
+        }
     }
 
     /// What the server says that it is. It is asked once.
@@ -190,7 +193,8 @@ impl Guarded {
         }
     }
 
-    /// Past the outbox, whatever the server turns out to be.
+    /// Past the outbox, also to a server that turns out to be another one: for what the outbox sends, and for
+    /// sweeps, which come after it.
     pub(super) async fn directly<S: Sendable>(
         &self,
         what: &S,
