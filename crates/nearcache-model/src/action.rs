@@ -83,15 +83,15 @@ listed! {
     /// SET V to a fresh value; where loads name their tags at their end, the epoch before it.
     /// `cache::tags::invalidate_tags`.
     InvalidateTag,
-    /// `clear` starts its scan over the lease keys. `read_through::sweep::matching`.
+    /// `clear` starts its scan over the lease keys. `resilience::sweep::matching`.
     ClearLeases,
-    /// `clear` starts its scan over the stored keys. `read_through::sweep::matching`.
+    /// `clear` starts its scan over the stored keys. `resilience::sweep::matching`.
     ClearKeys,
-    /// A page of `clear`'s scan names the key. `read_through::sweep::page`.
+    /// A page of `clear`'s scan names the key. `resilience::sweep::page`.
     ClearFinds,
-    /// `clear` unlinks the key that its scan named. `read_through::sweep::unlink_all`.
+    /// `clear` unlinks the key that its scan named. `resilience::sweep::unlink`.
     ClearUnlinks,
-    /// `clear`'s scan ends without the key, which was not there all the time. `read_through::sweep::page`.
+    /// `clear`'s scan ends without the key, which was not there all the time. `resilience::sweep::page`.
     ClearMisses,
     /// `s` expires or is evicted.
     ExpireEntry,

@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_has_1_byte_to_1_kib_and_its_counter_is_hidden() {
+    fn a_tag_has_1_byte_to_1_kib_and_its_version_is_hidden() {
         let space = keyspace("app");
         assert_eq!(space.tag(b"users").unwrap(), b"app:#nearcache:tag:users");
         assert_eq!(space.user(b"app:#nearcache:tag:users"), None);

@@ -3,22 +3,20 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::CacheOf;
 use super::operation::{Async, Executor, Marked};
 use crate::client::{Client, Parts, check_timeout};
 use crate::codec::Codec;
-use crate::connect::target::Target;
+use crate::connect::target::{PORT, Place, Target};
 use crate::connect::{Mode, Protocol};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{Hook, Hooks, Telemetry};
 use crate::keyspace::{Keyspace, SEPARATOR};
 use crate::read_through::delivery::Undelivered;
 use crate::read_through::{ReadThrough, Settings};
-use crate::resilience::{self, DataLoss, Fallback, Guarded};
-use crate::script::Script;
+use crate::resilience::{self, DataLoss, Fallback};
 use crate::ttl::{IntoTtl, Ttl};
 use crate::url::{self, MAX_POOL_SIZE, Parsed};
 
@@ -73,6 +71,7 @@ pub struct Builder<M = Async> {
     codec: Option<Codec>,
     version: Option<String>,
     heal: bool,
+    client: Option<Result<Target>>,
     #[cfg(feature = "embedded")]
     store: Option<nearcache_embedded::Store>,
     mode: Marked<M>,
@@ -103,6 +102,7 @@ impl<M> Builder<M> {
             codec: None,
             version: None,
             heal: true,
+            client: None,
             #[cfg(feature = "embedded")]
             store: None,
             mode: PhantomData,
@@ -271,6 +271,24 @@ impl<M> Builder<M> {
         self
     }
 
+    /// An existing client of redis-rs: the cache goes where it goes, as the same user, to the same database and with
+    /// the same protocol, over connections of its own. The URL then says options only.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = redis::Client::open("redis://localhost:6379/2")?;
+    /// let cache = nearcache::Cache::builder("redis://?prefix=app").client(&client).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// What is said beside it ([`db`](Builder::db), [`username`](Builder::username), ...) goes before it. A client that
+    /// goes over TLS is [`ErrorKind::InvalidConfig`] for now; so is a URL that names a server itself.
+    pub fn client(mut self, client: &redis::Client) -> Self {
+        self.client = Some(Target::from_client(client));
+        self
+    }
+
     /// The embedded store to use, for a `memory://` URL: one that tests move the clock of, say, or
     /// that is used beside the cache.
     #[cfg(feature = "embedded")]
@@ -280,7 +298,10 @@ impl<M> Builder<M> {
     }
 
     fn build_core(self, mode: Mode) -> Result<ReadThrough> {
-        let parsed = self.url?;
+        let mut parsed = self.url?;
+        if let Some(client) = self.client {
+            parsed.target = of_client(client?, parsed.target)?;
+        }
         let target = Target {
             username: self.username.or(parsed.target.username),
             password: self.password.or(parsed.target.password),
@@ -347,14 +368,13 @@ impl<M> Builder<M> {
             );
         }
 
-        let scripts = scripts();
         #[cfg(feature = "embedded")]
         let guarded = match &self.store {
-            Some(store) => guarded_of(store, &target, mode, &scripts)?,
-            None => resilience::open(&target, mode, &scripts)?,
+            Some(store) => guarded_of(store, &target, mode)?,
+            None => resilience::open(&target, mode)?,
         };
         #[cfg(not(feature = "embedded"))]
-        let guarded = resilience::open(&target, mode, &scripts)?;
+        let guarded = resilience::open(&target, mode)?;
 
         let client = Client::new(Parts {
             guarded,
@@ -379,12 +399,27 @@ impl<M> Builder<M> {
     }
 }
 
-/// The scripts whose twins an embedded store must know.
-pub(super) fn scripts() -> Vec<&'static Script> {
-    let mut scripts = crate::read_through::lease::ALL.to_vec();
-    #[cfg(feature = "component")]
-    scripts.extend(crate::compat::component::bounded::ALL);
-    scripts
+/// The target of a client, with the options of a URL that names no server itself.
+fn of_client(client: Target, url: Target) -> Result<Target> {
+    let nothing_said = Place::Tcp {
+        host: "localhost".to_owned(),
+        port: PORT,
+    };
+    if url.place != nothing_said {
+        return invalid(format!(
+            "a client was given, and the URL names {}; with a client the URL says options only, as in \
+             redis://?prefix=app",
+            url.place
+        ));
+    }
+    Ok(Target {
+        place: client.place,
+        username: url.username.or(client.username),
+        password: url.password.or(client.password),
+        db: if url.db == 0 { client.db } else { url.db },
+        protocol: url.protocol.or(client.protocol),
+        ..url
+    })
 }
 
 #[cfg(feature = "embedded")]
@@ -392,10 +427,9 @@ fn guarded_of(
     store: &nearcache_embedded::Store,
     target: &Target,
     mode: Mode,
-    scripts: &[&'static Script],
-) -> Result<Arc<Guarded>> {
+) -> Result<std::sync::Arc<resilience::Guarded>> {
     use crate::connect::over_store;
-    use crate::connect::target::{Bounds, Place};
+    use crate::connect::target::Bounds;
     if target.place != (Place::Embedded { name: None }) {
         return invalid(format!(
             "a store was given for {}; it goes with the URL memory://",
@@ -408,8 +442,8 @@ fn guarded_of(
                 .to_owned(),
         );
     }
-    let backend = over_store(store, target, mode.runtime(), scripts)?;
-    Ok(Guarded::new(backend, target))
+    let backend = over_store(store, target, mode.runtime())?;
+    Ok(resilience::Guarded::new(backend, target))
 }
 
 fn invalid<T>(why: String) -> Result<T> {

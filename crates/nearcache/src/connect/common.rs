@@ -109,7 +109,8 @@ impl Common {
     }
 }
 
-/// Counts how often the commands that were decided on before became void. Clones count together.
+/// Goes up when what callers know of the server is out of date: a command that was decided on in an earlier
+/// epoch is not sent. Clones are the same epoch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Epoch(Arc<AtomicU64>);
 

@@ -5,6 +5,7 @@
 //! 2. Commands of tasks that are ready together leave in one write.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -25,8 +26,16 @@ use super::{Common, LinkEvent, server};
 use crate::error::{Error, ErrorKind, Result};
 
 /// When a silent peer is asked whether it is still there, and how often after that.
-pub(super) const KEEPALIVE: (Duration, Duration) =
-    (Duration::from_secs(15), Duration::from_secs(5));
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
+
+/// What every TCP connection of ours is set to.
+pub(super) fn set_up(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE.0)
+        .with_interval(KEEPALIVE.1);
+    socket.set_tcp_keepalive(&keepalive)
+}
 
 /// How many commands may wait for their turn to be written; who comes after them waits to wait.
 const QUEUE: usize = 1_024;
@@ -68,18 +77,14 @@ impl Driven {
         match &target.place {
             Place::Tcp { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                stream.set_nodelay(true)?;
-                let keepalive = TcpKeepalive::new()
-                    .with_time(KEEPALIVE.0)
-                    .with_interval(KEEPALIVE.1);
-                SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+                set_up(&SockRef::from(&stream))?;
                 Self::over(stream, target, protocol, common).await
             }
             #[cfg(unix)]
             Place::Unix { path } => {
                 Self::over(UnixStream::connect(path).await?, target, protocol, common).await
             }
-            place => Err(RedisError::from(std::io::Error::other(format!(
+            place => Err(RedisError::from(io::Error::other(format!(
                 "{place} is no server"
             )))),
         }

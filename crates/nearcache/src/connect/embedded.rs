@@ -22,8 +22,8 @@ struct Embedded {
     /// Shared by all calls, none of which sees another's `MULTI`.
     client: Connection,
     common: Common,
-    /// Keeps a named store alive as long as someone uses it.
-    _store: Arc<Store>,
+    /// A named store lives as long as someone uses it.
+    store: Arc<Store>,
 }
 
 /// How much a store may hold, in bytes, unless the URL says so.
@@ -93,20 +93,15 @@ pub(crate) fn over_store(
     store: &Store,
     target: &Target,
     runtime: Runtime,
-    scripts: &[&'static Script],
 ) -> Result<Arc<dyn Backend>> {
-    over(Arc::new(store.clone()), target, runtime, scripts)
+    over(Arc::new(store.clone()), target, runtime)
 }
 
 pub(super) fn over(
     store: Arc<Store>,
     target: &Target,
     runtime: Runtime,
-    scripts: &[&'static Script],
 ) -> Result<Arc<dyn Backend>> {
-    for script in scripts {
-        store.register(script.embedded);
-    }
     let mut client = store.connect();
     client.select(i64::from(target.db)).map_err(|error| {
         Error::new(
@@ -120,16 +115,13 @@ pub(super) fn over(
     Ok(Arc::new(Embedded {
         client,
         common: Common::new(target, runtime).with_clock(store.clock().clone()),
-        _store: store,
+        store,
     }))
 }
 
 impl Backend for Embedded {
     fn request<'a>(&'a self, command: &'a Cmd, _: Terms) -> BoxFuture<'a, Result<Value>> {
-        Box::pin(async move {
-            let reply = self.client.call(command);
-            checked(reply).map_err(|error| error.on_host(self.common.host()))
-        })
+        Box::pin(async move { checked(self.client.call(command)) })
     }
 
     fn pipeline<'a>(
@@ -138,26 +130,28 @@ impl Backend for Embedded {
         _: Terms,
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
         Box::pin(async move {
+            let commands = pipeline.cmd_iter();
             if !pipeline.is_transaction() {
-                return Ok(pipeline
-                    .cmd_iter()
-                    .map(|cmd| self.client.call(cmd))
-                    .collect());
+                return Ok(commands.map(|command| self.client.call(command)).collect());
             }
-            let replies = match checked(self.client.transaction(pipeline.cmd_iter())) {
-                Ok(Value::Array(replies)) => Ok(replies),
-                Ok(other) => Err(Error::unexpected("EXEC", &other)),
-                Err(error) => Err(error),
-            };
-            replies.map_err(|error| error.on_host(self.common.host()))
+            match checked(self.client.transaction(commands))? {
+                Value::Array(replies) => Ok(replies),
+                other => Err(Error::unexpected("EXEC", &other)),
+            }
         })
+    }
+
+    fn learn(&self, scripts: &[&'static Script]) {
+        for script in scripts {
+            self.store.register(script.embedded);
+        }
     }
 
     fn in_mode(&self, mode: Mode) -> Option<Arc<dyn Backend>> {
         Some(Arc::new(Embedded {
             client: self.client.clone(),
             common: self.common.for_runtime(mode.runtime()),
-            _store: Arc::clone(&self._store),
+            store: Arc::clone(&self.store),
         }))
     }
 
@@ -177,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_is_bounded_unless_the_url_says_otherwise() {
+    fn astore_is_bounded_unless_the_url_says_otherwise() {
         let store = private(Bounds::default());
         assert_eq!(store.max_memory(), 256 << 20);
         assert_eq!(store.policy(), Policy::AllKeysLfu);

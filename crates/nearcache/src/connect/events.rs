@@ -16,9 +16,9 @@ pub(crate) enum LinkEvent {
         /// What tells the server from one that took its place, if the server says it.
         run_id: Option<String>,
     },
-    /// A connection that was ready broke.
+    /// A connection that was ready broke, or nothing came back over it.
     Lost,
-    /// A connection is gone that nobody was using: it was closed, or it was found dead.
+    /// Connections were closed on purpose, or one was found dead before it was used: no call was hurt.
     Dropped,
 }
 

@@ -36,6 +36,7 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline, Value};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::script::Script;
 
 pub(crate) use common::{Common, Epoch};
 #[cfg(feature = "embedded")]
@@ -67,7 +68,7 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///    A listener that is told of a new connection may begin a new epoch, and is told before anyone can use
 ///    the connection.
 pub(crate) trait Backend: fmt::Debug + Send + Sync {
-    /// One command, one reply. An error reply is an `Err`.
+    /// One command, one reply. An error reply is an `Err`. (Errors need not name the host: who asks does.)
     fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>>;
 
     /// Commands that travel together. Error replies stand among the replies, each in its place; an
@@ -82,6 +83,11 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// what must reach every key, a scan say, goes to each. Empty: this is the only one.
     fn nodes(&self) -> Vec<Arc<dyn Backend>> {
         Vec::new()
+    }
+
+    /// Teaches a place that has no Lua these scripts' twins. A server learns a script when it is run.
+    fn learn(&self, scripts: &[&'static Script]) {
+        let _ = scripts;
     }
 
     /// A backend of the same place for callers that wait in another way, where the place cannot be opened anew: a
@@ -155,4 +161,47 @@ fn timed_out(limit: Duration, doing: &str) -> Error {
         ErrorKind::Timeout,
         format!("gave up after {limit:?}{doing}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nearcache_testkit::Redis;
+
+    /// What a server was sent is told by what it counts.
+    async fn nothing_of_an_earlier_epoch_is_sent(mode: Mode) {
+        let redis = Redis::start();
+        let client = redis::Client::open(redis.url()).unwrap();
+        let target = target::Target::from_client(&client).unwrap();
+        let backend = open(&target, mode).unwrap();
+        let epoch = backend.common().epoch().clone();
+        let advancing = epoch.clone();
+        backend.common().listeners().add(Arc::new(move |event| {
+            if let LinkEvent::Ready { run_id } = event {
+                assert!(run_id.is_some(), "a server says who it is");
+                advancing.advance();
+            }
+        }));
+        let terms = Terms {
+            limit: Duration::from_secs(10),
+            epoch: epoch.current(),
+        };
+        let mut incr = redis::cmd("INCR");
+        incr.arg("calls");
+        let error = backend.request(&incr, terms).await.unwrap_err();
+        assert!(error.is_outdated(), "the connection came after the terms");
+        let terms = Terms {
+            epoch: epoch.current(),
+            ..terms
+        };
+        let counted = backend.request(&incr, terms).await.unwrap();
+        assert_eq!(counted, Value::Int(1));
+    }
+
+    #[tokio::test]
+    async fn promise_5_nothing_of_an_earlier_epoch_is_sent() {
+        nothing_of_an_earlier_epoch_is_sent(Mode::Async).await;
+        #[cfg(feature = "blocking")]
+        nothing_of_an_earlier_epoch_is_sent(Mode::Blocking).await;
+    }
 }

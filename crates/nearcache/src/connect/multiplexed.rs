@@ -208,8 +208,7 @@ impl Backend for Multiplexed {
             let send = async |mut connection: MultiplexedConnection| {
                 connection.send_packed_command(command).await
             };
-            let reply = self.within(terms, send).await.and_then(checked);
-            reply.map_err(|error| error.on_host(self.common.host()))
+            self.within(terms, send).await.and_then(checked)
         })
     }
 
@@ -223,11 +222,7 @@ impl Backend for Multiplexed {
             let send = async |mut connection: MultiplexedConnection| {
                 connection.send_packed_commands(pipeline, 0, count).await
             };
-            let values = self
-                .within(terms, send)
-                .await
-                .and_then(|values| replies(pipeline, values));
-            values.map_err(|error| error.on_host(self.common.host()))
+            replies(pipeline, self.within(terms, send).await?)
         })
     }
 
@@ -235,12 +230,10 @@ impl Backend for Multiplexed {
         Box::pin(async move {
             Handle::try_current().map_err(|_| Error::no_runtime())?;
             let opening = Driven::open(&self.target, &self.common);
-            let connected = match self.common.runtime().timeout(limit, || opening).await {
-                Some(outcome) => outcome,
+            match self.common.runtime().timeout(limit, || opening).await {
+                Some(opened) => Ok(Raw::Multiplexed(opened?.shared())),
                 None => Err(timed_out(limit, "while connecting")),
-            };
-            let connected = connected.map_err(|error| error.on_host(self.common.host()))?;
-            Ok(Raw::Multiplexed(connected.shared()))
+            }
         })
     }
 

@@ -8,7 +8,6 @@ use crate::error::Result;
 #[cfg(any(not(unix), not(feature = "embedded")))]
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
-use crate::script::Script;
 
 /// How callers wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,22 +28,11 @@ impl Mode {
     }
 }
 
-/// A backend for a target; an embedded store knows the scripts from then on. Connects to nothing yet.
+/// A backend for a target. Connects to nothing yet.
 ///
 /// # Errors
 /// What the target asks for is not built in, or not there in the embedded store.
-#[cfg_attr(
-    not(feature = "embedded"),
-    expect(
-        unused_variables,
-        reason = "a server is taught its scripts when it needs them"
-    )
-)]
-pub(crate) fn open(
-    target: &Target,
-    mode: Mode,
-    scripts: &[&'static Script],
-) -> Result<Arc<dyn Backend>> {
+pub(crate) fn open(target: &Target, mode: Mode) -> Result<Arc<dyn Backend>> {
     Ok(match (&target.place, mode) {
         #[cfg(feature = "embedded")]
         (Place::Embedded { name }, _) => {
@@ -52,7 +40,7 @@ pub(crate) fn open(
                 Some(name) => super::embedded::named(name, target.bounds)?,
                 None => super::embedded::private(target.bounds),
             };
-            super::embedded::over(store, target, mode.runtime(), scripts)?
+            super::embedded::over(store, target, mode.runtime())?
         }
         #[cfg(not(feature = "embedded"))]
         (Place::Embedded { .. }, _) => {

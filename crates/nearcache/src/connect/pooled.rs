@@ -51,11 +51,6 @@ impl Pooled {
 
     /// Runs one exchange on a socket of the pool.
     fn exchange(&self, packed: &[u8], count: usize, terms: Terms) -> Result<Vec<Value>> {
-        self.try_exchange(packed, count, terms)
-            .map_err(|error| error.on_host(self.common.host()))
-    }
-
-    fn try_exchange(&self, packed: &[u8], count: usize, terms: Terms) -> Result<Vec<Value>> {
         let limit = terms.limit;
         // The clock is read here, and then only where something takes its time.
         let begun = Instant::now();
@@ -166,10 +161,9 @@ struct Taken {
 impl Backend for Pooled {
     fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
-            let reply = self
-                .exchange(&command.get_packed_command(), 1, terms)?
-                .pop();
-            checked(reply.unwrap_or(Value::Nil)).map_err(|error| error.on_host(self.common.host()))
+            let packed = command.get_packed_command();
+            let reply = self.exchange(&packed, 1, terms)?.pop();
+            checked(reply.unwrap_or(Value::Nil))
         })
     }
 
@@ -178,17 +172,15 @@ impl Backend for Pooled {
         pipeline: &'a Pipeline,
         terms: Terms,
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
-        let count = count(pipeline);
         Box::pin(async move {
-            let values = self.exchange(&pipeline.get_packed_pipeline(), count, terms)?;
-            replies(pipeline, values).map_err(|error| error.on_host(self.common.host()))
+            let packed = pipeline.get_packed_pipeline();
+            replies(pipeline, self.exchange(&packed, count(pipeline), terms)?)
         })
     }
 
     fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
         Box::pin(async move {
-            let socket = Socket::open(&self.target, Instant::now() + limit)
-                .map_err(|error| error.on_host(self.common.host()))?;
+            let socket = Socket::open(&self.target, Instant::now() + limit)?;
             Ok(Raw::Socket(Box::new(socket)))
         })
     }

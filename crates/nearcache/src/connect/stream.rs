@@ -10,9 +10,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 
-use super::driven::KEEPALIVE;
+use super::driven::set_up;
 use super::target::Place;
 
 pub(super) enum Stream {
@@ -30,11 +30,7 @@ impl Stream {
                 for address in resolve(host, *port, deadline)? {
                     match TcpStream::connect_timeout(&address, left(deadline)?) {
                         Ok(stream) => {
-                            stream.set_nodelay(true)?;
-                            let keepalive = TcpKeepalive::new()
-                                .with_time(KEEPALIVE.0)
-                                .with_interval(KEEPALIVE.1);
-                            SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+                            set_up(&SockRef::from(&stream))?;
                             return Ok(Stream::Tcp(stream));
                         }
                         Err(error) => failure = error,

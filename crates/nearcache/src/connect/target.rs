@@ -5,6 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use redis::ConnectionAddr;
+
+use crate::error::{Error, ErrorKind, Result};
+
 /// The port of Redis and Valkey.
 pub(crate) const PORT: u16 = 6379;
 
@@ -61,6 +65,15 @@ impl From<Protocol> for redis::ProtocolVersion {
     }
 }
 
+impl From<redis::ProtocolVersion> for Protocol {
+    fn from(version: redis::ProtocolVersion) -> Self {
+        match version {
+            redis::ProtocolVersion::RESP2 => Protocol::Resp2,
+            _ => Protocol::Resp3,
+        }
+    }
+}
+
 /// A place and an identity. Equal targets share one connection per runtime.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Target {
@@ -73,7 +86,8 @@ pub(crate) struct Target {
     pub(crate) client_name: Option<String>,
     /// Of blocking callers, who need a connection each while they wait.
     pub(crate) pool_size: usize,
-    /// Whether a server that does not answer is left alone for a while.
+    /// Whether a server that does not answer is left alone for a while: the waist's callers see to that, and
+    /// share it with the connection.
     pub(crate) breaker: bool,
     /// Of an embedded store.
     pub(crate) bounds: Bounds,
@@ -92,6 +106,38 @@ impl Target {
             breaker: true,
             bounds: Bounds::default(),
         }
+    }
+
+    /// Where a client of redis-rs goes, and as whom.
+    ///
+    /// # Errors
+    /// `InvalidConfig` for a way that is not ours: TLS, or a database that no server has.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a builder is to take a client"))]
+    pub(crate) fn from_client(client: &redis::Client) -> Result<Self> {
+        let invalid = |why: String| Error::new(ErrorKind::InvalidConfig, why);
+        let info = client.get_connection_info();
+        let settings = info.redis_settings();
+        let place = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => Place::Tcp {
+                host: host.clone(),
+                port: *port,
+            },
+            ConnectionAddr::Unix(path) => Place::Unix { path: path.clone() },
+            other => {
+                return Err(invalid(format!(
+                    "the client goes to {other} over TLS, which is not supported yet; make it of a \
+                     redis:// URL"
+                )));
+            }
+        };
+        Ok(Target {
+            username: settings.username().map(str::to_owned),
+            password: settings.password().map(str::to_owned),
+            db: u32::try_from(settings.db())
+                .map_err(|_| invalid(format!("there is no database {}", settings.db())))?,
+            protocol: Some(settings.protocol().into()),
+            ..Target::new(place)
+        })
     }
 
     /// The host as messages name it.
@@ -140,5 +186,70 @@ impl fmt::Debug for Target {
             .field("breaker", breaker)
             .field("bounds", bounds)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str) -> Target {
+        let client = redis::Client::open(url).unwrap();
+        Target::from_client(&client).unwrap()
+    }
+
+    #[test]
+    fn a_client_says_where_it_goes_and_as_whom() {
+        let tcp = target("redis://app:s3cret@db.example.com:7000/2?protocol=resp3");
+        let expected = Target {
+            username: Some("app".into()),
+            password: Some("s3cret".into()),
+            db: 2,
+            protocol: Some(Protocol::Resp3),
+            ..Target::new(Place::Tcp {
+                host: "db.example.com".into(),
+                port: 7_000,
+            })
+        };
+        assert_eq!(tcp, expected);
+        assert!(!format!("{tcp:?}").contains("s3cret"));
+        let plain = target("redis://localhost?protocol=resp2");
+        assert_eq!((plain.username, plain.password, plain.db), (None, None, 0));
+        assert_eq!(plain.protocol, Some(Protocol::Resp2));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_client_of_a_unix_socket_is_one() {
+        let unix = target("redis+unix:///run/redis.sock?db=3&user=app&pass=s3cret");
+        let path = "/run/redis.sock".into();
+        assert_eq!(unix.place, Place::Unix { path });
+        assert_eq!((unix.db, unix.username.as_deref()), (3, Some("app")));
+        assert_eq!(unix.password.as_deref(), Some("s3cret"));
+    }
+
+    #[test]
+    fn what_a_client_has_and_we_have_not_is_refused() {
+        let info = |addr| {
+            let info = redis::IntoConnectionInfo::into_connection_info("redis://localhost");
+            info.unwrap().set_addr(addr)
+        };
+        let tls = info(ConnectionAddr::TcpTls {
+            host: "db.example.com".into(),
+            port: 6_380,
+            insecure: false,
+            tls_params: None,
+        });
+        let negative = info(ConnectionAddr::Tcp("localhost".into(), PORT));
+        let settings = redis::RedisConnectionInfo::default().set_db(-1);
+        for (info, says) in [
+            (tls, "TLS, which is not supported yet"),
+            (negative.set_redis_settings(settings), "no database -1"),
+        ] {
+            let client = redis::Client::open(info).unwrap();
+            let error = Target::from_client(&client).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(error.to_string().contains(says), "{error}");
+        }
     }
 }

@@ -3,7 +3,8 @@
 
 #![cfg_attr(not(any(feature = "metrics", feature = "otel")), allow(dead_code))]
 
-use crate::{BreakerState, Stats};
+use super::Stats;
+use crate::resilience::BreakerState;
 
 /// How long calls take.
 pub(crate) const CALL_DURATION: Instrument = Instrument {

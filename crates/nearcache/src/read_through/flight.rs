@@ -406,4 +406,19 @@ mod tests {
         leader.answer(0, value("late"));
         assert_eq!(flights.len(), 0);
     }
+
+    #[cfg(feature = "embedded")]
+    #[test]
+    fn caches_of_one_place_share_their_flights() {
+        use crate::connect::Mode;
+        use crate::connect::target::{Place, Target};
+        let open = |name: &str| {
+            let name = Some(name.to_owned());
+            crate::resilience::open(&Target::new(Place::Embedded { name }), Mode::Async)
+        };
+        let (here, there) = (open("flights").unwrap(), open("other-flights").unwrap());
+        let flights = Flights::of(&here);
+        assert!(Arc::ptr_eq(&flights, &Flights::of(&here)));
+        assert!(!Arc::ptr_eq(&flights, &Flights::of(&there)));
+    }
 }

@@ -98,6 +98,7 @@ impl ReadThrough {
             max_loads,
             heal,
         } = settings;
+        client.guarded().learn(&lease::ALL);
         let last_seen = LastSeen::new(matches!(fallback, Fallback::Stale));
         ReadThrough {
             flights: Flights::of(client.guarded()),

@@ -86,12 +86,7 @@ impl Breaker {
     /// `Unavailable`, saying since when and why.
     pub(crate) fn admit<'b>(&'b self, backend: &'b dyn Backend) -> Result<Permit<'b>> {
         if self.run.load(Ordering::Acquire) != OPEN {
-            return Ok(Permit {
-                breaker: self,
-                backend,
-                probe: false,
-                reported: false,
-            });
+            return Ok(self.permit(backend, false));
         }
         self.admit_open(backend, backend.common().runtime().now())
     }
@@ -101,22 +96,21 @@ impl Breaker {
         let mut opening = self.opening.lock();
         match opening.as_mut() {
             // Closed meanwhile.
-            None => Ok(Permit {
-                breaker: self,
-                backend,
-                probe: false,
-                reported: false,
-            }),
+            None => Ok(self.permit(backend, false)),
             Some(opening) if !opening.probing && now >= opening.probe_at => {
                 opening.probing = true;
-                Ok(Permit {
-                    breaker: self,
-                    backend,
-                    probe: true,
-                    reported: false,
-                })
+                Ok(self.permit(backend, true))
             }
             Some(opening) => Err(opening.turned_away(now).on_host(backend.common().host())),
+        }
+    }
+
+    fn permit<'b>(&'b self, backend: &'b dyn Backend, probe: bool) -> Permit<'b> {
+        Permit {
+            breaker: self,
+            backend,
+            probe,
+            reported: false,
         }
     }
 
@@ -126,6 +120,11 @@ impl Breaker {
         } else {
             BreakerState::Closed
         }
+    }
+
+    /// Whether it ever opens.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled
     }
 
     /// How often it has opened.

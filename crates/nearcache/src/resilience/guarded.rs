@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, Pipeline, Value};
 
+use super::breaker::{Breaker, Permit};
 use super::outbox::Outbox;
-use super::{Breaker, retry};
+use super::retry;
 use crate::connect::target::{Place, Target};
 use crate::connect::{Backend, BoxFuture, LinkEvent, Mode, Raw, ServerInfo, Terms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
+use crate::script::Script;
 
 /// Less than this is not enough for another try, and what a limit never falls below: it is the waist
 /// that says that the time is over.
@@ -33,31 +35,21 @@ pub(crate) struct Guarded {
     server: OnceLock<ServerInfo>,
     /// The primaries behind it, if they are others than itself.
     others: OnceLock<Vec<Arc<Guarded>>>,
-    /// Whether the breaker is on, and whether the outbox is: also for the others.
-    settings: Settings,
     /// How many caches use it.
     pub(super) users: AtomicUsize,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Settings {
-    breaker: bool,
-    /// A server can be away and lose things; the store in this process cannot.
-    outbox: bool,
-}
-
 impl Guarded {
+    /// Over a backend of this target.
     pub(crate) fn new(backend: Arc<dyn Backend>, target: &Target) -> Arc<Self> {
-        let settings = Settings {
-            breaker: target.breaker,
-            outbox: !matches!(target.place, Place::Embedded { .. }),
-        };
-        Self::with(backend, settings)
+        // A server can be away and lose things; the store in this process cannot.
+        let outbox = !matches!(target.place, Place::Embedded { .. });
+        Self::with(backend, target.breaker, outbox)
     }
 
-    fn with(backend: Arc<dyn Backend>, settings: Settings) -> Arc<Self> {
+    fn with(backend: Arc<dyn Backend>, breaker: bool, outbox: bool) -> Arc<Self> {
         let epoch = backend.common().epoch().clone();
-        let outbox = Arc::new(Outbox::new(settings.outbox, epoch));
+        let outbox = Arc::new(Outbox::new(outbox, epoch));
         let listening = Arc::clone(&outbox);
         // It hears of a new connection before anyone can use it: what must go first is known by then.
         backend
@@ -69,18 +61,17 @@ impl Guarded {
             }));
         Arc::new(Guarded {
             backend,
-            breaker: Breaker::new(settings.breaker),
+            breaker: Breaker::new(breaker),
             outbox,
             server: OnceLock::new(),
             others: OnceLock::new(),
-            settings,
             users: AtomicUsize::new(0),
         })
     }
 
-    /// All primaries: what must reach every key, a scan say, goes to each.
+    /// All primaries, itself or those behind it: what must reach every key, a scan say, goes to each.
     pub(crate) fn primaries(self: &Arc<Self>) -> &[Arc<Guarded>] {
-        let guard = |node| Self::with(node, self.settings);
+        let guard = |node| Self::with(node, self.breaker.is_enabled(), self.outbox.is_enabled());
         let others = self
             .others
             .get_or_init(|| self.backend.nodes().into_iter().map(guard).collect());
@@ -89,6 +80,11 @@ impl Guarded {
         } else {
             others
         }
+    }
+
+    /// Teaches a place that has no Lua these scripts' twins.
+    pub(crate) fn learn(&self, scripts: &[&'static Script]) {
+        self.backend.learn(scripts);
     }
 
     /// The backend that its place has for callers that wait so, if the place cannot be opened anew.
@@ -133,6 +129,9 @@ impl Guarded {
     /// Closes what is open. A later call opens it again.
     pub(super) fn disconnect(&self) {
         self.backend.disconnect();
+        for other in self.others.get().into_iter().flatten() {
+            other.disconnect();
+        }
     }
 
     /// What the server says that it is. It is asked once.
@@ -150,9 +149,7 @@ impl Guarded {
     /// A connection of the caller's own, within the limit.
     pub(crate) async fn connection(&self, limit: Duration) -> Result<Raw> {
         let permit = self.breaker.admit(&*self.backend)?;
-        let outcome = self.backend.connection(limit).await;
-        permit.report(outcome.as_ref().err());
-        outcome
+        self.reported(permit, self.backend.connection(limit).await)
     }
 
     /// One command, within the limit, after what had to be sent before it.
@@ -207,7 +204,8 @@ impl Guarded {
         }
     }
 
-    /// Past the outbox, whatever the server turns out to be.
+    /// Past the outbox, also to a server that turns out to be another one: for what the outbox sends, and for
+    /// sweeps, which come after it.
     pub(super) async fn directly<S: Sendable>(
         &self,
         what: &S,
@@ -246,6 +244,12 @@ impl Guarded {
                 outcome = what.send(&*self.backend, Terms { limit, ..terms }).await;
             }
         }
+        self.reported(permit, outcome)
+    }
+
+    /// Tells the breaker how it went; an error names the host.
+    fn reported<T>(&self, permit: Permit<'_>, outcome: Result<T>) -> Result<T> {
+        let outcome = outcome.map_err(|error| error.on_host(self.host()));
         permit.report(outcome.as_ref().err());
         outcome
     }

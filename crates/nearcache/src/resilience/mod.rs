@@ -25,7 +25,6 @@ mod registry;
 mod retry;
 pub(crate) mod sweep;
 
-pub(crate) use breaker::Breaker;
 pub use breaker::BreakerState;
 pub use fallback::{Fallback, Outage};
 pub(crate) use gate::{Gate, Pass};

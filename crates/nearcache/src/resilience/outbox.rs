@@ -73,7 +73,7 @@ pub(crate) struct Outbox {
     /// Whether anything is ever kept.
     enabled: bool,
     waiting: AtomicBool,
-    /// That of the backend.
+    /// That of the backend, which goes by it: invariant 2.
     epoch: Epoch,
     state: Mutex<State>,
     /// Held by the one who empties it.
@@ -133,7 +133,7 @@ impl Outbox {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// What the terms of a command say that goes by what the outbox holds now.
+    /// The epoch for the terms of a command, to be read before [`Outbox::is_waiting`] is.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.current()
     }
@@ -215,7 +215,7 @@ impl Outbox {
             return;
         }
         let done = std::mem::take(&mut state.done);
-        // When it was lost is not known where nobody asked for a while: after the last acknowledgement.
+        // Nobody may have noticed the loss for a while. It came after the last acknowledgement: so much is sure.
         let since = done.back().and_then(|(last, _)| last.checked_sub(RECENT));
         let mut replayed = 0;
         for (at, done) in done {
@@ -228,7 +228,7 @@ impl Outbox {
                 Done::Sweep(sweep) => state.put_sweep(sweep),
             }
         }
-        // A scan of the server before is none of this one.
+        // A sweep that began on the server before says nothing of this one: it begins again.
         for sweep in state.sweeps.keys().cloned().collect::<Vec<_>>() {
             state.put_sweep(sweep);
         }
@@ -298,7 +298,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Goes on with a sweep: where one call's time does not suffice, the next one's does.
+    /// Goes on with a sweep. It may take longer than one call has: the next call goes on where this one ends.
     async fn sweep(&self, guarded: &Guarded, sweep: Sweep, limit: Duration) -> Result<()> {
         let Some((number, from)) = self.state.lock().sweeps.get(&sweep).copied() else {
             return Ok(());
@@ -308,7 +308,7 @@ impl Outbox {
         let come_to = |position| {
             let mut state = self.state.lock();
             match state.sweeps.get_mut(&sweep) {
-                // It is not the one that began, or not on the server where it began.
+                // Another one took its place: of a newer call, or for another server.
                 Some((other, at)) if *other == number => *at = position,
                 _ => return Err(Error::outdated()),
             }
@@ -320,7 +320,7 @@ impl Outbox {
         };
         match sweep::matching(&[guarded], &sweep.0, &sweep.1, limit, from, come_to).await {
             Ok(_) => {}
-            // It begins again.
+            // The other one is next.
             Err(error) if error.is_outdated() => return Ok(()),
             Err(error) if leaves_open(&error) => return Err(error),
             Err(error) => refused(guarded, &error),
@@ -396,7 +396,7 @@ impl State {
         if matches!(invalidation, Invalidation::Entry { .. })
             && self.sweeps.contains_key(&everything())
         {
-            // From the beginning, should it be under way: it may have passed this key.
+            // It begins again if it is under way: it may have passed this key.
             self.put_sweep(everything());
             return true;
         }

@@ -13,7 +13,6 @@ use super::Guarded;
 use crate::connect::target::{Place, Target};
 use crate::connect::{self, Mode};
 use crate::error::Result;
-use crate::script::Script;
 
 type Known = HashMap<(Mode, Target), Weak<Guarded>>;
 
@@ -23,12 +22,8 @@ static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 ///
 /// # Errors
 /// What the target asks for is not built in, or not there in the embedded store.
-pub(crate) fn open(
-    target: &Target,
-    mode: Mode,
-    scripts: &[&'static Script],
-) -> Result<Arc<Guarded>> {
-    let new = || Ok(Guarded::new(connect::open(target, mode, scripts)?, target));
+pub(crate) fn open(target: &Target, mode: Mode) -> Result<Arc<Guarded>> {
+    let new = || Ok(Guarded::new(connect::open(target, mode)?, target));
     // A store without a name is the cache's own.
     if let Place::Embedded { name: None } = &target.place {
         return new();
@@ -45,8 +40,7 @@ pub(crate) fn open(
 }
 
 impl Guarded {
-    /// The way to the same place for callers that wait in another way. An embedded store is the same store, which
-    /// knows its scripts already.
+    /// The way to the same place for callers that wait in another way. An embedded store is the same store.
     ///
     /// # Errors
     /// Those of [`open`].
@@ -54,7 +48,7 @@ impl Guarded {
         match (&target.place, self.backend_in_mode(mode)) {
             // A store without a name is known to this cache only.
             (Place::Embedded { name: None }, Some(backend)) => Ok(Guarded::new(backend, target)),
-            _ => open(target, mode, &[]),
+            _ => open(target, mode),
         }
     }
 }

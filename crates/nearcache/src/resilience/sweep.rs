@@ -62,11 +62,11 @@ impl Guarded {
     /// Keeps a sweep that was not acknowledged; says whether that could be. Each primary has its own to go
     /// on with: a key and its lease are on the same one.
     pub(crate) fn defer_sweep(self: &Arc<Self>, keyspace: &Keyspace, pattern: &[u8]) -> bool {
-        let defer = |primary: &Arc<Self>| primary.outbox().defer_sweep(keyspace, pattern);
-        self.primaries()
-            .iter()
-            .map(defer)
-            .fold(true, |all, kept| all && kept)
+        let mut kept = true;
+        for primary in self.primaries() {
+            kept &= primary.outbox().defer_sweep(keyspace, pattern);
+        }
+        kept
     }
 
     /// Clears this prefix whenever a primary has become another server.
@@ -170,5 +170,118 @@ async fn unlink(primary: &Guarded, keys: Vec<Vec<u8>>, limit: Duration) -> Resul
     match primary.directly(&command, limit).await? {
         Value::Int(count) => Ok(count.max(0).unsigned_abs()),
         other => Err(Error::unexpected("UNLINK", &other)),
+    }
+}
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests {
+    use nearcache_embedded::Store;
+    use parking_lot::Mutex;
+    use redis::{Arg, Pipeline};
+
+    use super::*;
+    use crate::connect::target::{Place, Target};
+    use crate::connect::{Backend, BoxFuture, Common, Raw, Terms, over_store};
+    use crate::runtime::Runtime;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    type Log = Arc<Mutex<Vec<Vec<u8>>>>;
+
+    /// A store that notes which patterns it was scanned for, and the primaries beside it.
+    #[derive(Debug)]
+    struct Primary {
+        store: Arc<dyn Backend>,
+        scans: Log,
+        nodes: Vec<Arc<dyn Backend>>,
+    }
+
+    impl Backend for Primary {
+        fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>> {
+            let args: Vec<_> = command.args_iter().collect();
+            if let [Arg::Simple(b"SCAN"), _, _, Arg::Simple(pattern), ..] = args[..] {
+                self.scans.lock().push(pattern.to_vec());
+            }
+            self.store.request(command, terms)
+        }
+
+        fn pipeline<'a>(
+            &'a self,
+            pipeline: &'a Pipeline,
+            terms: Terms,
+        ) -> BoxFuture<'a, Result<Vec<Value>>> {
+            self.store.pipeline(pipeline, terms)
+        }
+
+        fn nodes(&self) -> Vec<Arc<dyn Backend>> {
+            self.nodes.clone()
+        }
+
+        fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
+            self.store.connection(limit)
+        }
+
+        fn disconnect(&self) {}
+
+        fn common(&self) -> &Common {
+            self.store.common()
+        }
+    }
+
+    /// Two primaries behind one, with the target of a server: a store in this process has no outbox.
+    fn two_primaries(scans: &Log) -> (Arc<Guarded>, [Store; 2]) {
+        let target = Target::new(Place::Tcp {
+            host: "cluster".into(),
+            port: 1,
+        });
+        let primary = |store: &Store, nodes| -> Arc<dyn Backend> {
+            Arc::new(Primary {
+                store: over_store(store, &target, Runtime::Tokio).unwrap(),
+                scans: Arc::clone(scans),
+                nodes,
+            })
+        };
+        let stores = [Store::new(), Store::new()];
+        let nodes = stores.iter().map(|store| primary(store, Vec::new()));
+        let all = primary(&Store::new(), nodes.collect());
+        (Guarded::new(all, &target), stores)
+    }
+
+    #[tokio::test]
+    async fn the_leases_go_first_on_all_primaries() {
+        let scans = Log::default();
+        let (guarded, stores) = two_primaries(&scans);
+        let keyspace = Keyspace::new("app", ":").unwrap();
+        for (number, store) in stores.iter().enumerate() {
+            let key = keyspace.stored(format!("k{number}").as_bytes()).unwrap();
+            let mut mset = redis::cmd("MSET");
+            mset.arg(key.as_bytes()).arg("v").arg(key.lease()).arg("t");
+            assert_eq!(store.connect().call(&mset), Value::Okay);
+        }
+        let deleted = guarded.sweep(&keyspace, EVERYTHING, LIMIT).await.unwrap();
+        assert_eq!(deleted, 2);
+        for store in &stores {
+            let left = store.connect().call(&redis::cmd("DBSIZE"));
+            assert_eq!(left, Value::Int(0));
+        }
+        let (leases, keys) = (keyspace.leases(), keyspace.pattern(EVERYTHING));
+        assert_eq!(*scans.lock(), [leases.clone(), leases, keys.clone(), keys]);
+    }
+
+    #[tokio::test]
+    async fn each_primary_keeps_a_sweep_until_it_has_acknowledged_it() {
+        let (guarded, _stores) = two_primaries(&Log::default());
+        let keyspace = Keyspace::new("app", ":").unwrap();
+        assert!(guarded.defer_sweep(&keyspace, EVERYTHING));
+        let waiting = || {
+            let primaries = guarded.primaries().iter();
+            primaries
+                .map(|primary| primary.outbox().waiting())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(waiting(), [1, 1]);
+        let ping = redis::cmd("PING");
+        guarded.primaries()[1].request(&ping, LIMIT).await.unwrap();
+        assert_eq!(waiting(), [1, 0]);
     }
 }

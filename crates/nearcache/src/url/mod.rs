@@ -1,4 +1,5 @@
-//! Reading a cache's URL.
+//! Reading a cache's URL: where it goes, and the options that stand in it. `written` is the URL as text, with
+//! its errors; `bounds` are the options that bound an embedded store.
 //!
 //! ```text
 //! memory://[name][/db][?option=value&...]

@@ -84,12 +84,10 @@ impl<M: Executor> Life<M> {
             (said.params.clone(), said.references.clone())
         };
         let settings = resolve::settings(&params, references.as_ref(), context).await?;
+        let cache: CacheOf<M> = settings.config.builder_of()?.build()?;
+        cache.core().client().guarded().learn(&bounded::ALL);
         Ok(Opened {
-            cache: settings
-                .config
-                .builder_of()?
-                .scripts(&bounded::ALL)
-                .build()?,
+            cache,
             options: settings.options,
         })
     }

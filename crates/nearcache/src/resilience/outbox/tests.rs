@@ -14,7 +14,7 @@ fn keyspace(prefix: &str) -> Keyspace {
 }
 
 #[test]
-fn the_newest_of_a_key_stays_when_an_older_one_was_sent() {
+fn invariant_3_the_newest_of_a_key_stays_when_an_older_one_was_sent() {
     let outbox = Outbox::new(true, Epoch::default());
     outbox.defer([key("a"), key("b")], &keyspace("p"));
     let (part, _) = outbox.state.lock().part();
@@ -27,7 +27,7 @@ fn the_newest_of_a_key_stays_when_an_older_one_was_sent() {
 }
 
 #[test]
-fn what_overflows_becomes_a_sweep_or_is_refused() {
+fn invariant_4_what_overflows_becomes_a_sweep_or_is_refused() {
     let outbox = Outbox::new(true, Epoch::default());
     let many = (0..ENTRIES).map(|number| key(&number.to_string()));
     assert!(outbox.defer(many, &keyspace("p")));
@@ -49,7 +49,7 @@ fn what_overflows_becomes_a_sweep_or_is_refused() {
 }
 
 #[test]
-fn what_was_acknowledged_shortly_before_a_loss_waits_when_the_server_is_another() {
+fn invariant_5_what_was_acknowledged_shortly_before_a_loss_waits_when_the_server_is_another() {
     let outbox = Outbox::new(true, Epoch::default());
     let start = Instant::now();
     outbox.connected(Some("first".into()));
@@ -89,7 +89,7 @@ fn what_comes_while_a_sweep_is_under_way_makes_it_begin_again() {
 }
 
 #[test]
-fn a_server_that_does_not_say_who_it_is_counts_as_another_after_a_loss() {
+fn invariant_5_a_server_that_does_not_say_who_it_is_counts_as_another_after_a_loss() {
     let outbox = Outbox::new(true, Epoch::default());
     let now = Instant::now();
     outbox.connected(None);
