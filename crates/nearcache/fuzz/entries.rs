@@ -155,7 +155,7 @@ fn contains_no_number(shown: &str) -> bool {
 }
 
 fn decoded<T: Decode>(bytes: &[u8]) -> Option<T> {
-    match Entry::new(bytes.to_vec()).decode::<T>() {
+    match Entry::new(bytes.to_vec()).decode::<T>(&Codec::json()) {
         Ok(Stored::Value(value)) => Some(value),
         Ok(Stored::Nothing) => T::nothing(),
         Err(error) => {
@@ -210,7 +210,7 @@ fn comes_back<T: Decode + Encode + Debug>(head: &Head, codec: &Codec, value: &T)
     let body = body.packed(codec).expect("compressed");
     assert!(body.bytes.len() <= length, "only what helps is compressed");
     let entry = Entry::new(head.seal(&body).into_owned());
-    assert!(entry.is_readable() && entry.is_known());
+    assert!(entry.is_readable() && entry.is_known(&Codec::json()));
     assert!(entry.tags().eq(head.tags.iter().map(|(tag, _)| &**tag)));
     let mut versions = Versions::default();
     for (tag, version) in head.tags.iter().rev() {

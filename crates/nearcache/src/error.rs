@@ -14,6 +14,10 @@ use crate::keyspace::Key;
 /// The result of everything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What a loader, or a serializer, of the application's own may fail with: anything that converts into this, every
+/// [`std::error::Error`] first of all.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
 /// What went wrong, to match on.
 ///
 /// The kinds group into three: the server or the way to it ([`Connect`](ErrorKind::Connect) to

@@ -10,6 +10,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::slot;
 
@@ -105,10 +107,13 @@ impl fmt::Debug for Key {
     }
 }
 
+/// How many bytes of a stored key an operation keeps in place, without an allocation.
+const IN_PLACE: usize = 128;
+
 /// A key as it lies in Redis, with the prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredKey {
-    bytes: Vec<u8>,
+    bytes: SmallVec<[u8; IN_PLACE]>,
     prefix: usize,
 }
 
@@ -125,7 +130,7 @@ impl StoredKey {
     /// The key of the lease under which this one is loaded: in the same slot of a cluster, and under the
     /// same prefix. The forms are frozen: processes of every version must agree on them.
     pub(crate) fn lease(&self) -> Vec<u8> {
-        let key = &*self.bytes;
+        let key = self.as_bytes();
         if slot::hash_tag(key).is_some() {
             return [key, LEASE_MARKER].concat();
         }
@@ -199,7 +204,7 @@ impl Keyspace {
                     .into(),
             );
         }
-        let mut bytes = Vec::with_capacity(self.prefix.len() + key.len());
+        let mut bytes = SmallVec::with_capacity(self.prefix.len() + key.len());
         bytes.extend_from_slice(&self.prefix);
         bytes.extend_from_slice(key);
         Ok(StoredKey {

@@ -120,16 +120,19 @@ pub use nearcache_macros::cached;
 pub type Cache = CacheOf<operation::Async>;
 
 pub use cache::{Bound, Builder, CacheOf, operation};
-pub use codec::{Codec, Compression, Decode, Encode, Format, Raw, Text};
+pub use codec::{Codec, Compression, Decode, Encode, Format, Raw, Serializer, Text};
 pub use connect::{Connection, Protocol, ServerInfo, ServerKind};
-pub use error::{Error, ErrorKind, Result};
+pub use error::{BoxError, Error, ErrorKind, Result};
 pub use hooks::Stats;
 pub use keyspace::Key;
 pub use read_through::delivery::Undelivered;
-pub use read_through::load::{BoxError, Loadable, Loaded};
+pub use read_through::load::{Loadable, Loaded};
 pub use read_through::read::Lookup;
 pub use resilience::{BreakerState, DataLoss, Fallback, Outage};
 pub use ttl::{IntoTtl, Remaining, Ttl};
+
+/// The crate whose traits a [`Serializer`] is given values by.
+pub use erased_serde;
 
 /// The redis crate that [`Connection`] works with.
 pub use redis;

@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 use super::CacheOf;
 use super::operation::{Async, Executor, Get, Incr, LookUp, Pending, Remember, Set, SetIf, Touch};
 use crate::codec::{Decode, Encode};
+use crate::error::BoxError;
 use crate::keyspace::Key;
-use crate::read_through::load::{BoxError, Loadable};
+use crate::read_through::load::Loadable;
 use crate::ttl::{IntoTtl, Remaining};
 
 /// A cache narrowed to one key: the verbs of [`CacheOf`] without the key.

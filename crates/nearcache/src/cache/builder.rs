@@ -344,9 +344,12 @@ impl<M> Builder<M> {
                 self.max_loads.unwrap_or(0)
             ));
         }
-        let codec = self.codec.unwrap_or(Codec {
-            format: parsed.format.unwrap_or_default(),
-            compression: parsed.compression,
+        let codec = self.codec.unwrap_or_else(|| {
+            let codec = Codec::new(parsed.format.unwrap_or_default());
+            match parsed.compression {
+                Some(compression) => codec.compressed(compression),
+                None => codec,
+            }
         });
         codec.check()?;
         let separator = separator.as_deref().unwrap_or(SEPARATOR);

@@ -10,11 +10,12 @@ use super::CacheOf;
 use super::operation::{Async, CacheFuture, Marked};
 use super::options::{Options, options, options_beside};
 use crate::codec::{Decode, Encode, Maybe};
+use crate::error::BoxError;
 use crate::error::Result;
 use crate::hooks::CallKeys;
 use crate::keyspace::StoredKey;
 use crate::read_through::ReadThrough;
-use crate::read_through::load::{BoxError, Loadable};
+use crate::read_through::load::Loadable;
 use crate::read_through::loader::{Many, RunLoader, Spawned};
 use crate::read_through::plan::Way;
 

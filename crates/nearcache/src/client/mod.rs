@@ -118,7 +118,7 @@ impl Client {
             telemetry: self.shared.telemetry.clone(),
             data_loss: self.shared.data_loss,
             limit: self.limit,
-            codec: self.codec,
+            codec: self.codec.clone(),
         }))
     }
 

@@ -32,7 +32,7 @@ const KNOWN: u8 = SOFT | LOAD | TAGS | FORMAT | PACKED;
 /// How many tags an entry has at most.
 pub(crate) const MAX_TAGS: usize = 64;
 
-/// The value of a tag's counter: random, so that it never comes again, not even after an eviction.
+/// A tag's version: random, so that it never comes again, not even after an eviction.
 pub(crate) type Version = [u8; 16];
 
 /// What an envelope says.
@@ -42,7 +42,7 @@ pub(crate) struct Head {
     pub(crate) soft: Option<u64>,
     /// How long it took to load, in whole microseconds.
     pub(crate) load: Option<Duration>,
-    /// Its tags, each with the version that its counter had before the value was loaded.
+    /// Its tags, each with the version that it had before the value was loaded.
     pub(crate) tags: Vec<(Vec<u8>, Version)>,
 }
 
@@ -62,7 +62,7 @@ impl Head {
 
     /// The same, of bytes in this form.
     pub(crate) fn seal_as<'b>(&self, form: Form, body: &'b [u8]) -> Cow<'b, [u8]> {
-        if self.says_nothing() && form == Form::default() && !body.starts_with(&MAGIC) {
+        if self.says_nothing() && form.is_plain(body) && !body.starts_with(&MAGIC) {
             return Cow::Borrowed(body);
         }
         let tags: usize = self.tags.iter().map(|(tag, _)| tag.len() + 18).sum();

@@ -1,7 +1,9 @@
 //! The formats that values are written in, each told from the others by what stands before it.
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::Serializer;
 use super::compression::Compression;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -25,6 +27,10 @@ pub enum Format {
     /// (`serde_json::Value`, untagged enums, `skip_serializing_if`). What nests deeper than 256 levels is not
     /// read (128 with the other two), so that no bytes can end the stack.
     Postcard,
+    /// The application's own: [`Codec::custom`]. Such an entry is the serializer's plain bytes, or says in its envelope
+    /// that it is of the application's own format; which one, it does not say. Give the cache another
+    /// [`version`](crate::Builder::version) when you change the serializer.
+    Custom,
 }
 
 impl Format {
@@ -34,6 +40,7 @@ impl Format {
             Format::Json => 0,
             Format::MessagePack => 1,
             Format::Postcard => 2,
+            Format::Custom => 255,
         }
     }
 
@@ -42,6 +49,7 @@ impl Format {
             0 => Format::Json,
             1 => Format::MessagePack,
             2 => Format::Postcard,
+            255 => Format::Custom,
             _ => return None,
         })
     }
@@ -51,12 +59,13 @@ impl Format {
         all.find(|format| format.as_str() == name)
     }
 
-    /// The name that URLs and configurations have for it: `json`, `msgpack`, `postcard`.
+    /// The name that URLs and configurations have for it: `json`, `msgpack`, `postcard`. (`custom` has none there.)
     pub fn as_str(self) -> &'static str {
         match self {
             Format::Json => "json",
             Format::MessagePack => "msgpack",
             Format::Postcard => "postcard",
+            Format::Custom => "custom",
         }
     }
 
@@ -69,6 +78,8 @@ impl Format {
             Format::Json => true,
             Format::MessagePack => cfg!(feature = "msgpack"),
             Format::Postcard => cfg!(feature = "postcard"),
+            // Whoever has a serializer may use it.
+            Format::Custom => true,
         };
         if there {
             return Ok(());
@@ -96,18 +107,21 @@ impl fmt::Display for Format {
 ///
 /// Of a whole cache by [`Builder::codec`](crate::Builder::codec) or in the URL, of single calls by
 /// [`Cache::with_codec`](crate::Cache::with_codec).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Codec {
     pub(crate) format: Format,
     pub(crate) compression: Option<Compression>,
+    /// The application's own serializer, of the format `Custom`.
+    custom: Option<Arc<dyn Serializer>>,
 }
 
 impl Codec {
-    /// In this format.
+    /// In this format. [`Format::Custom`] needs its serializer: [`Codec::custom`].
     pub const fn new(format: Format) -> Self {
         Codec {
             format,
             compression: None,
+            custom: None,
         }
     }
 
@@ -124,6 +138,18 @@ impl Codec {
     /// postcard (feature `postcard`).
     pub const fn postcard() -> Self {
         Codec::new(Format::Postcard)
+    }
+
+    /// A serializer of the application's own: see [`Serializer`].
+    ///
+    /// Plain bytes in Redis are then read by it, and as JSON if it refuses them: entries from before the change, and
+    /// counters, are still read. What says in its envelope which built-in format it is in is read as that.
+    pub fn custom(serializer: impl Serializer) -> Self {
+        Codec {
+            format: Format::Custom,
+            compression: None,
+            custom: Some(Arc::new(serializer)),
+        }
     }
 
     /// With values compressed where it helps.
@@ -143,13 +169,56 @@ impl Codec {
         self.compression
     }
 
+    /// The application's own serializer.
+    ///
+    /// # Errors
+    /// `InvalidConfig`: there is none.
+    pub(super) fn serializer(&self) -> Result<&dyn Serializer> {
+        self.custom.as_deref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidConfig,
+                "the format custom is the application's own; give the cache its serializer with Codec::custom",
+            )
+        })
+    }
+
+    /// The format of bytes that do not say theirs.
+    pub(crate) fn plain_format(&self) -> Format {
+        match self.custom {
+            Some(_) => Format::Custom,
+            None => Format::Json,
+        }
+    }
+
+    /// Whether a value of this format can be read.
+    pub(crate) fn reads(&self, format: Format) -> bool {
+        match format {
+            Format::Custom => self.custom.is_some(),
+            format => format.check().is_ok(),
+        }
+    }
+
     /// Whether this build has it, and its numbers are in their ranges.
     ///
     /// # Errors
     /// `InvalidConfig`.
     pub(crate) fn check(&self) -> Result<()> {
         self.format.check()?;
+        if self.format == Format::Custom {
+            self.serializer()?;
+        }
         self.compression
             .map_or(Ok(()), |compression| compression.check())
+    }
+}
+
+impl fmt::Debug for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Codec");
+        match &self.custom {
+            Some(serializer) => shown.field("format", &serializer.name()),
+            None => shown.field("format", &self.format),
+        };
+        shown.field("compression", &self.compression).finish()
     }
 }

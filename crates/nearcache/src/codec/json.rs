@@ -44,7 +44,7 @@ pub(super) fn nothing<T: DeserializeOwned>() -> Option<T> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use crate::codec::{Decode, Encode, Format, Stored};
+    use crate::codec::{Codec, Decode, Encode, Format, Stored};
     use crate::error::ErrorKind;
     use proptest::prelude::*;
     use serde::{Deserialize, Serialize};
@@ -59,12 +59,12 @@ mod tests {
 
     fn bytes<T: Encode + ?Sized>(value: &T) -> Vec<u8> {
         let mut out = Vec::new();
-        value.encode(Format::Json, &mut out).unwrap();
+        value.encode(&Codec::json(), &mut out).unwrap();
         out
     }
 
     fn read<T: Decode>(bytes: &[u8]) -> crate::Result<Stored<T>> {
-        T::decode(Format::Json, &mut bytes.to_vec(), 0)
+        T::decode(Format::Json, &Codec::json(), &mut bytes.to_vec(), 0)
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
     fn what_json_has_no_form_for_is_an_error_and_no_panic() {
         let keys_that_are_no_text = BTreeMap::from([((1, 2), 3)]);
         let error = keys_that_are_no_text
-            .encode(Format::Json, &mut Vec::new())
+            .encode(&Codec::json(), &mut Vec::new())
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Codec);
     }

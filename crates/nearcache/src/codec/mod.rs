@@ -13,6 +13,7 @@ mod bounds;
 pub(crate) mod compression;
 #[cfg(any(feature = "zstd", feature = "zlib"))]
 mod contexts;
+mod custom;
 pub(crate) mod envelope;
 mod format;
 mod json;
@@ -26,13 +27,14 @@ mod values;
 
 pub use compression::Compression;
 pub(crate) use compression::Packing;
+pub use custom::Serializer;
 pub use format::{Codec, Format};
 pub use raw::{Raw, Text};
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a cached nothing is.
-const NOTHING: &[u8] = b"null";
+pub(crate) const NOTHING: &[u8] = b"null";
 
 /// The largest value that Redis takes (`proto-max-bulk-len`, as it is delivered).
 const MAX_VALUE: usize = 512 * 1024 * 1024;
@@ -47,10 +49,10 @@ const MAX_VALUE: usize = 512 * 1024 * 1024;
     note = "derive `serde::Serialize` for it, or wrap it in `Text` or `Raw`"
 )]
 pub trait Encode {
-    /// Appends the value's bytes in this format, or as they are, and says which; or says with
+    /// Appends the value's bytes in the codec's format, or as they are, and says which; or says with
     /// [`ErrorKind::Codec`] that it has no form in the format.
     #[doc(hidden)]
-    fn encode(&self, format: Format, out: &mut Vec<u8>) -> Result<Format>;
+    fn encode(&self, codec: &Codec, out: &mut Vec<u8>) -> Result<Format>;
 
     /// What says that there is no value, if anything does.
     #[doc(hidden)]
@@ -73,10 +75,16 @@ pub trait Encode {
             `Send` and `Sync`"
 )]
 pub trait Decode: Sized + Send + Sync + 'static {
-    /// Reads the value, which begins at `from`, and for which it may take the bytes; or says with
+    /// Reads the value, which begins at `from`, and for which it may take the bytes (the codec has the serializer of the
+    /// format `Custom`); or says with
     /// [`ErrorKind::Codec`] that they are none, and leaves them.
     #[doc(hidden)]
-    fn decode(format: Format, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<Self>>;
+    fn decode(
+        format: Format,
+        codec: &Codec,
+        bytes: &mut Vec<u8>,
+        from: usize,
+    ) -> Result<Stored<Self>>;
 
     /// The value that stands for a cached nothing, if the type has one (`Option::None`).
     #[doc(hidden)]
@@ -101,10 +109,21 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Whether this build can read it.
-    pub(crate) fn is_known(&self) -> bool {
+    /// Whether it can be read.
+    pub(crate) fn is_known(&self, codec: &Codec) -> bool {
         let unpacks = self.packing.is_none_or(Packing::is_known);
-        unpacks && self.format.check().is_ok()
+        unpacks && codec.reads(self.format)
+    }
+
+    /// Whether bytes in this form lie in Redis as they are, where nothing else needs to be said.
+    fn is_plain(&self, bytes: &[u8]) -> bool {
+        let plain = match self.format {
+            Format::Json => true,
+            // Those are a cached nothing.
+            Format::Custom => bytes != NOTHING,
+            Format::MessagePack | Format::Postcard => false,
+        };
+        plain && self.packing.is_none()
     }
 }
 
@@ -158,7 +177,7 @@ pub(crate) fn encode<V: Encode + ?Sized>(value: &V, codec: &Codec) -> Result<Bod
             bytes.extend_from_slice(nothing);
             Format::Json
         }
-        _ => value.encode(codec.format, &mut bytes)?,
+        _ => value.encode(codec, &mut bytes)?,
     };
     if bytes.len() > MAX_VALUE {
         return Err(Error::new(
@@ -189,9 +208,9 @@ pub(crate) struct Maybe<T>(pub(crate) Option<T>);
 impl<T: Encode> Encode for Maybe<T> {
     const NOTHING: Option<&'static [u8]> = T::NOTHING;
 
-    fn encode(&self, format: Format, out: &mut Vec<u8>) -> Result<Format> {
+    fn encode(&self, codec: &Codec, out: &mut Vec<u8>) -> Result<Format> {
         match &self.0 {
-            Some(value) => value.encode(format, out),
+            Some(value) => value.encode(codec, out),
             None => {
                 out.extend_from_slice(T::NOTHING.unwrap_or_default());
                 Ok(Format::Json)
@@ -205,8 +224,13 @@ impl<T: Encode> Encode for Maybe<T> {
 }
 
 impl<T: Decode> Decode for Maybe<T> {
-    fn decode(format: Format, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<Self>> {
-        Ok(match T::decode(format, bytes, from)? {
+    fn decode(
+        format: Format,
+        codec: &Codec,
+        bytes: &mut Vec<u8>,
+        from: usize,
+    ) -> Result<Stored<Self>> {
+        Ok(match T::decode(format, codec, bytes, from)? {
             Stored::Value(value) => Stored::Value(Maybe(Some(value))),
             Stored::Nothing => Stored::Nothing,
         })

@@ -1,7 +1,7 @@
 //! Text and bytes as they are, for what is a document already: HTML, an image, another program's
 //! format.
 
-use super::{Decode, Encode, Format, Stored};
+use super::{Codec, Decode, Encode, Format, Stored};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Text, stored as its UTF-8 and nothing around it, whatever the cache's format.
@@ -44,14 +44,14 @@ pub struct Raw<B = Vec<u8>>(pub B);
 impl<S: AsRef<str>> Encode for Text<S> {
     const NOTHING: Option<&'static [u8]> = None;
 
-    fn encode(&self, _: Format, out: &mut Vec<u8>) -> Result<Format> {
+    fn encode(&self, _: &Codec, out: &mut Vec<u8>) -> Result<Format> {
         out.extend_from_slice(self.0.as_ref().as_bytes());
         Ok(Format::Json)
     }
 }
 
 impl Decode for Text<String> {
-    fn decode(format: Format, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<Self>> {
+    fn decode(format: Format, _: &Codec, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<Self>> {
         if format != Format::Json {
             return Err(Error::new(
                 ErrorKind::Codec,
@@ -84,7 +84,7 @@ impl Decode for Text<String> {
 impl<B: AsRef<[u8]>> Encode for Raw<B> {
     const NOTHING: Option<&'static [u8]> = None;
 
-    fn encode(&self, _: Format, out: &mut Vec<u8>) -> Result<Format> {
+    fn encode(&self, _: &Codec, out: &mut Vec<u8>) -> Result<Format> {
         out.extend_from_slice(self.0.as_ref());
         Ok(Format::Json)
     }
@@ -92,7 +92,7 @@ impl<B: AsRef<[u8]>> Encode for Raw<B> {
 
 impl Decode for Raw<Vec<u8>> {
     /// Whatever it is: the bytes that it was before it was compressed.
-    fn decode(_: Format, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<Self>> {
+    fn decode(_: Format, _: &Codec, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<Self>> {
         bytes.drain(..from);
         Ok(Stored::Value(Raw(std::mem::take(bytes))))
     }
@@ -110,17 +110,17 @@ mod tests {
     fn text_and_bytes_are_stored_as_they_are() {
         let mut out = Vec::new();
         Text("null \"quoted\"")
-            .encode(Format::Json, &mut out)
+            .encode(&Codec::json(), &mut out)
             .unwrap();
         assert_eq!(out, b"null \"quoted\"");
         assert_eq!(
-            Text::decode(Format::Json, &mut b"null".to_vec(), 0).unwrap(),
+            Text::decode(Format::Json, &Codec::json(), &mut b"null".to_vec(), 0).unwrap(),
             Stored::Value(Text("null".to_string()))
         );
         let mut out = Vec::new();
-        Raw(vec![0, 255]).encode(Format::Json, &mut out).unwrap();
+        Raw(vec![0, 255]).encode(&Codec::json(), &mut out).unwrap();
         assert_eq!(
-            Raw::decode(Format::Json, &mut out, 0).unwrap(),
+            Raw::decode(Format::Json, &Codec::json(), &mut out, 0).unwrap(),
             Stored::Value(Raw(vec![0, 255]))
         );
     }
@@ -128,13 +128,13 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_an_error() {
         assert_eq!(
-            Text::decode(Format::Json, &mut vec![b'a', 0xff], 0)
+            Text::decode(Format::Json, &Codec::json(), &mut vec![b'a', 0xff], 0)
                 .unwrap_err()
                 .kind(),
             ErrorKind::Codec
         );
         let mut bytes = vec![0, b'a', 0xff];
-        Text::decode(Format::Json, &mut bytes, 1).unwrap_err();
+        Text::decode(Format::Json, &Codec::json(), &mut bytes, 1).unwrap_err();
         assert_eq!(bytes, [0, b'a', 0xff]);
     }
 }

@@ -3,15 +3,16 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Decode, Encode, Format, NOTHING, Stored, json, nothing};
+use super::{Codec, Decode, Encode, Format, NOTHING, Stored, custom, json, nothing};
 use crate::error::Result;
 
 impl<T: Serialize + ?Sized> Encode for T {
     const NOTHING: Option<&'static [u8]> = Some(NOTHING);
 
-    fn encode(&self, format: Format, out: &mut Vec<u8>) -> Result<Format> {
-        match format {
+    fn encode(&self, codec: &Codec, out: &mut Vec<u8>) -> Result<Format> {
+        match codec.format {
             Format::Json => json::write(self, out)?,
+            Format::Custom => custom::write(codec.serializer()?, self, out)?,
             #[cfg(feature = "msgpack")]
             Format::MessagePack => super::message_pack::write(self, out)?,
             #[cfg(feature = "postcard")]
@@ -19,7 +20,7 @@ impl<T: Serialize + ?Sized> Encode for T {
             #[allow(unreachable_patterns, reason = "not so without the features")]
             other => other.check()?,
         }
-        Ok(format)
+        Ok(codec.format)
     }
 
     fn is_nothing(&self) -> bool {
@@ -29,11 +30,17 @@ impl<T: Serialize + ?Sized> Encode for T {
 
 impl<T: DeserializeOwned + Send + Sync + 'static> Decode for T {
     /// `null` is a cached nothing, whatever `T` is: so is what `Option::None` was stored as.
-    fn decode(format: Format, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<T>> {
+    fn decode(
+        format: Format,
+        codec: &Codec,
+        bytes: &mut Vec<u8>,
+        from: usize,
+    ) -> Result<Stored<T>> {
         let bytes = &bytes[from..];
         match format {
             Format::Json if bytes == NOTHING => return Ok(Stored::Nothing),
             Format::Json => json::read(bytes),
+            Format::Custom => custom::read(codec.serializer()?, bytes),
             #[cfg(feature = "msgpack")]
             Format::MessagePack => super::message_pack::read(bytes),
             #[cfg(feature = "postcard")]

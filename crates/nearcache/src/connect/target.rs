@@ -112,7 +112,6 @@ impl Target {
     ///
     /// # Errors
     /// `InvalidConfig` for a way that is not ours: TLS, or a database that no server has.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a builder is to take a client"))]
     pub(crate) fn from_client(client: &redis::Client) -> Result<Self> {
         let invalid = |why: String| Error::new(ErrorKind::InvalidConfig, why);
         let info = client.get_connection_info();

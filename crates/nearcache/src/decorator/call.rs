@@ -12,10 +12,11 @@ use parking_lot::Mutex;
 use super::kind::{Kind, OnError};
 use super::{Options, Storing};
 use crate::Cache;
-use crate::codec::{Decode, Encode, Format, Stored};
+use crate::codec::{Codec, Decode, Encode, Format, Stored};
+use crate::error::BoxError;
 use crate::error::{Error, Result};
 use crate::keyspace::Key;
-use crate::read_through::load::{BoxError, Loadable, Loaded};
+use crate::read_through::load::{Loadable, Loaded};
 
 /// What is left of a value that was dropped on its way.
 type Left<V> = Arc<Mutex<Option<V>>>;
@@ -61,10 +62,10 @@ impl<V: Clone> Clone for Kept<V> {
 impl<V: Encode> Encode for Kept<V> {
     const NOTHING: Option<&'static [u8]> = V::NOTHING;
 
-    fn encode(&self, format: Format, out: &mut Vec<u8>) -> Result<Format> {
+    fn encode(&self, codec: &Codec, out: &mut Vec<u8>) -> Result<Format> {
         self.value
             .as_ref()
-            .map_or(Ok(format), |value| value.encode(format, out))
+            .map_or(Ok(codec.format), |value| value.encode(codec, out))
     }
 
     fn is_nothing(&self) -> bool {
@@ -73,8 +74,13 @@ impl<V: Encode> Encode for Kept<V> {
 }
 
 impl<V: Decode> Decode for Kept<V> {
-    fn decode(format: Format, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<Self>> {
-        Ok(match V::decode(format, bytes, from)? {
+    fn decode(
+        format: Format,
+        codec: &Codec,
+        bytes: &mut Vec<u8>,
+        from: usize,
+    ) -> Result<Stored<Self>> {
+        Ok(match V::decode(format, codec, bytes, from)? {
             Stored::Value(value) => Stored::Value(Kept::found(value)),
             Stored::Nothing => Stored::Nothing,
         })

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use serde::ser::{self, Serialize};
 
 use super::of_the_caller;
+use crate::error::BoxError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Key;
-use crate::read_through::load::BoxError;
 
 /// What an expression for a key may come to.
 #[diagnostic::on_unimplemented(

@@ -7,8 +7,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::codec::{Decode, Encode};
+use crate::error::BoxError;
 use crate::error::Error;
-use crate::read_through::load::BoxError;
 
 /// What a return type comes to: a value to be stored, or an error.
 pub trait Kind: Copy + Send + 'static {

@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use crate::cache::operation::{Remember, Set};
 use crate::codec::Encode;
+use crate::error::BoxError;
 use crate::error::{Error, ErrorKind, Result};
-use crate::read_through::load::BoxError;
 use crate::ttl::{IntoTtl, Ttl};
 
 /// A TTL that the macro has read.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::codec::envelope::{Head, Unreadable, Version};
-use crate::codec::{Decode, Form, Stored};
+use crate::codec::{self, Codec, Decode, Form, Stored};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An entry as it was read.
@@ -63,9 +63,9 @@ impl Entry {
         Head::default().seal_as(self.form, &self.bytes[self.body.unwrap_or(0)..])
     }
 
-    /// Whether this build knows its format and compression.
-    pub(crate) fn is_known(&self) -> bool {
-        self.form.is_known()
+    /// Whether its format and compression can be read.
+    pub(crate) fn is_known(&self, codec: &Codec) -> bool {
+        self.form.is_known(codec)
     }
 
     /// The tags that it carries.
@@ -100,12 +100,17 @@ impl Entry {
     ///
     /// # Errors
     /// `Codec`; the bytes are there still.
-    pub(crate) fn decode<T: Decode>(&mut self) -> Result<Stored<T>> {
+    pub(crate) fn decode<T: Decode>(&mut self, codec: &Codec) -> Result<Stored<T>> {
         let format = self.form.format;
         match (self.body, self.form.packing) {
-            (Some(body), None) => T::decode(format, &mut self.bytes, body),
+            // Plain bytes do not say what they are.
+            (Some(0), _) if codec.plain_format() != format && self.bytes != codec::NOTHING => {
+                T::decode(codec.plain_format(), codec, &mut self.bytes, 0)
+                    .or_else(|error| T::decode(format, codec, &mut self.bytes, 0).or(Err(error)))
+            }
+            (Some(body), None) => T::decode(format, codec, &mut self.bytes, body),
             (Some(body), Some(packing)) => {
-                T::decode(format, &mut packing.unpack(&self.bytes[body..])?, 0)
+                T::decode(format, codec, &mut packing.unpack(&self.bytes[body..])?, 0)
             }
             (None, _) => Err(Error::new(
                 ErrorKind::Codec,
@@ -115,7 +120,7 @@ impl Entry {
     }
 }
 
-/// The versions that tags' counters have; a tag whose counter is missing is not among them.
+/// The versions of tags; a tag whose version is missing is not among them.
 #[derive(Debug, Default)]
 pub(crate) struct Versions(Vec<(Vec<u8>, Version)>);
 
@@ -155,13 +160,13 @@ mod tests {
         let since = Duration::from_millis(5);
         assert_eq!(soft.judge(&none, 1_005), Judgement::Stale(since));
         assert_eq!(
-            soft.decode::<Raw>().unwrap(),
+            soft.decode::<Raw>(&Codec::json()).unwrap(),
             Stored::Value(Raw(b"body".to_vec()))
         );
     }
 
     #[test]
-    fn an_entry_is_dead_when_a_tag_moved_or_its_counter_is_gone() {
+    fn an_entry_is_dead_when_a_tag_moved_or_its_version_is_gone() {
         let tagged = entry(&Head {
             tags: vec![(b"a".to_vec(), [1; 16]), (b"b".to_vec(), [2; 16])],
             ..Head::default()

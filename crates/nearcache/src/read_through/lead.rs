@@ -326,7 +326,7 @@ impl Engine<'_> {
             _ => return Ok(None),
         }
         let shared: Arc<[u8]> = (&*entry.value()).into();
-        Ok(match entry.decode::<T>() {
+        Ok(match entry.decode::<T>(self.cache.client.codec()) {
             Ok(Stored::Value(value)) => Some((value, Answer::Value(shared))),
             Ok(Stored::Nothing) => T::nothing().map(|value| (value, Answer::Nothing)),
             Err(_) => None,

@@ -1,19 +1,14 @@
 //! What a loader gives, and running it.
 
 use std::any::Any;
-use std::error::Error as StdError;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
 use crate::codec::{Decode, Encode};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::ttl::{IntoTtl, Ttl};
-
-/// What a loader may fail with: anything that converts into this, every [`std::error::Error`] first of
-/// all.
-pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A loaded value with what the loader itself decides: how long it stays, which tags it carries, whether
 /// it is stored at all. A loader that decides nothing returns the value as it is.
@@ -177,6 +172,8 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as StdError;
+
     use super::*;
 
     #[tokio::test]

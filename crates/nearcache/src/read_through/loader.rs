@@ -11,8 +11,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::lead::{Batch, Led, lead};
-use super::load::{BoxError, Loadable, Loaded, into_loaded, loader_failed, shut_down};
+use super::load::{Loadable, Loaded, into_loaded, loader_failed, shut_down};
 use crate::codec::{Decode, Encode, Maybe};
+use crate::error::BoxError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::carried;
 

@@ -209,7 +209,7 @@ impl ReadThrough {
         };
         let bytes = entry.bytes().len();
         counters.bytes_in.add(bytes as u64);
-        let found = match entry.decode::<T>() {
+        let found = match entry.decode::<T>(self.client.codec()) {
             Ok(Stored::Value(value)) => {
                 counters.hits.add(1);
                 self.client.note(Outcome::Hit, bytes);
@@ -225,7 +225,8 @@ impl ReadThrough {
                 counters.undecodable.add(1);
                 self.client.note(Outcome::Miss, bytes);
                 // What another build can read is left to it.
-                let spoiled = (self.policy.heal && entry.is_known()).then_some(entry);
+                let spoiled =
+                    (self.policy.heal && entry.is_known(self.client.codec())).then_some(entry);
                 return (Lookup::Miss, spoiled);
             }
         };

@@ -10,7 +10,7 @@ use super::lead::{Batch, Lead, Led, is_away};
 use super::lease::Seen;
 use super::loader::{RunLoader, given_up};
 use super::plan::{Plan, Way};
-use crate::codec::{Decode, Encode, Stored};
+use crate::codec::{Codec, Decode, Encode, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Outcome;
 use crate::keyspace::StoredKey;
@@ -119,7 +119,7 @@ impl ReadThrough {
         self.client.counters().misses.add(1);
         self.client.note(Outcome::Miss, 0);
         let last = self.policy.last_seen.get(key);
-        let stale = last.and_then(|mut entry| match entry.decode().ok()? {
+        let stale = last.and_then(|mut entry| match entry.decode(self.client.codec()).ok()? {
             Stored::Value(value) => Some(value),
             Stored::Nothing => T::nothing(),
         });
@@ -186,7 +186,7 @@ impl ReadThrough {
 
     /// The value of an entry, and what it is: a value, a nothing, or neither.
     fn value_of<T: Decode>(&self, entry: &mut Entry) -> (Option<T>, Outcome) {
-        match entry.decode::<T>() {
+        match entry.decode::<T>(self.client.codec()) {
             Ok(Stored::Value(value)) => (Some(value), Outcome::Hit),
             Ok(Stored::Nothing) => (T::nothing(), Outcome::Nothing),
             Err(_) => {
@@ -323,7 +323,9 @@ impl ReadThrough {
         let patience = plan.load_timeout.unwrap_or(self.policy.lease);
         for (index, seen, waiter) in waiters {
             match waiter.turn(self.client.runtime(), Some(patience)).await {
-                Turn::Take(answer) => loaded[index] = Some(value_of_answer(answer)),
+                Turn::Take(answer) => {
+                    loaded[index] = Some(value_of_answer(answer, self.client.codec()))
+                }
                 Turn::Lead(leader) => {
                     let leads = vec![lead_of(keys, index, Some(leader), seen)];
                     self.lead(&plan, leads, loader, beside, &mut loaded).await;
@@ -367,11 +369,11 @@ fn lead_of(keys: &[StoredKey], index: usize, leader: Option<Leader>, seen: Seen)
 }
 
 /// The value of another caller's load.
-fn value_of_answer<T: Decode>(answer: Answer) -> Result<T> {
+fn value_of_answer<T: Decode>(answer: Answer, codec: &Codec) -> Result<T> {
     match answer {
         Answer::Failed(error) => Err(error),
         Answer::Nothing => T::nothing().ok_or_else(no_nothing),
-        Answer::Value(bytes) => match Entry::new(bytes.to_vec()).decode()? {
+        Answer::Value(bytes) => match Entry::new(bytes.to_vec()).decode(codec)? {
             Stored::Value(value) => Ok(value),
             Stored::Nothing => T::nothing().ok_or_else(no_nothing),
         },

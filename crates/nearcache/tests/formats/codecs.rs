@@ -70,7 +70,7 @@ async fn whatever_was_written_is_read_whatever_is_written_now(target: Target) {
 async fn a_nothing_is_one_in_every_format(target: Target) {
     let prefix = nearcache_testkit::random_prefix();
     for codec in all_codecs() {
-        let cache = with(target, &prefix, codec);
+        let cache = with(target, &prefix, codec.clone());
         call!(cache.set("none", &None::<u8>)).unwrap();
         assert_eq!(call!(cache.lookup::<u8>("none")).unwrap(), Lookup::Nothing);
         assert_eq!(
@@ -92,7 +92,7 @@ async fn a_nothing_is_one_in_every_format(target: Target) {
 
 async fn what_is_loaded_is_stored_in_the_codec_and_reaches_those_who_wait(target: Target) {
     for codec in all_codecs() {
-        let cache = with(target, &nearcache_testkit::random_prefix(), codec);
+        let cache = with(target, &nearcache_testkit::random_prefix(), codec.clone());
         let source = Source::new();
         let first = tokio::spawn(remember!(cache, "page", source.holds(page()); .ttl("1h")));
         source.begun().await;
@@ -118,7 +118,7 @@ async fn what_is_loaded_is_stored_in_the_codec_and_reaches_those_who_wait(target
 
 async fn many_are_written_and_loaded_in_it(target: Target) {
     for codec in all_codecs() {
-        let cache = with(target, &nearcache_testkit::random_prefix(), codec);
+        let cache = with(target, &nearcache_testkit::random_prefix(), codec.clone());
         let pages = [("a", page()), ("b", page())];
         call!(cache.set_many(pages)).unwrap();
         let found = match &cache {
@@ -159,7 +159,7 @@ async fn text_and_bytes_stay_as_they_are_and_are_compressed(target: Target) {
     let prefix = nearcache_testkit::random_prefix();
     let long = "text ".repeat(1_000);
     for codec in all_codecs() {
-        let cache = with(target, &prefix, codec);
+        let cache = with(target, &prefix, codec.clone());
         call!(cache.set("text", &Text(&long))).unwrap();
         assert_eq!(call!(cache.get("text")).unwrap(), Some(Text(long.clone())));
         assert_eq!(

@@ -23,11 +23,10 @@ use nearcache::{Codec, Compression};
 fn all_codecs() -> Vec<Codec> {
     let formats = [Codec::json(), Codec::message_pack(), Codec::postcard()];
     let compressions = [Compression::zstd(), Compression::lz4(), Compression::zlib()];
-    let compressed =
-        |format: Codec| compressions.map(|compression| format.compressed(compression.above(1)));
     let all = formats.into_iter().flat_map(|format| {
-        let with = compressed(format);
-        [format, with[0], with[1], with[2]]
+        let compress = |compression: Compression| format.clone().compressed(compression.above(1));
+        let [zstd, lz4, zlib] = compressions.map(compress);
+        [format, zstd, lz4, zlib]
     });
     all.collect()
 }

@@ -114,7 +114,7 @@ proptest! {
     #[test]
     fn all_of_them_come_back(value in everything()) {
         for codec in all_codecs() {
-            let cache = Cache::builder("memory://").codec(codec).build().unwrap();
+            let cache = Cache::builder("memory://").codec(codec.clone()).build().unwrap();
             prop_assert_eq!(back(&cache, &value), Some(value.clone()), "{:?}", codec);
             for choice in &value.choices {
                 prop_assert_eq!(back(&cache, choice), Some(choice.clone()), "{:?}", codec);
@@ -155,7 +155,7 @@ proptest! {
 #[test]
 fn a_float_that_is_no_number_comes_back_where_the_format_has_one() {
     for codec in all_codecs() {
-        let cache = Cache::builder("memory://").codec(codec).build().unwrap();
+        let cache = Cache::builder("memory://").codec(codec.clone()).build().unwrap();
         for float in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             let found = back(&cache, &float);
             if codec.format() == nearcache::Format::Json {

@@ -254,7 +254,7 @@ async fn a_key_that_is_loaded_elsewhere_is_waited_for(target: Target) {
         prefix: &prefix,
         ..Options::default()
     };
-    let here = target.build(&url, options).unwrap();
+    let here = target.build(&url, options.clone()).unwrap();
     let there = target
         .build(&format!("{url}{with}client_name=other"), options)
         .unwrap();

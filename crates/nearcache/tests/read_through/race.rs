@@ -57,7 +57,7 @@ fn scene(target: Target) -> Scene {
     };
     let other = format!("{url}{with}client_name=other");
     Scene {
-        here: target.build(&url, options).unwrap(),
+        here: target.build(&url, options.clone()).unwrap(),
         there: target.build(&other, options).unwrap(),
         prefix,
     }

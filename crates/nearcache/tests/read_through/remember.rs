@@ -159,7 +159,7 @@ fn two(target: Target, options: Options<'_>) -> (Face, Face) {
     };
     let other = format!("{url}{with}client_name=other");
     (
-        target.build(&url, options).unwrap(),
+        target.build(&url, options.clone()).unwrap(),
         target.build(&other, options).unwrap(),
     )
 }

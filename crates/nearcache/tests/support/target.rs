@@ -84,7 +84,7 @@ impl Target {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Options<'o> {
     pub(crate) prefix: &'o str,
     pub(crate) separator: Option<&'o str>,

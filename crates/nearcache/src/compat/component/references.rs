@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::{Context, Params};
+use crate::error::BoxError;
 use crate::error::{Error, ErrorKind, Result};
-use crate::read_through::load::BoxError;
 
 /// What a service finds: the parameters under a key, or that there are none.
 pub type Resolving<'a> =
