@@ -50,9 +50,9 @@ async fn main() -> Result<()> {
     let codecs = [Codec::json(), Codec::message_pack(), Codec::postcard()];
     let mut table = support::Table::new(["format", "bytes in Redis", "÷ JSON"]);
     let mut json = 0;
-    for codec in codecs {
+    for codec in &codecs {
         // One handle of the cache for each: the builder and the URL say it for all calls.
-        let cache = cache.with_codec(codec);
+        let cache = cache.with_codec(codec.clone());
         let before = cache.stats().bytes_out;
         cache
             .set(codec.format().as_str(), &order())
@@ -69,7 +69,7 @@ async fn main() -> Result<()> {
     print!("{table}");
 
     // Whatever was written is read, by a cache that writes something else.
-    for codec in codecs {
+    for codec in &codecs {
         let found: Option<Order> = cache.get(codec.format().as_str()).await?;
         assert_eq!(found, Some(order()));
     }

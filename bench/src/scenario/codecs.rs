@@ -70,21 +70,21 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
 }
 
 fn codecs() -> [(&'static str, Codec); 8] {
-    let (json, small) = (Codec::json(), Codec::message_pack());
+    let (json, small) = (Codec::json, Codec::message_pack);
     [
-        (PEER, json),
-        ("msgpack", small),
+        (PEER, json()),
+        ("msgpack", small()),
         ("postcard", Codec::postcard()),
-        ("json, lz4", json.compressed(Compression::lz4())),
+        ("json, lz4", json().compressed(Compression::lz4())),
         (
             "json, zstd:1",
-            json.compressed(Compression::zstd().level(1)),
+            json().compressed(Compression::zstd().level(1)),
         ),
-        ("json, zstd:3", json.compressed(Compression::zstd())),
-        ("json, zlib:6", json.compressed(Compression::zlib())),
+        ("json, zstd:3", json().compressed(Compression::zstd())),
+        ("json, zlib:6", json().compressed(Compression::zlib())),
         (
             "msgpack, zstd:1",
-            small.compressed(Compression::zstd().level(1)),
+            small().compressed(Compression::zstd().level(1)),
         ),
     ]
 }

@@ -324,7 +324,7 @@ impl ReadThrough {
         for (index, seen, waiter) in waiters {
             match waiter.turn(self.client.runtime(), Some(patience)).await {
                 Turn::Take(answer) => {
-                    loaded[index] = Some(value_of_answer(answer, self.client.codec()))
+                    loaded[index] = Some(value_of_answer(answer, self.client.codec()));
                 }
                 Turn::Lead(leader) => {
                     let leads = vec![lead_of(keys, index, Some(leader), seen)];

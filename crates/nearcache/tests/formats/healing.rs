@@ -42,7 +42,9 @@ async fn what_cannot_be_decoded_is_deleted_by_who_found_it(target: Target) {
     let cache = target.cache();
     for codec in [Codec::json(), Codec::message_pack(), Codec::postcard()] {
         let writer = match &cache {
-            crate::face::Face::Async(cache) => crate::face::Face::Async(cache.with_codec(codec.clone())),
+            crate::face::Face::Async(cache) => {
+                crate::face::Face::Async(cache.with_codec(codec.clone()))
+            }
             crate::face::Face::Blocking(cache) => {
                 crate::face::Face::Blocking(cache.with_codec(codec.clone()))
             }

@@ -155,7 +155,10 @@ proptest! {
 #[test]
 fn a_float_that_is_no_number_comes_back_where_the_format_has_one() {
     for codec in all_codecs() {
-        let cache = Cache::builder("memory://").codec(codec.clone()).build().unwrap();
+        let cache = Cache::builder("memory://")
+            .codec(codec.clone())
+            .build()
+            .unwrap();
         for float in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             let found = back(&cache, &float);
             if codec.format() == nearcache::Format::Json {
