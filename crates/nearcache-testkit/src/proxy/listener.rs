@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
@@ -172,7 +172,7 @@ impl Port {
         self.fresh = Some(match &self.endpoint {
             Endpoint::Tcp(address) => {
                 self.reserved.iter_mut().for_each(crate::Port::make_way);
-                Listener::Tcp(TcpListener::bind(address)?)
+                Listener::Tcp(bind(*address)?)
             }
             Endpoint::Unix(path) => {
                 let _ = std::fs::remove_file(path);
@@ -181,6 +181,22 @@ impl Port {
         });
         self.open = true;
         Ok(())
+    }
+}
+
+/// Listens on a port where this process listened a moment ago.
+///
+/// A process that another test is just starting holds a copy of the old listener from its fork to its exec, and until
+/// then the address is in use.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let begun = Instant::now();
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < CONNECT => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            bound => return bound,
+        }
     }
 }
 
