@@ -42,11 +42,11 @@ fn in_a_keyspace(data: &mut Unstructured<'_>) -> Result<()> {
     let (one, other) = (some(data, 24)?, some(data, 24)?);
     let pattern = some(data, 24)?;
     for tag in [one, other] {
-        let Ok(counter) = space.tag(tag) else {
+        let Ok(version) = space.tag(tag) else {
             continue;
         };
-        assert_eq!(space.user(&counter), None, "promise 1");
-        assert!(space.is_tag_or_index(&counter) && counter.starts_with(whole.as_bytes()));
+        assert_eq!(space.user(&version), None, "promise 1");
+        assert!(space.is_tag_or_index(&version) && version.starts_with(whole.as_bytes()));
     }
     for own in [space.tag_epoch(), space.index()] {
         assert!(space.is_tag_or_index(&own) && space.user(&own).is_none());

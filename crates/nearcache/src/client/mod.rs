@@ -310,7 +310,7 @@ impl Client {
     pub(crate) async fn close(&self) -> Result<()> {
         let gate = &self.shared.gate;
         gate.close();
-        let drained = self.runtime().timeout(self.limit, || gate.drained()).await;
+        let drained = self.runtime().timeout(self.limit, || gate.drain()).await;
         drained.ok_or_else(|| {
             let why = format!(
                 "calls were still under way after {:?}; no more are let in",

@@ -11,7 +11,7 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::raw::Raw;
 use super::target::{Bounds, Target};
-use super::{Backend, BoxFuture, Common, Mode, Terms, checked};
+use super::{Backend, BoxFuture, Common, Mode, Terms, result_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use crate::script::Script;
@@ -121,7 +121,7 @@ pub(super) fn over(
 
 impl Backend for Embedded {
     fn request<'a>(&'a self, command: &'a Cmd, _: Terms) -> BoxFuture<'a, Result<Value>> {
-        Box::pin(async move { checked(self.client.call(command)) })
+        Box::pin(async move { result_of(self.client.call(command)) })
     }
 
     fn pipeline<'a>(
@@ -134,7 +134,7 @@ impl Backend for Embedded {
             if !pipeline.is_transaction() {
                 return Ok(commands.map(|command| self.client.call(command)).collect());
             }
-            match checked(self.client.transaction(commands))? {
+            match result_of(self.client.transaction(commands))? {
                 Value::Array(replies) => Ok(replies),
                 other => Err(Error::unexpected("EXEC", &other)),
             }

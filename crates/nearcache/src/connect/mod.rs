@@ -116,7 +116,7 @@ pub(crate) struct Terms {
 }
 
 /// A reply as the waist hands it on: errors of the server become ours.
-fn checked(value: Value) -> Result<Value> {
+fn result_of(value: Value) -> Result<Value> {
     match value {
         Value::ServerError(error) => Err(Error::from_server(&error)),
         value => Ok(value),

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use super::driven::Driven;
 use super::raw::Raw;
 use super::target::Target;
-use super::{Backend, BoxFuture, Common, LinkEvent, Terms, checked, count, replies, timed_out};
+use super::{Backend, BoxFuture, Common, LinkEvent, Terms, count, replies, result_of, timed_out};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
@@ -71,7 +71,7 @@ impl Multiplexed {
     }
 
     /// The runtime's connection, and what is left of the limit once it is there.
-    async fn connected(
+    async fn connection_within(
         &self,
         runtime: runtime::Id,
         limit: Duration,
@@ -80,7 +80,7 @@ impl Multiplexed {
         let Some(outcome) = self
             .common
             .runtime()
-            .timeout(limit, || self.found(runtime, limit))
+            .timeout(limit, || self.find_or_connect(runtime, limit))
             .await
         else {
             return Err(timed_out(limit, "while connecting"));
@@ -98,7 +98,7 @@ impl Multiplexed {
     }
 
     /// The runtime's connection: the one that is there, the one that another call is making, or a new one.
-    async fn found(&self, runtime: runtime::Id, limit: Duration) -> Result<Arc<Driven>> {
+    async fn find_or_connect(&self, runtime: runtime::Id, limit: Duration) -> Result<Arc<Driven>> {
         let link = self.link(runtime);
         let mut outcome = match link.look() {
             Found::Ready(connected) => return Ok(connected),
@@ -176,7 +176,7 @@ impl Multiplexed {
         let (connected, left) = match self.ready(runtime) {
             Some(connected) => (connected, limit),
             // Boxed: it is rare and large, and the calls that need it not should not carry it.
-            None => Box::pin(self.connected(runtime, limit)).await?,
+            None => Box::pin(self.connection_within(runtime, limit)).await?,
         };
         self.common.check(terms)?;
         match self
@@ -208,7 +208,7 @@ impl Backend for Multiplexed {
             let send = async |mut connection: MultiplexedConnection| {
                 connection.send_packed_command(command).await
             };
-            self.within(terms, send).await.and_then(checked)
+            self.within(terms, send).await.and_then(result_of)
         })
     }
 

@@ -15,7 +15,7 @@ use redis::{Cmd, Pipeline, Value};
 use super::raw::Raw;
 use super::socket::Socket;
 use super::target::Target;
-use super::{Backend, BoxFuture, Common, LinkEvent, Terms, checked, count, replies, timed_out};
+use super::{Backend, BoxFuture, Common, LinkEvent, Terms, count, replies, result_of, timed_out};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
@@ -163,7 +163,7 @@ impl Backend for Pooled {
         Box::pin(async move {
             let packed = command.get_packed_command();
             let reply = self.exchange(&packed, 1, terms)?.pop();
-            checked(reply.unwrap_or(Value::Nil))
+            result_of(reply.unwrap_or(Value::Nil))
         })
     }
 

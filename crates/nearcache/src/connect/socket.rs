@@ -11,7 +11,7 @@ use redis::{Pipeline, RedisError, RedisResult, Value};
 
 use super::stream::{Stream, Timed};
 use super::target::{Protocol, Target};
-use super::{checked, server};
+use super::{result_of, server};
 use crate::error::{Error, ErrorKind, Result};
 
 /// After this, an idle socket is looked at before it is used.
@@ -132,7 +132,7 @@ impl Socket {
             .map_err(Error::from_redis)?;
         self.run_id = replies.pop().as_ref().and_then(server::run_id);
         for reply in replies.into_iter().take(must) {
-            checked(reply)?;
+            result_of(reply)?;
         }
         Ok(())
     }

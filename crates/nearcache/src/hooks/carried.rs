@@ -8,7 +8,7 @@
 use tracing::{Instrument, Span};
 
 /// `work`, polled with what is current here and now if the caller `waits` for it.
-pub(crate) fn carried<F: Future>(waits: bool, work: F) -> impl Future<Output = F::Output> {
+pub(crate) fn carry<F: Future>(waits: bool, work: F) -> impl Future<Output = F::Output> {
     #[cfg(feature = "otel")]
     let work = {
         use opentelemetry::Context;

@@ -41,7 +41,7 @@ use parking_lot::Mutex;
 
 pub(crate) use call::CallKeys;
 pub use call::{Call, Done, Outcome};
-pub(crate) use carried::carried;
+pub(crate) use carried::carry;
 pub use collector::{CommandMetrics, Latency, MetricsCollector};
 #[cfg(feature = "metrics")]
 pub use facade::MetricsFacade;

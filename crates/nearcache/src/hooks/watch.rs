@@ -54,7 +54,7 @@ impl<'c> Telling<'c> {
         scope::within(scopes, work).await
     }
 
-    pub(crate) fn ended(mut self, error: Option<&Error>) {
+    pub(crate) fn end(mut self, error: Option<&Error>) {
         self.ended = true;
         let took = self.took();
         match error {

@@ -198,7 +198,7 @@ impl<'c> Delivery<'c> {
                     .invalidations
                     .add(self.count as u64);
                 let now = self.cache.client.runtime().now();
-                self.cache.client.outbox().acknowledged(done, now);
+                self.cache.client.outbox().record(done, now);
                 Ok(reply)
             }
             Err(error) if leaves_open(&error) => {

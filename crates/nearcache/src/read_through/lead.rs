@@ -375,7 +375,7 @@ impl Engine<'_> {
             }
         };
         if let Some(telling) = telling {
-            telling.ended(error.as_ref());
+            telling.end(error.as_ref());
         }
     }
 

@@ -6,7 +6,7 @@
 //!
 //! 1. Of all who ask for a free lease one gets it.
 //! 2. A load stores only while the lease holds its token *and* the entry is as it was when the load was
-//!    decided on *and* the counters of its tags are as they were before it ran.
+//!    decided on *and* the versions of its tags are what they were before it ran.
 //! 3. Only its holder renews or releases a lease, by comparing the token.
 //! 4. Every ACQUIRE that is sent has a token of its own, a resent one too: a lease that was taken by a
 //!    command whose reply was lost is nobody's, and ends by itself.
@@ -65,9 +65,9 @@ impl Seen {
     }
 }
 
-/// KEYS: the entry, its lease, the counters of its tags.
+/// KEYS: the entry, its lease, the versions of its tags.
 /// ARGV: the token; for how many ms; how the entry was seen; "1" to take the lease from whoever has it;
-/// and for each counter a version, should it be missing.
+/// and for each version one to make, should it be missing.
 ///
 /// Answers `{0, entry}`, where there is one that was not seen; `{1, seen, versions...}`, the lease is ours;
 /// `{2, ms}`, someone else has it for so long.
@@ -126,13 +126,16 @@ fn acquire(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     Ok(Value::Array(mine))
 }
 
-/// KEYS: the entry, its lease, the counters of its tags.
+/// KEYS: the entry, its lease, the versions of its tags.
 /// ARGV: the token; how the entry was seen; what to store; for how many ms ("0" without end, "-1" not to
-/// store it at all, which only asks whether it could have been); and for each counter the version that
-/// it had.
+/// store it at all, which only asks whether it could have been); and for each version what it was.
 ///
 /// Answers 1, stored (or it could have been), or 0, fenced. Either way the lease is no longer ours.
-/// Counters live on at least as long as the entry.
+/// Versions live on at least as long as the entry.
+///
+/// The last `EXISTS` is there for `CLIENT TRACKING` with `NOLOOP`: a server forgets a key that the client has just
+/// written, and tells it of nobody's later write, unless the client reads the key afterwards (measured on Redis 7.0).
+/// So whoever tracks on this connection may keep what it has just stored.
 ///
 /// model: Action::Fill
 pub(crate) static FILL: Script = script!(
@@ -196,8 +199,8 @@ fn fill(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     if !as_seen {
         return Ok(FENCED);
     }
-    let counters = || keys[2..].iter().zip(&args[4..]);
-    for (key, version) in counters() {
+    let versions = || keys[2..].iter().zip(&args[4..]);
+    for (key, version) in versions() {
         if bytes(call.call(&[b"GET", key])?).as_deref() != Some(*version) {
             return Ok(FENCED);
         }
@@ -208,14 +211,14 @@ fn fill(call: &mut Call<'_>) -> Result<Value, ScriptError> {
         0 => call.call(&[b"SET", keys[0], args[2]])?,
         1.. => call.call(&[b"SET", keys[0], args[2], b"PX", args[3]])?,
     };
-    for (key, _) in counters() {
+    for (key, _) in versions() {
         live_on(call, key, ttl)?;
     }
     Ok(Value::Int(1))
 }
 
-/// KEYS: counters of tags. ARGV: for how many ms an entry will live that carries them ("0" without end);
-/// and for each counter a version, should it be missing.
+/// KEYS: versions of tags. ARGV: for how many ms an entry will live that carries them ("0" without end);
+/// and for each version one to make, should it be missing.
 ///
 /// Answers the versions.
 ///
@@ -313,7 +316,7 @@ fn number(text: &[u8]) -> Result<i64, ScriptError> {
         .ok_or_else(|| ScriptError::new("ERR value is not an integer or out of range"))
 }
 
-/// What a counter holds, which is made where it is missing.
+/// A version, which is made where it is missing.
 #[cfg(feature = "embedded")]
 fn version(call: &mut Call<'_>, key: &[u8], fresh: &[u8]) -> Result<Vec<u8>, ScriptError> {
     let found = bytes(call.call(&[b"GET", key])?);
@@ -341,7 +344,7 @@ fn live_on(call: &mut Call<'_>, key: &[u8], ttl: i64) -> Result<(), ScriptError>
 pub(crate) enum Acquired {
     /// There is an entry that was not seen.
     Entry(Vec<u8>),
-    /// The lease is ours; how the entry was seen; the versions of the tags' counters.
+    /// The lease is ours; how the entry was seen; the versions of the tags.
     Mine(Seen, Vec<Version>),
     /// Someone else has the lease, for so long unless they renew it.
     Theirs(Duration),
@@ -377,7 +380,7 @@ impl Acquired {
     }
 }
 
-/// Versions of counters, as a script answers them.
+/// Versions, as a script answers them.
 pub(crate) fn versions(replies: impl IntoIterator<Item = Value>) -> Result<Vec<Version>> {
     replies
         .into_iter()

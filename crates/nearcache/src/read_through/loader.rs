@@ -15,7 +15,7 @@ use super::load::{Loadable, Loaded, into_loaded, loader_failed, shut_down};
 use crate::codec::{Decode, Encode, Maybe};
 use crate::error::BoxError;
 use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::carried;
+use crate::hooks::carry;
 
 /// Leads batches with a loader.
 pub(crate) trait RunLoader<T> {
@@ -168,7 +168,7 @@ impl<Ld> Spawned<Ld> {
         let mut loader = self.0.share();
         let runtime = batch.cache().client().runtime().clone();
         let waits = !tell.is_closed();
-        runtime.try_detach(carried(waits, async move {
+        runtime.try_detach(carry(waits, async move {
             let led = lead(batch, Ld::BRINGS_TAGS, |indices| loader.load(indices)).await;
             let _ = tell.send(led);
         }))
@@ -251,7 +251,7 @@ where
 {
     let runtime = batch.cache().client().runtime().clone();
     let waits = !tell.is_closed();
-    runtime.detach(carried(waits, async move {
+    runtime.detach(carry(waits, async move {
         let load = |indices: Vec<usize>| std::future::ready(loader.load(&indices));
         let _ = tell.send(lead(batch, Ld::BRINGS_TAGS, load).await);
     }));

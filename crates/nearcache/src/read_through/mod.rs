@@ -172,7 +172,7 @@ impl ReadThrough {
         let watched = self.with_client(self.client.watched_by(telling.watch()));
         // Boxed, so that a call that nobody watches is no larger for it.
         let outcome = Box::pin(Telling::within(Some(&telling), || work(&watched))).await;
-        telling.ended(outcome.as_ref().err());
+        telling.end(outcome.as_ref().err());
         outcome
     }
 

@@ -132,7 +132,7 @@ impl Breaker {
         self.openings.load(Ordering::Relaxed)
     }
 
-    fn succeeded(&self, backend: &dyn Backend, probe: bool) {
+    fn record_success(&self, backend: &dyn Backend, probe: bool) {
         if probe {
             let opening = self.opening.lock().take();
             self.run.store(0, Ordering::Release);
@@ -154,7 +154,7 @@ impl Breaker {
         }
     }
 
-    fn failed(&self, backend: &dyn Backend, why: &Error, probe: bool) {
+    fn record_failure(&self, backend: &dyn Backend, why: &Error, probe: bool) {
         let now = backend.common().runtime().now();
         if probe {
             let mut opening = self.opening.lock();
@@ -263,8 +263,8 @@ impl Permit<'_> {
             )
         });
         match failure {
-            Some(why) => self.breaker.failed(self.backend, why, self.probe),
-            None => self.breaker.succeeded(self.backend, self.probe),
+            Some(why) => self.breaker.record_failure(self.backend, why, self.probe),
+            None => self.breaker.record_success(self.backend, self.probe),
         }
     }
 }

@@ -74,7 +74,7 @@ impl Gate {
     }
 
     /// Waits, once it is closed, for the calls under way.
-    pub(crate) async fn drained(&self) {
+    pub(crate) async fn drain(&self) {
         loop {
             let notified = self.drained.notified();
             if self

@@ -56,8 +56,8 @@ impl Guarded {
             .common()
             .listeners()
             .add(Arc::new(move |event| match event {
-                LinkEvent::Ready { run_id } => listening.connected(run_id.clone()),
-                LinkEvent::Lost | LinkEvent::Dropped => listening.lost(),
+                LinkEvent::Ready { run_id } => listening.note_connection(run_id.clone()),
+                LinkEvent::Lost | LinkEvent::Dropped => listening.note_loss(),
             }));
         Arc::new(Guarded {
             backend,

@@ -175,7 +175,7 @@ impl Outbox {
     }
 
     /// Remembers what was acknowledged.
-    pub(crate) fn acknowledged(&self, done: impl IntoIterator<Item = Invalidation>, now: Instant) {
+    pub(crate) fn record(&self, done: impl IntoIterator<Item = Invalidation>, now: Instant) {
         if !self.enabled {
             return;
         }
@@ -186,7 +186,7 @@ impl Outbox {
     }
 
     /// Remembers that the keys that match were deleted.
-    pub(super) fn swept(&self, of: &Keyspace, pattern: &[u8], now: Instant) {
+    pub(super) fn record_sweep(&self, of: &Keyspace, pattern: &[u8], now: Instant) {
         if self.enabled {
             let done = Done::Sweep((of.clone(), pattern.to_vec()));
             self.state.lock().remember(now, done);
@@ -194,12 +194,12 @@ impl Outbox {
     }
 
     /// A connection was lost.
-    pub(super) fn lost(&self) {
+    pub(super) fn note_loss(&self) {
         self.state.lock().lost = true;
     }
 
     /// A connection was made, which nobody has used yet, to the server of this `run_id`, where it says one.
-    pub(super) fn connected(&self, server: Option<String>) {
+    pub(super) fn note_connection(&self, server: Option<String>) {
         let mut state = self.state.lock();
         let lost = std::mem::take(&mut state.lost);
         // A server that does not say who it is may be another one whenever a connection was lost.

@@ -54,7 +54,7 @@ impl Guarded {
         let deleted = matching(primaries, keyspace, pattern, limit, from, all).await?;
         let now = self.runtime().now();
         for primary in primaries {
-            primary.outbox().swept(keyspace, pattern, now);
+            primary.outbox().record_sweep(keyspace, pattern, now);
         }
         Ok(deleted)
     }

@@ -127,7 +127,7 @@ async fn connection(
         for service in &services {
             // What was found out goes before what was configured.
             if let Some(found) =
-                asked(service.resolve(context, key), "discovery service", key).await?
+                ask(service.resolve(context, key), "discovery service", key).await?
             {
                 return Ok(found.or(connection.clone()));
             }
@@ -158,7 +158,7 @@ async fn credential(
     for credential in &configured {
         let key = credential.get("store_key").unwrap_or_default();
         for store in &stores {
-            if let Some(found) = asked(store.lookup(context, key), "credential store", key).await? {
+            if let Some(found) = ask(store.lookup(context, key), "credential store", key).await? {
                 return Ok(found.or(credential.clone()));
             }
         }
@@ -179,7 +179,7 @@ async fn credential(
 }
 
 /// What a service says, its failure as ours.
-async fn asked(question: Resolving<'_>, who: &str, key: &str) -> Result<Option<Params>> {
+async fn ask(question: Resolving<'_>, who: &str, key: &str) -> Result<Option<Params>> {
     question.await.map_err(|error| {
         let why = format!("the {who} failed for {key:?}: {error}");
         Error::new(ErrorKind::Unresolved, why).caused_by(error)

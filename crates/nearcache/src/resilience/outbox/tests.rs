@@ -52,18 +52,18 @@ fn invariant_4_what_overflows_becomes_a_sweep_or_is_refused() {
 fn invariant_5_what_was_acknowledged_shortly_before_a_loss_waits_when_the_server_is_another() {
     let outbox = Outbox::new(true, Epoch::default());
     let start = Instant::now();
-    outbox.connected(Some("first".into()));
-    outbox.acknowledged([key("old")], start);
+    outbox.note_connection(Some("first".into()));
+    outbox.record([key("old")], start);
     let last = start + RECENT + Duration::from_millis(1);
-    outbox.acknowledged([key("recent")], last);
-    outbox.swept(&keyspace("p"), b"user:*", last);
+    outbox.record([key("recent")], last);
+    outbox.record_sweep(&keyspace("p"), b"user:*", last);
     // Noticed whenever that may be: what counts is when the last one was acknowledged.
-    outbox.lost();
-    outbox.connected(Some("first".into()));
+    outbox.note_loss();
+    outbox.note_connection(Some("first".into()));
     assert!(!outbox.is_waiting(), "the same server lost nothing");
     let epoch = outbox.epoch();
-    outbox.lost();
-    outbox.connected(Some("second".into()));
+    outbox.note_loss();
+    outbox.note_connection(Some("second".into()));
     assert!(outbox.is_waiting());
     assert_ne!(outbox.epoch(), epoch);
     assert_eq!(outbox.waiting(), 2);
@@ -92,12 +92,12 @@ fn what_comes_while_a_sweep_is_under_way_makes_it_begin_again() {
 fn invariant_5_a_server_that_does_not_say_who_it_is_counts_as_another_after_a_loss() {
     let outbox = Outbox::new(true, Epoch::default());
     let now = Instant::now();
-    outbox.connected(None);
-    outbox.acknowledged([key("a")], now);
-    outbox.connected(None);
+    outbox.note_connection(None);
+    outbox.record([key("a")], now);
+    outbox.note_connection(None);
     assert!(!outbox.is_waiting(), "one more connection is no loss");
-    outbox.lost();
-    outbox.connected(None);
+    outbox.note_loss();
+    outbox.note_connection(None);
     assert!(outbox.is_waiting());
 }
 
@@ -105,6 +105,6 @@ fn invariant_5_a_server_that_does_not_say_who_it_is_counts_as_another_after_a_lo
 fn an_embedded_store_keeps_nothing() {
     let outbox = Outbox::new(false, Epoch::default());
     assert!(!outbox.defer([key("a")], &keyspace("p")));
-    outbox.acknowledged([key("a")], Instant::now());
+    outbox.record([key("a")], Instant::now());
     assert!(outbox.state.lock().done.is_empty());
 }
