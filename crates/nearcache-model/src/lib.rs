@@ -64,6 +64,7 @@
 
 pub mod action;
 mod caller;
+mod cluster;
 pub mod configuration;
 pub mod experiments;
 pub mod explorer;
@@ -74,6 +75,7 @@ mod model;
 pub mod pack;
 pub mod property;
 mod redis;
+mod removal;
 pub mod state;
 pub mod suite;
 pub mod trace;

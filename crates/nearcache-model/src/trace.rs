@@ -64,6 +64,9 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::ReadTags => format!("GET V = {}", stamp(before.server.tag)),
         Action::CreateTag => format!("SET V NX, V = {}", stamp(after.server.tag)),
         Action::ReadTagsAgain => format!("GET V again = {}", stamp(before.server.tag)),
+        Action::ReadEpoch => format!("GET E = {}", stamp(before.server.epoch)),
+        Action::CreateEpoch => format!("SET E NX, E = {}", stamp(after.server.epoch)),
+        Action::ReadEpochAgain => format!("GET E again = {}", stamp(before.server.epoch)),
         Action::Acquire if is.token == Token::NONE => {
             format!("ACQUIRE(a new token, seen {})", entry(was.seen))
         }
@@ -87,9 +90,8 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::SetReadsTags => format!("set: V = {}", stamp(after.server.tag)),
         Action::Set => "set: the first or only step".to_owned(),
         Action::SetEnds => "set: the second step".to_owned(),
-        Action::InvalidateTag if before.server.epoch != after.server.epoch => {
-            format!("invalidate_tag: SET epoch {}", stamp(after.server.epoch))
-        }
+        Action::Redirect => "delete: UNLINK is redirected".to_owned(),
+        Action::InvalidateEpoch => "invalidate_tag: UNLINK E".to_owned(),
         Action::InvalidateTag => format!("invalidate_tag: V = {}", stamp(after.server.tag)),
         Action::ClearLeases => "clear: SCAN the lease keys".to_owned(),
         Action::ClearKeys => "clear: SCAN the stored keys".to_owned(),
@@ -99,11 +101,13 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::ExpireEntry => "s expires or is evicted".to_owned(),
         Action::ExpireLease => "L expires or is evicted".to_owned(),
         Action::EvictTag => "V is evicted".to_owned(),
-        Action::EvictEpoch => "the epoch is evicted".to_owned(),
+        Action::EvictEpoch => "E is evicted".to_owned(),
         Action::SoftExpire => "s passes its soft expiry".to_owned(),
         Action::ForeignSet => "another program changes the source, SET s".to_owned(),
         Action::Lose => format!("the connection is lost under {}", late(&after.late)),
         Action::Arrive => format!("late, the server carries out {}", late(&before.late)),
+        Action::Replicate => format!("the replica catches up, E = {}", stamp(after.server.copy)),
+        Action::FailOver => format!("the replica takes over, E = {}", stamp(after.server.epoch)),
     };
     command + &outcome
 }
@@ -142,10 +146,11 @@ fn words(outcome: Outcome) -> &'static str {
 /// What is stored, and what is promised.
 fn standing(state: &State) -> impl fmt::Display {
     format!(
-        "| s {:<12} L {:<3} V {:<3} source v{} promised v{}",
+        "| s {:<12} L {:<3} V {:<3} E {:<3} source v{} promised v{}",
         entry(state.server.entry),
         token(state.server.lease),
         stamp(state.server.tag),
+        stamp(state.server.epoch),
         state.source,
         state.floor,
     )
@@ -193,7 +198,10 @@ fn late(late: &Late) -> String {
         Late::Nothing => "nothing".to_owned(),
         Late::Acquire(by, seen) => format!("ACQUIRE({}, seen {})", token(*by), entry(*seen)),
         Late::Fill(by, _, value, _) => format!("FILL({}, v{})", token(*by), value.version),
+        Late::Invalidate(Stamp::NONE) => "UNLINK V".to_owned(),
         Late::Invalidate(value) => format!("SET V {}", stamp(*value)),
         Late::Create(value) => format!("SET V {} NX", stamp(*value)),
+        Late::InvalidateEpoch => "UNLINK E".to_owned(),
+        Late::CreateEpoch(value) => format!("SET E {} NX", stamp(*value)),
     }
 }
