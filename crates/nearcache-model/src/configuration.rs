@@ -184,6 +184,9 @@ impl Configuration {
 
     /// Whether `invalidate_tag` moves an epoch before V.
     pub fn has_epoch(&self) -> bool {
-        matches!(self.tags, Tags::Brought | Tags::ClusterBrought)
+        matches!(
+            self.tags,
+            Tags::Brought | Tags::ClusterNamed | Tags::ClusterBrought
+        )
     }
 }

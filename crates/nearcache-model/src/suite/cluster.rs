@@ -1,6 +1,6 @@
 //! The forms for a Cluster: V and the epoch are read by commands, of which FILL knows nothing.
 
-use super::{ALL_STARTS, ONE_LOAD, PROGRESS, TAGGED, UNTAGGED};
+use super::{ONE_LOAD, PROGRESS, TAGGED, UNTAGGED};
 use crate::configuration::{Configuration, DeleteForm, Invalidation, Start, Tags};
 
 const ALL_KINDS: &[Invalidation] = &[
@@ -15,6 +15,7 @@ const NAMED: Configuration = Configuration {
     name: "cluster, named",
     shows: "V read before the load and beside FILL, joiners by whichever was first",
     tags: Tags::ClusterNamed,
+    cancels: false,
     ..TAGGED
 };
 
@@ -23,6 +24,7 @@ const BROUGHT: Configuration = Configuration {
     name: "cluster, from the load",
     shows: "the epoch before the load, V after it, the epoch again",
     tags: Tags::ClusterBrought,
+    cancels: false,
     ..TAGGED
 };
 
@@ -32,8 +34,6 @@ const fn all_kinds(form: Configuration) -> Configuration {
         callers: [1, 1],
         kinds: ALL_KINDS,
         delete: DeleteForm::LeaseFirst,
-        redirects: 1,
-        cancels: false,
         ..form
     }
 }
@@ -42,7 +42,6 @@ const fn lost(form: Configuration) -> Configuration {
     Configuration {
         callers: [1, 1],
         losses: 1,
-        cancels: false,
         ..form
     }
 }
@@ -51,21 +50,27 @@ const fn stale(form: Configuration) -> Configuration {
     Configuration {
         starts: &[Start::Soft, Start::Dead],
         callers: [1, 1],
+        writes: [1, 0],
         errors: true,
         softens: true,
-        cancels: false,
+        ..form
+    }
+}
+
+const fn cancelled(form: Configuration) -> Configuration {
+    Configuration {
+        writes: [1, 0],
+        cancels: true,
         ..form
     }
 }
 
 const fn foreign(form: Configuration) -> Configuration {
     Configuration {
-        starts: ALL_STARTS,
         callers: [2, 1],
         writes: [1, 0],
         kinds: &[Invalidation::Tag, Invalidation::Delete],
         foreign: 1,
-        cancels: false,
         ..form
     }
 }
@@ -105,8 +110,13 @@ pub(super) fn configurations() -> Vec<Configuration> {
         NAMED,
         Configuration {
             name: "cluster, named, all",
-            shows: "all four invalidations of one value, a redirected delete",
+            shows: "all four invalidations of one value",
             ..all_kinds(NAMED)
+        },
+        Configuration {
+            name: "cluster, named, leaves",
+            shows: "callers who go away",
+            ..cancelled(NAMED)
         },
         Configuration {
             name: "cluster, named, lost",
@@ -134,8 +144,13 @@ pub(super) fn configurations() -> Vec<Configuration> {
         BROUGHT,
         Configuration {
             name: "cluster, load, all",
-            shows: "all four invalidations of one value, a redirected delete",
+            shows: "all four invalidations of one value",
             ..all_kinds(BROUGHT)
+        },
+        Configuration {
+            name: "cluster, load, leaves",
+            shows: "callers who go away",
+            ..cancelled(BROUGHT)
         },
         Configuration {
             name: "cluster, load, lost",
@@ -147,7 +162,6 @@ pub(super) fn configurations() -> Vec<Configuration> {
             shows: "the epoch's primary loses what it had, what returned is replayed",
             callers: [1, 1],
             failovers: 1,
-            cancels: false,
             ..BROUGHT
         },
         Configuration {
@@ -166,6 +180,7 @@ pub(super) fn configurations() -> Vec<Configuration> {
         },
         Configuration {
             name: "cluster, load, ends",
+            losses: 0,
             ..progress(BROUGHT)
         },
     ]
