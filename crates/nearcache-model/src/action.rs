@@ -121,10 +121,10 @@ listed! {
     Lose,
     /// The server carries out the command of a lost connection.
     Arrive,
-    /// The replica of the epoch's primary catches up.
+    /// The replica catches up.
     Replicate,
-    /// The replica becomes the primary, and the epoch is what it was there. Invalidations that had returned
-    /// are replayed, and promise nothing until they are.
+    /// The replica becomes the primary, and what is there is what it had. Invalidations that had returned are
+    /// replayed, and promise nothing until they are.
     FailOver,
 }
 

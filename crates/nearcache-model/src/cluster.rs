@@ -13,24 +13,16 @@ impl Steps<'_> {
     /// Before a load that names its tags at its end.
     pub(crate) fn read_epoch(&mut self, who: Who, p: usize, slot: usize) {
         let mut state = *self.from;
-        let missing = state.server.epoch == Stamp::NONE;
+        let epoch = self.epoch();
+        let missing = epoch == Stamp::NONE;
         let task = &mut state.processes[p].tasks[slot];
         if missing && self.model.has(Mechanism::MissingEpochIsCreated) {
             task.at = At::Create;
             return self.push(who, Action::ReadEpoch, Outcome::Missing, state);
         }
         task.at = At::Ready;
-        task.epoch = self.epoch();
+        task.epoch = epoch;
         self.push(who, Action::ReadEpoch, Outcome::Plain, state);
-    }
-
-    /// The epoch as it is read.
-    fn epoch(&self) -> Stamp {
-        if self.model.has(Mechanism::EpochFromPrimary) || !self.model.configuration.lags {
-            self.from.server.epoch
-        } else {
-            self.from.server.copy
-        }
     }
 
     pub(crate) fn create_epoch(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
@@ -60,7 +52,7 @@ impl Steps<'_> {
     /// The load has named its tags.
     pub(crate) fn read_named_tags(&mut self, who: Who, p: usize, slot: usize) {
         let mut state = *self.from;
-        let tag = state.server.tag;
+        let tag = self.tag();
         let task = &mut state.processes[p].tasks[slot];
         if tag == Stamp::NONE && self.model.has(Mechanism::MissingTagIsCreated) {
             task.at = At::CreateNamed;
@@ -105,7 +97,7 @@ impl Steps<'_> {
         if !self.model.has(Mechanism::TaggedJoinersByFill) {
             state.processes[p].cover(slot);
         }
-        let unmoved = self.model.unmoved(state.server.tag, task.stamp);
+        let unmoved = self.model.unmoved(self.tag(), task.stamp);
         let (at, outcome) = if unmoved {
             (At::Give, Outcome::Unmoved)
         } else {

@@ -56,6 +56,17 @@ pub enum Tags {
     ClusterBrought,
 }
 
+/// A replica that lags. A Cluster keeps V and the epoch on different nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replica {
+    /// There is none.
+    None,
+    /// Of V's primary.
+    OfTag,
+    /// Of the epoch's primary.
+    OfEpoch,
+}
+
 /// What the store holds at first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -98,10 +109,10 @@ pub struct Configuration {
     /// Commands redirected to another node, at most one. Only a `delete` of two steps is told apart: the
     /// others are sent again and nothing has happened.
     pub redirects: u8,
-    /// Failovers of the epoch's primary, at most one. All writes are `invalidate_tag` then.
+    /// Which key's primary has a replica that lags.
+    pub replica: Replica,
+    /// Failovers of that primary, at most one. All writes are `invalidate_tag` then.
     pub failovers: u8,
-    /// The epoch's primary has a replica that lags.
-    pub lags: bool,
     /// `s` may expire or be evicted. Where `set` has two steps: not between them if `keeps_new`.
     pub evicts_entry: bool,
     /// What is set outlives the `set` of two steps.
@@ -147,8 +158,8 @@ pub const CALM: Configuration = Configuration {
     foreign: 0,
     losses: 0,
     redirects: 0,
+    replica: Replica::None,
     failovers: 0,
-    lags: false,
     evicts_entry: false,
     keeps_new: false,
     expires_lease: false,

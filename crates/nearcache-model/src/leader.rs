@@ -163,7 +163,7 @@ impl Steps<'_> {
     fn judge(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
         let entry = task.seen.expect("an entry to judge");
         let compares = self.model.has(Mechanism::ReadersCompareTags);
-        let judgement = if !compares || self.model.unmoved(self.from.server.tag, entry.stamp) {
+        let judgement = if !compares || self.model.unmoved(self.tag(), entry.stamp) {
             untagged(entry)
         } else {
             Judgement::Dead

@@ -76,6 +76,7 @@ pub mod pack;
 pub mod property;
 mod redis;
 mod removal;
+mod replica;
 pub mod state;
 pub mod suite;
 pub mod trace;

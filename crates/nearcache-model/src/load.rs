@@ -64,14 +64,15 @@ impl Steps<'_> {
 
     fn read_tags(&mut self, who: Who, p: usize, slot: usize) {
         let mut state = *self.from;
-        let missing = state.server.tag == Stamp::NONE;
+        let tag = self.tag();
+        let missing = tag == Stamp::NONE;
         let task = &mut state.processes[p].tasks[slot];
         if missing && self.model.has(Mechanism::MissingTagIsCreated) {
             task.at = At::Create;
             return self.push(who, Action::ReadTags, Outcome::Missing, state);
         }
         task.at = At::Ready;
-        task.stamp = state.server.tag;
+        task.stamp = tag;
         self.push(who, Action::ReadTags, Outcome::Plain, state);
     }
 
@@ -125,15 +126,13 @@ impl Steps<'_> {
     pub(crate) fn read_tags_again(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
         let mut state = *self.from;
         state.processes[p].cover(slot);
-        let tag = state.server.tag;
-        let mut stamp = task.stamp;
+        let (mut tag, mut stamp) = (self.tag(), task.stamp);
         if !self.model.has(Mechanism::TagsReadBeforeLoad) {
-            if tag == Stamp::NONE {
-                state.server.tag = self.from.fresh_stamp();
-            }
-            stamp = state.server.tag;
+            state.server.create_tag(self.from.fresh_stamp());
+            tag = state.server.tag;
+            stamp = tag;
         }
-        let unmoved = self.model.unmoved(state.server.tag, stamp);
+        let unmoved = self.model.unmoved(tag, stamp);
         let beside = self.model.configuration.tags == Tags::ClusterNamed;
         let task = &mut state.processes[p].tasks[slot];
         task.stamp = if unmoved || beside {

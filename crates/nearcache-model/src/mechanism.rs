@@ -65,8 +65,8 @@ listed! {
     MissingEpochIsMoved,
     /// A load that finds the epoch missing creates it. Taken out: it carries "missing".
     MissingEpochIsCreated,
-    /// The epoch is read from its primary. Taken out: from a replica.
-    EpochFromPrimary,
+    /// V and the epoch are read from their primaries. Taken out: from a replica.
+    ReadsFromPrimary,
     /// `invalidate_tag` moves the epoch, then V.
     EpochMovesFirst,
     /// `invalidate_tag` moves V only once the epoch's removal is acknowledged. Taken out: both are sent at

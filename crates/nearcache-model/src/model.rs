@@ -87,6 +87,9 @@ impl Model {
                 });
             }
         }
+        if self.lags(&state) {
+            state.server.copy = *self.replicated(&mut state.server);
+        }
         for (at, process) in state.processes.iter_mut().enumerate() {
             for (number, caller) in process.callers.iter_mut().enumerate() {
                 let calls = number < self.configuration.callers[at].into();

@@ -64,7 +64,7 @@ pub struct Server {
     pub tag: Stamp,
     /// What moves with every tag, for loads that learn their tags only at their end.
     pub epoch: Stamp,
-    /// The epoch as a replica has it, which lags; none where no replica matters.
+    /// V, or the epoch, as a replica has it, which lags; none where no replica matters.
     pub copy: Stamp,
 }
 

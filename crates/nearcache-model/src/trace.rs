@@ -64,9 +64,9 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::ReadTags => format!("GET V = {}", stamp(before.server.tag)),
         Action::CreateTag => format!("SET V NX, V = {}", stamp(after.server.tag)),
         Action::ReadTagsAgain => format!("GET V again = {}", stamp(before.server.tag)),
-        Action::ReadEpoch => format!("GET E = {}", stamp(before.server.epoch)),
+        Action::ReadEpoch => format!("GET E = {}", stamp(is.epoch)),
         Action::CreateEpoch => format!("SET E NX, E = {}", stamp(after.server.epoch)),
-        Action::ReadEpochAgain => format!("GET E again = {}", stamp(before.server.epoch)),
+        Action::ReadEpochAgain => "GET E again".to_owned(),
         Action::Acquire if is.token == Token::NONE => {
             format!("ACQUIRE(a new token, seen {})", entry(was.seen))
         }
@@ -106,8 +106,8 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::ForeignSet => "another program changes the source, SET s".to_owned(),
         Action::Lose => format!("the connection is lost under {}", late(&after.late)),
         Action::Arrive => format!("late, the server carries out {}", late(&before.late)),
-        Action::Replicate => format!("the replica catches up, E = {}", stamp(after.server.copy)),
-        Action::FailOver => format!("the replica takes over, E = {}", stamp(after.server.epoch)),
+        Action::Replicate => format!("the replica catches up: {}", stamp(after.server.copy)),
+        Action::FailOver => format!("the replica takes over: {}", stamp(before.server.copy)),
     };
     command + &outcome
 }

@@ -1,8 +1,7 @@
 //! What nobody decides: expiry, eviction, other programs, and a network that keeps commands back.
 
 use crate::action::{Action, Outcome, Who};
-use crate::mechanism::Mechanism;
-use crate::model::{Model, Steps};
+use crate::model::Steps;
 use crate::property::Property;
 use crate::redis::{Acquired, Filled};
 use crate::state::{Age, Entry, Late, Stamp, State, Token, Writing};
@@ -49,15 +48,7 @@ impl Steps<'_> {
         if self.from.late != Late::Nothing {
             self.arrive();
         }
-        if allowed.lags || self.from.failovers > 0 {
-            self.happens(Action::Replicate, |state| {
-                state.server.copy = state.server.epoch;
-            });
-        }
-        // One that loses nothing changes nothing.
-        if self.from.failovers > 0 && self.from.server.copy != self.from.server.epoch {
-            self.happens(Action::FailOver, |state| state.fail_over(model));
-        }
+        self.replica();
     }
 
     /// Whether a `set` of two steps is between them.
@@ -66,7 +57,7 @@ impl Steps<'_> {
         processes.any(|process| process.writer.at == Writing::SetStored)
     }
 
-    fn happens(&mut self, action: Action, change: impl FnOnce(&mut State)) {
+    pub(crate) fn happens(&mut self, action: Action, change: impl FnOnce(&mut State)) {
         let mut state = *self.from;
         change(&mut state);
         self.push(Who::World, action, Outcome::Plain, state);
@@ -100,37 +91,5 @@ impl Steps<'_> {
             Late::CreateEpoch(stamp) => server.create_epoch(stamp),
         }
         self.push_broken(Who::World, Action::Arrive, Outcome::Plain, state, broken);
-    }
-}
-
-impl State {
-    /// The epoch is what its replica has. It is noticed at once: a removal of V that comes in between is no
-    /// more than an eviction.
-    fn fail_over(&mut self, model: &Model) {
-        self.failovers -= 1;
-        self.server.epoch = self.server.copy;
-        if !model.configuration.lags {
-            self.server.copy = Stamp::NONE;
-        }
-        self.floor = 0;
-        for process in &mut self.processes {
-            for caller in &mut process.callers {
-                caller.floor = 0;
-            }
-            let writer = &mut process.writer;
-            let begun = match writer.at {
-                Writing::EpochMoved => model.has(Mechanism::InterruptedBeginsAgain),
-                Writing::Idle if writer.version > 0 => {
-                    writer.left += 1;
-                    model.has(Mechanism::ReplayIsWhole)
-                }
-                _ => continue,
-            };
-            writer.at = if begun {
-                Writing::Changed
-            } else {
-                Writing::EpochMoved
-            };
-        }
     }
 }

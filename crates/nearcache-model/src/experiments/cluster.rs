@@ -1,7 +1,7 @@
 //! What the forms for a Cluster rest on, taken out. One write is enough for each of these.
 
 use super::{Experiment, found, not};
-use crate::configuration::{CALM, Configuration, DeleteForm, Invalidation, Start, Tags};
+use crate::configuration::{CALM, Configuration, DeleteForm, Invalidation, Replica, Start, Tags};
 use crate::mechanism::Mechanism;
 use crate::property::Property;
 
@@ -140,9 +140,25 @@ fn nodes() -> Vec<Experiment> {
         callers: [1, 1],
         ..BROUGHT
     };
-    let lagging = Configuration { lags: true, ..few };
+    let named = Configuration {
+        tags: Tags::ClusterNamed,
+        ..few
+    };
+    let lagging = Configuration {
+        replica: Replica::OfEpoch,
+        ..few
+    };
+    let tag_lagging = Configuration {
+        replica: Replica::OfTag,
+        ..named
+    };
     let failing_over = Configuration {
         failovers: 1,
+        ..lagging
+    };
+    let tag_failing_over = Configuration {
+        failovers: 1,
+        replica: Replica::OfTag,
         ..few
     };
     let lost = Configuration { losses: 1, ..few };
@@ -154,10 +170,16 @@ fn nodes() -> Vec<Experiment> {
             not("a redirection", in_two_steps),
         ),
         found(
-            Mechanism::EpochFromPrimary,
+            Mechanism::ReadsFromPrimary,
             lagging,
             Property::Store,
             not("a replica that lags", few),
+        ),
+        found(
+            Mechanism::ReadsFromPrimary,
+            tag_lagging,
+            Property::Answer,
+            not("a replica that lags", named),
         ),
         found(
             Mechanism::InterruptedBeginsAgain,
@@ -169,7 +191,7 @@ fn nodes() -> Vec<Experiment> {
             Mechanism::ReplayIsWhole,
             failing_over,
             Property::Store,
-            not("a failover", few),
+            not("a failover of the epoch", tag_failing_over),
         ),
     ]
 }

@@ -1,7 +1,7 @@
 //! The forms for a Cluster: V and the epoch are read by commands, of which FILL knows nothing.
 
 use super::{ONE_LOAD, PROGRESS, TAGGED, UNTAGGED};
-use crate::configuration::{Configuration, DeleteForm, Invalidation, Start, Tags};
+use crate::configuration::{Configuration, DeleteForm, Invalidation, Replica, Start, Tags};
 
 const ALL_KINDS: &[Invalidation] = &[
     Invalidation::Tag,
@@ -42,6 +42,15 @@ const fn lost(form: Configuration) -> Configuration {
     Configuration {
         callers: [1, 1],
         losses: 1,
+        ..form
+    }
+}
+
+const fn failover(form: Configuration, replica: Replica) -> Configuration {
+    Configuration {
+        callers: [1, 1],
+        replica,
+        failovers: 1,
         ..form
     }
 }
@@ -124,6 +133,11 @@ pub(super) fn configurations() -> Vec<Configuration> {
             ..lost(NAMED)
         },
         Configuration {
+            name: "cluster, named, failover",
+            shows: "V's primary loses what it had, what returned is replayed",
+            ..failover(NAMED, Replica::OfTag)
+        },
+        Configuration {
             name: "cluster, named, stale",
             shows: "refresh and replacement",
             ..stale(NAMED)
@@ -160,9 +174,12 @@ pub(super) fn configurations() -> Vec<Configuration> {
         Configuration {
             name: "cluster, load, failover",
             shows: "the epoch's primary loses what it had, what returned is replayed",
-            callers: [1, 1],
-            failovers: 1,
-            ..BROUGHT
+            ..failover(BROUGHT, Replica::OfEpoch)
+        },
+        Configuration {
+            name: "cluster, load, V's",
+            shows: "V's primary loses what it had",
+            ..failover(BROUGHT, Replica::OfTag)
         },
         Configuration {
             name: "cluster, load, stale",
