@@ -47,7 +47,7 @@ pub enum Tags {
     Brought,
     /// On a Cluster, where a script names `s` and `L` only. V is read before the load, created by SET NX
     /// and then read, and is read again beside FILL, which does not wait for it: what is stored under a V
-    /// that has moved is dead. `invalidate_tag` removes V.
+    /// that has moved is dead. `invalidate_tag` removes the epoch, which nobody reads here, and then V.
     ClusterNamed,
     /// On a Cluster, for a load that says at its end what its tags are. The epoch is read before the load;
     /// after it V, and once that reply is there the epoch again: FILL is sent only if it is there and has

@@ -23,9 +23,7 @@ impl Steps<'_> {
                 (state.server.tag, Stamp::NONE)
             }
             Tags::Brought => {
-                if state.server.epoch == Stamp::NONE {
-                    state.server.epoch = fresh;
-                }
+                state.server.create_epoch(fresh);
                 (Stamp::NONE, state.server.epoch)
             }
         }

@@ -1,7 +1,7 @@
 //! What a state consists of: the server, the source of truth, two processes, the network.
 //!
-//! Names that only have to differ are small numbers with 0 for "none": [`Token`], and [`Stamp`], a value of
-//! V. A new one is the smallest that nobody holds: what nobody holds, nobody can compare with. Real ones
+//! Names that only have to differ are small numbers with 0 for "none": [`Token`], and [`Stamp`], a tag's
+//! version or the epoch's. A new one is the smallest that nobody holds: what nobody holds, nobody can compare with. Real ones
 //! are 128 random bits.
 
 /// How many processes there are.
@@ -16,7 +16,7 @@ pub const TASKS: usize = 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Token(pub u8);
 
-/// A value of V.
+/// A tag's version, which is what V holds; or the epoch's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp(pub u8);
 
@@ -26,7 +26,7 @@ impl Token {
 }
 
 impl Stamp {
-    /// No V.
+    /// None: the key is missing.
     pub const NONE: Stamp = Stamp(0);
 }
 
@@ -296,7 +296,7 @@ impl State {
         }
     }
 
-    /// Visits every value of V.
+    /// Visits every value of V, and of the epoch.
     pub fn stamps(&mut self, mut visit: impl FnMut(&mut Stamp)) {
         fn of(entry: &mut Option<Entry>, visit: &mut impl FnMut(&mut Stamp)) {
             if let Some(entry) = entry {

@@ -225,6 +225,12 @@ fn one_server() -> Vec<Configuration> {
 
 /// Larger ones, of tens of millions of states each: more callers and more mishaps at once.
 pub fn wide() -> Vec<Configuration> {
+    let mut all = wide_on_one_server();
+    all.extend(cluster::wide());
+    all
+}
+
+fn wide_on_one_server() -> Vec<Configuration> {
     vec![
         Configuration {
             name: "wide, untagged",

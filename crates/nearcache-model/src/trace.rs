@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use crate::action::{Action, Event, Outcome, Who};
 use crate::explorer::Traced;
 use crate::model::Model;
-use crate::state::{Age, Entry, Late, Stamp, State, Task, Token};
+use crate::state::{Age, Entry, Late, Stamp, State, Task, Token, Writing};
 
 /// The steps of a run, numbered, each followed by what is stored and promised after it.
 pub fn told(trace: &[Traced<Model>]) -> String {
@@ -86,11 +86,16 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::Refresh => format!("answers with stale v{}, begins a refresh", was.value),
         Action::Cancel => "goes away".to_owned(),
         Action::ChangeSource => format!("changes the source to v{}", after.source),
-        Action::Delete => "delete: UNLINK".to_owned(),
+        Action::Delete => {
+            format!("delete: UNLINK{}", unlinked(event.who, before, after))
+        }
+        Action::Redirect => format!(
+            "delete: UNLINK{} is redirected",
+            unlinked(event.who, before, after)
+        ),
         Action::SetReadsTags => format!("set: V = {}", stamp(after.server.tag)),
         Action::Set => "set: the first or only step".to_owned(),
         Action::SetEnds => "set: the second step".to_owned(),
-        Action::Redirect => "delete: UNLINK is redirected".to_owned(),
         Action::InvalidateEpoch => "invalidate_tag: UNLINK E".to_owned(),
         Action::InvalidateTag => format!("invalidate_tag: V = {}", stamp(after.server.tag)),
         Action::ClearLeases => "clear: SCAN the lease keys".to_owned(),
@@ -110,6 +115,21 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::FailOver => format!("the replica takes over: {}", stamp(before.server.copy)),
     };
     command + &outcome
+}
+
+/// Which key a step of a `delete` of two steps is about.
+fn unlinked(who: Who, before: &State, after: &State) -> &'static str {
+    let Who::Writer(p) = who else {
+        return "";
+    };
+    let at = |state: &State| state.processes[usize::from(p)].writer.at;
+    match (at(before), at(after)) {
+        (Writing::EntryDeleted, _)
+        | (Writing::Changed, Writing::LeaseDeleted | Writing::LeaseRedirected) => " L",
+        (Writing::LeaseDeleted | Writing::LeaseRedirected, _)
+        | (Writing::Changed, Writing::EntryDeleted) => " s",
+        _ => "",
+    }
 }
 
 fn words(outcome: Outcome) -> &'static str {
@@ -145,8 +165,12 @@ fn words(outcome: Outcome) -> &'static str {
 
 /// What is stored, and what is promised.
 fn standing(state: &State) -> impl fmt::Display {
+    let replica = match state.server.copy {
+        Stamp::NONE => String::new(),
+        copy => format!(" replica {}", stamp(copy)),
+    };
     format!(
-        "| s {:<12} L {:<3} V {:<3} E {:<3} source v{} promised v{}",
+        "| s {:<12} L {:<3} V {:<3} E {:<3} source v{} promised v{}{replica}",
         entry(state.server.entry),
         token(state.server.lease),
         stamp(state.server.tag),

@@ -103,6 +103,37 @@ const fn progress(form: Configuration) -> Configuration {
     }
 }
 
+/// Larger ones, of millions to tens of millions of states each.
+pub(super) fn wide() -> Vec<Configuration> {
+    vec![
+        Configuration {
+            name: "wide, cluster, named",
+            shows: "two callers in each process",
+            callers: [2, 2],
+            ..NAMED
+        },
+        Configuration {
+            name: "wide, cluster, leaves",
+            shows: "callers who go away, two writes",
+            cancels: true,
+            ..BROUGHT
+        },
+        Configuration {
+            name: "wide, cluster, lost",
+            shows: "callers who join, connections lost",
+            callers: [2, 1],
+            writes: [1, 0],
+            ..lost(BROUGHT)
+        },
+        Configuration {
+            name: "wide, cluster, failover",
+            shows: "a failover of the epoch's primary, and a connection lost",
+            losses: 1,
+            ..failover(BROUGHT, Replica::OfEpoch)
+        },
+    ]
+}
+
 pub(super) fn configurations() -> Vec<Configuration> {
     vec![
         Configuration {
