@@ -113,8 +113,8 @@ pub(super) fn wide() -> Vec<Configuration> {
             ..NAMED
         },
         Configuration {
-            name: "wide, cluster, leaves",
-            shows: "callers who go away, two writes",
+            name: "wide, cluster, load",
+            shows: "callers who join and who go away, two writes",
             cancels: true,
             ..BROUGHT
         },
@@ -186,16 +186,11 @@ pub(super) fn configurations() -> Vec<Configuration> {
             name: "cluster, named, ends",
             ..progress(NAMED)
         },
-        BROUGHT,
+        cancelled(BROUGHT),
         Configuration {
             name: "cluster, load, all",
             shows: "all four invalidations of one value",
             ..all_kinds(BROUGHT)
-        },
-        Configuration {
-            name: "cluster, load, leaves",
-            shows: "callers who go away",
-            ..cancelled(BROUGHT)
         },
         Configuration {
             name: "cluster, load, lost",
@@ -220,6 +215,7 @@ pub(super) fn configurations() -> Vec<Configuration> {
         Configuration {
             name: "cluster, load, foreign",
             shows: "another program writes the key",
+            callers: [1, 1],
             ..foreign(BROUGHT)
         },
         Configuration {
