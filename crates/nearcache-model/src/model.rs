@@ -1,7 +1,7 @@
 //! The machine: a configuration, a mechanism that may be missing, and the steps out of a state.
 //!
-//! The steps are by the one who acts: `caller`, `leader` and `load` (the run of the protocol), `writer`,
-//! `world`.
+//! The steps are by the one who acts: `caller`, `leader`, `load` and `cluster` (the run of the protocol),
+//! `writer` and `removal`, `world` and `replica`.
 //! A later part of the protocol, the near tier, adds its fields to `state`, its actions to `action`, a file
 //! beside these, and its pushes to [`Steps::push`], the one place where every step passes.
 
