@@ -22,8 +22,8 @@
 //!
 //! # What a state is
 //!
-//! [`state`] has it: one key `s`, its lease key `L`, the version V of one tag (and an epoch E); a source of truth,
-//! which is a version number; two processes with up to two callers each, a flight and one task in the
+//! [`state`] has it: one key `s`, its lease key `L`, the version V of one tag (and an epoch E); a source of
+//! truth, which is a version number; two processes with up to two callers each, a flight and one task in the
 //! background, and a writer; one command that the network keeps back. A step is one command as the server
 //! carries it out, together with what its sender does before it ([`action`] says why that is enough), or
 //! one mishap. [`pack`] makes 256 bits of a state, the same for all that differ in names only.
@@ -32,7 +32,8 @@
 //!
 //! - One key, one tag. Two processes; one or two callers in each; one call of each caller, or two. Callers of
 //!   one process have one flight and one more task.
-//! - Two invalidating writes, or one write and one foreign SET. One lost connection, one redirected command, one failover.
+//! - Two invalidating writes, or one write and one foreign SET. One lost connection, one
+//!   redirected command, one failover.
 //! - A joiner asks twice before it loads for itself (the library: three times).
 //! - Expiry and eviction of `s`, `L`, V and E are not bounded: at any step, any number of times.
 //! - Not everything at once: each configuration leaves something out, which another one has. Together they
@@ -41,8 +42,8 @@
 //!
 //! # Abstractions
 //!
-//! - There is no time. A lease, an entry, a tag's version may end at any moment; a load may take for ever; patience
-//!   may end at any moment. A right renewal therefore changes nothing.
+//! - There is no time. A lease, an entry, a tag's version may end at any moment; a load may take for ever;
+//!   patience may end at any moment. A right renewal therefore changes nothing.
 //! - Random values differ from all that anybody still holds. Digests are equal if the entries are.
 //! - A version is read in the moment in which its load begins: later would only be newer.
 //! - An invalidation returns in its last step. (Later would promise less.) One that is not acknowledged has
@@ -66,9 +67,8 @@
 //!   for each kind of write, of which the state would have to keep a list. A second failover.
 //! - A slot that moves under `clear`: two scans, and keys in two places.
 //! - Several tags, several keys under one loader: each one multiplies the states.
-//! - A fenced load's answer to those who joined before it began (here they ask again);
-//!   a substitute who answers other joiners than himself; `force_refresh`, which takes a lease from whoever
-//!   has it.
+//! - A fenced load's answer to those who joined before it began (here they ask again); a substitute who
+//!   answers other joiners than himself; `force_refresh`, which takes a lease from whoever has it.
 //!
 //! # Where to go on
 //!

@@ -205,8 +205,8 @@ macro_rules! choice {
 choice!(At, 5: Nowhere Ask Judge Acquire Waiting Mine Create Ready Loading Named CreateNamed EpochNext Checked Moved
     Filled Alone Give GiveStale GiveLeader);
 choice!(Phase, 3: New Leads Joined Again Done);
-choice!(Writing, 5: Idle Changed EntryDeleted LeaseDeleted LeaseRedirected EpochMoved TagMoved SetReady SetStored SetUnlinked Leases LeaseFound LeasesDone Entries
-    EntryFound EntriesDone);
+choice!(Writing, 5: Idle Changed EntryDeleted LeaseDeleted LeaseRedirected EpochMoved TagMoved SetReady
+    SetStored SetUnlinked Leases LeaseFound LeasesDone Entries EntryFound EntriesDone);
 
 /// A struct: its fields, each a number of so many bits, a flag, or a field of its own.
 macro_rules! fields {

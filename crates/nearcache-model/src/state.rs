@@ -1,8 +1,8 @@
 //! What a state consists of: the server, the source of truth, two processes, the network.
 //!
 //! Names that only have to differ are small numbers with 0 for "none": [`Token`], and [`Stamp`], a tag's
-//! version or the epoch's. A new one is the smallest that nobody holds: what nobody holds, nobody can compare with. Real ones
-//! are 128 random bits.
+//! version or the epoch's. A new one is the smallest that nobody holds: what nobody holds, nobody can compare
+//! with. Real ones are 128 random bits.
 
 /// How many processes there are.
 pub const PROCESSES: usize = 2;
