@@ -37,7 +37,7 @@
 //! - A joiner asks twice before it loads for itself (the library: three times).
 //! - Expiry and eviction of `s`, `L`, V and E are not bounded: at any step, any number of times.
 //! - Not everything at once: each configuration leaves something out, which another one has. Together they
-//!   have 60 million states, which is one to two minutes on two cores with nothing else to do, and half a GiB;
+//!   have 60 million states, which is about a minute on two cores with nothing else to do, and half a GiB;
 //!   `--wide` adds larger ones, with 130 million more.
 //!
 //! # Abstractions
