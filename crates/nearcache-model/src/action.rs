@@ -39,9 +39,17 @@ listed! {
     /// V is read: to judge an entry, or for an entry to be stored. `read_through::tags`: `Core::judge`,
     /// `Core::versions_for`; scripts ACQUIRE and TAGS of `read_through::lease`.
     ReadTags,
-    /// A load that found V missing creates it by SET NX. Scripts ACQUIRE and TAGS of `read_through::lease` do
-    /// it in the step that reads.
+    /// A load, or a `set`, that found V missing creates it by SET NX. Scripts ACQUIRE and TAGS of
+    /// `read_through::lease` do it in the step that reads.
     CreateTag,
+    /// The epoch is read, before a load that names its tags at its end. Script ACQUIRE of
+    /// `read_through::lease` does it; on a Cluster a command of its own.
+    ReadEpoch,
+    /// A load that found the epoch missing creates it by SET NX. As `ReadEpoch`.
+    CreateEpoch,
+    /// The epoch is read again, after V. Script FILL of `read_through::lease` compares it; on a Cluster a
+    /// command of its own reads it.
+    ReadEpochAgain,
     /// The second read of V, after the load. Script FILL of `read_through::lease` does it in the step that
     /// stores.
     ReadTagsAgain,
@@ -74,15 +82,19 @@ listed! {
     /// UNLINK `s` and `L`, or the one of the two that comes first, or last. `cache::write::delete`,
     /// `cache::batch::delete_many`.
     Delete,
+    /// On a Cluster, a command of a `delete` of two steps is sent to the wrong node, which says so and does
+    /// nothing.
+    Redirect,
     /// `set` with tags reads V, creating it. `cache::write::Set`.
     SetReadsTags,
     /// SET `s` and UNLINK `L` in one step, or the one of the two that comes first. `cache::write::Set`.
     Set,
     /// The second step of a `set` of two steps. `cache::write::Set`.
     SetEnds,
-    /// SET V to a fresh value; where loads name their tags at their end, the epoch before it.
-    /// `cache::tags::invalidate_tags`.
+    /// UNLINK V, or SET V to a fresh value. `cache::tags::invalidate_tags`.
     InvalidateTag,
+    /// UNLINK of the epoch, where loads name their tags at their end. `cache::tags::invalidate_tags`.
+    InvalidateEpoch,
     /// `clear` starts its scan over the lease keys. `resilience::sweep::matching`.
     ClearLeases,
     /// `clear` starts its scan over the stored keys. `resilience::sweep::matching`.
@@ -109,6 +121,11 @@ listed! {
     Lose,
     /// The server carries out the command of a lost connection.
     Arrive,
+    /// The replica catches up.
+    Replicate,
+    /// The replica becomes the primary, and what is there is what it had. Invalidations that had returned are
+    /// replayed, and promise nothing until they are.
+    FailOver,
 }
 
 listed! {
@@ -148,7 +165,7 @@ listed! {
     Moved,
     /// The tag has not moved.
     Unmoved,
-    /// V is missing.
+    /// V, or the epoch, is missing.
     Missing,
     /// Everybody got an error.
     Failed,

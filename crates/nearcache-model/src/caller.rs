@@ -58,7 +58,16 @@ impl Steps<'_> {
         let slot = usize::from(process.callers[c].slot);
         let goes_on = matches!(
             process.tasks[slot].at,
-            At::Loading | At::Checked | At::Moved | At::Alone | At::Give | At::GiveLeader
+            At::Loading
+                | At::Named
+                | At::CreateNamed
+                | At::EpochNext
+                | At::Checked
+                | At::Moved
+                | At::Filled
+                | At::Alone
+                | At::Give
+                | At::GiveLeader
         );
         process.callers[c].answered();
         if !goes_on {

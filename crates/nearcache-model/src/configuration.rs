@@ -1,5 +1,7 @@
 //! Which part of the state space is looked at: what may happen, and how often.
 
+use crate::state::Stamp;
+
 /// How to invalidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalidation {
@@ -43,6 +45,26 @@ pub enum Tags {
     /// The load says at its end what its tags are: V is read, and created, after it; ACQUIRE reads an
     /// *epoch*, which `invalidate_tag` removes before any V, and FILL compares both.
     Brought,
+    /// On a Cluster, where a script names `s` and `L` only. V is read before the load, created by SET NX
+    /// and then read, and is read again beside FILL, which does not wait for it: what is stored under a V
+    /// that has moved is dead. `invalidate_tag` removes the epoch, which nobody reads here, and then V.
+    ClusterNamed,
+    /// On a Cluster, for a load that says at its end what its tags are. The epoch is read before the load;
+    /// after it V, and once that reply is there the epoch again: FILL is sent only if it is there and has
+    /// not moved. Either is created by SET NX and then read. `invalidate_tag` removes the epoch and, once
+    /// that is acknowledged, V.
+    ClusterBrought,
+}
+
+/// A replica that lags. A Cluster keeps V and the epoch on different nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replica {
+    /// There is none.
+    None,
+    /// Of V's primary.
+    OfTag,
+    /// Of the epoch's primary.
+    OfEpoch,
 }
 
 /// What the store holds at first.
@@ -84,6 +106,13 @@ pub struct Configuration {
     pub foreign: u8,
     /// Connections lost, at most one.
     pub losses: u8,
+    /// Commands redirected to another node, at most one. Only a `delete` of two steps is told apart: the
+    /// others are sent again and nothing has happened.
+    pub redirects: u8,
+    /// Which key's primary has a replica that lags.
+    pub replica: Replica,
+    /// Failovers of that primary, at most one. All writes are `invalidate_tag` then.
+    pub failovers: u8,
     /// `s` may expire or be evicted. Where `set` has two steps: not between them if `keeps_new`.
     pub evicts_entry: bool,
     /// What is set outlives the `set` of two steps.
@@ -128,6 +157,9 @@ pub const CALM: Configuration = Configuration {
     set: SetForm::OneStep,
     foreign: 0,
     losses: 0,
+    redirects: 0,
+    replica: Replica::None,
+    failovers: 0,
     evicts_entry: false,
     keeps_new: false,
     expires_lease: false,
@@ -148,5 +180,24 @@ impl Configuration {
     /// Whether the value has a tag.
     pub fn tagged(&self) -> bool {
         self.tags != Tags::None
+    }
+
+    /// Whether an entry is another program's, which names no tags, where entries of ours do: such a one is
+    /// live whatever V is, and `invalidate_tag` promises nothing about it.
+    pub fn foreign_tagless(&self, stamp: Stamp) -> bool {
+        self.tagged() && self.foreign > 0 && stamp == Stamp::NONE
+    }
+
+    /// Whether the scripts see to the tags.
+    pub fn scripts(&self) -> bool {
+        matches!(self.tags, Tags::Scripts | Tags::Brought)
+    }
+
+    /// Whether `invalidate_tag` moves an epoch before V.
+    pub fn has_epoch(&self) -> bool {
+        matches!(
+            self.tags,
+            Tags::Brought | Tags::ClusterNamed | Tags::ClusterBrought
+        )
     }
 }

@@ -1,5 +1,7 @@
 //! Each mechanism taken out: where it is missed, and where it is not.
 
+mod cluster;
+
 use crate::configuration::{CALM, Configuration, Invalidation, Tags};
 use crate::mechanism::Mechanism;
 use crate::property::Property;
@@ -28,8 +30,39 @@ impl Experiment {
     }
 }
 
+fn found(
+    without: Mechanism,
+    configuration: Configuration,
+    breaks: Property,
+    unless: Option<(&'static str, Configuration)>,
+) -> Experiment {
+    Experiment {
+        without,
+        configuration,
+        breaks,
+        unless,
+    }
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is what an experiment's `unless` may be"
+)]
+fn not(
+    condition: &'static str,
+    configuration: Configuration,
+) -> Option<(&'static str, Configuration)> {
+    Some((condition, configuration))
+}
+
 /// Each mechanism taken out, where it is missed.
 pub fn experiments() -> Vec<Experiment> {
+    let mut all = one_server();
+    all.extend(cluster::experiments());
+    all
+}
+
+fn one_server() -> Vec<Experiment> {
     use Invalidation::{Clear, Delete, Set, Tag};
     let untagged = Configuration {
         evicts_entry: true,
@@ -69,13 +102,6 @@ pub fn experiments() -> Vec<Experiment> {
     let brought = Configuration {
         tags: Tags::Brought,
         ..tagged
-    };
-    let not = |condition, configuration| Some((condition, configuration));
-    let found = |without, configuration, breaks, unless| Experiment {
-        without,
-        configuration,
-        breaks,
-        unless,
     };
     vec![
         found(

@@ -36,15 +36,10 @@ impl Model {
             exclusive: self.has(Mechanism::LeaseIsExclusive),
             token: self.has(Mechanism::FillComparesToken),
             entry: self.has(Mechanism::FillComparesEntry),
-            tag: self.scripts() && self.has(Mechanism::TagsReadAgain),
+            tag: self.configuration.scripts() && self.has(Mechanism::TagsReadAgain),
             epoch: self.configuration.tags == Tags::Brought
                 && self.has(Mechanism::FillComparesEpoch),
         }
-    }
-
-    /// Whether the scripts see to the tags.
-    pub(crate) fn scripts(&self) -> bool {
-        matches!(self.configuration.tags, Tags::Scripts | Tags::Brought)
     }
 
     /// The token of an ACQUIRE about to be sent.
@@ -64,30 +59,33 @@ impl Steps<'_> {
         let who = Who::Task(name(p), name(slot));
         let task = self.from.processes[p].tasks[slot];
         let tags = self.model.configuration.tags;
-        let before = self.model.has(Mechanism::TagsReadBeforeLoad);
         match task.at {
             At::Nowhere => {}
             At::Ask => self.get(who, p, slot),
             At::Judge => self.judge(who, p, slot, &task),
             At::Acquire => self.acquire(who, p, slot, &task),
             At::Waiting => self.wait(who, p, slot, &task),
-            At::Mine if tags == Tags::None || !before => self.load(who, p, slot),
-            At::Mine => self.read_tags(who, p, slot),
-            At::Create => self.create_tag(who, p, slot, &task),
+            At::Mine => self.before_load(who, p, slot),
+            At::Create if tags == Tags::ClusterBrought => self.create_epoch(who, p, slot, &task),
+            At::Create | At::CreateNamed => self.create_tag(who, p, slot, &task),
             At::Ready => self.load(who, p, slot),
             At::Loading => {
-                let again = self.model.has(Mechanism::TagsReadAgain);
-                match tags {
-                    Tags::Commands if again => self.read_tags_again(who, p, slot, &task),
-                    Tags::Brought => self.read_brought_tags(who, p, slot),
-                    _ => self.fill(who, p, slot, &task),
-                }
+                self.after_load(who, p, slot, &task);
                 if self.model.configuration.errors {
                     self.load_fails(who, p, slot, &task);
                 }
             }
+            At::Named => self.read_named_tags(who, p, slot),
+            At::EpochNext => self.read_epoch_again(who, p, slot, &task),
             At::Checked => self.fill(who, p, slot, &task),
-            At::Moved => self.release(who, p, slot, &task),
+            At::Moved => {
+                self.release(who, p, slot, &task);
+                if tags == Tags::ClusterNamed {
+                    // It may have been sent beside the reading.
+                    self.fill(who, p, slot, &task);
+                }
+            }
+            At::Filled => self.read_tags_after_fill(who, p, slot, &task),
             At::Alone => {
                 let answers = if self.model.has(Mechanism::AloneAfterJoin) {
                     Answers::Flight
@@ -108,7 +106,14 @@ impl Steps<'_> {
         }
         let leased = matches!(
             task.at,
-            At::Mine | At::Create | At::Ready | At::Loading | At::Checked
+            At::Mine
+                | At::Create
+                | At::Ready
+                | At::Loading
+                | At::Named
+                | At::CreateNamed
+                | At::EpochNext
+                | At::Checked
         );
         if leased && self.model.configuration.renews {
             self.renew(who, &task);
@@ -137,7 +142,7 @@ impl Steps<'_> {
     ) {
         if entry.age == Age::Corrupt {
             self.judged(who, action, p, slot, entry, Judgement::Dead, from);
-        } else if self.model.configuration.tagged() {
+        } else if self.model.configuration.tagged() && !self.believes(action) {
             let mut state = *from;
             state.processes[p].tasks[slot] = Task {
                 at: At::Judge,
@@ -150,9 +155,15 @@ impl Steps<'_> {
         }
     }
 
+    /// Whether what was found is taken for live because it must have been stored just now.
+    fn believes(&self, action: Action) -> bool {
+        action != Action::Get && !self.model.has(Mechanism::FoundIsJudged)
+    }
+
     fn judge(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
         let entry = task.seen.expect("an entry to judge");
-        let judgement = if self.model.unmoved(self.from.server.tag, entry.stamp) {
+        let compares = self.model.has(Mechanism::ReadersCompareTags);
+        let judgement = if !compares || self.model.unmoved(self.tag(), entry.stamp) {
             untagged(entry)
         } else {
             Judgement::Dead
@@ -180,9 +191,14 @@ impl Steps<'_> {
             stale,
             ..Task::default()
         };
+        let version = if self.model.configuration.foreign_tagless(entry.stamp) {
+            NEVER_OLD
+        } else {
+            entry.version
+        };
         let given = |at, seen| Task {
             at,
-            value: entry.version,
+            value: version,
             seen,
             ..Task::default()
         };
@@ -223,7 +239,7 @@ impl Steps<'_> {
             Acquired::Mine => {
                 let (tag, epoch) = self.tags_by_acquire(&mut state);
                 let task = &mut state.processes[p].tasks[slot];
-                task.at = if self.model.scripts() {
+                task.at = if self.model.configuration.scripts() {
                     At::Ready
                 } else {
                     At::Mine
@@ -329,6 +345,9 @@ impl Steps<'_> {
         self.from.losses > 0 && self.from.late == Late::Nothing
     }
 }
+
+/// A version that no promise is about: no source comes to be newer.
+const NEVER_OLD: u8 = 3;
 
 /// What an entry is worth by its age alone.
 fn untagged(entry: Entry) -> Judgement {

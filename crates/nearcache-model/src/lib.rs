@@ -22,26 +22,28 @@
 //!
 //! # What a state is
 //!
-//! [`state`] has it: one key `s`, its lease key `L`, one tag counter V (and an epoch); a source of truth,
-//! which is a version number; two processes with up to two callers each, a flight and one task in the
+//! [`state`] has it: one key `s`, its lease key `L`, the version V of one tag (and an epoch E); a source of
+//! truth, which is a version number; two processes with up to two callers each, a flight and one task in the
 //! background, and a writer; one command that the network keeps back. A step is one command as the server
 //! carries it out, together with what its sender does before it ([`action`] says why that is enough), or
 //! one mishap. [`pack`] makes 256 bits of a state, the same for all that differ in names only.
 //!
 //! # Bounds
 //!
-//! - One key, one tag. Two processes; one or two callers in each; one call of each caller, or two. Callers of one process have one flight and one more task.
-//! - Two invalidating writes, or one write and one foreign SET. One lost connection.
+//! - One key, one tag. Two processes; one or two callers in each; one call of each caller, or two. Callers of
+//!   one process have one flight and one more task.
+//! - Two invalidating writes, or one write and one foreign SET. One lost connection, one
+//!   redirected command, one failover.
 //! - A joiner asks twice before it loads for itself (the library: three times).
-//! - Expiry and eviction of `s`, `L` and V are not bounded: at any step, any number of times.
+//! - Expiry and eviction of `s`, `L`, V and E are not bounded: at any step, any number of times.
 //! - Not everything at once: each configuration leaves something out, which another one has. Together they
-//!   have 35 million states, which is about a minute on two cores with nothing else to do, and half a GiB;
-//!   `--wide` adds larger ones, with 80 million more.
+//!   have 60 million states, which is about a minute on two cores with nothing else to do, and half a GiB;
+//!   `--wide` adds larger ones, with 130 million more.
 //!
 //! # Abstractions
 //!
-//! - There is no time. A lease, an entry, a counter may end at any moment; a load may take for ever; patience
-//!   may end at any moment. A right renewal therefore changes nothing.
+//! - There is no time. A lease, an entry, a tag's version may end at any moment; a load may take for ever;
+//!   patience may end at any moment. A right renewal therefore changes nothing.
 //! - Random values differ from all that anybody still holds. Digests are equal if the entries are.
 //! - A version is read in the moment in which its load begins: later would only be newer.
 //! - An invalidation returns in its last step. (Later would promise less.) One that is not acknowledged has
@@ -49,21 +51,34 @@
 //! - `set` and the source change in one moment: the stricter reading, in which a load that began before NEW
 //!   was stored counts as older whatever it read. A `set` that the server carries out late, after its
 //!   connection was lost, is not modelled: it would overwrite a newer one, and no fence is about that.
+//! - A Cluster is where a script names `s` and `L` only, and V and E are read by commands, in any order with
+//!   all others. Which node has them does not matter, but for a replica, a failover and a redirection.
+//! - Of FILL and the V that is read beside it, the first is the one that is carried out first: in truth it
+//!   is the one that was sent first, which answers fewer joiners. V is read after `s`, never beside it.
+//! - A failover is noticed at once; a removal that comes in between is no more than an eviction. What had
+//!   returned promises nothing until it is replayed.
 //! - SCAN returns what is there from its beginning to its end, and perhaps what is not.
 //!
 //! # Not yet modelled
 //!
-//! The near tier, its marks, pushes, NOLOOP, connections that carry pushes; the outbox and its replay;
-//! failover and data loss; `force_refresh`, which takes a lease from whoever has it; a substitute who
-//! answers other joiners than himself; several keys under one loader.
+//! - The near tier, its marks, pushes, NOLOOP, connections that carry pushes: they double what a process has.
+//! - The outbox, beyond an invalidation that is sent again until it is acknowledged.
+//! - Failover of the node of `s` and `L`, which brings back what was deleted: that is about what is replayed
+//!   for each kind of write, of which the state would have to keep a list. A second failover.
+//! - A slot that moves under `clear`: two scans, and keys in two places.
+//! - Several tags, several keys under one loader: each one multiplies the states.
+//! - A fenced load's answer to those who joined before it began (here they ask again); a substitute who
+//!   answers other joiners than himself; `force_refresh`, which takes a lease from whoever has it.
 //!
 //! # Where to go on
 //!
-//! `model` puts the machine together; `caller`, `leader`, `load`, `writer` and `world` have the steps, by who acts;
-//! `redis` has the scripts. [`explorer`] is the search, which knows nothing of caches.
+//! `model` puts the machine together; `caller`, `leader`, `load`, `writer` and `world` have the steps, by who
+//! acts; `cluster` has those of a load on a Cluster, `removal` those of `delete` and `invalidate_tag`, `replica`
+//! those of a failover; `redis` has the scripts. [`explorer`] is the search, which knows nothing of caches.
 
 pub mod action;
 mod caller;
+mod cluster;
 pub mod configuration;
 pub mod experiments;
 pub mod explorer;
@@ -74,6 +89,8 @@ mod model;
 pub mod pack;
 pub mod property;
 mod redis;
+mod removal;
+mod replica;
 pub mod state;
 pub mod suite;
 pub mod trace;

@@ -1,5 +1,5 @@
 //! Under the lease: the tags before the load, the load, the tags after it, FILL, and what ends a lease
-//! otherwise.
+//! otherwise. `cluster` has what is otherwise on a Cluster.
 
 use crate::action::{Action, Outcome, Who};
 use crate::caller::more;
@@ -15,30 +15,62 @@ impl Steps<'_> {
     pub(crate) fn tags_by_acquire(&self, state: &mut State) -> (Stamp, Stamp) {
         let fresh = state.fresh_stamp();
         match self.model.configuration.tags {
-            Tags::None | Tags::Commands => (Stamp::NONE, Stamp::NONE),
+            Tags::None | Tags::Commands | Tags::ClusterNamed | Tags::ClusterBrought => {
+                (Stamp::NONE, Stamp::NONE)
+            }
             Tags::Scripts => {
                 state.server.create_tag(fresh);
                 (state.server.tag, Stamp::NONE)
             }
             Tags::Brought => {
-                if state.server.epoch == Stamp::NONE {
-                    state.server.epoch = fresh;
-                }
+                state.server.create_epoch(fresh);
                 (Stamp::NONE, state.server.epoch)
             }
         }
     }
 
-    pub(crate) fn read_tags(&mut self, who: Who, p: usize, slot: usize) {
+    /// The lease is ours.
+    pub(crate) fn before_load(&mut self, who: Who, p: usize, slot: usize) {
+        let before = self.model.has(Mechanism::TagsReadBeforeLoad);
+        match self.model.configuration.tags {
+            Tags::ClusterBrought => self.read_epoch(who, p, slot),
+            Tags::Commands | Tags::ClusterNamed if before => self.read_tags(who, p, slot),
+            _ => self.load(who, p, slot),
+        }
+    }
+
+    /// The load has its value.
+    pub(crate) fn after_load(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
+        let before = self.model.has(Mechanism::TagsReadBeforeLoad);
+        let again = self.model.has(Mechanism::TagsReadAgain);
+        match self.model.configuration.tags {
+            Tags::Commands if again => self.read_tags_again(who, p, slot, task),
+            Tags::ClusterNamed if again => {
+                self.read_tags_again(who, p, slot, task);
+                if before {
+                    self.fill(who, p, slot, task);
+                }
+            }
+            Tags::Brought => self.read_brought_tags(who, p, slot),
+            Tags::ClusterBrought if self.model.has(Mechanism::EpochReadLast) => {
+                self.read_named_tags(who, p, slot);
+            }
+            Tags::ClusterBrought => self.read_epoch_again(who, p, slot, task),
+            _ => self.fill(who, p, slot, task),
+        }
+    }
+
+    fn read_tags(&mut self, who: Who, p: usize, slot: usize) {
         let mut state = *self.from;
-        let missing = state.server.tag == Stamp::NONE;
+        let tag = self.tag();
+        let missing = tag == Stamp::NONE;
         let task = &mut state.processes[p].tasks[slot];
         if missing && self.model.has(Mechanism::MissingTagIsCreated) {
             task.at = At::Create;
             return self.push(who, Action::ReadTags, Outcome::Missing, state);
         }
         task.at = At::Ready;
-        task.stamp = state.server.tag;
+        task.stamp = tag;
         self.push(who, Action::ReadTags, Outcome::Plain, state);
     }
 
@@ -53,7 +85,11 @@ impl Steps<'_> {
         let mut state = *self.from;
         state.server.create_tag(stamp);
         let task = &mut state.processes[p].tasks[slot];
-        task.at = At::Mine;
+        task.at = if task.at == At::Create {
+            At::Mine
+        } else {
+            At::Named
+        };
         task.stamp = Stamp::NONE;
         self.push(who, Action::CreateTag, Outcome::Plain, state);
         if self.may_lose() {
@@ -88,17 +124,20 @@ impl Steps<'_> {
     pub(crate) fn read_tags_again(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
         let mut state = *self.from;
         state.processes[p].cover(slot);
-        let tag = state.server.tag;
-        let mut stamp = task.stamp;
+        let (mut tag, mut stamp) = (self.tag(), task.stamp);
         if !self.model.has(Mechanism::TagsReadBeforeLoad) {
-            if tag == Stamp::NONE {
-                state.server.tag = self.from.fresh_stamp();
-            }
-            stamp = state.server.tag;
+            state.server.create_tag(self.from.fresh_stamp());
+            tag = state.server.tag;
+            stamp = tag;
         }
-        let unmoved = self.model.unmoved(state.server.tag, stamp);
+        let unmoved = self.model.unmoved(tag, stamp);
+        let beside = self.model.configuration.tags == Tags::ClusterNamed;
         let task = &mut state.processes[p].tasks[slot];
-        task.stamp = if unmoved { stamp } else { Stamp::NONE };
+        task.stamp = if unmoved || beside {
+            stamp
+        } else {
+            Stamp::NONE
+        };
         task.at = if unmoved { At::Checked } else { At::Moved };
         let outcome = if unmoved {
             Outcome::Unmoved
@@ -109,16 +148,20 @@ impl Steps<'_> {
     }
 
     pub(crate) fn fill(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
-        let rereads = self.model.configuration.tags == Tags::Commands
-            && self.model.has(Mechanism::TagsReadAgain)
-            && self.model.has(Mechanism::TaggedJoinersByReread);
+        let tags = self.model.configuration.tags;
+        let reads_again = matches!(
+            tags,
+            Tags::Commands | Tags::ClusterNamed | Tags::ClusterBrought
+        ) && self.model.has(Mechanism::TagsReadAgain);
+        // Its joiners are those who came before what was read again, if that was first.
+        let first = !reads_again || task.at == At::Loading;
         let value = Entry {
             version: task.value,
             stamp: task.stamp,
             age: Age::Fresh,
         };
         let mut state = *self.from;
-        if !rereads {
+        if first || !self.model.has(Mechanism::TaggedJoinersByReread) {
             state.processes[p].cover(slot);
         }
         let older = state
@@ -139,8 +182,13 @@ impl Steps<'_> {
             Filled::Fenced => Outcome::Fenced,
         };
         let broken = (stored && older).then_some(Property::Replace);
-        let at = if stored { At::Give } else { At::GiveLeader };
-        state.processes[p].give(slot, at);
+        if stored && reads_again && first {
+            state.processes[p].await_tags(slot);
+        } else if stored && task.at != At::Moved {
+            state.processes[p].give(slot, At::Give);
+        } else {
+            state.processes[p].give(slot, At::GiveLeader);
+        }
         self.push_broken(who, Action::Fill, outcome, state, broken);
         if self.may_lose() {
             let mut state = *self.from;

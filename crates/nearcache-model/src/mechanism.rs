@@ -15,9 +15,12 @@ listed! {
     CommandAfterJoin,
     /// Of rule 2, the unleased load: it must begin after it joined.
     AloneAfterJoin,
-    /// Of rule 2, the tagged load: its joiners are those who came before the second read of V, not
-    /// before FILL.
+    /// Of rule 2, the tagged load: its joiners are those who came before the last read of V, or of the
+    /// epoch, not before the FILL that follows.
     TaggedJoinersByReread,
+    /// Of rule 2, V read again beside FILL: where FILL is first, its joiners are those who came before FILL,
+    /// not before V is read.
+    TaggedJoinersByFill,
     /// Of stale-on-error: the stale value is the leader's only; joiners ask again.
     StaleForLeaderOnly,
     /// ACQUIRE passes by an entry that its caller has seen to be unusable.
@@ -44,20 +47,43 @@ listed! {
     SetStoresFirst,
     /// `clear` goes through the leases first.
     ClearLeasesFirst,
-    /// V is random. Taken out: INCR.
+    /// V is random, and the epoch. Taken out: INCR.
     TagIsRandom,
     /// Each `SET V` sent has a value of its own, also one that is sent again.
     StampPerInvalidation,
-    /// Each `SET V NX` sent has a value of its own, also one that is sent again.
+    /// Each `SET V NX` sent has a value of its own, also one that is sent again; and so for the epoch.
     StampPerCreation,
     /// An entry carries V as it was before its load. Taken out: after.
     TagsReadBeforeLoad,
-    /// A load reads V again before FILL; or FILL compares it, where scripts see to the tags.
+    /// A load reads V again before FILL, or beside it; or FILL compares it, where scripts see to the tags.
     TagsReadAgain,
-    /// FILL compares the epoch, for a load that learned its tags at its end.
+    /// FILL compares the epoch, for a load that learned its tags at its end; or who sends FILL does.
     FillComparesEpoch,
+    /// The epoch is read again only once V's reply is there. Taken out: before V is read.
+    EpochReadLast,
+    /// A missing epoch has moved, whatever it was.
+    MissingEpochIsMoved,
+    /// A load that finds the epoch missing creates it. Taken out: it carries "missing".
+    MissingEpochIsCreated,
+    /// V and the epoch are read from their primaries. Taken out: from a replica.
+    ReadsFromPrimary,
     /// `invalidate_tag` moves the epoch, then V.
     EpochMovesFirst,
+    /// `invalidate_tag` moves V only once the epoch's removal is acknowledged. Taken out: both are sent at
+    /// once.
+    EpochIsAcknowledged,
+    /// An `invalidate_tag` caught between its two removals by a failover, or whose second one was not
+    /// acknowledged, begins again. Taken out: it goes on with V.
+    InterruptedBeginsAgain,
+    /// What is replayed after a failover is both removals of an `invalidate_tag`. Taken out: V's.
+    ReplayIsWhole,
+    /// A `delete` of which a command was redirected is sent again whole. Taken out: that command alone.
+    RedirectedIsWhole,
+    /// Readers compare V.
+    ReadersCompareTags,
+    /// Those who waited for another's load compare V as well, and those whom ACQUIRE gave an entry. Taken
+    /// out: what was stored just now is taken for live.
+    FoundIsJudged,
     /// A missing V makes an entry dead.
     MissingTagIsDead,
     /// A load that finds V missing creates it. Taken out: the entry carries "missing".

@@ -1,7 +1,7 @@
 //! The machine: a configuration, a mechanism that may be missing, and the steps out of a state.
 //!
-//! The steps are by the one who acts: `caller`, `leader` and `load` (the run of the protocol), `writer`,
-//! `world`.
+//! The steps are by the one who acts: `caller`, `leader`, `load` and `cluster` (the run of the protocol),
+//! `writer` and `removal`, `world` and `replica`.
 //! A later part of the protocol, the near tier, adds its fields to `state`, its actions to `action`, a file
 //! beside these, and its pushes to [`Steps::push`], the one place where every step passes.
 
@@ -33,6 +33,16 @@ impl Model {
     /// Whether V has not moved since `stamp`.
     pub(crate) fn unmoved(&self, tag: Stamp, stamp: Stamp) -> bool {
         property::unmoved(tag, stamp, self.has(Mechanism::MissingTagIsDead))
+            || self.configuration.foreign_tagless(stamp)
+    }
+
+    /// Whether a GET of `s` and then V takes what is stored for live, and something is promised about it:
+    /// property 2 asks.
+    fn visible(&self, state: &State, entry: Entry) -> bool {
+        let compares = self.configuration.tagged() && self.has(Mechanism::ReadersCompareTags);
+        entry.age != Age::Corrupt
+            && !self.configuration.foreign_tagless(entry.stamp)
+            && (!compares || self.unmoved(state.server.tag, entry.stamp))
     }
 
     fn symmetry(&self) -> Symmetry {
@@ -46,6 +56,8 @@ impl Model {
         let mut state = State {
             foreign: self.configuration.foreign,
             losses: self.configuration.losses,
+            redirects: self.configuration.redirects,
+            failovers: self.configuration.failovers,
             ..State::default()
         };
         let tagged = self.configuration.tagged();
@@ -74,6 +86,9 @@ impl Model {
                     ..entry
                 });
             }
+        }
+        if self.lags(&state) {
+            state.server.copy = *self.replicated(&mut state.server);
         }
         for (at, process) in state.processes.iter_mut().enumerate() {
             for (number, caller) in process.callers.iter_mut().enumerate() {
@@ -135,9 +150,11 @@ impl Machine for Model {
     }
 
     fn broken(&self, state: &State) -> Option<Property> {
-        let missing_is_dead = self.has(Mechanism::MissingTagIsDead);
-        let visible = property::visible(state, self.configuration.tagged(), missing_is_dead);
-        if visible.is_some_and(|version| version < state.floor) {
+        let visible = state
+            .server
+            .entry
+            .filter(|&entry| self.visible(state, entry));
+        if visible.is_some_and(|entry| entry.version < state.floor) {
             return Some(Property::Store);
         }
         (self.configuration.one_load && state.loads > 1).then_some(Property::OneLoad)

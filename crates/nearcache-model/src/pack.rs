@@ -70,7 +70,7 @@ fn shape(process: &Process) -> u128 {
     for task in &process.tasks {
         let value =
             u128::from(task.value << 2 | u8::from(task.refresh) << 1 | u8::from(task.stale));
-        shape = shape << 8 | (task.at as u128) << 4 | value;
+        shape = shape << 9 | (task.at as u128) << 4 | value;
     }
     for caller in &process.callers {
         shape = shape << 16 | u128::from(caller_shape(caller));
@@ -202,11 +202,11 @@ macro_rules! choice {
     };
 }
 
-choice!(At, 4: Nowhere Ask Judge Acquire Waiting Mine Create Ready Loading Checked Moved Alone Give GiveStale
-    GiveLeader);
+choice!(At, 5: Nowhere Ask Judge Acquire Waiting Mine Create Ready Loading Named CreateNamed EpochNext Checked Moved
+    Filled Alone Give GiveStale GiveLeader);
 choice!(Phase, 3: New Leads Joined Again Done);
-choice!(Writing, 4: Idle Changed EntryDeleted LeaseDeleted EpochMoved TagMoved SetReady SetStored SetUnlinked Leases LeaseFound LeasesDone Entries
-    EntryFound EntriesDone);
+choice!(Writing, 5: Idle Changed EntryDeleted LeaseDeleted LeaseRedirected EpochMoved TagMoved SetReady
+    SetStored SetUnlinked Leases LeaseFound LeasesDone Entries EntryFound EntriesDone);
 
 /// A struct: its fields, each a number of so many bits, a flag, or a field of its own.
 macro_rules! fields {
@@ -233,8 +233,9 @@ fields!(Task: at, refresh, token, seen, stale, stamp, epoch, value 2);
 fields!(Caller: phase, slot 1, covered, round 2, calls 1, floor 2);
 fields!(Writer: at, left 2, version 2, stamp, may_miss);
 fields!(Process: tasks, callers, writer);
-fields!(Server: entry, lease, tag, epoch);
-fields!(State: server, source 2, floor 2, loads 2, foreign 1, losses 1, late, processes);
+fields!(Server: entry, lease, tag, epoch, copy);
+fields!(State: server, source 2, floor 2, loads 2, foreign 1, losses 1, redirects 1, failovers 1, late,
+    processes);
 
 impl Field for bool {
     #[inline(always)]
@@ -299,6 +300,8 @@ impl Field for Late {
             Late::Fill(token, seen, value, epoch) => (2, token, seen, Some(value), epoch),
             Late::Invalidate(stamp) => (3, none, None, None, stamp),
             Late::Create(stamp) => (4, none, None, None, stamp),
+            Late::InvalidateEpoch => (5, none, None, None, Stamp::NONE),
+            Late::CreateEpoch(stamp) => (6, none, None, None, stamp),
         };
         bits.put(kind, 3);
         token.put(bits);
@@ -319,7 +322,9 @@ impl Field for Late {
             1 => Late::Acquire(token, seen),
             2 => Late::Fill(token, seen, value, stamp),
             3 => Late::Invalidate(stamp),
-            _ => Late::Create(stamp),
+            4 => Late::Create(stamp),
+            5 => Late::InvalidateEpoch,
+            _ => Late::CreateEpoch(stamp),
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::state::{Age, Phase, Stamp, State};
+use crate::state::{Phase, Stamp, State};
 
 /// Something that must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,16 +54,8 @@ impl fmt::Display for Property {
     }
 }
 
-/// Whether a GET of `s` and then V takes what is stored for live: property 2 asks.
-pub(crate) fn visible(state: &State, tagged: bool, missing_is_dead: bool) -> Option<u8> {
-    let entry = state.server.entry?;
-    let live = entry.age != Age::Corrupt
-        && (!tagged || unmoved(state.server.tag, entry.stamp, missing_is_dead));
-    live.then_some(entry.version)
-}
-
-/// Whether V has not moved since `stamp`. Two missing ones are equal too, which only a model without the
-/// creation of V comes to.
+/// Whether V, or the epoch, has not moved since `stamp`. Two missing ones are equal too, which only a model
+/// without their creation comes to.
 pub(crate) fn unmoved(tag: Stamp, stamp: Stamp, missing_is_dead: bool) -> bool {
     tag == stamp || tag == Stamp::NONE && !missing_is_dead
 }

@@ -79,9 +79,11 @@ impl Server {
         }
     }
 
-    /// SET V, or UNLINK V.
-    pub(crate) fn move_tag(&mut self, stamp: Stamp, unlinks: bool) {
-        self.tag = if unlinks { Stamp::NONE } else { stamp };
+    /// SET of the epoch, NX.
+    pub(crate) fn create_epoch(&mut self, stamp: Stamp) {
+        if self.epoch == Stamp::NONE {
+            self.epoch = stamp;
+        }
     }
 
     /// UNLINK of the epoch.

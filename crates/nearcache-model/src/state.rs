@@ -1,8 +1,8 @@
 //! What a state consists of: the server, the source of truth, two processes, the network.
 //!
-//! Names that only have to differ are small numbers with 0 for "none": [`Token`], and [`Stamp`], a value of
-//! V. A new one is the smallest that nobody holds: what nobody holds, nobody can compare with. Real ones
-//! are 128 random bits.
+//! Names that only have to differ are small numbers with 0 for "none": [`Token`], and [`Stamp`], a tag's
+//! version or the epoch's. A new one is the smallest that nobody holds: what nobody holds, nobody can compare
+//! with. Real ones are 128 random bits.
 
 /// How many processes there are.
 pub const PROCESSES: usize = 2;
@@ -16,7 +16,7 @@ pub const TASKS: usize = 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Token(pub u8);
 
-/// A value of V.
+/// A tag's version, which is what V holds; or the epoch's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp(pub u8);
 
@@ -26,7 +26,7 @@ impl Token {
 }
 
 impl Stamp {
-    /// No V.
+    /// None: the key is missing.
     pub const NONE: Stamp = Stamp(0);
 }
 
@@ -64,6 +64,8 @@ pub struct Server {
     pub tag: Stamp,
     /// What moves with every tag, for loads that learn their tags only at their end.
     pub epoch: Stamp,
+    /// V, or the epoch, as a replica has it, which lags; none where no replica matters.
+    pub copy: Stamp,
 }
 
 /// How far a run of the protocol is.
@@ -82,16 +84,24 @@ pub enum At {
     Waiting,
     /// The lease is ours; V is next.
     Mine,
-    /// V is missing and to be created.
+    /// V, or the epoch, is missing and to be created.
     Create,
     /// The load is next.
     Ready,
     /// The load is under way.
     Loading,
-    /// The load is done and V was read again.
+    /// The load is done and has named its tags. V is next, and there is no error of the loader's any more.
+    Named,
+    /// The same, and V is missing and to be created.
+    CreateNamed,
+    /// V's reply is there; the epoch is to be read again.
+    EpochNext,
+    /// The load is done and what was to be read again has not moved.
     Checked,
-    /// V has moved: the lease is to be released.
+    /// It has moved: the lease is to be released.
     Moved,
+    /// FILL has stored, and what was sent beside it, the second read of V, is on its way.
+    Filled,
     /// An unleased load is under way.
     Alone,
     /// There is an answer, from a command.
@@ -168,9 +178,11 @@ pub enum Writing {
     EntryDeleted,
     /// UNLINK `s` is the second step of a `delete`.
     LeaseDeleted,
-    /// SET V is the second step of an `invalidate_tag`.
+    /// The same; UNLINK `L` was redirected, and has done nothing.
+    LeaseRedirected,
+    /// V is next in an `invalidate_tag`.
     EpochMoved,
-    /// SET of the epoch is the second step of an `invalidate_tag`.
+    /// The epoch is next in an `invalidate_tag`.
     TagMoved,
     /// V is read, SET is next.
     SetReady,
@@ -199,7 +211,7 @@ pub struct Writer {
     pub at: Writing,
     /// Writes left after this one.
     pub left: u8,
-    /// The version that it wrote.
+    /// The version that it writes; at rest, while a failover may come, the one to be replayed then.
     pub version: u8,
     /// V, for what it sets.
     pub stamp: Stamp,
@@ -228,10 +240,14 @@ pub enum Late {
     Acquire(Token, Option<Entry>),
     /// FILL with token, seen, value, epoch.
     Fill(Token, Option<Entry>, Entry, Stamp),
-    /// SET V.
+    /// SET V, or UNLINK V.
     Invalidate(Stamp),
     /// SET V NX.
     Create(Stamp),
+    /// UNLINK of the epoch.
+    InvalidateEpoch,
+    /// SET of the epoch, NX.
+    CreateEpoch(Stamp),
 }
 
 /// Everything.
@@ -249,6 +265,10 @@ pub struct State {
     pub foreign: u8,
     /// Connections that may still be lost.
     pub losses: u8,
+    /// Commands that may still be redirected.
+    pub redirects: u8,
+    /// Failovers that may still happen.
+    pub failovers: u8,
     /// What the network holds back.
     pub late: Late,
     /// Who uses the library.
@@ -261,7 +281,11 @@ impl State {
         visit(&mut self.server.lease);
         match &mut self.late {
             Late::Acquire(token, _) | Late::Fill(token, ..) => visit(token),
-            Late::Nothing | Late::Invalidate(_) | Late::Create(_) => {}
+            Late::Nothing
+            | Late::Invalidate(_)
+            | Late::Create(_)
+            | Late::InvalidateEpoch
+            | Late::CreateEpoch(_) => {}
         }
         for task in self
             .processes
@@ -272,7 +296,7 @@ impl State {
         }
     }
 
-    /// Visits every value of V.
+    /// Visits every value of V, and of the epoch.
     pub fn stamps(&mut self, mut visit: impl FnMut(&mut Stamp)) {
         fn of(entry: &mut Option<Entry>, visit: &mut impl FnMut(&mut Stamp)) {
             if let Some(entry) = entry {
@@ -281,16 +305,19 @@ impl State {
         }
         visit(&mut self.server.tag);
         visit(&mut self.server.epoch);
+        visit(&mut self.server.copy);
         of(&mut self.server.entry, &mut visit);
         match &mut self.late {
-            Late::Nothing => {}
+            Late::Nothing | Late::InvalidateEpoch => {}
             Late::Acquire(_, seen) => of(seen, &mut visit),
             Late::Fill(_, seen, value, epoch) => {
                 of(seen, &mut visit);
                 visit(&mut value.stamp);
                 visit(epoch);
             }
-            Late::Invalidate(stamp) | Late::Create(stamp) => visit(stamp),
+            Late::Invalidate(stamp) | Late::Create(stamp) | Late::CreateEpoch(stamp) => {
+                visit(stamp);
+            }
         }
         for process in &mut self.processes {
             for task in &mut process.tasks {

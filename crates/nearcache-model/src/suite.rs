@@ -3,6 +3,8 @@
 //! A configuration is as large as a minute or two for all of them allows. What is left out of one is in
 //! another: no single run has lost connections *and* a foreign SET *and* three calls.
 
+mod cluster;
+
 use crate::configuration::{CALM, Configuration, DeleteForm, Invalidation, SetForm, Start, Tags};
 
 pub(crate) const ALL_STARTS: &[Start] = &[Start::Empty, Start::Soft, Start::Dead];
@@ -37,6 +39,12 @@ const TAGGED: Configuration = Configuration {
 
 /// The whole protocol: all properties hold in each of these.
 pub fn configurations() -> Vec<Configuration> {
+    let mut all = one_server();
+    all.extend(cluster::configurations());
+    all
+}
+
+fn one_server() -> Vec<Configuration> {
     vec![
         UNTAGGED,
         Configuration {
@@ -217,6 +225,12 @@ pub fn configurations() -> Vec<Configuration> {
 
 /// Larger ones, of tens of millions of states each: more callers and more mishaps at once.
 pub fn wide() -> Vec<Configuration> {
+    let mut all = wide_on_one_server();
+    all.extend(cluster::wide());
+    all
+}
+
+fn wide_on_one_server() -> Vec<Configuration> {
     vec![
         Configuration {
             name: "wide, untagged",

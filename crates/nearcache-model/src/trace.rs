@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use crate::action::{Action, Event, Outcome, Who};
 use crate::explorer::Traced;
 use crate::model::Model;
-use crate::state::{Age, Entry, Late, Stamp, State, Task, Token};
+use crate::state::{Age, Entry, Late, Stamp, State, Task, Token, Writing};
 
 /// The steps of a run, numbered, each followed by what is stored and promised after it.
 pub fn told(trace: &[Traced<Model>]) -> String {
@@ -64,6 +64,9 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::ReadTags => format!("GET V = {}", stamp(before.server.tag)),
         Action::CreateTag => format!("SET V NX, V = {}", stamp(after.server.tag)),
         Action::ReadTagsAgain => format!("GET V again = {}", stamp(before.server.tag)),
+        Action::ReadEpoch => format!("GET E = {}", stamp(is.epoch)),
+        Action::CreateEpoch => format!("SET E NX, E = {}", stamp(after.server.epoch)),
+        Action::ReadEpochAgain => "GET E again".to_owned(),
         Action::Acquire if is.token == Token::NONE => {
             format!("ACQUIRE(a new token, seen {})", entry(was.seen))
         }
@@ -83,13 +86,17 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::Refresh => format!("answers with stale v{}, begins a refresh", was.value),
         Action::Cancel => "goes away".to_owned(),
         Action::ChangeSource => format!("changes the source to v{}", after.source),
-        Action::Delete => "delete: UNLINK".to_owned(),
+        Action::Delete => {
+            format!("delete: UNLINK{}", unlinked(event.who, before, after))
+        }
+        Action::Redirect => format!(
+            "delete: UNLINK{} is redirected",
+            unlinked(event.who, before, after)
+        ),
         Action::SetReadsTags => format!("set: V = {}", stamp(after.server.tag)),
         Action::Set => "set: the first or only step".to_owned(),
         Action::SetEnds => "set: the second step".to_owned(),
-        Action::InvalidateTag if before.server.epoch != after.server.epoch => {
-            format!("invalidate_tag: SET epoch {}", stamp(after.server.epoch))
-        }
+        Action::InvalidateEpoch => "invalidate_tag: UNLINK E".to_owned(),
         Action::InvalidateTag => format!("invalidate_tag: V = {}", stamp(after.server.tag)),
         Action::ClearLeases => "clear: SCAN the lease keys".to_owned(),
         Action::ClearKeys => "clear: SCAN the stored keys".to_owned(),
@@ -99,13 +106,30 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::ExpireEntry => "s expires or is evicted".to_owned(),
         Action::ExpireLease => "L expires or is evicted".to_owned(),
         Action::EvictTag => "V is evicted".to_owned(),
-        Action::EvictEpoch => "the epoch is evicted".to_owned(),
+        Action::EvictEpoch => "E is evicted".to_owned(),
         Action::SoftExpire => "s passes its soft expiry".to_owned(),
         Action::ForeignSet => "another program changes the source, SET s".to_owned(),
         Action::Lose => format!("the connection is lost under {}", late(&after.late)),
         Action::Arrive => format!("late, the server carries out {}", late(&before.late)),
+        Action::Replicate => format!("the replica catches up: {}", stamp(after.server.copy)),
+        Action::FailOver => format!("the replica takes over: {}", stamp(before.server.copy)),
     };
     command + &outcome
+}
+
+/// Which key a step of a `delete` of two steps is about.
+fn unlinked(who: Who, before: &State, after: &State) -> &'static str {
+    let Who::Writer(p) = who else {
+        return "";
+    };
+    let at = |state: &State| state.processes[usize::from(p)].writer.at;
+    match (at(before), at(after)) {
+        (Writing::EntryDeleted, _)
+        | (Writing::Changed, Writing::LeaseDeleted | Writing::LeaseRedirected) => " L",
+        (Writing::LeaseDeleted | Writing::LeaseRedirected, _)
+        | (Writing::Changed, Writing::EntryDeleted) => " s",
+        _ => "",
+    }
 }
 
 fn words(outcome: Outcome) -> &'static str {
@@ -141,11 +165,16 @@ fn words(outcome: Outcome) -> &'static str {
 
 /// What is stored, and what is promised.
 fn standing(state: &State) -> impl fmt::Display {
+    let replica = match state.server.copy {
+        Stamp::NONE => String::new(),
+        copy => format!(" replica {}", stamp(copy)),
+    };
     format!(
-        "| s {:<12} L {:<3} V {:<3} source v{} promised v{}",
+        "| s {:<12} L {:<3} V {:<3} E {:<3} source v{} promised v{}{replica}",
         entry(state.server.entry),
         token(state.server.lease),
         stamp(state.server.tag),
+        stamp(state.server.epoch),
         state.source,
         state.floor,
     )
@@ -193,7 +222,10 @@ fn late(late: &Late) -> String {
         Late::Nothing => "nothing".to_owned(),
         Late::Acquire(by, seen) => format!("ACQUIRE({}, seen {})", token(*by), entry(*seen)),
         Late::Fill(by, _, value, _) => format!("FILL({}, v{})", token(*by), value.version),
+        Late::Invalidate(Stamp::NONE) => "UNLINK V".to_owned(),
         Late::Invalidate(value) => format!("SET V {}", stamp(*value)),
         Late::Create(value) => format!("SET V {} NX", stamp(*value)),
+        Late::InvalidateEpoch => "UNLINK E".to_owned(),
+        Late::CreateEpoch(value) => format!("SET E {} NX", stamp(*value)),
     }
 }

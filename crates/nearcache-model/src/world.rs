@@ -29,6 +29,7 @@ impl Steps<'_> {
                 if let Some(entry) = &mut state.server.entry
                     && entry.age == Age::Fresh
                     && (!allowed.tagged() || model.unmoved(tag, entry.stamp))
+                    && !allowed.foreign_tagless(entry.stamp)
                 {
                     entry.age = Age::Soft;
                 }
@@ -47,6 +48,7 @@ impl Steps<'_> {
         if self.from.late != Late::Nothing {
             self.arrive();
         }
+        self.replica();
     }
 
     /// Whether a `set` of two steps is between them.
@@ -55,7 +57,7 @@ impl Steps<'_> {
         processes.any(|process| process.writer.at == Writing::SetStored)
     }
 
-    fn happens(&mut self, action: Action, change: impl FnOnce(&mut State)) {
+    pub(crate) fn happens(&mut self, action: Action, change: impl FnOnce(&mut State)) {
         let mut state = *self.from;
         change(&mut state);
         self.push(Who::World, action, Outcome::Plain, state);
@@ -83,8 +85,10 @@ impl Steps<'_> {
                     broken = Some(Property::Replace);
                 }
             }
-            Late::Invalidate(stamp) => server.move_tag(stamp, self.model.scripts()),
+            Late::Invalidate(stamp) => server.tag = stamp,
             Late::Create(stamp) => server.create_tag(stamp),
+            Late::InvalidateEpoch => server.move_epoch(),
+            Late::CreateEpoch(stamp) => server.create_epoch(stamp),
         }
         self.push_broken(Who::World, Action::Arrive, Outcome::Plain, state, broken);
     }

@@ -4,10 +4,10 @@
 //! the source changes in the moment in which NEW is stored. That is the stricter of the two readings.
 
 use crate::action::{Action, Outcome, Who};
-use crate::configuration::{DeleteForm, Invalidation, SetForm, Tags};
+use crate::configuration::{Invalidation, SetForm, Tags};
 use crate::mechanism::Mechanism;
 use crate::model::{Steps, name};
-use crate::state::{Age, At, Entry, Late, Stamp, State, Task, Token, Writer, Writing};
+use crate::state::{Age, At, Entry, Stamp, State, Task, Token, Writer, Writing};
 
 impl Steps<'_> {
     pub(crate) fn writer(&mut self, p: usize) {
@@ -20,12 +20,11 @@ impl Steps<'_> {
             Writing::EntryDeleted => self.returns(who, Action::Delete, p, |state| {
                 state.server.lease = Token::NONE;
             }),
-            Writing::LeaseDeleted => self.returns(who, Action::Delete, p, |state| {
-                state.server.entry = None;
-            }),
+            Writing::LeaseDeleted => self.delete_entry(who, p),
+            Writing::LeaseRedirected => self.delete_before_lease(who, p),
             Writing::EpochMoved => self.move_tag(who, p, &writer),
             Writing::TagMoved => {
-                self.returns(who, Action::InvalidateTag, p, |state| {
+                self.returns(who, Action::InvalidateEpoch, p, |state| {
                     state.server.move_epoch();
                 });
             }
@@ -64,10 +63,18 @@ impl Steps<'_> {
         if !self.allows(Invalidation::Set) {
             return;
         }
+        let commands = matches!(
+            self.model.configuration.tags,
+            Tags::ClusterNamed | Tags::ClusterBrought
+        );
         if self.model.configuration.tagged() {
             let mut state = *self.from;
             let stamp = self.fresh_creation();
+            let missing = state.server.tag == Stamp::NONE;
             state.server.create_tag(stamp);
+            if missing && commands {
+                return self.push(who, Action::CreateTag, Outcome::Plain, state);
+            }
             state.processes[p].writer.stamp = state.server.tag;
             state.processes[p].writer.at = Writing::SetReady;
             self.push(who, Action::SetReadsTags, Outcome::Plain, state);
@@ -111,34 +118,10 @@ impl Steps<'_> {
     fn invalidate(&mut self, who: Who, p: usize, writer: &Writer) {
         let model = self.model;
         if self.allows(Invalidation::Delete) {
-            if !model.has(Mechanism::DeleteUnlinksLease) {
-                self.returns(who, Action::Delete, p, |state| state.server.entry = None);
-            } else if !model.has(Mechanism::DeleteLeaseFirst) {
-                let mut state = *self.from;
-                state.server.entry = None;
-                state.processes[p].writer.at = Writing::EntryDeleted;
-                self.push(who, Action::Delete, Outcome::Plain, state);
-            } else if model.configuration.delete == DeleteForm::LeaseFirst {
-                let mut state = *self.from;
-                state.server.lease = Token::NONE;
-                state.processes[p].writer.at = Writing::LeaseDeleted;
-                self.push(who, Action::Delete, Outcome::Plain, state);
-            } else {
-                self.returns(who, Action::Delete, p, |state| {
-                    state.server.entry = None;
-                    state.server.lease = Token::NONE;
-                });
-            }
+            self.delete(who, p);
         }
         if self.allows(Invalidation::Tag) {
-            if model.configuration.tags == Tags::Brought && model.has(Mechanism::EpochMovesFirst) {
-                let mut state = *self.from;
-                state.server.move_epoch();
-                state.processes[p].writer.at = Writing::EpochMoved;
-                self.push(who, Action::InvalidateTag, Outcome::Plain, state);
-            } else {
-                self.move_tag(who, p, writer);
-            }
+            self.invalidate_tag(who, p, writer);
         }
         if self.allows(Invalidation::Clear) {
             if model.has(Mechanism::ClearLeasesFirst) {
@@ -146,35 +129,6 @@ impl Steps<'_> {
             } else {
                 self.scan_entries(who, p);
             }
-        }
-    }
-
-    fn move_tag(&mut self, who: Who, p: usize, writer: &Writer) {
-        let stamp = if !self.model.has(Mechanism::TagIsRandom) {
-            Stamp(self.from.server.tag.0 + 1)
-        } else if writer.stamp == Stamp::NONE {
-            self.from.fresh_stamp()
-        } else {
-            writer.stamp
-        };
-        let unlinks = self.model.scripts();
-        if self.model.has(Mechanism::EpochMovesFirst) {
-            self.returns(who, Action::InvalidateTag, p, |state| {
-                state.server.move_tag(stamp, unlinks);
-            });
-        } else {
-            let mut state = *self.from;
-            state.server.move_tag(stamp, unlinks);
-            state.processes[p].writer.at = Writing::TagMoved;
-            self.push(who, Action::InvalidateTag, Outcome::Plain, state);
-        }
-        if self.may_lose() && self.model.has(Mechanism::TagIsRandom) {
-            let mut state = *self.from;
-            state.lose(Late::Invalidate(stamp));
-            if !self.model.has(Mechanism::StampPerInvalidation) {
-                state.processes[p].writer.stamp = stamp;
-            }
-            self.push(who, Action::Lose, Outcome::SentAgain, state);
         }
     }
 
@@ -253,13 +207,25 @@ impl Steps<'_> {
     }
 
     /// The last step of a write: from here on, what it announced is promised.
-    fn returns(&mut self, who: Who, action: Action, p: usize, change: impl FnOnce(&mut State)) {
+    pub(crate) fn returns(
+        &mut self,
+        who: Who,
+        action: Action,
+        p: usize,
+        change: impl FnOnce(&mut State),
+    ) {
         let mut state = *self.from;
         change(&mut state);
         let process = &mut state.processes[p];
         state.floor = state.floor.max(process.writer.version);
         process.writer = Writer {
             left: process.writer.left - 1,
+            // What a failover loses is invalidated again.
+            version: if state.failovers > 0 {
+                process.writer.version
+            } else {
+                0
+            },
             ..Writer::default()
         };
         if self.model.configuration.detaches && process.tasks[1].at == At::Nowhere {

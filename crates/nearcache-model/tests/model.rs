@@ -4,7 +4,7 @@
 use nearcache_model::experiments::experiments;
 use nearcache_model::explorer::{Limits, Machine, Verdict, explore};
 use nearcache_model::state::State;
-use nearcache_model::suite::configurations;
+use nearcache_model::suite::{configurations, wide};
 use nearcache_model::{Mechanism, Model, Property, trace};
 
 /// States along every configuration: of each one, the successors of the first few.
@@ -61,6 +61,20 @@ fn states_that_differ_in_more_than_names_are_two() {
         other.floor = (state.floor + 1) % 4;
         assert_ne!(model.pack(&other), model.pack(&state), "{state:?}");
     }
+}
+
+/// `--trace` and `--only` ask by name.
+#[test]
+fn no_two_have_one_name() {
+    let experiments = experiments().into_iter().map(|taken_out| taken_out.name());
+    let suite = configurations().into_iter().chain(wide());
+    let mut names: Vec<String> = experiments
+        .chain(suite.map(|configuration| configuration.name.to_owned()))
+        .collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!(names.len(), all);
 }
 
 #[test]
