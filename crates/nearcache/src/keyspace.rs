@@ -186,6 +186,7 @@ impl Keyspace {
     ///
     /// # Errors
     /// `InvalidKey`: empty, longer than 64 KiB, or of a form of nearcache's own.
+    #[inline]
     pub(crate) fn stored(&self, key: &[u8]) -> Result<StoredKey> {
         let refused = |why: String| Err(Error::new(ErrorKind::InvalidKey, why).for_key(key));
         if key.is_empty() {
@@ -204,9 +205,13 @@ impl Keyspace {
                     .into(),
             );
         }
-        let mut bytes = SmallVec::with_capacity(self.prefix.len() + key.len());
-        bytes.extend_from_slice(&self.prefix);
-        bytes.extend_from_slice(key);
+        let bytes = if self.prefix.is_empty() {
+            SmallVec::from_slice(key)
+        } else {
+            let mut bytes = SmallVec::from_slice(&self.prefix);
+            bytes.extend_from_slice(key);
+            bytes
+        };
         Ok(StoredKey {
             bytes,
             prefix: self.prefix.len(),

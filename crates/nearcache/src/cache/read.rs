@@ -144,16 +144,15 @@ impl<'c, T: Decode, M> Get<'c, T, M> {
     }
 
     pub(crate) fn start(self) -> CacheFuture<'c, Option<T>> {
-        let core = self.core;
-        match self.key {
-            Ok(key) => CacheFuture::asking(async move {
-                core.perform("get", CallKeys::One(key.user()), async |core| {
-                    Ok(core.look_up(&key).await?.hit())
-                })
-                .await
-            }),
-            Err(error) => CacheFuture::ready(Err(error)),
-        }
+        let Get { core, key, .. } = self;
+        CacheFuture::asking(async move {
+            // The key is lent, not moved: it is large.
+            let key = key.as_ref().map_err(Clone::clone)?;
+            core.perform("get", CallKeys::One(key.user()), async |core| {
+                Ok(core.look_up(key).await?.hit())
+            })
+            .await
+        })
     }
 }
 
@@ -179,16 +178,14 @@ impl<'c, T: Decode, M> LookUp<'c, T, M> {
     }
 
     fn start(self) -> CacheFuture<'c, Lookup<T>> {
-        let core = self.core;
-        match self.key {
-            Ok(key) => CacheFuture::asking(async move {
-                core.perform("lookup", CallKeys::One(key.user()), async |core| {
-                    core.look_up(&key).await
-                })
-                .await
-            }),
-            Err(error) => CacheFuture::ready(Err(error)),
-        }
+        let LookUp { core, key, .. } = self;
+        CacheFuture::asking(async move {
+            let key = key.as_ref().map_err(Clone::clone)?;
+            core.perform("lookup", CallKeys::One(key.user()), async |core| {
+                core.look_up(key).await
+            })
+            .await
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::keyspace::StoredKey;
 use crate::read_through::ReadThrough;
 use crate::read_through::load::Loadable;
 use crate::read_through::loader::{One, RunLoader, Spawned};
-use crate::read_through::plan::Way;
+use crate::read_through::plan::{Plan, Way};
 
 /// A pending `remember` or `refresh`.
 #[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
@@ -217,16 +217,18 @@ where
 async fn remember<T>(
     core: &ReadThrough,
     key: Result<StoredKey>,
-    options: Options,
-    loader: impl RunLoader<T>,
+    plan: Result<Plan>,
+    mut loader: impl RunLoader<T>,
 ) -> Result<T>
 where
     T: Encode + Decode,
 {
-    let (key, plan) = (key?, options.settle(core)?);
+    // These are lent, not moved: they are large, and would lie in the future of each layer.
+    let key = key.as_ref().map_err(Clone::clone)?;
+    let plan = plan.as_ref().map_err(Clone::clone)?;
     let keys = CallKeys::One(key.user());
     core.perform(plan.verb(), keys, async |core| {
-        core.remember(&key, plan, loader).await
+        core.remember(key, plan, &mut loader).await
     })
     .await
 }
@@ -244,7 +246,8 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         let loader = Spawned(One::new(self.load));
-        CacheFuture::asking(remember(self.core, self.key, self.options, loader))
+        let plan = self.options.settle(self.core);
+        CacheFuture::asking(remember(self.core, self.key, plan, loader))
     }
 }
 
@@ -265,7 +268,8 @@ where
             loader: One::new(self.load),
             beside: self.beside,
         };
-        crate::runtime::block_on(remember(self.core, self.key, self.options, loader))
+        let plan = self.options.settle(self.core);
+        crate::runtime::block_on(remember(self.core, self.key, plan, loader))
     }
 }
 

@@ -150,7 +150,7 @@ async fn remember_many<K, T>(
     core: &ReadThrough,
     keys: UniqueKeys<K>,
     options: Options,
-    loader: impl RunLoader<Maybe<T>>,
+    mut loader: impl RunLoader<Maybe<T>>,
 ) -> Result<Vec<Option<T>>>
 where
     T: Encode + Decode + Clone,
@@ -160,7 +160,7 @@ where
         .perform(
             "remember_many",
             CallKeys::Stored(&keys.stored),
-            async |core| core.remember_many(&keys.stored, plan, loader).await,
+            async |core| core.remember_many(&keys.stored, &plan, &mut loader).await,
         )
         .await?;
     Ok(keys.in_order(values))

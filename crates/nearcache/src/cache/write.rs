@@ -152,7 +152,8 @@ pub(super) async fn tagged_head(core: &ReadThrough, tags: &[Tag], stay: Stay) ->
         Stay::For(ttl) => ttl.as_millis().saturating_mul(2),
         Stay::Forever | Stay::Keep => 0,
     };
-    let versions = tags::make_versions(core.client(), tags, ttl).await?;
+    // Boxed: most writes have no tags.
+    let versions = Box::pin(tags::make_versions(core.client(), tags, ttl)).await?;
     for (tag, version) in tags.iter().zip(versions) {
         head.tags.push((tag.name.clone(), version));
     }
@@ -227,10 +228,7 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
 
     pub(crate) fn start(self) -> CacheFuture<'c, ()> {
         match self.prepare(None) {
-            Ok(command) => CacheFuture::asking(async move {
-                command.send("set").await?;
-                Ok(())
-            }),
+            Ok(command) => CacheFuture::asking(async move { command.send("set").await.map(drop) }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }

@@ -246,6 +246,7 @@ impl Client {
     ///
     /// # Errors
     /// `InvalidKey`.
+    #[inline]
     pub(crate) fn stored(&self, key: &[u8]) -> Result<StoredKey> {
         self.shared.keyspace.stored(key)
     }

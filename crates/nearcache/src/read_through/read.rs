@@ -53,7 +53,8 @@ impl ReadThrough {
                 let fresh = entry.filter(|_| judgement == Judgement::Fresh);
                 let (found, spoiled) = self.decode(fresh);
                 if let Some(entry) = spoiled {
-                    self.heal([(key, entry)]).await;
+                    // Boxed: it is rare and large.
+                    Box::pin(self.heal([(key, entry)])).await;
                 }
                 Ok(found)
             }

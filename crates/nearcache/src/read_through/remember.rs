@@ -44,21 +44,22 @@ impl ReadThrough {
     pub(crate) async fn remember<T>(
         &self,
         key: &StoredKey,
-        plan: Plan,
-        loader: impl RunLoader<T>,
+        plan: &Plan,
+        loader: &mut impl RunLoader<T>,
     ) -> Result<T>
     where
         T: Encode + Decode,
     {
         let read = match plan.way {
             Way::Bypass | Way::Force => Read::unread(),
-            Way::Miss | Way::Refresh => self.read_one(key, &plan).await?,
+            Way::Miss | Way::Refresh => self.read_one(key, plan).await?,
         };
         match read {
             Read::Answer(value) => Ok(value),
             read => {
                 let keys = std::slice::from_ref(key);
-                let mut values = self.answer(keys, vec![read], plan, loader).await?;
+                // Boxed: a hit should not carry it.
+                let mut values = Box::pin(self.answer(keys, vec![read], plan, loader)).await?;
                 values.pop().ok_or_else(given_up)
             }
         }
@@ -68,15 +69,15 @@ impl ReadThrough {
     pub(crate) async fn remember_many<T>(
         &self,
         keys: &[StoredKey],
-        plan: Plan,
-        loader: impl RunLoader<T>,
+        plan: &Plan,
+        loader: &mut impl RunLoader<T>,
     ) -> Result<Vec<T>>
     where
         T: Encode + Decode,
     {
         let reads = match plan.way {
             Way::Bypass | Way::Force => keys.iter().map(|_| Read::unread()).collect(),
-            Way::Miss | Way::Refresh => self.read_each(keys, &plan).await?,
+            Way::Miss | Way::Refresh => self.read_each(keys, plan).await?,
         };
         self.answer(keys, reads, plan, loader).await
     }
@@ -201,8 +202,8 @@ impl ReadThrough {
         &self,
         keys: &[StoredKey],
         reads: Vec<Read<T>>,
-        plan: Plan,
-        mut loader: impl RunLoader<T>,
+        plan: &Plan,
+        loader: &mut impl RunLoader<T>,
     ) -> Result<Vec<T>>
     where
         T: Encode + Decode,
@@ -222,7 +223,7 @@ impl ReadThrough {
                 }
             });
         }
-        self.refresh(keys, &plan, due, &mut loader);
+        self.refresh(keys, plan, due, loader);
         if !missing.is_empty() {
             let all_have_stale = missing.iter().all(|missing| missing.stale.is_some());
             let beside = plan.soft_timeout.filter(|_| all_have_stale);
@@ -231,7 +232,8 @@ impl ReadThrough {
                 (missing.index, seen)
             });
             let seen = seen.collect();
-            let loading = || self.load(keys, Arc::new(plan), seen, &mut loader, beside.is_some());
+            let plan = Arc::new(plan.clone());
+            let loading = || self.load(keys, plan, seen, loader, beside.is_some());
             let loaded = match beside {
                 Some(time) => self.client.runtime().timeout(time, loading).await,
                 None => Some(loading().await),

@@ -103,7 +103,8 @@ pub(crate) async fn judge(client: &Client, entry: &Entry) -> Result<Judgement> {
     let versions = if tags.is_empty() {
         Versions::default()
     } else {
-        read_versions(client, &tags).await?
+        // Boxed: most entries have no tags, and their reads should not carry this.
+        Box::pin(read_versions(client, &tags)).await?
     };
     Ok(entry.judge(&versions, client.unix_millis()))
 }

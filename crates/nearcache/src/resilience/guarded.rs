@@ -149,7 +149,7 @@ impl Guarded {
     /// A connection of the caller's own, within the limit.
     pub(crate) async fn connection(&self, limit: Duration) -> Result<Raw> {
         let permit = self.breaker.admit(&*self.backend)?;
-        self.reported(permit, self.backend.connection(limit).await)
+        self.report(permit, self.backend.connection(limit).await)
     }
 
     /// One command, within the limit, after what had to be sent before it.
@@ -172,7 +172,7 @@ impl Guarded {
 
     async fn in_order<S: Sendable>(&self, what: &S, limit: Duration) -> Result<S::Reply> {
         // Before the outbox is looked at: what comes into it after that is another epoch.
-        let (begun, epoch) = (self.runtime().now(), self.outbox.epoch());
+        let (begun, epoch) = (self.begin(), self.outbox.epoch());
         if !self.outbox.is_waiting() {
             let outcome = self.attempt(what, Terms { limit, epoch }, begun).await;
             if !is_outdated(&outcome) {
@@ -187,7 +187,7 @@ impl Guarded {
         &self,
         what: &S,
         limit: Duration,
-        begun: Instant,
+        begun: Option<Instant>,
     ) -> Result<S::Reply> {
         loop {
             let epoch = self.outbox.epoch();
@@ -196,7 +196,7 @@ impl Guarded {
                 return Err(self.gave_up(limit));
             }
             let limit = self.catch_up(left).await?;
-            let (terms, begun) = (Terms { limit, epoch }, self.runtime().now());
+            let (terms, begun) = (Terms { limit, epoch }, self.begin());
             let outcome = self.attempt(what, terms, begun).await;
             if !is_outdated(&outcome) {
                 return outcome;
@@ -211,7 +211,7 @@ impl Guarded {
         what: &S,
         limit: Duration,
     ) -> Result<S::Reply> {
-        let begun = self.runtime().now();
+        let begun = self.begin();
         let mut terms = Terms { limit, epoch: 0 };
         loop {
             terms.epoch = self.outbox.epoch();
@@ -231,7 +231,7 @@ impl Guarded {
         &self,
         what: &S,
         terms: Terms,
-        begun: Instant,
+        begun: Option<Instant>,
     ) -> Result<S::Reply> {
         let permit = self.breaker.admit(&*self.backend)?;
         let mut outcome = what.send(&*self.backend, terms).await;
@@ -244,14 +244,23 @@ impl Guarded {
                 outcome = what.send(&*self.backend, Terms { limit, ..terms }).await;
             }
         }
-        self.reported(permit, outcome)
+        self.report(permit, outcome)
     }
 
     /// Tells the breaker how it went; an error names the host.
-    fn reported<T>(&self, permit: Permit<'_>, outcome: Result<T>) -> Result<T> {
-        let outcome = outcome.map_err(|error| error.on_host(self.host()));
-        permit.report(outcome.as_ref().err());
-        outcome
+    #[inline]
+    fn report<T>(&self, permit: Permit<'_>, outcome: Result<T>) -> Result<T> {
+        match outcome {
+            Ok(reply) => {
+                permit.report(None);
+                Ok(reply)
+            }
+            Err(error) => {
+                let error = error.on_host(self.host());
+                permit.report(Some(&error));
+                Err(error)
+            }
+        }
     }
 
     /// Sends what is in the outbox; says what is left of the limit.
@@ -259,14 +268,23 @@ impl Guarded {
         if !self.outbox.is_waiting() {
             return Ok(limit);
         }
-        let begun = self.runtime().now();
+        let begun = self.begin();
         let emptying = || self.outbox.empty(self, limit);
         let sent = self.runtime().timeout(limit, emptying).await;
         sent.unwrap_or_else(|| Err(self.gave_up(limit)))?;
         Ok(self.left_of(limit, begun).max(LEAST))
     }
 
-    fn left_of(&self, limit: Duration, begun: Instant) -> Duration {
+    /// When a call begins. A store in this process answers at once: there is no time to count, and none to read the
+    /// clock in.
+    fn begin(&self) -> Option<Instant> {
+        self.outbox.is_enabled().then(|| self.runtime().now())
+    }
+
+    fn left_of(&self, limit: Duration, begun: Option<Instant>) -> Duration {
+        let Some(begun) = begun else {
+            return limit;
+        };
         limit.saturating_sub(self.runtime().now().saturating_duration_since(begun))
     }
 
