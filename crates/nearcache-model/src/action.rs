@@ -36,8 +36,8 @@ listed! {
     /// `s` is read. (Here by the leader, after it began to lead; a caller that reads first and joins later has
     /// less to be promised.) `cache::remember`: `Core::read_for`.
     Get,
-    /// V is read: to judge an entry, or for an entry to be stored. `read_through::tags`: `Core::judge`,
-    /// `Core::versions_for`; scripts ACQUIRE and TAGS of `read_through::lease`.
+    /// V is read: to judge an entry, or for an entry to be stored. `read_through::tags`: `judge`,
+    /// `make_versions`; scripts ACQUIRE and TAGS of `read_through::lease`.
     ReadTags,
     /// A load, or a `set`, that found V missing creates it by SET NX. Scripts ACQUIRE and TAGS of
     /// `read_through::lease` do it in the step that reads.
@@ -53,9 +53,9 @@ listed! {
     /// The second read of V, after the load. Script FILL of `read_through::lease` does it in the step that
     /// stores.
     ReadTagsAgain,
-    /// Script ACQUIRE. `read_through::lease::ACQUIRE`, sent by `read_through::lead`: `Lead::acquire`.
+    /// Script ACQUIRE. `read_through::lease::ACQUIRE`, sent by `read_through::lead`: `Engine::acquire`.
     Acquire,
-    /// Script FILL. `read_through::lease::FILL`, sent by `read_through::lead`: `Lead::fill`.
+    /// Script FILL. `read_through::lease::FILL`, sent by `read_through::lead`: `Engine::fill`.
     Fill,
     /// Script RENEW: compare-and-PEXPIRE. `read_through::lease::RENEW`, sent by `read_through::fill`:
     /// `Renewal::renew`.
@@ -63,14 +63,14 @@ listed! {
     /// Script RELEASE, after a tag has moved: compare-and-delete. `read_through::lease::RELEASE`, sent by
     /// `read_through::fill`: `Held::release`.
     Release,
-    /// A leased load begins and reads the source. `read_through::lead::load`.
+    /// A leased load begins and reads the source. `read_through::lead`: `Engine::load`.
     Load,
-    /// A leased load fails and its lease is released. `read_through::lead`: `Lead::run`, `Held::release`.
+    /// A leased load fails and its lease is released. `read_through::lead`: `Engine::release`.
     LoadFails,
-    /// An unleased load begins and reads the source. `read_through::lead`: `Leased::Without`; a joiner's:
+    /// An unleased load begins and reads the source. `read_through::lead`: `Lead::is_unleased`; a joiner's:
     /// `Role::Substitute` of `read_through::flight`.
     LoadAlone,
-    /// A leader that waits for another's load looks at `s`. `read_through::lead`: `Lead::lease`, which asks by
+    /// A leader that waits for another's load looks at `s`. `read_through::lead`: `lead`, which asks by
     /// ACQUIRE.
     Wait,
     /// A stale value is the answer, and a refresh begins. `cache::remember`: `Read::Due`.
@@ -79,7 +79,7 @@ listed! {
     Cancel,
     /// The application changes the source of truth, before it invalidates.
     ChangeSource,
-    /// UNLINK `s` and `L`, or the one of the two that comes first, or last. `cache::write::delete`,
+    /// UNLINK `s` and `L`, or the one of the two that comes first, or last. `read_through::delivery::unlink`,
     /// `cache::batch::delete_many`.
     Delete,
     /// On a Cluster, a command of a `delete` of two steps is sent to the wrong node, which says so and does

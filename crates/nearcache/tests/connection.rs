@@ -470,3 +470,27 @@ fn caches_and_their_futures_cross_threads() {
     sendable(cache.set("k", "v").into_future());
     sendable(cache.keys());
 }
+
+#[tokio::test]
+async fn a_client_of_redis_rs_says_where_a_cache_goes() {
+    let redis = Redis::start();
+    let client = redis::Client::open(format!("{}/2", redis.url())).unwrap();
+    let prefix = nearcache_testkit::random_prefix();
+    let url = format!("redis://?prefix={prefix}");
+    let cache = Cache::builder(&url).client(&client).build().unwrap();
+    cache.set("k", "v").await.unwrap();
+    let mut connection = client.get_connection().unwrap();
+    let key = format!("{prefix}:k");
+    let value: String = redis::cmd("GET").arg(key).query(&mut connection).unwrap();
+    assert_eq!(value, "\"v\"");
+    // What is said beside it goes before it.
+    let elsewhere = Cache::builder(&url).client(&client).db(3).build().unwrap();
+    assert_eq!(elsewhere.get::<String>("k").await.unwrap(), None);
+    // Two servers are one too many.
+    let two = Cache::builder("redis://db.example.com")
+        .client(&client)
+        .build();
+    let error = two.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    assert!(error.to_string().contains("db.example.com"), "{error}");
+}

@@ -29,7 +29,7 @@ use crate::error::{BoxError, Error, ErrorKind, Result};
 ///         read: &mut dyn FnMut(&mut dyn Deserializer<'b>) -> Result<(), Error>,
 ///     ) -> Result<(), BoxError> {
 ///         let mut json = serde_json::Deserializer::from_slice(bytes);
-///         read(&mut <dyn Deserializer>::erase(&mut json))?;
+///         read(&mut <dyn Deserializer<'_>>::erase(&mut json))?;
 ///         Ok(json.end()?)
 ///     }
 /// }

@@ -1,5 +1,7 @@
 //! Opening, sharing and closing.
 
+use std::sync::Arc;
+
 use nearcache::{Error, ErrorKind, ServerKind};
 use nearcache_testkit::random_prefix;
 
@@ -10,6 +12,8 @@ suite! {
     a_closed_cache_says_so_and_others_go_on,
     clones_are_the_same_cache,
     bound_verbs_are_those_of_the_key,
+    the_two_forms_of_a_cache_share_all_but_their_end,
+    a_value_is_shared_rather_than_cloned,
     databases_are_apart,
     debug_shows_no_password,
 }
@@ -110,4 +114,57 @@ async fn debug_shows_no_password(target: Target) {
         !text.contains("hunter2") && text.contains("127.0.0.1:1") && text.contains("app"),
         "{text}"
     );
+}
+
+async fn the_two_forms_of_a_cache_share_all_but_their_end(target: Target) {
+    let cache = target.cache();
+    call!(cache.set("k", &1)).unwrap();
+    let other = match &cache {
+        Face::Async(cache) => Face::Blocking(cache.blocking().unwrap()),
+        Face::Blocking(cache) => Face::Async(cache.asynchronous().unwrap()),
+    };
+    // The prefix, the place and, where it is embedded, the store.
+    assert_eq!(call!(other.get::<i32>("k")).unwrap(), Some(1));
+    call!(other.set("k", &2)).unwrap();
+    assert_eq!(call!(cache.get::<i32>("k")).unwrap(), Some(2));
+    // What they count.
+    let (here, there) = (ask!(cache.stats()), ask!(other.stats()));
+    assert_eq!((here.hits, here.writes), (2, 2));
+    assert_eq!((there.hits, there.writes), (2, 2));
+    // A load and its fence.
+    let loaded = match &other {
+        Face::Async(cache) => cache.remember("n", async || Ok::<_, Error>(7)).await,
+        Face::Blocking(cache) => cache.remember("n", || Ok::<_, Error>(7)).run(),
+    };
+    assert_eq!(loaded.unwrap(), 7);
+    assert_eq!(call!(cache.get::<i32>("n")).unwrap(), Some(7));
+    // Not their end.
+    call!(cache.close()).unwrap();
+    assert!(!ask!(cache.is_open()) && ask!(other.is_open()));
+    assert_eq!(call!(other.get::<i32>("k")).unwrap(), Some(2));
+}
+
+async fn a_value_is_shared_rather_than_cloned(target: Target) {
+    /// It is not `Clone`.
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Page {
+        html: String,
+    }
+    let page = || Page {
+        html: "<h1>Hello</h1>".to_owned(),
+    };
+    let cache = target.cache();
+    call!(cache.set("page", &page())).unwrap();
+    let found = call!(cache.get_arc::<Page>("page")).unwrap();
+    assert_eq!(found.as_deref(), Some(&page()));
+    assert_eq!(call!(cache.get_arc::<Page>("none")).unwrap(), None);
+    // A loader may give one, and `T` and `Arc<T>` are one entry.
+    let load = move || Ok::<_, Error>(Arc::new(page()));
+    let loaded = match &cache {
+        Face::Async(cache) => cache.remember("loaded", async move || load()).await,
+        Face::Blocking(cache) => cache.remember("loaded", load).run(),
+    };
+    assert_eq!(*loaded.unwrap(), page());
+    let again = call!(cache.get::<Arc<Page>>("loaded")).unwrap();
+    assert_eq!(again.as_deref(), Some(&page()));
 }

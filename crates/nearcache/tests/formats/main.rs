@@ -12,6 +12,7 @@ mod target;
 mod scene;
 
 mod codecs;
+mod custom;
 mod frozen;
 mod healing;
 mod shapes;
