@@ -82,8 +82,15 @@ impl<M> CacheOf<M> {
     ///
     /// # Errors
     /// Those of [`get`](CacheOf::get).
-    pub fn lookup<T: Decode + Clone>(&self, key: impl AsRef<[u8]>) -> LookUp<'_, T, M> {
-        LookUp::new(&self.core, key.as_ref())
+    pub fn lookup<T: Decode + Clone>(&self, key: impl AsRef<[u8]>) -> Pending<'_, Lookup<T>, M> {
+        let (core, key) = self.named(key);
+        Pending::new(async move {
+            let key = key?;
+            core.perform("lookup", CallKeys::One(key.user()), async |core| {
+                core.look_up(&key).await
+            })
+            .await
+        })
     }
 
     /// The value of a key, which is deleted in the same step: of many takers one gets it.
@@ -158,50 +165,9 @@ impl<'c, T: Decode, M> Get<'c, T, M> {
 
 operation!(Get<'c, T: Decode> -> Option<T>);
 
-/// A pending `lookup`.
-#[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
-pub struct LookUp<'c, T, M = Async> {
-    core: &'c ReadThrough,
-    key: Result<StoredKey>,
-    value: PhantomData<fn() -> T>,
-    mode: Marked<M>,
-}
-
-impl<'c, T: Decode, M> LookUp<'c, T, M> {
-    fn new(core: &'c ReadThrough, key: &[u8]) -> Self {
-        LookUp {
-            core,
-            key: core.client().stored(key),
-            value: PhantomData,
-            mode: PhantomData,
-        }
-    }
-
-    fn start(self) -> CacheFuture<'c, Lookup<T>> {
-        let LookUp { core, key, .. } = self;
-        CacheFuture::asking(async move {
-            let key = key.as_ref().map_err(Clone::clone)?;
-            core.perform("lookup", CallKeys::One(key.user()), async |core| {
-                core.look_up(key).await
-            })
-            .await
-        })
-    }
-}
-
-operation!(LookUp<'c, T: Decode> -> Lookup<T>);
-
 impl<T, M> fmt::Debug for Get<'_, T, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Get")
-            .field("key", &self.key)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T, M> fmt::Debug for LookUp<'_, T, M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LookUp")
             .field("key", &self.key)
             .finish_non_exhaustive()
     }

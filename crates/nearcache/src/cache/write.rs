@@ -160,29 +160,68 @@ pub(super) async fn tagged_head(core: &ReadThrough, tags: &[Tag], stay: Stay) ->
     Ok(head)
 }
 
-/// A pending `set`.
+/// A pending `set`; one under a condition ([`SetIf`]) answers whether it stored.
 #[must_use = "nothing is stored until it is carried out, by `.await` or `.run()`"]
-pub struct Set<'c, V: ?Sized, M = Async> {
+pub struct Set<'c, V: ?Sized, M = Async, A = ()> {
     core: &'c ReadThrough,
     key: Result<StoredKey>,
     value: &'c V,
     life: Life,
     tags: Vec<Vec<u8>>,
+    condition: Option<Condition>,
+    answer: PhantomData<fn() -> A>,
     mode: Marked<M>,
 }
 
+/// A pending `set` under a condition: `add` and `replace`.
+pub type SetIf<'c, V, M = Async> = Set<'c, V, M, bool>;
+
+/// Under which condition a `SET` stores.
+#[derive(Clone, Copy, Debug)]
+enum Condition {
+    Absent,
+    Present,
+}
+
 impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
-    pub(crate) fn new(core: &'c ReadThrough, key: &[u8], value: &'c V) -> Self {
+    fn new(core: &'c ReadThrough, key: &[u8], value: &'c V) -> Self {
         Set {
             core,
             key: core.client().stored(key),
             value,
             life: Life::Default,
             tags: Vec::new(),
+            condition: None,
+            answer: PhantomData,
             mode: PhantomData,
         }
     }
 
+    /// Stores only if the key has no value; the answer is then whether it stored.
+    pub fn only_if_absent(self) -> SetIf<'c, V, M> {
+        self.under(Condition::Absent)
+    }
+
+    /// Stores only if the key has a value; the answer is then whether it stored.
+    pub fn only_if_present(self) -> SetIf<'c, V, M> {
+        self.under(Condition::Present)
+    }
+
+    fn under(self, condition: Condition) -> SetIf<'c, V, M> {
+        Set {
+            core: self.core,
+            key: self.key,
+            value: self.value,
+            life: self.life,
+            tags: self.tags,
+            condition: Some(condition),
+            answer: PhantomData,
+            mode: PhantomData,
+        }
+    }
+}
+
+impl<'c, V: Encode + ?Sized, M, A> Set<'c, V, M, A> {
     /// The entry expires after this time, spread by the cache's jitter.
     pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
         self.life = Life::For(ttl.into_ttl());
@@ -202,7 +241,7 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
         self
     }
 
-    /// Tags of the entry: [`invalidate_tag`](crate::Cache::invalidate_tag) of any of them is its end. Up
+    /// Tags of the entry: [`invalidate_tag`](crate::CacheOf::invalidate_tag) of any of them is its end. Up
     /// to 64, of 1 byte to 1 KiB each. They cost a round trip more, and another one for each read.
     pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         self.tags
@@ -210,31 +249,8 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
         self
     }
 
-    /// Stores only if the key has no value; the answer is then whether it stored.
-    pub fn only_if_absent(self) -> SetIf<'c, V, M> {
-        SetIf {
-            set: self,
-            condition: Condition::Absent,
-        }
-    }
-
-    /// Stores only if the key has a value; the answer is then whether it stored.
-    pub fn only_if_present(self) -> SetIf<'c, V, M> {
-        SetIf {
-            set: self,
-            condition: Condition::Present,
-        }
-    }
-
-    pub(crate) fn start(self) -> CacheFuture<'c, ()> {
-        match self.prepare(None) {
-            Ok(command) => CacheFuture::asking(async move { command.send("set").await.map(drop) }),
-            Err(error) => CacheFuture::ready(Err(error)),
-        }
-    }
-
     /// Encodes here and now: the value need not cross to another thread, nor live any longer.
-    fn prepare(self, condition: Option<Condition>) -> Result<SetCommand<'c>> {
+    fn prepare(self) -> Result<SetCommand<'c>> {
         let key = self.key?;
         let client = self.core.client();
         let value = codec::encode(self.value, client.codec())
@@ -246,65 +262,56 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
             value,
             stay: self.life.settle(self.core)?,
             tags: Tag::of_entry(client.keyspace(), &self.tags)?,
-            condition,
+            condition: self.condition,
         })
     }
-}
 
-operation!(Set<'c; ?Sized V: Encode> -> ());
-
-/// A pending `set` under a condition: `add` and `replace`.
-#[must_use = "nothing is stored until it is carried out, by `.await` or `.run()`"]
-pub struct SetIf<'c, V: ?Sized, M = Async> {
-    set: Set<'c, V, M>,
-    condition: Condition,
-}
-
-/// Under which condition a `SET` stores.
-#[derive(Clone, Copy, Debug)]
-enum Condition {
-    Absent,
-    Present,
-}
-
-impl<'c, V: Encode + ?Sized, M> SetIf<'c, V, M> {
-    /// The entry expires after this time, spread by the cache's jitter.
-    pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
-        self.set = self.set.ttl(ttl);
-        self
-    }
-
-    /// The entry does not expire, whatever the cache's default TTL.
-    pub fn forever(mut self) -> Self {
-        self.set = self.set.forever();
-        self
-    }
-
-    /// The entry expires when the one that it replaces would have.
-    pub fn keep_ttl(mut self) -> Self {
-        self.set = self.set.keep_ttl();
-        self
-    }
-
-    /// Tags of the entry, as those of [`Set::tags`].
-    pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
-        self.set = self.set.tags(tags);
-        self
-    }
-
-    fn start(self) -> CacheFuture<'c, bool> {
-        let verb = match self.condition {
-            Condition::Absent => "add",
-            Condition::Present => "replace",
-        };
-        match self.set.prepare(Some(self.condition)) {
-            Ok(command) => CacheFuture::asking(async move { command.send(verb).await }),
+    pub(crate) fn start(self) -> CacheFuture<'c, A>
+    where
+        A: From<Stored> + 'c,
+    {
+        match self.prepare() {
+            Ok(command) => CacheFuture::asking(async move { command.send().await.map(A::from) }),
             Err(error) => CacheFuture::ready(Err(error)),
         }
     }
 }
 
-operation!(SetIf<'c; ?Sized V: Encode> -> bool);
+/// Whether a `SET` stored.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Stored(bool);
+
+impl From<Stored> for () {
+    fn from(_: Stored) {}
+}
+
+impl From<Stored> for bool {
+    fn from(stored: Stored) -> bool {
+        stored.0
+    }
+}
+
+operation!(Set<'c; ?Sized V: Encode> -> ());
+
+impl<'c, V: Encode + ?Sized + 'c> IntoFuture for SetIf<'c, V> {
+    type Output = Result<bool>;
+    type IntoFuture = CacheFuture<'c, bool>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.start()
+    }
+}
+
+#[cfg(feature = "blocking")]
+impl<'c, V: Encode + ?Sized> SetIf<'c, V, super::operation::Blocking> {
+    /// Carries the operation out on this thread.
+    ///
+    /// # Errors
+    /// Those of the verb that made the operation.
+    pub fn run(self) -> Result<bool> {
+        crate::runtime::block_on(self.start())
+    }
+}
 
 /// A `SET`, ready to go.
 struct SetCommand<'c> {
@@ -317,15 +324,19 @@ struct SetCommand<'c> {
 }
 
 impl SetCommand<'_> {
-    /// Says whether it stored.
-    async fn send(&self, verb: &'static str) -> Result<bool> {
+    async fn send(&self) -> Result<Stored> {
+        let verb = match self.condition {
+            None => "set",
+            Some(Condition::Absent) => "add",
+            Some(Condition::Present) => "replace",
+        };
         let keys = CallKeys::One(self.key[0].user());
         self.core
             .invalidate(verb, keys, async |core| self.store(core).await)
             .await
     }
 
-    async fn store(&self, core: &ReadThrough) -> Result<bool> {
+    async fn store(&self, core: &ReadThrough) -> Result<Stored> {
         let [key] = &self.key;
         let delivery = match self.condition {
             // Whether it stored is not known, and the entry may be another's.
@@ -355,24 +366,16 @@ impl SetCommand<'_> {
         } else {
             core.client().note(Outcome::NotStored, 0);
         }
-        Ok(stored)
+        Ok(Stored(stored))
     }
 }
 
-impl<V: ?Sized, M> fmt::Debug for Set<'_, V, M> {
+impl<V: ?Sized, M, A> fmt::Debug for Set<'_, V, M, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Set")
             .field("key", &self.key)
             .field("life", &self.life)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<V: ?Sized, M> fmt::Debug for SetIf<'_, V, M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SetIf")
-            .field("set", &self.set)
             .field("condition", &self.condition)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
