@@ -1,8 +1,8 @@
-//! What bytes can make a reader do, bounded: for formats that have no bounds of their own.
+//! Limits what a few bytes can make a reader do, for formats that have no limits of their own.
 //!
-//! Two things can cost more than the bytes that ask for them. A type that contains itself is read by
-//! calls within calls, for as long as the bytes say so: the stack ends, and with it the process. And a
-//! sequence of nothing (`Vec<()>`) has a length and no elements: a few bytes are years of counting.
+//! Two things can cost far more than the bytes that ask for them. A recursive type is read by recursive calls, as
+//! deep as the bytes say, until the stack overflows and the process dies. And a sequence of empty elements
+//! (`Vec<()>`) has a length but takes no bytes: a few bytes can claim a length that takes years to count.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,14 +11,13 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-/// How deep values nest at most: a structure, a sequence, a map, an enum, an option and a newtype are a
-/// level each.
+/// The maximum nesting. A struct, a sequence, a map, an enum, an option and a newtype are one level each.
 pub(super) const DEPTH: usize = 256;
 
-/// How many elements are read that take no byte at all.
+/// How many elements that take no bytes are read at most.
 const NOTHINGS: usize = 1 << 16;
 
-/// Which bound was gone over.
+/// Which limit was exceeded.
 #[derive(Clone, Copy)]
 pub(super) enum Exceeded {
     Depth,
@@ -34,15 +33,15 @@ impl fmt::Display for Exceeded {
     }
 }
 
-/// The bounds of one reading, and whether it went over one.
+/// The limits of one read, and whether it exceeded one.
 pub(super) struct Bounds {
-    /// How many elements of sequences and maps may still come.
+    /// How many more elements of sequences and maps may be read.
     elements: Cell<usize>,
     exceeded: Cell<Option<Exceeded>>,
 }
 
 impl Bounds {
-    /// For these bytes: an element takes at least one of them, unless it is nothing.
+    /// Limits for reading these bytes: each element takes at least one byte, except up to `NOTHINGS` empty ones.
     pub(super) fn of(bytes: &[u8]) -> Self {
         Bounds {
             elements: Cell::new(bytes.len() + NOTHINGS),
@@ -50,7 +49,7 @@ impl Bounds {
         }
     }
 
-    /// Which bound was gone over: an error of the format itself may not be able to say it.
+    /// The limit that was exceeded. It is kept here because an error of the format itself may have no room for it.
     pub(super) fn exceeded(&self) -> Option<Exceeded> {
         self.exceeded.get()
     }
@@ -72,12 +71,12 @@ impl Bounds {
     }
 }
 
-/// How deep we are.
+/// How deep the reader is.
 #[derive(Clone, Copy)]
 struct Level<'b> {
     bounds: &'b Bounds,
     left: usize,
-    /// Whether the bytes say how many elements there are, and not the type.
+    /// Whether the number of elements comes from the bytes, and not from the type.
     counts: bool,
 }
 
@@ -104,7 +103,7 @@ impl Level<'_> {
     }
 }
 
-/// A deserializer, a seed, a visitor or an access of serde's, and the level it is at.
+/// A deserializer, seed, visitor or access of serde, and the level that it is at.
 pub(super) struct Bounded<'b, T> {
     inner: T,
     level: Level<'b>,
@@ -184,7 +183,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
     }
 }
 
-/// Of what a container can turn out to be; leaves never come here.
+/// Only what a container's visitor may be called with: the visitors of leaves are not wrapped.
 impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<'_, V> {
     type Value = V::Value;
 

@@ -1,8 +1,9 @@
-//! Compression: smaller values, where it helps.
+//! Compression of values, where it helps.
 //!
-//! 1. What does not become smaller by a sixteenth at least is stored as it was.
-//! 2. An entry says how large it was. Nothing unpacks to more than it says, and nothing that says more than
-//!    [`MAX_UNPACKED`] is unpacked at all (nor packed: what is written can be read).
+//! 1. A value that compression does not make at least a sixteenth smaller is stored uncompressed.
+//! 2. A compressed entry contains its uncompressed length. It never unpacks to more than that, and an entry that
+//!    claims more than [`MAX_UNPACKED`] is not unpacked at all. (Larger values are not compressed, so everything that
+//!    is written can be read.)
 
 use std::fmt;
 
@@ -10,10 +11,10 @@ use std::fmt;
 use super::contexts;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The largest value that is compressed: 64 MiB. A few bytes that claim to be more are a bomb.
+/// The largest value that is compressed: 64 MiB. An entry that claims to be larger may be a decompression bomb.
 pub(crate) const MAX_UNPACKED: usize = 64 * 1024 * 1024;
 
-/// How large a value is at least that is compressed, unless said otherwise.
+/// The default of [`Compression::above`].
 const THRESHOLD: usize = 1_024;
 
 /// How values are compressed.
@@ -56,7 +57,7 @@ impl Compression {
         Compression::of(Algorithm::Lz4, 0)
     }
 
-    /// zlib (feature `zlib`) at level 6: what every language has. RFC 1950.
+    /// zlib (feature `zlib`) at level 6: every language has it. RFC 1950.
     pub const fn zlib() -> Self {
         Compression::of(Algorithm::Zlib, 6)
     }
@@ -76,7 +77,7 @@ impl Compression {
         self
     }
 
-    /// Values of fewer bytes are left as they are: 1,024 unless said otherwise.
+    /// Leaves values of fewer bytes uncompressed; the default is 1,024.
     #[must_use]
     pub const fn above(mut self, bytes: usize) -> Self {
         self.threshold = bytes;
@@ -94,7 +95,7 @@ impl Compression {
             .find(|compression| compression.as_str() == name)
     }
 
-    /// As configurations write it: the name, and the level where there are levels.
+    /// As configurations write it: the name, and the level for algorithms that have levels.
     #[cfg(feature = "config")]
     pub(crate) fn written(&self) -> String {
         match self.algorithm {
@@ -125,7 +126,7 @@ impl Compression {
         ))
     }
 
-    /// The bytes, compressed, if that helps.
+    /// The compressed bytes, if compression helps.
     pub(super) fn pack(&self, bytes: &[u8]) -> Result<Option<(Packing, Vec<u8>)>> {
         if bytes.len() < self.threshold.max(1) || bytes.len() > MAX_UNPACKED {
             return Ok(None);
@@ -143,23 +144,23 @@ impl Compression {
     }
 }
 
-/// What is said of bytes that are compressed.
+/// What an entry says of compressed bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packing {
     pub(super) algorithm: Algorithm,
-    /// How many bytes they were.
+    /// The length of the uncompressed bytes.
     pub(super) length: u32,
 }
 
 impl Packing {
-    /// How much longer an envelope is for it.
+    /// How many bytes it adds to an envelope.
     const BYTES: usize = 5;
 
     pub(super) fn is_known(self) -> bool {
         self.algorithm.check(ErrorKind::Codec).is_ok()
     }
 
-    /// The bytes as they were.
+    /// The uncompressed bytes.
     pub(crate) fn unpack(self, packed: &[u8]) -> Result<Vec<u8>> {
         let length = self.length as usize;
         if length > MAX_UNPACKED {
@@ -182,7 +183,7 @@ impl Packing {
 }
 
 impl Algorithm {
-    /// The number that an entry has for it. Frozen.
+    /// The number of the algorithm in entries. Frozen.
     pub(super) fn id(self) -> u8 {
         match self {
             Algorithm::Zstd => 1,
@@ -232,7 +233,7 @@ impl Algorithm {
             Algorithm::Lz4 => Ok(lz4_flex::block::compress(bytes)),
             #[cfg(feature = "zlib")]
             Algorithm::Zlib => contexts::zlib_pack(bytes, level),
-            #[allow(unreachable_patterns, reason = "not so without the features")]
+            #[allow(unreachable_patterns, reason = "reachable without the features")]
             _ => {
                 let _ = (bytes, level);
                 Err(std::io::Error::other("it is not in this build"))
@@ -243,7 +244,7 @@ impl Algorithm {
         })
     }
 
-    /// As many bytes as it is said to be, or nothing.
+    /// The unpacked bytes, if there are exactly `length`.
     fn unpack(self, packed: &[u8], length: usize) -> Option<Vec<u8>> {
         match self {
             #[cfg(feature = "zstd")]
@@ -252,7 +253,7 @@ impl Algorithm {
             Algorithm::Lz4 => lz4_flex::block::decompress(packed, length).ok(),
             #[cfg(feature = "zlib")]
             Algorithm::Zlib => contexts::zlib_unpack(packed, length).ok(),
-            #[allow(unreachable_patterns, reason = "not so without the features")]
+            #[allow(unreachable_patterns, reason = "reachable without the features")]
             _ => {
                 let _ = (packed, length);
                 None
@@ -261,7 +262,7 @@ impl Algorithm {
     }
 }
 
-/// As a URL has it: `zstd:3`.
+/// The form in URLs: `zstd:3`.
 impl fmt::Display for Compression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.algorithm {
@@ -296,7 +297,7 @@ mod tests {
     fn a_bomb_is_an_error_that_names_the_limit() {
         for compression in ALL {
             let (packing, packed) = compression.pack(&vec![0; 1 << 20]).unwrap().unwrap();
-            // It says less than it is, or more.
+            // The entry claims a length that is too small, or too large.
             for length in [packing.length / 2, packing.length - 1, packing.length + 1] {
                 let lies = Packing { length, ..packing };
                 let error = lies.unpack(&packed).unwrap_err();

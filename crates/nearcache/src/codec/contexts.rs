@@ -1,12 +1,13 @@
-//! What compressors need beside the bytes, one of each for every thread that uses it.
+//! The contexts that compressors work with, one per thread and kind.
 //!
-//! To make one takes longer than to compress a small value with it: 50 µs for zstd, half a millisecond for zlib.
-//! Kept are those for values of up to [`SMALL`]: up to 2 MiB a thread; what larger values need is given back.
+//! To create one takes longer than to compress a small value with it: 50 µs for zstd, half a millisecond for zlib. So
+//! each thread keeps its contexts for values of up to [`SMALL`], which take up to 2 MiB. A larger value gets a
+//! context of its own, which is freed afterwards.
 
 use std::cell::RefCell;
 use std::io::{Error, Result};
 
-/// Up to here, the making of a context is what takes the time.
+/// Up to this size, creating a context takes longer than compressing.
 const SMALL: usize = 256 * 1024;
 
 #[cfg(feature = "zstd")]
@@ -91,7 +92,7 @@ mod zlib {
                 }
                 None => kept.insert(Decompress::new(true)),
             };
-            // One more, to see whether there is more than was said.
+            // Room for one byte more, to notice data that is longer than it claims.
             let mut bytes = Vec::with_capacity(length + 1);
             match decompress.decompress_vec(packed, &mut bytes, FlushDecompress::Finish)? {
                 Status::StreamEnd => Ok(bytes),

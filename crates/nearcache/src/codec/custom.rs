@@ -1,11 +1,11 @@
-//! A serializer of the application's own, in place of a built-in format.
+//! Serializers of the application's own, used instead of a built-in format.
 
 use erased_serde::{Deserializer, Serialize};
 
 use crate::error::{BoxError, Error, ErrorKind, Result};
 
-/// A format of the application's own, for [`Codec::custom`](crate::Codec::custom): CBOR, say, or what another
-/// program has written for years.
+/// A format of the application's own, for [`Codec::custom`](crate::Codec::custom): CBOR, for example, or a format
+/// that another program already writes.
 ///
 /// ```
 /// use nearcache::erased_serde::{Deserializer, Error, Serialize};
@@ -43,21 +43,21 @@ use crate::error::{BoxError, Error, ErrorKind, Result};
 /// # nearcache::__example(example());
 /// ```
 pub trait Serializer: Send + Sync + 'static {
-    /// What messages and `Debug` call it.
+    /// The name of the format in messages and in `Debug`.
     fn name(&self) -> &str;
 
     /// Appends the bytes of a value.
     ///
     /// # Errors
-    /// Whatever keeps the value from having bytes: it becomes the source of an
+    /// Any reason why the value cannot be encoded. It becomes the source of an
     /// [`ErrorKind::Codec`](crate::ErrorKind::Codec).
     fn encode(&self, value: &dyn Serialize, out: &mut Vec<u8>) -> Result<(), BoxError>;
 
-    /// Makes a deserializer of the bytes, and gives it to `read`, once. Refuses bytes that it has not written, and
-    /// bytes that are left over: they may be anything.
+    /// Makes a deserializer for the bytes and calls `read` with it, once. It must refuse bytes that it did not write,
+    /// and bytes that are left over after the value, because an entry may contain anything.
     ///
     /// # Errors
-    /// What is wrong with the bytes: the call that reads them is a miss.
+    /// What is wrong with the bytes. The call that reads them is a miss.
     fn decode<'b>(
         &self,
         bytes: &'b [u8],
@@ -90,7 +90,7 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(
     value.ok_or_else(|| failed(serializer, "it read nothing".into()))
 }
 
-/// Its own message may quote the data: it is the source of the error, and not part of it.
+/// The serializer's own message may quote the data, so it is the source of the error and not part of its text.
 fn failed(serializer: &dyn Serializer, error: BoxError) -> Error {
     Error::new(ErrorKind::Codec, format!("as {}", serializer.name())).caused_by(error)
 }

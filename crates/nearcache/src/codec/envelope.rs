@@ -1,14 +1,11 @@
-//! The envelope: what stands before an entry's bytes where something needs to be said of them (when they
-//! begin to be stale, how long they took to load, which tags they carry, which format they are in, how they
-//! are compressed). `docs/wire-format.md` has it
-//! byte by byte.
+//! The envelope: a header before the bytes of an entry that needs one. It says when the value becomes stale, how long
+//! it took to load, its tags, its format and its compression. `docs/wire-format.md` describes it byte by byte.
 //!
-//! 1. An entry of which nothing needs to be said is the serializer's plain bytes, which every other
-//!    program reads.
-//! 2. No JSON, text, integer, MessagePack or pickle begins as an envelope does; bytes of a user's that do
-//!    are put into an envelope that says nothing.
-//! 3. What is not understood whole (another version, an unknown flag, cut short) is unreadable: never a
-//!    value, never a panic.
+//! 1. An entry that needs no header is the serializer's plain bytes, which every other program can read.
+//! 2. No JSON, text, integer, MessagePack or pickle begins like an envelope. A user's bytes that do are stored in an
+//!    envelope that says nothing else.
+//! 3. An envelope that is not understood completely (another version, an unknown flag, cut short) is unreadable: it
+//!    is never taken for a value, and never causes a panic.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -21,7 +18,7 @@ const MAGIC: [u8; 3] = [0xC1, b'N', b'C'];
 
 const VERSION: u8 = 1;
 
-/// Flags, in the order of what they announce.
+/// Flags, in the order of the fields that they announce.
 const SOFT: u8 = 1 << 0;
 const LOAD: u8 = 1 << 1;
 const TAGS: u8 = 1 << 2;
@@ -29,16 +26,16 @@ const FORMAT: u8 = 1 << 3;
 const PACKED: u8 = 1 << 4;
 const KNOWN: u8 = SOFT | LOAD | TAGS | FORMAT | PACKED;
 
-/// How many tags an entry has at most.
+/// The maximum number of tags of an entry.
 pub(crate) const MAX_TAGS: usize = 64;
 
-/// A tag's version: random, so that it never comes again, not even after an eviction.
+/// A tag's version. It is random, so that a version never occurs twice, not even after an eviction.
 pub(crate) type Version = [u8; 16];
 
-/// What an envelope says.
+/// The contents of an envelope, except the form of the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// When the value begins to be stale, in Unix milliseconds.
+    /// When the value becomes stale, in Unix milliseconds.
     pub(crate) soft: Option<u64>,
     /// How long it took to load, in whole microseconds.
     pub(crate) load: Option<Duration>,
@@ -46,7 +43,7 @@ pub(crate) struct Head {
     pub(crate) tags: Vec<(Vec<u8>, Version)>,
 }
 
-/// Bytes that begin as an envelope and are none.
+/// The bytes begin like an envelope, but are not a readable one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable;
 
@@ -55,12 +52,12 @@ impl Head {
         self.soft.is_none() && self.load.is_none() && self.tags.is_empty()
     }
 
-    /// The entry: the body, with this before it where it needs to be.
+    /// The entry: the body, after this header if one is needed.
     pub(crate) fn seal<'b>(&self, body: &'b Body) -> Cow<'b, [u8]> {
         self.seal_as(body.form, &body.bytes)
     }
 
-    /// The same, of bytes in this form.
+    /// The same for bytes in this form.
     pub(crate) fn seal_as<'b>(&self, form: Form, body: &'b [u8]) -> Cow<'b, [u8]> {
         if self.says_nothing() && form.is_plain(body) && !body.starts_with(&MAGIC) {
             return Cow::Borrowed(body);
@@ -104,7 +101,7 @@ impl Head {
         Cow::Owned(bytes)
     }
 
-    /// What stands before the body, its form, and where it begins; `None` for plain bytes.
+    /// The header, the form of the body, and where the body begins; `None` for plain bytes.
     pub(crate) fn open(bytes: &[u8]) -> Result<Option<(Head, Form, usize)>, Unreadable> {
         if !bytes.starts_with(&MAGIC) {
             return Ok(None);
@@ -136,7 +133,7 @@ impl Head {
         let mut form = Form::default();
         if flags & FORMAT != 0 {
             let [id] = rest.array()?;
-            // Plain bytes need not say so, and so never do.
+            // JSON is the format of plain bytes, so an envelope never names it.
             let format = Format::from_id(id).filter(|format| *format != Format::Json);
             form.format = format.ok_or(Unreadable)?;
         }
@@ -151,7 +148,7 @@ impl Head {
     }
 }
 
-/// What has not been read yet.
+/// The bytes that are not yet read.
 struct Rest<'b>(&'b [u8]);
 
 impl<'b> Rest<'b> {
@@ -193,7 +190,7 @@ mod tests {
         assert_eq!((head, &entry[at..]), (Head::default(), &body[..]));
     }
 
-    /// Frozen: what is stored today is read by every later version.
+    /// Frozen: every later version reads what is stored today.
     #[test]
     fn the_envelope_is_the_one_of_the_golden_file() {
         let head = Head {

@@ -1,4 +1,4 @@
-//! The formats that values are written in, each told from the others by what stands before it.
+//! The formats that values are written in. The header of an entry tells them apart.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,34 +7,34 @@ use super::Serializer;
 use super::compression::Compression;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The form of a value's bytes: how serde writes it.
+/// The format of a value's bytes: how serde writes it.
 ///
-/// Whatever a cache writes, it reads all of them: an entry says which one it is in.
+/// A cache writes one format and reads all of them: each entry says which one it is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// JSON, as it is: every other program and language reads it. Maps need keys that are text or numbers, and
-    /// a float that is no number (NaN, infinite) is stored as `null`.
+    /// JSON without a header: every other program and language can read it. Maps need keys that are text or numbers,
+    /// and a float that is not a number (NaN, infinite) is stored as `null`.
     #[default]
     Json,
-    /// MessagePack, with the names of fields (feature `msgpack`): smaller and faster than JSON, has bytes, all
-    /// floats and any keys, and a struct may have gained or lost fields. Strings of bytes are only short if
+    /// MessagePack with field names (feature `msgpack`): smaller and faster than JSON. It can represent bytes, all
+    /// floats and any map keys, and fields can be added to or removed from a struct. Byte strings are only compact if
     /// their type serializes as bytes (`serde_bytes`).
     MessagePack,
-    /// postcard (feature `postcard`): the smallest and fastest, since it says nothing of types and fields. A
-    /// value must be read as the very type that wrote it: give the cache a
-    /// [`version`](crate::Builder::version), and change it with the type. No types that ask what comes
-    /// (`serde_json::Value`, untagged enums, `skip_serializing_if`). What nests deeper than 256 levels is not
-    /// read (128 with the other two), so that no bytes can end the stack.
+    /// postcard (feature `postcard`): the smallest and fastest, because it stores neither types nor field names. A
+    /// value must be read as exactly the type that wrote it: give the cache a [`version`](crate::Builder::version),
+    /// and change it when the type changes. It does not support types that need a self-describing format
+    /// (`serde_json::Value`, untagged enums, `skip_serializing_if`). Values that nest deeper than 256 levels are not
+    /// read (128 in the other two formats), so that no entry can overflow the stack.
     Postcard,
-    /// The application's own: [`Codec::custom`]. Such an entry is the serializer's plain bytes, or says in its envelope
-    /// that it is of the application's own format; which one, it does not say. Give the cache another
-    /// [`version`](crate::Builder::version) when you change the serializer.
+    /// The application's own format: [`Codec::custom`]. An entry is the serializer's plain bytes, or has an envelope
+    /// that says "the application's own format", but not which one. When you change the serializer, change the
+    /// cache's [`version`](crate::Builder::version).
     Custom,
 }
 
 impl Format {
-    /// The number that an entry has for it. Frozen.
+    /// The number of the format in entries. Frozen.
     pub(super) fn id(self) -> u8 {
         match self {
             Format::Json => 0,
@@ -59,7 +59,7 @@ impl Format {
         all.find(|format| format.as_str() == name)
     }
 
-    /// The name that URLs and configurations have for it: `json`, `msgpack`, `postcard`. (`custom` has none there.)
+    /// The name in URLs and configurations: `json`, `msgpack`, `postcard`. (They cannot choose `custom`.)
     pub fn as_str(self) -> &'static str {
         match self {
             Format::Json => "json",
@@ -69,7 +69,7 @@ impl Format {
         }
     }
 
-    /// Whether this build has it.
+    /// Checks that this build has the format.
     ///
     /// # Errors
     /// `InvalidConfig` that names the feature.
@@ -78,7 +78,7 @@ impl Format {
             Format::Json => true,
             Format::MessagePack => cfg!(feature = "msgpack"),
             Format::Postcard => cfg!(feature = "postcard"),
-            // Whoever has a serializer may use it.
+            // It needs no feature.
             Format::Custom => true,
         };
         if there {
@@ -100,23 +100,23 @@ impl fmt::Display for Format {
     }
 }
 
-/// How values are written: a format, and perhaps compression. JSON without compression, unless said otherwise.
+/// How values are written: a format, and optionally compression. The default is JSON without compression.
 ///
-/// What is read needs no saying: every entry says itself what it is. So a codec can be changed on a live
-/// system; what was written before reads as it did.
+/// It matters little for reading, because every entry says how it was written. So you can change the codec of a live
+/// system: entries that were written before remain readable.
 ///
-/// Of a whole cache by [`Builder::codec`](crate::Builder::codec) or in the URL, of single calls by
+/// Set it for a cache with [`Builder::codec`](crate::Builder::codec) or in the URL, and for single calls with
 /// [`Cache::with_codec`](crate::Cache::with_codec).
 #[derive(Clone, Default)]
 pub struct Codec {
     pub(crate) format: Format,
     pub(crate) compression: Option<Compression>,
-    /// The application's own serializer, of the format `Custom`.
+    /// The application's own serializer, for the format `Custom`.
     custom: Option<Arc<dyn Serializer>>,
 }
 
 impl Codec {
-    /// In this format. [`Format::Custom`] needs its serializer: [`Codec::custom`].
+    /// A codec for this format. [`Format::Custom`] needs a serializer, so use [`Codec::custom`] for it.
     pub const fn new(format: Format) -> Self {
         Codec {
             format,
@@ -142,8 +142,9 @@ impl Codec {
 
     /// A serializer of the application's own: see [`Serializer`].
     ///
-    /// Plain bytes in Redis are then read by it, and as JSON if it refuses them: entries from before the change, and
-    /// counters, are still read. What says in its envelope which built-in format it is in is read as that.
+    /// It then reads the plain bytes in Redis. If it refuses them they are read as JSON, so that counters, and
+    /// entries from before the change, remain readable. Entries whose envelope names a built-in format are read in
+    /// that format.
     pub fn custom(serializer: impl Serializer) -> Self {
         Codec {
             format: Format::Custom,
@@ -152,7 +153,7 @@ impl Codec {
         }
     }
 
-    /// With values compressed where it helps.
+    /// Compresses values where it helps.
     #[must_use]
     pub const fn compressed(mut self, compression: Compression) -> Self {
         self.compression = Some(compression);
@@ -182,7 +183,7 @@ impl Codec {
         })
     }
 
-    /// The format of bytes that do not say theirs.
+    /// The format of entries that do not name one.
     pub(crate) fn plain_format(&self) -> Format {
         match self.custom {
             Some(_) => Format::Custom,
@@ -190,7 +191,7 @@ impl Codec {
         }
     }
 
-    /// Whether a value of this format can be read.
+    /// Whether this codec can read values of this format.
     pub(crate) fn reads(&self, format: Format) -> bool {
         match format {
             Format::Custom => self.custom.is_some(),
@@ -198,7 +199,7 @@ impl Codec {
         }
     }
 
-    /// Whether this build has it, and its numbers are in their ranges.
+    /// Checks that this build supports the codec, and that its numbers are in range.
     ///
     /// # Errors
     /// `InvalidConfig`.

@@ -1,4 +1,4 @@
-//! JSON, the default: whatever serde knows, readable by everyone.
+//! JSON, the default format: everything can read it.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,14 +16,14 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         if let Some(value) = plain(bytes) {
             return Ok(value);
         }
-        // serde's message may quote the data; the place is enough to find it.
+        // serde's message may quote the data, so only the position is given; it is enough to find the error.
         let place = format!("as JSON, line {} column {}", error.line(), error.column());
         Err(Error::new(ErrorKind::Codec, place).caused_by(error))
     })
 }
 
-/// Text that is no JSON, as another program stores it (`SET greeting hello`), for a type that text is a value
-/// of. What begins as JSON does and is none is damaged.
+/// Plain text as another program stores it (`SET greeting hello`), for types that can be read from text. Text that
+/// begins like JSON but is invalid is damaged JSON, and not plain text.
 fn plain<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let text = std::str::from_utf8(bytes).ok()?;
     if text.is_empty() || text.trim_start().starts_with(['"', '{', '[']) {
@@ -35,7 +35,7 @@ fn plain<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_value(serde_json::Value::String(text.to_owned())).ok()
 }
 
-/// The value that a type has for `null`.
+/// The value of a type for `null`, if it has one.
 pub(super) fn nothing<T: DeserializeOwned>() -> Option<T> {
     serde_json::from_slice(NOTHING).ok()
 }
@@ -113,7 +113,7 @@ mod tests {
             Stored::Value(Some("hello".to_owned()))
         );
         assert_eq!(read(b"Active").unwrap(), Stored::Value(State::Active));
-        // JSON of another type is that, and what is cut off is damaged.
+        // Valid JSON of another type is not read as text, and neither is JSON that is cut off.
         for other in [&b"42"[..], b"\"hello", b"{\"a\":1", b"[1,2", b"\xff"] {
             assert!(read::<String>(other).is_err(), "{other:?}");
         }

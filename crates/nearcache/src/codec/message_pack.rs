@@ -1,4 +1,4 @@
-//! MessagePack, with the names of fields.
+//! MessagePack with field names.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,17 +11,17 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Resu
     })
 }
 
-/// How deep values nest at most, as with JSON.
+/// The maximum nesting, the same as for JSON.
 const DEPTH: usize = 128;
 
-/// The whole of the bytes is the value. What a length claims is not believed before it has been read.
+/// Reads a value from all of the bytes. No memory is allocated for a length before that many bytes have been read.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
     deserializer.set_max_depth(DEPTH);
     let value = T::deserialize(&mut deserializer)
         // serde's message may quote the data.
         .map_err(|error| Error::new(ErrorKind::Codec, "as MessagePack").caused_by(error))?;
-    // It does not say where it is. At the end there is not even the first byte of a value.
+    // The deserializer does not tell its position. At the end of the bytes it finds no marker of a further value.
     match <()>::deserialize(&mut deserializer) {
         Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
         _ => Err(Error::new(

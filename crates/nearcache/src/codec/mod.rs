@@ -1,12 +1,11 @@
-//! How a value becomes bytes and comes back.
+//! How values become bytes, and bytes values.
 //!
-//! 1. What serde knows is plain JSON unless a cache, or a call, says otherwise: other programs and other
-//!    languages read it too. `Text` and `Raw` are stored as they are. A type chooses through [`Encode`] and
-//!    [`Decode`]; nobody else needs to implement these.
-//! 2. What is in another format, or compressed, says so in its `envelope`: whatever was written is read,
-//!    whatever the cache writes now.
-//! 3. A nothing is the JSON `null` in every format.
-//! 4. Bytes that are not what they say, or would be more than 64 MiB, are an error; never a panic.
+//! 1. Values that serde can serialize are plain JSON by default, so that other programs and languages can read them.
+//!    `Text` and `Raw` are stored unchanged. These types implement [`Encode`] and [`Decode`]; nobody else needs to.
+//! 2. Entries in another format, or compressed ones, have an `envelope` that says so. So every entry can be read,
+//!    whatever format the cache writes now.
+//! 3. A cached nothing is the JSON `null` in every format.
+//! 4. Bytes that are invalid, or that would unpack to more than 64 MiB, are an error; never a panic.
 
 #[cfg(feature = "postcard")]
 mod bounds;
@@ -33,32 +32,31 @@ pub use raw::{Raw, Text};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a cached nothing is.
+/// The bytes of a cached nothing.
 pub(crate) const NOTHING: &[u8] = b"null";
 
-/// The largest value that Redis takes (`proto-max-bulk-len`, as it is delivered).
+/// The largest value that Redis takes (the default of `proto-max-bulk-len`).
 const MAX_VALUE: usize = 512 * 1024 * 1024;
 
 /// A value that can be stored.
 ///
-/// It is, if it implements [`serde::Serialize`] (it is stored in the cache's [`Format`]) or is a [`Text`] or a
-/// [`Raw`] (which are stored as they are).
-/// Not to be implemented otherwise.
+/// Implemented for every type that implements [`serde::Serialize`] (stored in the cache's [`Format`]), and for
+/// [`Text`] and [`Raw`] (stored unchanged). Do not implement it yourself.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored",
     note = "derive `serde::Serialize` for it, or wrap it in `Text` or `Raw`"
 )]
 pub trait Encode {
-    /// Appends the value's bytes in the codec's format, or as they are, and says which; or says with
-    /// [`ErrorKind::Codec`] that it has no form in the format.
+    /// Appends the value's bytes, in the codec's format or unchanged, and returns which format that is. It returns
+    /// [`ErrorKind::Codec`] if the value cannot be represented in the format.
     #[doc(hidden)]
     fn encode(&self, codec: &Codec, out: &mut Vec<u8>) -> Result<Format>;
 
-    /// What says that there is no value, if anything does.
+    /// The bytes that mean "no value", if the type has such bytes.
     #[doc(hidden)]
     const NOTHING: Option<&'static [u8]>;
 
-    /// Whether the value is none.
+    /// Whether this value means "no value".
     #[doc(hidden)]
     fn is_nothing(&self) -> bool {
         false
@@ -67,17 +65,17 @@ pub trait Encode {
 
 /// A value that can be read back.
 ///
-/// It is, if it implements [`serde::de::DeserializeOwned`] (it is read from whichever [`Format`] it was stored
-/// in) or is a [`Text<String>`](Text) or a [`Raw<Vec<u8>>`](Raw). Not to be implemented otherwise.
+/// Implemented for every type that implements [`serde::de::DeserializeOwned`] (read from any [`Format`]), and for
+/// [`Text<String>`](Text) and [`Raw<Vec<u8>>`](Raw). Do not implement it yourself.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be read back",
     note = "derive `serde::Deserialize` for it (without borrowed parts), or use `Text` or `Raw`; it must also be \
             `Send` and `Sync`"
 )]
 pub trait Decode: Sized + Send + Sync + 'static {
-    /// Reads the value, which begins at `from`, and for which it may take the bytes (the codec has the serializer of the
-    /// format `Custom`); or says with
-    /// [`ErrorKind::Codec`] that they are none, and leaves them.
+    /// Reads the value, which begins at `from`; it may take the bytes. The codec has the serializer for the format
+    /// `Custom`. If the bytes are not a value of this type, it returns [`ErrorKind::Codec`] and leaves the bytes
+    /// unchanged.
     #[doc(hidden)]
     fn decode(
         format: Format,
@@ -91,17 +89,17 @@ pub trait Decode: Sized + Send + Sync + 'static {
     fn nothing() -> Option<Self>;
 }
 
-/// What the bytes of an entry say.
+/// What an entry contains.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored<T> {
     /// A value.
     Value(T),
-    /// A cached nothing: it is known that there is no value.
+    /// A cached nothing: the source is known to have no value.
     Nothing,
 }
 
-/// What is said of a value's bytes beside themselves.
+/// The format and compression of a value's bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Form {
     pub(crate) format: Format,
@@ -109,17 +107,17 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Whether it can be read.
+    /// Whether bytes in this form can be read.
     pub(crate) fn is_known(&self, codec: &Codec) -> bool {
         let unpacks = self.packing.is_none_or(Packing::is_known);
         unpacks && codec.reads(self.format)
     }
 
-    /// Whether bytes in this form lie in Redis as they are, where nothing else needs to be said.
+    /// Whether bytes in this form are stored without an envelope, if nothing else needs one.
     fn is_plain(&self, bytes: &[u8]) -> bool {
         let plain = match self.format {
             Format::Json => true,
-            // Those are a cached nothing.
+            // `null` would be read as a cached nothing.
             Format::Custom => bytes != NOTHING,
             Format::MessagePack | Format::Postcard => false,
         };
@@ -127,7 +125,7 @@ impl Form {
     }
 }
 
-/// A value as bytes.
+/// An encoded value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Body {
     pub(crate) bytes: Vec<u8>,
@@ -144,12 +142,12 @@ impl Body {
         }
     }
 
-    /// Whether it says that there is no value of this type.
+    /// Whether it is a cached nothing for this type.
     pub(crate) fn is_nothing<V: Encode>(&self) -> bool {
         self.form == Form::default() && V::NOTHING == Some(&self.bytes)
     }
 
-    /// The same, compressed if the codec says so and it helps.
+    /// The same value, compressed if the codec asks for it and it helps.
     pub(crate) fn packed(self, codec: &Codec) -> Result<Self> {
         let Some(compression) = &codec.compression else {
             return Ok(self);
@@ -167,10 +165,10 @@ impl Body {
     }
 }
 
-/// Encodes within the size that Redis takes. Not compressed yet.
+/// Encodes a value, and checks that Redis takes one of this size. Does not compress it.
 pub(crate) fn encode<V: Encode + ?Sized>(value: &V, codec: &Codec) -> Result<Body> {
     codec.check()?;
-    // Enough for a small struct in one allocation.
+    // Enough for a small struct, in one allocation.
     let mut bytes = Vec::with_capacity(128);
     let format = match V::NOTHING {
         Some(nothing) if codec.format != Format::Json && value.is_nothing() => {
@@ -184,7 +182,7 @@ pub(crate) fn encode<V: Encode + ?Sized>(value: &V, codec: &Codec) -> Result<Bod
             ErrorKind::TooLarge,
             format!(
                 "the value has {} bytes once encoded; Redis takes 512 MB ({MAX_VALUE} bytes). \
-                 Store it in parts, or store where it can be found",
+                 Store it in parts, or store only a reference to it",
                 bytes.len()
             ),
         ));
@@ -196,12 +194,12 @@ pub(crate) fn encode<V: Encode + ?Sized>(value: &V, codec: &Codec) -> Result<Bod
     Ok(Body { bytes, form })
 }
 
-#[allow(dead_code, reason = "not so without the formats' features")]
+#[allow(dead_code, reason = "unused if all formats are in the build")]
 fn not_in_this_build() -> Error {
     Error::new(ErrorKind::Codec, "its format is not in this build")
 }
 
-/// A value, or that there is none, for types that have no such value themselves.
+/// Adds "no value" to types that do not have one.
 #[derive(Debug)]
 pub(crate) struct Maybe<T>(pub(crate) Option<T>);
 

@@ -1,13 +1,13 @@
-//! Whether serde would write a value as nothing, `Option::None`, without writing it.
+//! Finds out whether serde would write a value as nothing (`Option::None`), without writing it.
 //!
-//! In JSON that shows in the bytes. In formats that do not say what they hold it does not, so a value is asked:
-//! it names its form with the first thing that it does with a serializer.
+//! In JSON the bytes show it (`null`). In formats that are not self-describing they do not. So the value is
+//! serialized with a serializer that only looks at the first call, which tells what the value is.
 
 use std::fmt;
 
 use serde::ser::{Impossible, Serialize, Serializer};
 
-/// Whether the value is `None`, `()` or a wrapping of such.
+/// Whether the value is `None`, `()`, or a newtype of one of these.
 pub(super) fn is_nothing<T: Serialize + ?Sized>(value: &T) -> bool {
     value.serialize(Asked).is_ok()
 }
@@ -135,7 +135,7 @@ mod tests {
         Some(Option<u8>),
     }
 
-    /// As JSON has it, by which formats must agree.
+    /// The reference: the other formats must agree with JSON.
     fn as_json<T: Serialize>(value: &T) -> bool {
         serde_json::to_string(value).unwrap() == "null"
     }
@@ -165,7 +165,7 @@ mod tests {
             (None::<u8>,),
             std::net::Ipv4Addr::LOCALHOST
         );
-        // JSON has no form for it; others do.
+        // JSON writes it as `null` because it has no NaN; other formats have one.
         assert!(!is_nothing(&f64::NAN));
     }
 }

@@ -1,4 +1,4 @@
-//! postcard: values alone, without a word on what they are.
+//! postcard: values alone, without types and names.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
-/// The whole of the bytes is the value: of another type, some are mostly left over or missing.
+/// Reads a value from all of the bytes. If they are of another type, mostly some are left over or missing.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let bounds = Bounds::of(bytes);
     let mut deserializer = postcard::Deserializer::from_bytes(bytes);
@@ -66,7 +66,7 @@ mod tests {
         ] {
             assert!(deep.to_string().contains("256 levels"), "{deep}");
         }
-        // Each way to contain oneself, as bytes that never end.
+        // Every way in which a type can contain itself, as bytes that go on without end.
         for level in [&[1][..], &[2], &[3], &[4, 1], &[5, 1, 0]] {
             let deep = read::<Tree>(&level.repeat(100_000)).unwrap_err();
             assert!(deep.to_string().contains("256 levels"), "{level:?}: {deep}");

@@ -1,10 +1,9 @@
-//! Text and bytes as they are, for what is a document already: HTML, an image, another program's
-//! format.
+//! Text and bytes that are stored unchanged: HTML, images, formats of other programs.
 
 use super::{Codec, Decode, Encode, Format, Stored};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Text, stored as its UTF-8 and nothing around it, whatever the cache's format.
+/// Text that is stored as plain UTF-8, whatever the cache's format.
 ///
 /// ```
 /// # async fn example() -> nearcache::Result<()> {
@@ -21,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text<S = String>(pub S);
 
-/// Bytes, stored as they are, whatever the cache's format. Read into a [`Vec`] that nobody copies.
+/// Bytes that are stored unchanged, whatever the cache's format. Reading into a [`Vec`] does not copy them.
 ///
 /// ```
 /// # async fn example() -> nearcache::Result<()> {
@@ -38,8 +37,8 @@ pub struct Text<S = String>(pub S);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Raw<B = Vec<u8>>(pub B);
 
-// `Text` and `Raw` must never implement serde's traits: that they do not is what lets them stand
-// beside everything that does.
+// `Text` and `Raw` must never implement serde's traits. Their own `impl`s of `Encode` and `Decode` would then overlap
+// with those for all serde types.
 
 impl<S: AsRef<str>> Encode for Text<S> {
     const NOTHING: Option<&'static [u8]> = None;
@@ -63,7 +62,7 @@ impl Decode for Text<String> {
             Error::new(ErrorKind::Codec, place).caused_by(cause)
         };
         if from > 0 {
-            // Looked at before it is moved: what is wrong stays where it was.
+            // Checked before the bytes are moved: a failed decode must leave them unchanged.
             std::str::from_utf8(&bytes[from..]).map_err(wrong)?;
             bytes.drain(..from);
         }
@@ -91,7 +90,7 @@ impl<B: AsRef<[u8]>> Encode for Raw<B> {
 }
 
 impl Decode for Raw<Vec<u8>> {
-    /// Whatever it is: the bytes that it was before it was compressed.
+    /// Takes any format: the bytes are those of before compression.
     fn decode(_: Format, _: &Codec, bytes: &mut Vec<u8>, from: usize) -> Result<Stored<Self>> {
         bytes.drain(..from);
         Ok(Stored::Value(Raw(std::mem::take(bytes))))

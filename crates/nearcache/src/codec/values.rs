@@ -1,4 +1,4 @@
-//! Whatever serde knows, in every format that this build has.
+//! Everything that serde can serialize, in every format that this build has.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +17,7 @@ impl<T: Serialize + ?Sized> Encode for T {
             Format::MessagePack => super::message_pack::write(self, out)?,
             #[cfg(feature = "postcard")]
             Format::Postcard => super::postcard::write(self, out)?,
-            #[allow(unreachable_patterns, reason = "not so without the features")]
+            #[allow(unreachable_patterns, reason = "reachable without the features")]
             other => other.check()?,
         }
         Ok(codec.format)
@@ -29,7 +29,7 @@ impl<T: Serialize + ?Sized> Encode for T {
 }
 
 impl<T: DeserializeOwned + Send + Sync + 'static> Decode for T {
-    /// `null` is a cached nothing, whatever `T` is: so is what `Option::None` was stored as.
+    /// `null` is a cached nothing for every `T`; `Option::None` is stored as that, too.
     fn decode(
         format: Format,
         codec: &Codec,
@@ -45,7 +45,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Decode for T {
             Format::MessagePack => super::message_pack::read(bytes),
             #[cfg(feature = "postcard")]
             Format::Postcard => super::postcard::read(bytes),
-            #[allow(unreachable_patterns, reason = "not so without the features")]
+            #[allow(unreachable_patterns, reason = "reachable without the features")]
             other => Err(other.check().err().unwrap_or_else(super::not_in_this_build)),
         }
         .map(Stored::Value)

@@ -1,4 +1,4 @@
-//! What a configuration comes to: laid over another one, given to a builder, or with every default filled in.
+//! Merges a configuration with another one, gives it to a builder, or fills in every default.
 
 use std::net::Ipv6Addr;
 
@@ -16,10 +16,10 @@ use crate::read_through::delivery::Undelivered;
 use crate::resilience::{DataLoss, Fallback};
 use crate::url;
 
-/// What a path has as `%XX` in a URL.
+/// The characters of a path that are written as `%XX` in a URL.
 const IN_A_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#').add(b'@');
 
-/// Whether a text is a host, and nothing more of a URL.
+/// Whether a text is a host name or address, and not a larger part of a URL.
 pub(super) fn is_host(text: &str) -> bool {
     let bare = text
         .strip_prefix('[')
@@ -35,7 +35,7 @@ pub(super) fn is_host(text: &str) -> bool {
 }
 
 impl CacheConfig {
-    /// Options that say where the cache is, and nothing else yet.
+    /// Options with a URL, and nothing else yet.
     pub fn at(url: impl Into<Url>) -> CacheConfig {
         CacheConfig {
             url: Some(url.into()),
@@ -59,8 +59,9 @@ impl CacheConfig {
         Config::from_json(text).and_then(Config::only)
     }
 
-    /// These options, and what the others say where these say nothing. Where these say where the cache is, what
-    /// the others say of the place, and of whom to go there as, is not taken; nor what stands in the URL.
+    /// These options, completed with the others. If these options have a URL or a host, the others' location (URL,
+    /// host, port), credentials and database number are not used, because they belong to another server. An option in
+    /// the URL also goes before the others' option of that name.
     pub(crate) fn over(self, mut other: CacheConfig) -> CacheConfig {
         if self.url.is_some() || self.host.is_some() {
             other.url = None;
@@ -79,7 +80,7 @@ impl CacheConfig {
         self.or(other)
     }
 
-    /// Of the options that can stand in a URL.
+    /// Removes an option, by the name that it has in a URL.
     fn forget(&mut self, name: &str) {
         match name {
             "prefix" => self.prefix = None,
@@ -98,17 +99,17 @@ impl CacheConfig {
         }
     }
 
-    /// The cache. Connects to nothing yet: that is the first call's work. (For code without an async runtime, take its
+    /// Creates the cache. It does not connect yet: the first call does. (For code without an async runtime, take its
     /// [`blocking`](crate::CacheOf::blocking) form.)
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`]: neither `url` nor `host` is there, or both are; and those of
+    /// [`ErrorKind::InvalidConfig`]: neither `url` nor `host` is set, or both are; and the errors of
     /// [`Builder::build`].
     pub fn cache(&self) -> Result<Cache> {
         self.builder()?.build()
     }
 
-    /// A builder with these options, for what cannot be written down: hooks, a store, a fallback that is a
+    /// A builder with these options, for what a configuration cannot express: hooks, a store, a fallback that is a
     /// function.
     ///
     /// # Errors
@@ -118,7 +119,7 @@ impl CacheConfig {
     }
 
     pub(crate) fn builder_of<M>(&self) -> Result<Builder<M>> {
-        // Every field, so that a new one is not forgotten here.
+        // Lists every field, so that the compiler reports a new one that is missing here.
         let CacheConfig {
             url: _,
             host: _,
@@ -149,7 +150,7 @@ impl CacheConfig {
         let place = self.place()?;
         let mut builder = Builder::new(place.as_str());
         if format.is_some() || compression.is_some() || compress_above.is_some() {
-            // The builder takes both at once: what is not said here, the URL may.
+            // The builder takes format and compression as one codec, so the URL's are read here if they are not set.
             let in_url = url::parse(place.as_str())?;
             let mut codec = Codec::new(format.or(in_url.format).unwrap_or_default());
             if let Some(compression) = compression.or(in_url.compression) {
@@ -189,7 +190,7 @@ impl CacheConfig {
         Ok(builder)
     }
 
-    /// The URL, or the one that the host makes.
+    /// The URL, or a URL for the host and port.
     fn place(&self) -> Result<Url> {
         let wrong = |why: &'static str| Err(Error::new(ErrorKind::InvalidConfig, why));
         match (&self.url, &self.host, self.port) {
@@ -199,7 +200,7 @@ impl CacheConfig {
             }
             (Some(url), None, None) => Ok(url.clone()),
             (None, Some(host), _) if !is_host(host) => {
-                wrong("host is no host name and no address; write localhost, or 127.0.0.1")
+                wrong("host is neither a host name nor an address; write localhost, or 127.0.0.1")
             }
             (None, Some(host), port) => {
                 let place = Place::Tcp {
@@ -218,8 +219,8 @@ impl CacheConfig {
         }
     }
 
-    /// Every option with the value that holds: what is said here, else what stands in the URL, else the default.
-    /// (Options without a default stay `None`.) To be printed: `Display` is TOML, without passwords.
+    /// Every option with the value that applies: the one that is set here, else the one in the URL, else the default.
+    /// (Options without a default stay `None`.) Meant for printing: `Display` writes TOML, without passwords.
     ///
     /// ```
     /// # fn main() -> nearcache::Result<()> {
@@ -243,7 +244,7 @@ impl CacheConfig {
         let target = parsed.target;
         let place = match &target.place {
             place @ Place::Embedded { .. } => {
-                // The bounds of a store have no options beside the URL.
+                // The limits of a store can only be set in the URL.
                 let maxmemory = target
                     .bounds
                     .maxmemory
@@ -311,7 +312,7 @@ impl CacheConfig {
 }
 
 impl Config {
-    /// The defaults, where nothing else is there.
+    /// The defaults, if the configuration has no named caches.
     fn only(self) -> Result<CacheConfig> {
         match self.caches.keys().next() {
             None => Ok(self.defaults),

@@ -1,7 +1,7 @@
-//! Configuration: caches described in TOML, in JSON, in the environment or in code.
+//! Configuration: caches that are described in TOML, JSON, the environment or code.
 //!
-//! A [`Config`] has options that hold for all its caches, and caches that have names and options of their own;
-//! a [`CacheConfig`] has the options of one. What they can be is in [`OPTIONS`], and on the page
+//! A [`Config`] has options that apply to all its caches, and named caches with options of their own; a
+//! [`CacheConfig`] has the options of one cache. The options are listed in [`OPTIONS`], and on the page
 //! `docs/configuration.md`.
 //!
 //! ```
@@ -9,7 +9,7 @@
 //! use nearcache::config::Config;
 //!
 //! let config = Config::reader()
-//!     .vars([("REDIS_PASSWORD", "s3cret")]) // the process's environment, unless said otherwise
+//!     .vars([("REDIS_PASSWORD", "s3cret")]) // the default is the process's environment
 //!     .toml(r#"
 //!         url = "memory://{{STORE:shop}}"
 //!         timeout = "250ms"
@@ -36,22 +36,22 @@
 //! ```
 //!
 //! # Templates
-//! In any text, `{{NAME}}` is the value of an environment variable, and `{{NAME:default}}` has something for
-//! when it is not set; the result is read as what the option is (`port = "{{REDIS_PORT:6379}}"`). A variable
-//! that is not set and has no default is an error that names file, option and variable. What a variable holds
-//! is taken as it is. `{{{{` is `{{` itself.
+//! In any text, `{{NAME}}` is replaced by the value of an environment variable, and `{{NAME:default}}` has a default
+//! for a variable that is not set. The result is read as the type of the option (`port = "{{REDIS_PORT:6379}}"`). A
+//! variable that is not set and has no default is an error that names the file, the option and the variable.
+//! Templates in the value of a variable are not expanded. `{{{{` stands for `{{`.
 //!
 //! # The environment
-//! [`Config::from_env`] reads `NEARCACHE_` and an option's name in capitals (`NEARCACHE_URL`,
-//! `NEARCACHE_DEFAULT_TTL=5m`), and `NEARCACHE_CACHES__SESSIONS__DEFAULT_TTL` for a cache of the name
-//! `sessions` (in small letters). [`Config::overridden_by`] lays it over a file.
+//! [`Config::from_env`] reads variables whose name is `NEARCACHE_` and an option's name in capitals (`NEARCACHE_URL`,
+//! `NEARCACHE_DEFAULT_TTL=5m`). `NEARCACHE_CACHES__SESSIONS__DEFAULT_TTL` sets an option of the cache `sessions` (in
+//! small letters). [`Config::overridden_by`] lets them override a file.
 //!
 //! # Secrets
-//! Passwords, in a URL too, appear in no `Debug`, no `Display` and no error. What is written for a program to
-//! read ([`Config::to_toml`], serde) has them: who stores a configuration needs them.
+//! No `Debug`, `Display` or error shows a password, not even one in a URL. Output for programs ([`Config::to_toml`],
+//! serde) contains the passwords, because a stored configuration needs them.
 //!
-//! `options` is the table of options, `setting` how their values are read and written, `template` and `reader`
-//! how a text becomes a configuration, `effective` what it comes to, `writer` how it becomes a text.
+//! `options` is the table of options, `setting` how their values are read and written, `template` and `reader` turn a
+//! text into a configuration, `effective` merges and applies it, `writer` turns it into a text.
 
 mod effective;
 mod options;
@@ -80,7 +80,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Url(String);
 
 impl Url {
-    /// The URL as it was written, with the password, if there is one in it.
+    /// The URL as it was written, including a password.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -110,18 +110,18 @@ impl fmt::Debug for Url {
     }
 }
 
-/// Caches that have names, and what holds for all of them. See [the module](self).
+/// Named caches, and the options that apply to all of them. See [the module](self).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// What holds for every cache that does not say otherwise.
+    /// The options of every cache that does not set its own.
     pub defaults: CacheConfig,
-    /// What the caches say themselves, by their names.
+    /// The caches' own options, by the caches' names.
     pub caches: BTreeMap<String, CacheConfig>,
 }
 
 impl Config {
-    /// Reads texts with other variables than those of the process.
+    /// Reads texts with variables other than those of the process.
     pub fn reader() -> Reader {
         Reader::new()
     }
@@ -145,13 +145,12 @@ impl Config {
     /// Reads a file, whose name ends in `.toml` or `.json`.
     ///
     /// # Errors
-    /// Those of [`from_toml`](Config::from_toml), with the file's path; that it cannot be read.
+    /// Those of [`from_toml`](Config::from_toml), with the file's path; the file cannot be read.
     pub fn load(path: impl AsRef<Path>) -> Result<Config> {
         Config::reader().load(path)
     }
 
-    /// Reads the variables of the process that begin with `NEARCACHE_`. What they hold is taken as it is, without
-    /// templates.
+    /// Reads the variables of the process that begin with `NEARCACHE_`. Their values are not templates.
     ///
     /// # Errors
     /// Those of [`from_toml`](Config::from_toml), with the variable's name.
@@ -159,7 +158,7 @@ impl Config {
         Config::reader().environment()
     }
 
-    /// This configuration, but what the other one says goes before it.
+    /// This configuration, with the options of the other one in place of its own.
     ///
     /// ```
     /// # fn main() -> nearcache::Result<()> {
@@ -187,17 +186,17 @@ impl Config {
         self.caches.keys().map(String::as_str)
     }
 
-    /// What a cache is to be: its own options, and the defaults where it says nothing. A cache that says where it
-    /// is (`url` or `host`) has neither the user nor the password nor the database number of the defaults: they
-    /// belong to another server.
+    /// The options of a cache: its own, and the defaults for what it does not set. For a cache with its own `url` or
+    /// `host`, the user, the password and the database number of the defaults do not apply: they belong to another
+    /// server.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] where there is no cache of that name.
+    /// [`ErrorKind::InvalidConfig`]: there is no cache of that name.
     pub fn settings(&self, name: &str) -> Result<CacheConfig> {
         let Some(own) = self.caches.get(name) else {
             let names: Vec<&str> = self.names().collect();
             let known = if names.is_empty() {
-                "none has a name; [caches.NAME] gives one its own".to_owned()
+                "no cache has a name; [caches.NAME] adds one".to_owned()
             } else {
                 format!("there are {}", names.join(", "))
             };
@@ -211,8 +210,7 @@ impl Config {
         Ok(own.clone().over(self.defaults.clone()))
     }
 
-    /// A cache by its name. Connects to nothing yet. Caches that go to the same place as the same user share a
-    /// connection.
+    /// Creates a cache by its name. It does not connect yet. Caches of the same server and user share a connection.
     ///
     /// # Errors
     /// Those of [`settings`](Config::settings), and of [`CacheConfig::cache`].
@@ -220,7 +218,7 @@ impl Config {
         self.settings(name)?.cache()
     }
 
-    /// What a cache comes to, every option with its value, to be printed: see [`CacheConfig::effective`].
+    /// Every option of a cache with the value that applies, for printing: see [`CacheConfig::effective`].
     ///
     /// # Errors
     /// Those of [`settings`](Config::settings), and of [`CacheConfig::effective`].

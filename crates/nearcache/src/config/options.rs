@@ -1,6 +1,5 @@
-//! The options of a cache, each of them once: its name, its type, what it is when nobody says, what it can be.
-//! From this table come the struct and its `Debug`, reading and writing, and the page of options
-//! (`docs/configuration.md`).
+//! The options of a cache, each listed once, with its name, type, default, range and description. The struct and its
+//! `Debug`, reading and writing, and the table in `docs/configuration.md` all come from this list.
 
 use std::time::Duration;
 
@@ -18,15 +17,15 @@ use crate::resilience::DataLoss;
 use crate::ttl::Ttl;
 use crate::url::{self, MAX_POOL_SIZE};
 
-/// An option, as the page of options has it.
+/// An option, as the table of options shows it.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct OptionInfo {
     /// Its name in TOML and JSON; in the environment it is `NEARCACHE_` and the name in capitals.
     pub name: &'static str,
-    /// What holds when nobody says anything.
+    /// What applies if it is not set.
     pub default: &'static str,
-    /// What it can be, with the unit.
+    /// The allowed values, with the unit.
     pub range: &'static str,
     /// What it is for.
     pub about: &'static str,
@@ -40,10 +39,10 @@ macro_rules! options {
         about = $about:literal
         $(, check = $check:expr)?;
     )*) => {
-        /// The options of one cache: as many as somebody has said something of. What nobody has is
-        /// `None`, and the [`Builder`](crate::Builder)'s default.
+        /// The options of one cache. An option that is not set is `None`, and the default of the
+        /// [`Builder`](crate::Builder) applies.
         ///
-        /// [`OPTIONS`](crate::config::OPTIONS) has what each can be. `Debug` and `Display` show no password.
+        /// [`OPTIONS`](crate::config::OPTIONS) lists the allowed values. `Debug` and `Display` show no password.
         ///
         /// ```
         /// # fn main() -> nearcache::Result<()> {
@@ -80,7 +79,7 @@ macro_rules! options {
             /// Sets an option by its name.
             ///
             /// # Errors
-            /// What was expected. `None`: there is no such option.
+            /// What was expected. (The outer `None`: there is no such option.)
             pub(crate) fn set(&mut self, name: &str, value: &Value) -> Option<Result<(), String>> {
                 match name {
                     $(stringify!($name) => Some(<$type>::read(value).map_err(|expected| {
@@ -103,7 +102,7 @@ macro_rules! options {
                 }
             }
 
-            /// The options that are set, with their values as they are written, or as they are shown.
+            /// The options that are set, with their values in the form to be read again, or in the form to be shown.
             pub(crate) fn values(&self, shown: bool) -> Vec<(&'static str, Value)> {
                 let mut values = Vec::new();
                 $(if let Some(value) = &self.$name {
@@ -113,7 +112,7 @@ macro_rules! options {
                 values
             }
 
-            /// What is set here, and what is set there where nothing is here.
+            /// These options, and the others where these are not set.
             pub(crate) fn or(self, other: CacheConfig) -> CacheConfig {
                 CacheConfig {
                     $($name: self.$name.or(other.$name),)*
@@ -125,9 +124,9 @@ macro_rules! options {
 
 options! {
     url: Url,
-    default = "none: it, or `host`, must be there",
+    default = "none: `url` or `host` is required",
     range = "a URL with `memory://`, `redis://`, `redis+unix://`, `valkey://` or `valkey+unix://`",
-    about = "Where the cache is. Options that stand in it (`?timeout=1s`) hold unless they are said beside it as well",
+    about = "Where the cache is. Options in the URL (`?timeout=1s`) apply unless they are also set outside it",
     check = |url| url::parse(url.as_str()).is_ok();
 
     host: String,
@@ -144,46 +143,46 @@ options! {
 
     username: String,
     default = "none: the server's default user",
-    range = "text; empty is none",
+    range = "text; empty means none",
     about = "The user to authenticate as (Redis 6 and later)";
 
     password: Secret,
     default = "none",
-    range = "text; empty is none",
+    range = "text; empty means none",
     about = "The password to authenticate with. It is shown nowhere";
 
     db: u32,
     default = "0",
-    range = "a number from 0 to 2147483647; servers have 16 unless told otherwise",
+    range = "a number from 0 to 2147483647; servers have 16 by default",
     about = "The number of the database",
     check = |db| i32::try_from(*db).is_ok();
 
     prefix: String,
-    default = "none: the keys stand bare",
+    default = "none: keys are used as they are",
     range = "text of up to 4096 bytes with the separator, without `#nearcache:`",
-    about = "What every key begins with in Redis. The cache sees nothing outside it",
+    about = "The start of every key in Redis. The cache sees nothing outside it",
     check = |prefix| crate::keyspace::Keyspace::new(prefix, "").is_ok();
 
     separator: String,
     default = "`:`",
     range = "text",
-    about = "What stands between prefix and key";
+    about = "The text between prefix and key";
 
     version: String,
     default = "none",
     range = "text, not empty",
-    about = "A part of every key, between prefix and key: entries of another version are others",
+    about = "A part of every key, after the prefix; caches of different versions do not share entries",
     check = |version| !version.is_empty();
 
     default_ttl: Ttl,
     default = "none: entries do not expire",
     range = "a time from 1 ms to 1000 years: `\"90s\"`, `\"2h30m\"`, or a number of seconds",
-    about = "How long an entry stays that is written without a TTL";
+    about = "The TTL of entries that are written without one";
 
     ttl_jitter: f64,
     default = "0",
     range = "a ratio from 0 to 1: 0.1 is ± 10 %",
-    about = "Spreads every TTL, so that what was written together does not expire together",
+    about = "Varies each TTL at random, so that entries that are written together do not expire together",
     check = |ratio| (0.0..=1.0).contains(ratio);
 
     timeout: Duration,
@@ -195,74 +194,74 @@ options! {
     breaker: bool,
     default = "true",
     range = "`true` or `false` (`\"on\"` or `\"off\"`)",
-    about = "Whether calls are turned away at once after five failures in a row, until Redis is back";
+    about = "The circuit breaker: after five failures in a row, calls fail at once until Redis answers again";
 
     format: Format,
     default = "`\"json\"`",
-    range = "`\"json\"`, `\"msgpack\"` or `\"postcard\"`, each but the first with its feature",
+    range = "`\"json\"`, `\"msgpack\"` or `\"postcard\"`, each but the first needs its feature",
     about = "How values are written";
 
     compression: Compression,
     default = "none",
-    range = "`\"zstd\"`, `\"lz4\"` or `\"zlib\"`, each with its feature; with a level, `\"zstd:1\"` (-7 to 22) or `\"zlib:9\"` (0 to 9)",
+    range = "`\"zstd\"`, `\"lz4\"` or `\"zlib\"`, each needs its feature; with a level, `\"zstd:1\"` (-7 to 22) or `\"zlib:9\"` (0 to 9)",
     about = "How values are compressed";
 
     compress_above: usize,
     default = "1024",
     range = "a number of bytes",
-    about = "Values of fewer bytes are left as they are, where there is a `compression`";
+    about = "If there is a `compression`, values of fewer bytes are left uncompressed";
 
     heal: bool,
     default = "true",
     range = "`true` or `false` (`\"on\"` or `\"off\"`)",
-    about = "Whether an entry that cannot be decoded as what was asked for is deleted by the `get` that found it";
+    about = "Whether `get` deletes an entry that it cannot decode as the requested type";
 
     client_name: String,
     default = "none",
     range = "text",
-    about = "The name under which `CLIENT LIST` shows the connection";
+    about = "The name that `CLIENT LIST` shows for the connection";
 
     protocol: Protocol,
-    default = "the best that the server has",
+    default = "the highest that the server supports",
     range = "`\"resp2\"` or `\"resp3\"`",
-    about = "The version of the protocol";
+    about = "The version of the Redis protocol";
 
     pool_size: usize,
     default = "16",
     range = "a number of connections from 1 to 1024",
-    about = "How many connections blocking callers open at most; async callers share one",
+    about = "The maximum number of connections for blocking callers; async callers share one",
     check = |size| (1..=MAX_POOL_SIZE).contains(size);
 
     lease: Duration,
     default = "10 s",
     range = "a time from 100 ms to 1 h",
-    about = "For how long a loader has its key to itself among all processes, unless it renews that",
+    about = "How long the lease lasts that a load takes on its key, among all processes; a long load renews it",
     check = |lease| (LEASES.0..=LEASES.1).contains(lease);
 
     max_loads: usize,
-    default = "none: as many as there are",
+    default = "none: no limit",
     range = "a number of loaders from 1 to 1048576",
-    about = "How many loaders run at a time, for all keys",
+    about = "The maximum number of loaders that run at a time, for all keys",
     check = |loads| (1..=MAX_LOADS).contains(loads);
 
     on_unavailable: OnUnavailable,
     default = "`\"error\"`",
     range = "`\"error\"`, `\"miss\"` or `\"stale\"`",
-    about = "What reads answer when Redis does not";
+    about = "What reads return when Redis does not answer";
 
     on_undelivered: Undelivered,
     default = "`\"error\"`",
     range = "`\"error\"` or `\"deferred\"`",
-    about = "What the caller of an invalidation is told that Redis did not acknowledge; it is kept either way";
+    about = "What the caller gets for an invalidation that Redis did not acknowledge; it is kept in the outbox either way";
 
     on_data_loss: DataLoss,
     default = "`\"replay\"`",
     range = "`\"replay\"` or `\"clear\"`, which needs a prefix",
-    about = "What is done when Redis comes back as another server than before";
+    about = "What to do when Redis has restarted, or a replica has taken over: it may have lost writes";
 }
 
 impl OptionInfo {
-    /// The rows of the page of options, in Markdown.
+    /// The rows of the table of options, in Markdown.
     #[cfg(test)]
     pub(crate) fn table() -> String {
         let mut table =

@@ -1,8 +1,8 @@
-//! How a text becomes a configuration: TOML or JSON becomes a tree, the templates in it are expanded, and each
-//! value is read as what its option is.
+//! Turns a text into a configuration: parses TOML or JSON into a tree, expands the templates in it, and reads each
+//! value as the type of its option.
 //!
-//! Every error says in which file, at which option, and what to write there; none quotes a value, because a
-//! value may be a secret, or what a variable holds.
+//! Every error names the file and the option, and says what to write there. No error quotes a value, because it may
+//! be a secret, or come from a variable.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,16 +14,16 @@ use serde_json::{Map, Value};
 use super::{CacheConfig, Config, OPTIONS, template};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How deep a tree may be: deeper than any configuration, and shallow enough for a stack.
+/// The maximum depth of a tree: deeper than any configuration, and not too deep for the stack.
 const DEPTH: usize = 64;
 
-/// What begins the names of the variables that are options.
+/// The start of the names of variables that are options.
 const VARIABLE: &str = "NEARCACHE_";
 
-/// Reads configurations, with variables of its own choice.
+/// Reads configurations, with variables of your choice.
 #[derive(Clone, Default)]
 pub struct Reader {
-    /// `None`: those of the process.
+    /// `None`: the variables of the process.
     vars: Option<HashMap<String, String>>,
 }
 
@@ -32,7 +32,7 @@ impl Reader {
         Reader::default()
     }
 
-    /// Takes these variables, and none of the process.
+    /// Uses these variables, and not those of the process.
     #[must_use]
     pub fn vars(
         mut self,
@@ -135,7 +135,7 @@ impl Reader {
     }
 }
 
-/// The names of the variables, without what they hold.
+/// The names of the variables, without their values.
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut names: Option<Vec<&String>> = self.vars.as_ref().map(|vars| vars.keys().collect());
@@ -146,7 +146,7 @@ impl fmt::Debug for Reader {
     }
 }
 
-/// Something that is read: a file, mostly.
+/// A source of a configuration, mostly a file.
 #[derive(Debug)]
 pub(crate) struct Source<'r> {
     name: String,
@@ -154,7 +154,7 @@ pub(crate) struct Source<'r> {
 }
 
 impl Source<'_> {
-    /// What is wrong at some place of it.
+    /// An error at some place in it.
     pub(crate) fn error(&self, place: &str, why: &str) -> Error {
         let at = if place.is_empty() { "" } else { ": " };
         let why = format!("{}{at}{place}: {why}", self.name);
@@ -178,12 +178,12 @@ impl Source<'_> {
         self.config(tree)
     }
 
-    /// JSON as it is written, templates and all.
+    /// JSON as it is written, with its templates.
     pub(crate) fn json_tree(&self, text: &str) -> Result<Value> {
-        // Where, and never what: the parser's own words may quote the text.
+        // Only the position: the parser's own message may quote the text.
         serde_json::from_str(text).map_err(|error| {
             let why = format!(
-                "line {}, column {}: this is no JSON",
+                "line {}, column {}: this is not valid JSON",
                 error.line(),
                 error.column()
             );
@@ -191,7 +191,7 @@ impl Source<'_> {
         })
     }
 
-    /// TOML as it is written.
+    /// TOML as it is written, with its templates.
     pub(crate) fn toml_tree(&self, text: &str) -> Result<Map<String, Value>> {
         let table = text.parse::<toml::Table>().map_err(|error| {
             let at = error.span().map_or(0, |span| span.start.min(text.len()));
@@ -202,7 +202,7 @@ impl Source<'_> {
                     .iter()
                     .rposition(|byte| *byte == b'\n')
                     .map_or(0, |end| end + 1);
-            let why = format!("line {line}, column {}: this is no TOML", column + 1);
+            let why = format!("line {line}, column {}: this is not valid TOML", column + 1);
             self.error("", &why)
         })?;
         match tree(toml::Value::Table(table), DEPTH) {
@@ -248,7 +248,7 @@ impl Source<'_> {
             } else {
                 format!("{place}.{}", name.escape_debug())
             };
-            // Nothing is said with null; whether there is such an option still is.
+            // `null` sets nothing, but the option must exist.
             if value.is_null() {
                 if OPTIONS.iter().all(|option| option.name != name) {
                     return Err(self.error(&place, &no_option(&name, also)));
@@ -265,16 +265,16 @@ impl Source<'_> {
         Ok(config)
     }
 
-    /// What an option was to be, and is not.
+    /// The error for an option whose value is not what was expected.
     pub(crate) fn unexpected(&self, place: &str, expected: &str, variables: &[String]) -> Error {
         let mut why = format!("expected {expected}");
         if !variables.is_empty() {
-            why += &format!(" once {{{{{}}}}} is put in", variables.join("}}, {{"));
+            why += &format!(" once {{{{{}}}}} is expanded", variables.join("}}, {{"));
         }
         self.error(place, &why)
     }
 
-    /// The value with its variables put in, and which these are.
+    /// The value with its variables expanded, and the names of these variables.
     pub(crate) fn expanded(&self, place: &str, value: Value) -> Result<(Value, Vec<String>)> {
         let Value::String(text) = value else {
             return Ok((value, Vec::new()));
@@ -305,20 +305,20 @@ fn no_option(name: &str, also: &[&str]) -> String {
     )
 }
 
-/// What was probably meant.
+/// "; did you mean ...", if a known name is similar.
 pub(crate) fn suggestion(name: &str, known: &[&str]) -> String {
     let mut text = String::new();
     crate::url::suggest(&mut text, name, known);
     text
 }
 
-/// TOML's tree as JSON's: a date and time is text. `None`: too deep.
+/// Converts TOML's tree to JSON's; dates and times become text. `None`: it is too deep.
 fn tree(value: toml::Value, depth: usize) -> Option<Value> {
     let depth = depth.checked_sub(1)?;
     Some(match value {
         toml::Value::String(text) => Value::String(text),
         toml::Value::Integer(number) => Value::from(number),
-        // What JSON has no number for is none that an option could be.
+        // No option allows a number that JSON cannot represent.
         toml::Value::Float(number) => serde_json::Number::from_f64(number)
             .map_or_else(|| Value::String(number.to_string()), Value::Number),
         toml::Value::Boolean(on) => Value::Bool(on),
@@ -337,7 +337,7 @@ fn tree(value: toml::Value, depth: usize) -> Option<Value> {
     })
 }
 
-/// As a part of an application's own configuration. Templates are expanded, with the process's environment.
+/// For use inside an application's own configuration. Templates are expanded with the process's environment.
 impl<'de> Deserialize<'de> for Config {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let tree = Value::deserialize(deserializer)
@@ -349,7 +349,7 @@ impl<'de> Deserialize<'de> for Config {
     }
 }
 
-/// As a part of an application's own configuration. Templates are expanded, with the process's environment.
+/// For use inside an application's own configuration. Templates are expanded with the process's environment.
 impl<'de> Deserialize<'de> for CacheConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let tree = Value::deserialize(deserializer)

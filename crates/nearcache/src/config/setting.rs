@@ -1,8 +1,7 @@
-//! What the options of a configuration can be set to, and how it is written: text, numbers, times, choices.
+//! The types of options, and how their values are read and written: text, numbers, times, choices.
 //!
-//! A value is read from whatever form it has, its own or text (a variable of the environment is always text),
-//! and written in its own. What is wrong with it is said without quoting it: it may be a secret that stands in
-//! the wrong place.
+//! A value can be read from its own type or from text (environment variables are always text), and is written as its
+//! own type. An error does not quote the value, because it may be a secret in the wrong place.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,12 +17,12 @@ use crate::ttl::{IntoTtl, Ttl};
 /// The value of an option.
 pub(crate) trait Setting: Sized {
     /// # Errors
-    /// What to write instead, as it follows "expected".
+    /// What to write instead, as a continuation of "expected".
     fn read(value: &Value) -> Result<Self, String>;
 
     fn write(&self) -> Value;
 
-    /// As [`write`](Setting::write), to be shown.
+    /// Like [`write`](Setting::write), but to be shown to people.
     fn show(&self) -> Value {
         self.write()
     }
@@ -43,7 +42,7 @@ impl Setting for String {
     }
 }
 
-/// A password: shown as `***`, wherever it is shown.
+/// A password. It is shown as `***` everywhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -86,7 +85,7 @@ impl Setting for Secret {
     }
 }
 
-/// The URL of a cache, of which the password is not shown.
+/// The URL of a cache. Its password is not shown.
 impl Setting for super::Url {
     fn read(value: &Value) -> Result<Self, String> {
         String::read(value).map(super::Url::from)
@@ -180,7 +179,7 @@ impl Setting for Ttl {
     }
 }
 
-/// To the millisecond.
+/// Written to the millisecond.
 impl Setting for Duration {
     fn read(value: &Value) -> Result<Self, String> {
         Ttl::read(value).map(Ttl::as_duration)
@@ -191,8 +190,8 @@ impl Setting for Duration {
     }
 }
 
-/// What reads answer while Redis is away: [`Fallback`], as far as it can be written down. (A function of the
-/// application's own is given to the [`Builder`](crate::Builder).)
+/// What reads return while Redis is away: the part of [`Fallback`] that a configuration can express. (Give a function
+/// of your own to the [`Builder`](crate::Builder).)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnUnavailable {
@@ -215,7 +214,7 @@ impl From<OnUnavailable> for Fallback {
     }
 }
 
-/// Its name, and after a colon its level: `zstd`, `zlib:9`.
+/// The name, and optionally a colon and the level: `zstd`, `zlib:9`.
 impl Setting for Compression {
     fn read(value: &Value) -> Result<Self, String> {
         let read = || {

@@ -1,9 +1,9 @@
-//! Templates in the texts of a configuration: `{{NAME}}` is the value of a variable, `{{NAME:default}}` has
-//! something for when there is none, and `{{{{` is `{{` itself.
+//! Templates in the texts of a configuration: `{{NAME}}` is the value of a variable, `{{NAME:default}}` has a default
+//! for a variable that is not set, and `{{{{` stands for `{{`.
 //!
-//! 1. What a variable holds is taken as it is: braces in it are no template.
-//! 2. No error holds the value of a variable, or the text around it.
-//! 3. Whatever text is escaped expands to itself.
+//! 1. The value of a variable is not expanded: braces in it are no template.
+//! 2. No error contains the value of a variable, or the text around it.
+//! 3. Any text, escaped and expanded, is the same text again.
 
 use std::borrow::Cow;
 
@@ -20,13 +20,13 @@ pub(crate) enum Part<'t> {
 /// Why a text cannot be expanded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failed {
-    /// It is no template, at this byte.
+    /// The template at this byte is malformed.
     Malformed { at: usize, why: &'static str },
     /// A variable that is not set, and has no default.
     Unset { name: String },
 }
 
-/// A text that was expanded.
+/// An expanded text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Expanded {
     pub(crate) text: String,
@@ -34,10 +34,10 @@ pub(crate) struct Expanded {
     pub(crate) variables: Vec<String>,
 }
 
-/// What is between the braces, cut into its parts.
+/// Splits a text into its plain parts and its templates.
 ///
 /// # Errors
-/// `Malformed`: braces that are not closed, or a name that is none.
+/// `Malformed`: braces that are not closed, or an invalid name.
 pub(crate) fn parse(text: &str) -> Result<Vec<Part<'_>>, Failed> {
     let mut parts = Vec::new();
     let mut from = 0;
@@ -83,7 +83,7 @@ fn is_name(name: &str) -> bool {
 /// The text with the values of its variables.
 ///
 /// # Errors
-/// What [`parse`] has; a variable that is neither set nor has a default.
+/// Those of [`parse`]; a variable that is not set and has no default.
 pub(crate) fn expand(
     text: &str,
     lookup: impl Fn(&str) -> Option<String>,

@@ -1,13 +1,14 @@
-//! That the table of options is whole: it has what the builder has, and the page of options has what it has.
+//! Tests that the table of options is complete: that it has all options of the builder, and that the guide has all of
+//! its rows.
 
 use super::OPTIONS;
 use super::OptionInfo;
 
-/// What a configuration cannot say: a hook and a store are values of the application's. What a codec is, it says in
-/// three options.
+/// The builder's options that a configuration cannot express: a hook and a store are values of the application, and
+/// the codec is set by three options.
 const ONLY_IN_CODE: [&str; 3] = ["codec", "hook", "store"];
 
-/// What goes to the builder's URL, and to its codec.
+/// The options that become the builder's URL or its codec.
 const ONLY_HERE: [&str; 6] = [
     "url",
     "host",
@@ -39,6 +40,6 @@ fn the_page_of_options_is_what_the_code_says() {
     let table = OptionInfo::table();
     assert!(
         page.contains(&table),
-        "docs/configuration.md is to hold this table:\n{table}"
+        "docs/configuration.md must contain this table:\n{table}"
     );
 }

@@ -1,4 +1,4 @@
-//! A configuration as a text: TOML to be read again, TOML to be shown, and serde.
+//! Turns a configuration into a text: TOML to be read again, TOML to be shown, and serde.
 
 use std::fmt::{self, Write as _};
 
@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{CacheConfig, Config, template};
 
 impl Config {
-    /// As TOML that reads back to the same configuration. **With the passwords**: what is to be shown to people is
-    /// `Display`'s.
+    /// TOML that reads back to the same configuration. **It contains the passwords**: use `Display` to show a
+    /// configuration to people.
     ///
     /// ```
     /// # fn main() -> nearcache::Result<()> {
@@ -46,7 +46,7 @@ impl Config {
 }
 
 impl CacheConfig {
-    /// As TOML that reads back to the same options. **With the password.**
+    /// TOML that reads back to the same options. **It contains the password.**
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         lines(&mut text, self, false);
@@ -65,7 +65,7 @@ fn lines(text: &mut String, config: &CacheConfig, shown: bool) {
     }
 }
 
-/// A basic string: as JSON's, but for one character that TOML wants escaped.
+/// A basic string. It is JSON's, except for one more character that TOML wants escaped.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string().replace('\x7f', "\\u007f")
 }
@@ -86,7 +86,7 @@ impl fmt::Display for CacheConfig {
     }
 }
 
-/// What is set, without the password.
+/// The options that are set, without the password.
 impl fmt::Debug for CacheConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("CacheConfig");
@@ -97,7 +97,7 @@ impl fmt::Debug for CacheConfig {
     }
 }
 
-/// What can be read again, the password among it.
+/// The form to be read again, with the password.
 impl Serialize for CacheConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let values = self.values(false);
@@ -107,7 +107,7 @@ impl Serialize for CacheConfig {
     }
 }
 
-/// What can be read again, the passwords among it.
+/// The form to be read again, with the passwords.
 impl Serialize for Config {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let values = self.defaults.values(false);

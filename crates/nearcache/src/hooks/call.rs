@@ -1,4 +1,4 @@
-//! What a hook is told of a call.
+//! What hooks are told about a call.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::codec::Body;
 use crate::keyspace::{Key, StoredKey};
 
-/// A call: which verb, of which keys.
+/// A call: which operation, and on which keys.
 pub struct Call<'c> {
     command: &'static str,
     keys: CallKeys<'c>,
@@ -34,14 +34,14 @@ impl<'c> Call<'c> {
         }
     }
 
-    /// The verb: `get`, `set`, `remember`, ... as the methods of [`Cache`](crate::Cache) are named; `load` for
-    /// a run of a loader, whose outcome is whether its value was stored.
+    /// The operation: `get`, `set`, `remember`, ... as the methods of [`Cache`](crate::Cache) are named. `load` is a
+    /// run of a loader; its outcome is whether the value was stored.
     pub fn command(&self) -> &'static str {
         self.command
     }
 
-    /// The key, without the prefix, of a call with one. (A tag, for `invalidate_tags` with one; a pattern, for
-    /// `delete_pattern`.)
+    /// The key, without the prefix, if the call has exactly one. (For `invalidate_tags` with one tag it is the tag;
+    /// for `delete_pattern`, the pattern.)
     pub fn key(&self) -> Option<Key> {
         let mut keys = self.keys();
         match (keys.next(), keys.next()) {
@@ -50,7 +50,7 @@ impl<'c> Call<'c> {
         }
     }
 
-    /// All its keys, without the prefix.
+    /// All keys, without the prefix.
     pub fn keys(&self) -> impl Iterator<Item = &'c [u8]> + use<'c> {
         let keys = self.keys;
         (0..self.key_count()).filter_map(move |index| match keys {
@@ -62,7 +62,7 @@ impl<'c> Call<'c> {
         })
     }
 
-    /// How many keys it has.
+    /// How many keys the call has.
     pub fn key_count(&self) -> usize {
         match self.keys {
             CallKeys::None => 0,
@@ -73,13 +73,13 @@ impl<'c> Call<'c> {
         }
     }
 
-    /// The server, as `host:port` or the socket's path; `memory://` and the store's name for one in this
-    /// process.
+    /// The server, as `host:port` or the path of the socket. For a store in this process: `memory://` and the store's
+    /// name.
     pub fn host(&self) -> &'c str {
         self.host
     }
 
-    /// The number of its database.
+    /// The number of the database.
     pub fn db(&self) -> u32 {
         self.db
     }
@@ -100,43 +100,43 @@ impl fmt::Debug for Call<'_> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Done {
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// How many keys were answered from the cache: 0 or 1, but for a call with many keys.
+    /// How many keys were answered from the cache: 0 or 1, or more for a call with many keys.
     pub hits: u64,
-    /// How many were not, of a call that reads.
+    /// How many keys of a read were not answered from the cache.
     pub misses: u64,
-    /// The bytes of the values that were read or written, as they lie in Redis.
+    /// The size of the values that were read or written, as stored in Redis.
     pub bytes: u64,
-    /// How long the call took; of `remember`, waiting for the loader included.
+    /// How long the call took. `remember` includes waiting for the loader.
     pub took: Duration,
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It has no other outcome: `expire`, `ping`, a call with many keys.
+    /// The call has no other outcome: `expire`, `ping`, a call with many keys.
     #[default]
     Done,
-    /// A value was read.
+    /// A value was found.
     Hit,
-    /// A value past its TTL was the answer.
+    /// The answer was a value past its TTL.
     Stale,
-    /// A cached nothing was read.
+    /// A cached nothing was found.
     Nothing,
-    /// There was none.
+    /// No value was found.
     Miss,
     /// A value was stored.
     Stored,
-    /// A condition was not met, or the loader did not want its value to be stored.
+    /// A condition was not met, or the loader asked not to store the value.
     NotStored,
-    /// What was loaded was not stored, because an invalidation came between.
+    /// The loaded value was not stored, because an invalidation came between.
     Fenced,
 }
 
 impl Outcome {
-    /// The outcome as metrics name it: `hit`, `not_stored`, ...
+    /// The name in metrics: `hit`, `not_stored`, ...
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Done => "done",

@@ -1,13 +1,13 @@
-//! What is current where a call is made is current in the task that its loader runs in.
+//! Carries the caller's trace context to the task that runs the loader.
 //!
-//! A loader runs in a task of its own, so that a caller who goes away stops nothing. Its queries belong to the
-//! caller's trace all the same: the span of `tracing` that the caller was in goes along, and with the feature
-//! `otel` the context of OpenTelemetry. Not with a refresh, which nobody waits for: it would keep the caller's
-//! span open after the caller's answer.
+//! A loader runs in a task of its own, so that it finishes even if its caller is cancelled. Its queries still belong
+//! to the caller's trace, so the caller's `tracing` span goes along, and with the feature `otel` the OpenTelemetry
+//! context. A background refresh, for which no caller waits, does not get them: it would keep the caller's span open
+//! after the caller has its answer.
 
 use tracing::{Instrument, Span};
 
-/// `work`, polled with what is current here and now if the caller `waits` for it.
+/// `work`, polled within the current trace context if the caller `waits` for it.
 pub(crate) fn carry<F: Future>(waits: bool, work: F) -> impl Future<Output = F::Output> {
     #[cfg(feature = "otel")]
     let work = {

@@ -1,4 +1,4 @@
-//! Counts and durations of calls, in this process, without anything else to run.
+//! Counts and durations of calls, kept in this process; nothing else needs to run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,16 +12,16 @@ use histogram::{AtomicHistogram, Config};
 use super::{Call, Done, Hook};
 use crate::error::Error;
 
-/// Buckets of a histogram of nanoseconds: 2⁵ in each doubling, so that a percentile is off by 1/32 at most.
+/// The number of histogram buckets per doubling is 2⁵, so a percentile is off by 1/32 at most.
 const GROUPING_POWER: u8 = 5;
 
-/// The longest duration that it tells from longer ones is 2⁴² ns, 73 minutes.
+/// Longer durations are counted as 2⁴² ns, which is 73 minutes.
 const MAX_POWER: u8 = 42;
 
-/// Counts a cache's calls and errors by command, and how long the calls took.
+/// Counts a cache's calls and errors by command, and measures how long the calls take.
 ///
-/// It may be the hook of several caches, and of both faces. Memory: 10 KiB for each command that was called,
-/// of which there are fewer than 40. What a call costs it: two looks at the clock, and six additions.
+/// One collector can serve several caches, async and blocking. It takes 10 KiB for each command that has been called,
+/// and there are fewer than 40. It costs a call two reads of the clock and six additions.
 ///
 /// ```
 /// # async fn example() -> nearcache::Result<()> {
@@ -49,25 +49,25 @@ pub struct MetricsCollector {
     commands: ArcSwap<BTreeMap<&'static str, Arc<Meter>>>,
 }
 
-/// What was counted of one command.
+/// What was counted for one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CommandMetrics {
-    /// The verb, as [`Call::command`] names it.
+    /// The operation, as [`Call::command`] names it.
     pub command: &'static str,
     /// Calls that succeeded.
     pub count: u64,
     /// Calls that failed.
     pub errors: u64,
-    /// Calls whose caller went away before they ended.
+    /// Calls whose caller was cancelled before they ended.
     pub abandoned: u64,
     /// Keys that were answered from the cache.
     pub hits: u64,
-    /// Keys that were not.
+    /// Keys of reads that were not answered from the cache.
     pub misses: u64,
     /// Bytes of values read and written.
     pub bytes: u64,
-    /// How long those took that succeeded; `None` while there was none.
+    /// How long the successful calls took; `None` if there was none.
     pub latency: Option<Latency>,
 }
 
@@ -85,7 +85,7 @@ pub struct Latency {
     pub max: Duration,
 }
 
-/// One command's.
+/// The counters of one command.
 struct Meter {
     errors: AtomicU64,
     abandoned: AtomicU64,
@@ -99,13 +99,12 @@ struct Meter {
 }
 
 impl MetricsCollector {
-    /// One that has counted nothing yet.
+    /// A collector that has counted nothing yet.
     pub fn new() -> Self {
         MetricsCollector::default()
     }
 
-    /// How many calls of this command succeeded: `get`, `set`, ... as [`Call::command`] names them. 0 for one
-    /// that was never called.
+    /// How many calls of this command succeeded; [`Call::command`] has the names. 0 if it was never called.
     pub fn count(&self, command: &str) -> u64 {
         self.command(command).map_or(0, |metrics| metrics.count)
     }
@@ -115,7 +114,7 @@ impl MetricsCollector {
         self.command(command).map_or(0, |metrics| metrics.errors)
     }
 
-    /// How many calls failed, of all commands.
+    /// How many calls of all commands failed.
     pub fn total_errors(&self) -> u64 {
         let commands = self.commands.load();
         commands
@@ -124,26 +123,26 @@ impl MetricsCollector {
             .sum()
     }
 
-    /// How long the calls of this command took that succeeded; `None` while there was none.
+    /// How long the successful calls of this command took; `None` if there was none.
     pub fn latency(&self, command: &str) -> Option<Latency> {
         self.command(command)?.latency
     }
 
-    /// All of one command; `None` while it was not called.
+    /// Everything about one command; `None` if it was never called.
     pub fn command(&self, command: &str) -> Option<CommandMetrics> {
         let commands = self.commands.load();
         let (command, meter) = commands.get_key_value(command)?;
         Some(meter.read(command))
     }
 
-    /// All of all commands that were called, in the order of their names.
+    /// Everything about all commands that were called, sorted by name.
     pub fn snapshot(&self) -> Vec<CommandMetrics> {
         let commands = self.commands.load();
         let all = commands.iter().map(|(command, meter)| meter.read(command));
         all.collect()
     }
 
-    /// Begins again at nothing. (A call that ends in the same moment may be lost.)
+    /// Starts again from zero. (A call that ends at the same moment may be lost.)
     pub fn reset(&self) {
         self.commands.store(Arc::default());
     }
@@ -200,14 +199,14 @@ impl Meter {
         let longest = (1 << MAX_POWER) - 1;
         let nanos = u64::try_from(time.as_nanos()).map_or(longest, |nanos| nanos.min(longest));
         self.nanos.fetch_add(nanos, Relaxed);
-        // Looked at first: they hardly ever change, and a look costs less.
+        // Read first: the minimum and maximum hardly ever change, and a read is cheaper than an update.
         if nanos < self.min.load(Relaxed) {
             self.min.fetch_min(nanos, Relaxed);
         }
         if nanos > self.max.load(Relaxed) {
             self.max.fetch_max(nanos, Relaxed);
         }
-        // In range, so it cannot fail.
+        // The value is in range, so this cannot fail.
         let _ = self.durations.increment(nanos);
     }
 
@@ -243,7 +242,7 @@ impl Meter {
     }
 }
 
-/// A table: a line for each command.
+/// A table with one line per command.
 impl fmt::Display for MetricsCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(

@@ -1,4 +1,4 @@
-//! The `metrics` facade: whatever exporter the application installed.
+//! The `metrics` facade, for whatever exporter the application installs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use super::names::{ABANDONED, CALL_DURATION, COUNTED, Counted, Instrument, KEY_C
 use super::{Call, Done, Hook, KeyGroups, StatsHandle};
 use crate::error::Error;
 
-/// How often, while there are calls, what the caches count is handed over.
+/// While there are calls, the caches' counts are published this often.
 const EVERY: Duration = Duration::from_secs(1);
 
 static METADATA: metrics::Metadata<'static> =
     metrics::Metadata::new("nearcache", metrics::Level::INFO, Some("nearcache"));
 
-/// Hands a cache's metrics to the recorder of the [`metrics`](https://docs.rs/metrics) crate: Prometheus,
-/// StatsD, whichever the application installed, before or after the cache was made.
+/// Reports a cache's metrics to the recorder of the [`metrics`](https://docs.rs/metrics) crate: Prometheus, StatsD,
+/// or whichever the application installs, before or after it creates the cache.
 ///
-/// - `nearcache_call_duration_seconds`, a histogram of calls by `command` and `outcome`; of those that failed
-///   the outcome is `error`, and the label `error` is its kind.
-/// - What [`Stats`](crate::Stats) counts: `nearcache_hits_total` and so on. Handed over as calls end, once a
-///   second at most, and whenever [`publish`](MetricsFacade::publish) is called: call that before a scrape.
-/// - `nearcache_key_calls_total` by `group`, if [groups of keys](MetricsFacade::keys) were asked for.
+/// - `nearcache_call_duration_seconds`, a histogram of calls by `command` and `outcome`. Failed calls have the
+///   outcome `error`, and a label `error` with the kind of the error.
+/// - What [`Stats`](crate::Stats) counts: `nearcache_hits_total` and so on. It is published when calls end, at most
+///   once a second, and whenever you call [`publish`](MetricsFacade::publish): call that before a scrape.
+/// - `nearcache_key_calls_total` by `group`, if you set [key groups](MetricsFacade::keys).
 ///
-/// All have the label `cache` if the hook has a [name](MetricsFacade::named). There are fewer than 40
-/// commands, 9 outcomes and 23 errors, and 101 groups at most. One hook may serve several caches: then the
-/// counts are their sums.
+/// All have the label `cache` if the hook has a [name](MetricsFacade::named). There are fewer than 40 commands, 9
+/// outcomes, 23 kinds of errors, and at most 101 groups. If one hook serves several caches, the counts are their
+/// sums.
 ///
 /// ```
 /// # async fn example() -> nearcache::Result<()> {
@@ -49,17 +49,17 @@ pub struct MetricsFacade {
     cache: Option<SharedString>,
     keys: KeyGroups,
     caches: Arc<Mutex<Caches>>,
-    /// When what they count was handed over last.
+    /// When the counts were last published.
     published: Arc<Mutex<Option<Instant>>>,
 }
 
 impl MetricsFacade {
-    /// For the only cache of an application: its metrics have no label `cache`.
+    /// For the only cache of an application. The metrics have no label `cache`.
     pub fn new() -> Self {
         MetricsFacade::default()
     }
 
-    /// For a cache that the label `cache` is to tell from others.
+    /// For one of several caches: the label `cache` tells its metrics from the others'.
     pub fn named(cache: impl Into<String>) -> Self {
         MetricsFacade {
             cache: Some(SharedString::from_owned(cache.into())),
@@ -67,14 +67,14 @@ impl MetricsFacade {
         }
     }
 
-    /// How keys are named: not at all, unless said otherwise.
+    /// How metrics name keys. By default they do not.
     #[must_use]
     pub fn keys(mut self, groups: KeyGroups) -> Self {
         self.keys = groups;
         self
     }
 
-    /// Hands over what the caches have counted until now.
+    /// Publishes what the caches have counted until now.
     pub fn publish(&self) {
         *self.published.lock() = Some(Instant::now());
         let counts = self.caches.lock().read();
@@ -103,7 +103,7 @@ impl MetricsFacade {
         }
     }
 
-    /// Whether it is time to publish. (Of those who ask at the same moment, one is told so.)
+    /// Whether it is time to publish. (If several threads ask at the same moment, one of them is told yes.)
     fn is_due(&self) -> bool {
         let now = Instant::now();
         let mut published = self.published.lock();
@@ -136,7 +136,7 @@ impl MetricsFacade {
         metrics::with_recorder(|recorder| recorder.register_histogram(&key, &METADATA))
     }
 
-    /// Tells the recorder what the metrics mean. Once the recorder is installed; most exporters show it.
+    /// Tells the recorder what the metrics mean; most exporters show it. Call it after the recorder is installed.
     pub fn describe() {
         metrics::with_recorder(|recorder| {
             let name = |one: Instrument| metrics::KeyName::from_const_str(one.prometheus);
@@ -165,8 +165,8 @@ impl MetricsFacade {
         });
     }
 
-    /// The bounds of the buckets that suit `nearcache_call_duration_seconds`, in seconds: from a microsecond
-    /// for a call in this process to 5 s for a load. An exporter is given them where it is made.
+    /// Bucket bounds that suit `nearcache_call_duration_seconds`, in seconds: from a microsecond for a call in this
+    /// process to 5 s for a load. Give them to the exporter when you create it.
     pub fn buckets() -> &'static [f64] {
         &super::names::BUCKETS
     }

@@ -1,5 +1,5 @@
-//! Keys in telemetry: not at all, or grouped, so that neither a name of a person nor a new time series for
-//! each key leaves the process.
+//! Keys in telemetry: left out, or grouped, so that no personal name leaves the process, and no time series is
+//! created per key.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-/// The name of all groups beyond the bound, and of keys that no pattern describes.
+/// The group of all keys beyond the limit, and of keys that no pattern matches.
 pub(crate) const OTHER: &str = "other";
 
-/// How many groups there are at most; keys of further ones are in `other`.
+/// The maximum number of groups. Keys of further groups are in `other`.
 const MAX_GROUPS: usize = 100;
 
-/// A part of a key that is longer than this stands for one thing, not for a kind of things.
+/// A longer part of a key is taken for an identifier, and not for a kind of thing.
 const LONGEST_PART: usize = 24;
 
-/// How telemetry names keys. Off unless asked for, since keys hold what they hold.
+/// How telemetry names keys. It is off by default, because keys may contain personal data.
 ///
 /// ```
 /// use nearcache::hooks::KeyGroups;
@@ -45,24 +45,24 @@ impl KeyGroups {
         KeyGroups(None)
     }
 
-    /// Groups that show in the keys: between `:`, `/`, `|` and `.`, a part with a digit or `@` in it, one of
-    /// more than 24 bytes, and one that is not text become `*`. At most 100 groups; further keys are in the
+    /// Finds the groups itself. Keys are split at `:`, `/`, `|` and `.`; a part with a digit or `@` in it, one of
+    /// more than 24 bytes, and one that is not text become `*`. There are at most 100 groups; further keys are in the
     /// group `other`.
     ///
-    /// Keys with names in them (`user:ada`) name them here too: group those with [`of`](KeyGroups::of).
+    /// Names in keys (`user:ada`) remain visible: group such keys with [`of`](KeyGroups::of).
     pub fn automatic() -> Self {
         KeyGroups(Some(Arc::new(Naming::Automatic(RwLock::default()))))
     }
 
-    /// These groups, of which a key belongs to the first that matches; `*` stands for any bytes. Keys that
-    /// none matches are in the group `other`. Of more than 100 patterns the first 100 are taken.
+    /// Uses these groups. A key belongs to the first pattern that matches; `*` stands for any bytes. Keys that match
+    /// no pattern are in the group `other`. Only the first 100 patterns are used.
     pub fn of<P: Into<String>>(patterns: impl IntoIterator<Item = P>) -> Self {
         let patterns = patterns.into_iter().take(MAX_GROUPS);
         let patterns = patterns.map(|pattern| Arc::from(pattern.into())).collect();
         KeyGroups(Some(Arc::new(Naming::Patterns(patterns))))
     }
 
-    /// The group of this key; `None` if keys are not to be named.
+    /// The group of this key; `None` if keys are not named.
     pub fn group(&self, key: &[u8]) -> Option<Arc<str>> {
         match &**self.0.as_ref()? {
             Naming::Patterns(patterns) => {
@@ -90,7 +90,7 @@ fn bounded(known: &RwLock<HashSet<Arc<str>>>, group: &str) -> Arc<str> {
     group
 }
 
-/// The key with `*` for what is different from key to key.
+/// The key with `*` for the parts that differ from key to key.
 fn generalized(key: &[u8]) -> String {
     let mut group = String::with_capacity(key.len().min(64));
     for part in key.split_inclusive(|byte| b":/|.".contains(byte)) {
@@ -116,7 +116,7 @@ fn kind(part: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Whether a pattern, in which `*` stands for any bytes, describes the whole key.
+/// Whether a pattern matches the whole key; `*` stands for any bytes.
 fn matches(pattern: &str, key: &[u8]) -> bool {
     let mut parts = pattern.as_bytes().split(|byte| *byte == b'*');
     let Some(mut rest) = parts.next().and_then(|first| key.strip_prefix(first)) else {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     proptest! {
-        /// As the glob of the embedded store judges, whose `?` and `[` are not special here.
+        /// Compared with the glob of the embedded store. (Here, `?` and `[` are ordinary characters.)
         #[test]
         fn patterns_match_as_globs_do(pattern in "[ab*]{0,8}", key in "[ab]{0,8}") {
             prop_assert_eq!(

@@ -1,4 +1,4 @@
-//! A way from a hook to what its caches count.
+//! Gives a hook access to what its caches count.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -7,12 +7,12 @@ use super::Stats;
 #[cfg(any(feature = "metrics", feature = "otel"))]
 use super::names::{COUNTED, Value};
 
-/// What a cache counts, for a hook to export: it does not keep the cache alive.
+/// What a cache counts, for a hook to export. It does not keep the cache alive.
 #[derive(Clone)]
 pub struct StatsHandle {
-    /// Of the cache, while it is there.
+    /// The statistics, while the cache exists.
     now: Arc<dyn Fn() -> Option<Stats> + Send + Sync>,
-    /// Of its counters, which outlive it.
+    /// The counters, which outlive the cache.
     counted: Arc<dyn Fn() -> Stats + Send + Sync>,
 }
 
@@ -29,12 +29,12 @@ impl StatsHandle {
         }
     }
 
-    /// What the cache has counted until now; `None` once the cache and its clones are gone.
+    /// What the cache has counted until now; `None` once the cache and its clones are dropped.
     pub fn stats(&self) -> Option<Stats> {
         (self.now)()
     }
 
-    /// What the cache has counted until now, or until it was gone.
+    /// What the cache has counted until now, or until it was dropped.
     pub fn counted(&self) -> Stats {
         (self.counted)()
     }
@@ -46,8 +46,8 @@ impl fmt::Debug for StatsHandle {
     }
 }
 
-/// The caches of a hook, whose counts are added up. What a cache has counted stays in the sum when the cache is
-/// gone: a counter does not fall.
+/// The caches of a hook, whose counts are summed. What a cache has counted stays in the sum when the cache is
+/// dropped, because a counter must not fall.
 #[cfg(any(feature = "metrics", feature = "otel"))]
 #[derive(Default)]
 pub(super) struct Caches {
@@ -61,7 +61,7 @@ impl Caches {
         self.alive.push(cache.clone());
     }
 
-    /// What all have counted, in the order of [`COUNTED`].
+    /// What all caches have counted, in the order of [`COUNTED`].
     pub(super) fn read(&mut self) -> [u64; COUNTED.len()] {
         let Caches { alive, gone } = self;
         let mut there = [0; COUNTED.len()];

@@ -1,21 +1,21 @@
-//! Hooks: watching a cache's calls, for metrics, traces and logs of one's own.
+//! Hooks watch a cache's calls, for metrics, traces and logs of your own.
 //!
-//! 1. A hook is told before a call, and once after it: how it ended, the error, or that its caller went away.
-//! 2. A hook that panics breaks nothing, and is logged once a minute.
-//! 3. A cache without hooks pays one look at an empty list for each call.
+//! 1. A hook is told before a call, and once after it: how it succeeded, the error, or that its caller was cancelled.
+//! 2. A hook that panics does not affect the call; the panic is logged, at most once a minute.
+//! 3. Without hooks, a call only checks an empty list.
 //!
-//! # Hooks that are there
+//! # The hooks
 //! | hook | feature | what it does |
 //! | --- | --- | --- |
 //! | [`MetricsCollector`] | | counts calls and errors in this process, with percentiles of their durations |
-//! | [`Tracing`] | | spans, and events for what failed or was slow, in the `tracing` of the application |
-//! | `MetricsFacade` | `metrics` | the `metrics` crate, and so Prometheus and others |
-//! | `OpenTelemetry` | `otel` | metrics and traces of OpenTelemetry |
+//! | [`Tracing`] | | spans for calls, and events for calls that fail or are slow, in the application's `tracing` |
+//! | `MetricsFacade` | `metrics` | reports to the `metrics` crate, and so to Prometheus and others |
+//! | `OpenTelemetry` | `otel` | OpenTelemetry metrics and traces |
 //!
-//! The names of their metrics, spans and attributes are one table in `docs/observability.md`.
+//! The names of their metrics, spans and attributes are in one table, in `docs/observability.md`.
 
-// `call` is what a hook is told; `watch` is where the verbs note how they went; `scope` is what a hook keeps
-// of one call, and `carried` takes what is current along to the task of a loader.
+// `call` is what a hook is told; in `watch` the operations record their outcome; `scope` is what a hook keeps during
+// one call; `carried` carries the trace context to the task of a loader.
 mod call;
 mod carried;
 mod collector;
@@ -59,10 +59,10 @@ pub(crate) use watch::{Telling, Watch};
 
 use crate::error::Error;
 
-/// What watches a cache's calls.
+/// Watches a cache's calls.
 ///
-/// The methods are called on the thread that makes the call, before it and after it, and must be quick: the
-/// call waits for them. They may not call the cache. What is not interesting is left out.
+/// The methods run on the thread of the call, before it and after it. The call waits for them, so they must be quick.
+/// They must not call the cache. Implement only the methods that you need.
 ///
 /// ```
 /// # async fn example() -> nearcache::Result<()> {
@@ -91,35 +91,35 @@ use crate::error::Error;
 /// # nearcache::__example(example());
 /// ```
 pub trait Hook: Send + Sync + 'static {
-    /// A call is about to be made.
+    /// A call is about to begin.
     fn before(&self, call: &Call<'_>) {
         let _ = call;
     }
 
-    /// It succeeded.
+    /// The call succeeded.
     fn after(&self, call: &Call<'_>, done: &Done) {
         let _ = (call, done);
     }
 
-    /// It failed.
+    /// The call failed.
     fn error(&self, call: &Call<'_>, error: &Error, took: Duration) {
         let _ = (call, error, took);
     }
 
-    /// Its caller went away before it ended: a timeout of the application's own, a request that was broken
-    /// off. What it was sent to do may have been done. (A load goes on without its caller, and is told of as
+    /// The caller was cancelled before the call ended: a timeout of the application's own, or a request that was
+    /// broken off. What the call was to do may have been done. (A load goes on without its caller, and is reported as
     /// `load`.)
     fn abandoned(&self, call: &Call<'_>, took: Duration) {
         let _ = (call, took);
     }
 
-    /// What the hook is to keep of this call, if anything, for as long as it lasts. Asked for after `before`.
+    /// What the hook keeps for the duration of this call, if anything. Called after `before`.
     fn scope(&self, call: &Call<'_>) -> Option<Box<dyn Scope>> {
         let _ = call;
         None
     }
 
-    /// A cache was made with this hook. The handle gives what the cache counts.
+    /// A cache was created with this hook. The handle gives access to what the cache counts.
     fn attached(&self, cache: &StatsHandle) {
         let _ = cache;
     }
@@ -151,14 +151,14 @@ impl<H: Hook + ?Sized> Hook for Arc<H> {
     }
 }
 
-/// How often it is logged that a hook panics.
+/// A panic of a hook is logged at most this often.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// The hooks of a cache.
 #[derive(Default)]
 pub(crate) struct Hooks {
     hooks: Vec<Box<dyn Hook>>,
-    /// When a panic was logged last.
+    /// When a panic was last logged.
     logged: Mutex<Option<Instant>>,
 }
 
@@ -213,7 +213,7 @@ impl Hooks {
         }
     }
 
-    /// Lets a hook do what it does. What it leaves half done when it panics is its own.
+    /// Runs a hook's method and catches its panic. State that the hook leaves half changed is its own concern.
     fn guarded<T>(&self, hook: impl FnOnce() -> T) -> Option<T> {
         let told = catch_unwind(AssertUnwindSafe(hook));
         if told.is_err() {

@@ -1,5 +1,5 @@
-//! The names of telemetry, once for all exporters. `docs/observability.md` is their table, and a test holds
-//! the two together.
+//! The names of telemetry, the same for all exporters. They are documented in a table in `docs/observability.md`, and
+//! a test checks that the two agree.
 
 #![cfg_attr(not(any(feature = "metrics", feature = "otel")), allow(dead_code))]
 
@@ -14,7 +14,7 @@ pub(crate) const CALL_DURATION: Instrument = Instrument {
     about: "How long calls of the cache take, loaders included",
 };
 
-/// Calls by group of keys, where keys are named.
+/// Calls by group of keys, if key groups are set.
 pub(crate) const KEY_CALLS: Instrument = Instrument {
     otel: "nearcache.key.calls",
     prometheus: "nearcache_key_calls_total",
@@ -22,7 +22,7 @@ pub(crate) const KEY_CALLS: Instrument = Instrument {
     about: "Calls of the cache, by group of keys",
 };
 
-/// Calls whose caller went away.
+/// Calls whose caller was cancelled.
 pub(crate) const ABANDONED: Instrument = Instrument {
     otel: "nearcache.abandoned",
     prometheus: "nearcache_abandoned_total",
@@ -30,7 +30,7 @@ pub(crate) const ABANDONED: Instrument = Instrument {
     about: "Calls whose caller went away before they ended",
 };
 
-/// How long operations of the database take, as the semantic conventions have it.
+/// How long database operations take, as the semantic conventions define it.
 #[cfg(feature = "otel")]
 pub(crate) const DB_DURATION: Instrument = Instrument {
     otel: "db.client.operation.duration",
@@ -39,8 +39,8 @@ pub(crate) const DB_DURATION: Instrument = Instrument {
     about: "Duration of database client operations",
 };
 
-/// The bounds of the buckets of durations, in seconds: a call in this process takes a microsecond, one of
-/// Redis a hundred, and a load seconds.
+/// Bucket bounds for durations, in seconds: a call in this process takes a microsecond, a call to Redis a hundred,
+/// and a load may take seconds.
 pub(crate) const BUCKETS: [f64; 16] = [
     0.000_001, 0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1,
     0.25, 0.5, 1.0, 5.0,
@@ -64,7 +64,7 @@ pub(crate) struct Counted {
     pub(crate) value: Value,
 }
 
-/// What is read of the fields.
+/// How the value of a field is read.
 pub(crate) enum Value {
     /// It only grows.
     Counter(fn(&Stats) -> u64),
@@ -114,7 +114,7 @@ pub(crate) const COUNTED: &[Counted] = counted! {
     coalesced in "{call}", "Callers that waited for the load of another caller in this process";
     lease_waits in "{load}", "Loads that waited for the load of another process";
     fenced in "{load}", "Loads whose value was not stored, because an invalidation came between";
-    refreshes in "{load}", "Loads made beside a caller who had his answer already";
+    refreshes in "{load}", "Loads in the background, for callers that had already been answered";
     invalidations in "{invalidation}", "Invalidations that Redis has acknowledged";
     invalidations_deferred in "{invalidation}", "Invalidations that Redis did not acknowledge, and that are sent again";
     writes in "{value}", "Values written";

@@ -1,7 +1,7 @@
-//! What a hook has of its own for one call: a span, most of all.
+//! What a hook keeps during one call: mostly a span.
 //!
-//! A call is polled inside the scopes of its hooks, so that what its loader does (a query, a request) belongs
-//! to it in a trace.
+//! A call is polled inside the scopes of its hooks, so that the work of its loader (a query, a request) belongs to
+//! the call in a trace.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -12,11 +12,11 @@ use std::time::Duration;
 use super::{Call, Done};
 use crate::error::Error;
 
-/// What a hook keeps of one call, from [`Hook::scope`](super::Hook::scope) to the call's end.
+/// What a hook keeps during one call, from [`Hook::scope`](super::Hook::scope) to the end of the call.
 ///
-/// A call whose caller goes away ends when its scope is dropped.
+/// If the caller is cancelled, the scope is dropped without a further call.
 pub trait Scope: Send + Sync {
-    /// Does a part of the call's work, which is to be done once: with a span entered, for instance.
+    /// Runs a part of the call's work, exactly once: with a span entered, for instance.
     fn within(&self, work: &mut dyn FnMut()) {
         work();
     }
@@ -26,7 +26,7 @@ pub trait Scope: Send + Sync {
         let _ = (call, done);
     }
 
-    /// It failed.
+    /// The call failed.
     fn error(&self, call: &Call<'_>, error: &Error, took: Duration) {
         let _ = (call, error, took);
     }
@@ -45,8 +45,8 @@ impl Scopes {
         self.0.iter().map(|scope| &**scope)
     }
 
-    /// Does a part of the work within all of them. A scope that panics, or forgets to do the work, keeps it
-    /// from nothing; `panicked` is told.
+    /// Runs a part of the work within all scopes. The work runs even if a scope panics, or forgets to run it;
+    /// `panicked` is called for a panic.
     fn within<T>(&self, work: impl FnOnce() -> T, panicked: &(dyn Fn() + Sync)) -> T {
         if self.0.is_empty() {
             return work();
@@ -63,7 +63,7 @@ impl Scopes {
         match outcome {
             Some(Ok(output)) => output,
             Some(Err(panic)) => resume_unwind(panic),
-            None => unreachable!("the work was run, if by nobody else then above"),
+            None => unreachable!("the work has run, at the latest above"),
         }
     }
 }
@@ -80,7 +80,8 @@ fn nest(scopes: &[Box<dyn Scope>], run: &mut dyn FnMut(), panicked: &(dyn Fn() +
     }
 }
 
-/// The output of `work`, polled within these scopes. It is made in here, so that it lies in the future once.
+/// Polls `work` within these scopes, and returns its output. The work is created in here, so that the future contains
+/// it only once.
 pub(crate) async fn within<T, F>(
     scopes: Option<(&Scopes, &(dyn Fn() + Sync))>,
     work: impl FnOnce() -> F,

@@ -1,4 +1,4 @@
-//! Spans and events in the `tracing` of the application.
+//! Spans and events in the application's `tracing`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,18 +11,18 @@ use tracing::{Level, Span, event_enabled, span_enabled};
 use super::{Call, Done, Hook, KeyGroups, Scope};
 use crate::error::Error;
 
-/// Gives each call a span, and an event to those that fail or are slow, so many a second at most.
+/// Gives each call a span, and each call that fails or is slow an event, up to a number per second.
 ///
-/// - A span `nearcache` at level `DEBUG`, target `nearcache::call`, around each call and each load, with the
-///   fields `command`, `host`, `keys` (how many), `group` (of its key, if groups were asked for), and once it
-///   has ended `outcome`, `bytes` and `error`. A load is in the span of the call that waits for it, and what
-///   a loader does is in the span of its load.
-/// - An event at level `WARN`, the same target, for a call that fails; at `INFO` for one that is slower than
+/// - A span `nearcache` at level `DEBUG`, target `nearcache::call`, around each call and each load. Its fields are
+///   `command`, `host`, `keys` (how many), `group` (of the key, if you set key groups), and at the end `outcome`,
+///   `bytes` and `error`. A load is in the span of the call that waits for it, and the work of a loader is in the
+///   span of its load.
+/// - An event with the same target: at level `WARN` for a call that fails, at `INFO` for one that is slower than
 ///   [`slow`](Tracing::slow).
 ///
-/// Where nobody listens at these levels, a call costs a nanosecond more or so. Values appear nowhere, and keys
-/// only as [groups](Tracing::keys) if those are asked for. Calls beyond the bounds have no span and no event;
-/// the next event has in `left_out` how many events there would have been.
+/// If no subscriber listens at these levels, a call costs about a nanosecond more. No span or event contains values,
+/// and keys only as [groups](Tracing::keys), if you set them. Calls beyond the limits have no span and no event; the
+/// field `left_out` of the next event says how many events were dropped.
 ///
 /// ```
 /// # async fn example() -> nearcache::Result<()> {
@@ -54,7 +54,7 @@ impl Default for Tracing {
 }
 
 impl Tracing {
-    /// Spans for up to 1,000 calls a second, events for up to 10; no call is slow, and no key is named.
+    /// Spans for up to 1,000 calls a second, events for up to 10. No call counts as slow, and no key is named.
     pub fn new() -> Self {
         Tracing {
             slow: None,
@@ -64,28 +64,28 @@ impl Tracing {
         }
     }
 
-    /// What takes this long is slow. (`remember` waits for its loader.)
+    /// Calls that take this long count as slow. (`remember` includes waiting for its loader.)
     #[must_use]
     pub fn slow(mut self, time: Duration) -> Self {
         self.slow = Some(time);
         self
     }
 
-    /// How keys are named: not at all, unless said otherwise.
+    /// How spans and events name keys. By default they do not.
     #[must_use]
     pub fn keys(mut self, groups: KeyGroups) -> Self {
         self.keys = groups;
         self
     }
 
-    /// How many calls a second have a span; 0: none.
+    /// How many calls per second have a span; 0 for none.
     #[must_use]
     pub fn spans_per_second(mut self, spans: u32) -> Self {
         self.spans = Allowance::new(spans);
         self
     }
 
-    /// How many events there are in a second; 0: none.
+    /// How many events there may be per second; 0 for none.
     #[must_use]
     pub fn events_per_second(mut self, events: u32) -> Self {
         self.events = Allowance::new(events);
@@ -145,7 +145,7 @@ impl Hook for Tracing {
             return;
         }
         if let Some(left_out) = self.events.take(Instant::now()) {
-            // Its kind, not its message: that names the key.
+            // The error's kind and not its message, because the message names the key.
             tracing::warn!(
                 target: "nearcache::call",
                 command = call.command(),
@@ -179,11 +179,11 @@ impl Scope for Entered {
     }
 }
 
-/// So many a second.
+/// Allows a number per second.
 struct Allowance {
     per_second: u64,
-    /// When the second began that is counted, and how many there were in it; taken under one lock, and only
-    /// where somebody listens.
+    /// When the current second began, and how many there were in it. Both are under one lock, which is taken only if
+    /// a subscriber listens.
     second: Mutex<(Option<Instant>, u64)>,
     left_out: AtomicU64,
 }
@@ -197,7 +197,7 @@ impl Allowance {
         }
     }
 
-    /// Whether there may be one more now, and if so how many there might have been since the last.
+    /// `None` if there may not be another one now; else how many were left out since the last one.
     fn take(&self, now: Instant) -> Option<u64> {
         let mut second = self.second.lock();
         let (begun, count) = &mut *second;

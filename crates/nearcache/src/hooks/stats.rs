@@ -1,11 +1,11 @@
-//! What a cache counts: relaxed atomics, always on.
+//! What a cache counts, always, with relaxed atomics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::resilience::BreakerState;
 use crate::striped::Striped;
 
-/// What a cache has done since it was opened, its clones included.
+/// What a cache and its clones have done since the cache was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -15,16 +15,16 @@ pub struct Stats {
     pub nothings: u64,
     /// Reads that found no value, or none that was readable.
     pub misses: u64,
-    /// The misses among them that found bytes which are not what was asked for: another format, an
-    /// older struct, garbage.
+    /// How many of these misses found bytes that are not what was asked for: another format, an older struct,
+    /// garbage.
     pub undecodable: u64,
-    /// The hits among them that were answered with a value past its TTL, because the caller takes one.
+    /// How many of the hits were answered with a value past its TTL, because the caller allows it.
     pub stale_hits: u64,
     /// Loaders run.
     pub loads: u64,
-    /// The time that they took together, in microseconds.
+    /// The time that they took in total, in microseconds.
     pub load_micros: u64,
-    /// The loads among them that failed.
+    /// How many of the loads failed.
     pub load_errors: u64,
     /// Callers that waited for the load of another caller in this process.
     pub coalesced: u64,
@@ -32,13 +32,13 @@ pub struct Stats {
     pub lease_waits: u64,
     /// Loads whose value was not stored, because an invalidation came between.
     pub fenced: u64,
-    /// Loads made beside a caller who had his answer already.
+    /// Loads in the background, for callers that had already been answered.
     pub refreshes: u64,
-    /// Invalidations of keys and tags that Redis has acknowledged (`set` is one, too).
+    /// Invalidations of keys and tags that Redis has acknowledged (a `set` counts as one).
     pub invalidations: u64,
-    /// Those that it did not, and that are sent as soon as it answers again.
+    /// Invalidations that Redis did not acknowledge, and that are sent again as soon as it answers.
     pub invalidations_deferred: u64,
-    /// How many of these wait now. Caches that share a connection share them.
+    /// How many of these are waiting now. Caches that share a connection share this number.
     pub invalidations_waiting: u64,
     /// Values written.
     pub writes: u64,
@@ -48,21 +48,21 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes of values written.
     pub bytes_out: u64,
-    /// Connections made. Those of a connection that several caches share count in each.
+    /// Connections made. If several caches share a connection, each of them counts it.
     pub connects: u64,
     /// Connections that broke.
     pub losses: u64,
     /// Reads that were answered by the fallback, because Redis did not.
     pub fallbacks: u64,
-    /// Whether calls go through to the server. Caches that share a connection share its breaker.
+    /// The state of the circuit breaker. Caches that share a connection share the breaker.
     pub breaker: BreakerState,
     /// How often the breaker has opened.
     pub breaker_openings: u64,
 }
 
 impl Stats {
-    /// The part of the reads that Redis answered, from 0 to 1: a cached nothing is an answer. 0 while
-    /// there were no reads.
+    /// The share of reads that were answered from the cache, from 0 to 1; a cached nothing is an answer. 0 if there
+    /// were no reads.
     pub fn hit_ratio(&self) -> f64 {
         let answered = self.hits + self.nothings;
         let reads = answered + self.misses;
@@ -74,7 +74,7 @@ impl Stats {
     }
 }
 
-/// One number that many threads add to.
+/// A number that many threads add to.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -96,7 +96,7 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// What all threads have counted.
+            /// The sum over all threads.
             pub(crate) fn sum(all: &Striped<Counters>) -> Stats {
                 let mut stats = Stats::default();
                 for counters in all.all() {

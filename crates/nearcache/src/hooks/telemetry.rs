@@ -1,11 +1,11 @@
-//! What a cache counts, and who watches its calls.
+//! A cache's counters and hooks.
 
 use std::sync::Arc;
 
 use super::{Counters, Hooks, Stats};
 use crate::striped::Striped;
 
-/// The counters and the hooks of a cache. Cheap to clone; clones are the same.
+/// The counters and the hooks of a cache. Cheap to clone; clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Telemetry {
     counters: Arc<Striped<Counters>>,
@@ -20,12 +20,12 @@ impl Telemetry {
         }
     }
 
-    /// What this thread counts in.
+    /// The counters of this thread.
     pub(crate) fn counters(&self) -> &Counters {
         self.counters.mine()
     }
 
-    /// What all threads have counted.
+    /// The sum over all threads.
     pub(crate) fn stats(&self) -> Stats {
         Counters::sum(&self.counters)
     }

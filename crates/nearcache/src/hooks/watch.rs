@@ -1,4 +1,4 @@
-//! Where the verbs note how a call went, for the hooks of its cache.
+//! Where the operations record how a call went, for the hooks of the cache.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -9,8 +9,8 @@ use super::{Call, Done, Hooks, Outcome};
 use crate::error::Error;
 use crate::runtime::Runtime;
 
-/// A call that its hooks were told of, and are told how it ended: at the latest when it is dropped, because
-/// its caller went away.
+/// A call that the hooks were told of. They are told how it ended, at the latest when it is dropped, which means that
+/// its caller was cancelled.
 pub(crate) struct Telling<'c> {
     hooks: &'c Hooks,
     call: Call<'c>,
@@ -35,12 +35,12 @@ impl<'c> Telling<'c> {
         }
     }
 
-    /// Where what comes of it is noted.
+    /// Where the operation records the outcome.
     pub(crate) fn watch(&self) -> &Arc<Watch> {
         &self.watch
     }
 
-    /// Does the work of the call within what its hooks keep of it.
+    /// Runs the work of the call within the hooks' scopes.
     pub(crate) async fn within<T, F>(telling: Option<&Self>, work: impl FnOnce() -> F) -> T
     where
         F: Future<Output = T>,
@@ -79,7 +79,7 @@ impl Drop for Telling<'_> {
     }
 }
 
-/// What was noted of one call. Relaxed: it is read when the call has ended.
+/// What was recorded for one call. Relaxed atomics are enough, because it is read after the call has ended.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     outcome: AtomicU8,
@@ -89,7 +89,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// One value, read or written.
+    /// Records one value that was read or written.
     pub(crate) fn note(&self, outcome: Outcome, bytes: usize) {
         self.outcome.store(outcome as u8, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -104,7 +104,7 @@ impl Watch {
         }
     }
 
-    /// What came of the call, which had so many keys.
+    /// The result of the call, which had this many keys.
     pub(crate) fn done(&self, keys: usize, took: Duration) -> Done {
         let outcome = usize::from(self.outcome.load(Ordering::Relaxed));
         Done {

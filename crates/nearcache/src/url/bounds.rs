@@ -1,4 +1,5 @@
-//! The options that bound an embedded store: `maxmemory` and `policy`. A server has bounds of its own.
+//! The options that limit an embedded store: `maxmemory` and `policy`. A server has its own limits, so a URL of one
+//! may not set them.
 
 use std::ops::Range;
 
@@ -7,7 +8,7 @@ use super::written::Written;
 use crate::connect::target::{Bounds, Place};
 use crate::error::Result;
 
-/// What a server calls its policies.
+/// The eviction policies, with the names that Redis has for them.
 const POLICIES: [&str; 8] = [
     "allkeys-lfu",
     "allkeys-lru",
@@ -19,10 +20,10 @@ const POLICIES: [&str; 8] = [
     "volatile-ttl",
 ];
 
-/// Less than this is hardly more than the empty store.
+/// The smallest limit. A smaller one would hold hardly more than the empty store.
 const LEAST: u64 = 64 << 10;
 
-/// Reads one of the two options, of which `value` stands at `range`.
+/// Reads one of the two options. `range` is where `value` is in the URL.
 pub(super) fn parse(
     written: &Written<'_>,
     name: &str,
@@ -35,7 +36,7 @@ pub(super) fn parse(
         let option = range.start - name.len() - 1..range.end;
         return Err(written.error(
             option,
-            &format!("{name} bounds the store in this process; a server has bounds of its own"),
+            &format!("{name} limits the store in this process; a server has its own limits"),
             "set them on the server, with CONFIG SET maxmemory and maxmemory-policy",
         ));
     }
@@ -54,15 +55,15 @@ pub(super) fn parse(
         _ => {
             return Err(written.error(
                 range,
-                "this is no size",
-                "write it as 64mb or 1gb, 64kb at least; 0 is no bound",
+                "this is not a size",
+                "write it as 64mb or 1gb, 64kb at least; 0 means no limit",
             ));
         }
     }
     Ok(())
 }
 
-/// As Redis reads sizes: `k` is 1000 and `kb` 1024.
+/// Reads sizes as Redis does: `k` is 1000 and `kb` 1024.
 fn size(text: &str) -> Option<u64> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
@@ -123,11 +124,11 @@ mod tests {
         for (url, part, says) in [
             ("memory://?maxmemory=64tb", "64tb", "64kb at least"),
             ("memory://?maxmemory=1kb", "1kb", "64kb at least"),
-            ("memory://?maxmemory=-1", "-1", "no size"),
+            ("memory://?maxmemory=-1", "-1", "not a size"),
             (
                 "memory://?maxmemory=99999999999999999999",
                 "99999999999999999999",
-                "no size",
+                "not a size",
             ),
             (
                 "memory://?policy=allkeys-lur",
@@ -147,7 +148,7 @@ mod tests {
             (
                 "redis://h?maxmemory=64mb",
                 "maxmemory=64mb",
-                "a server has bounds of its own",
+                "a server has its own limits",
             ),
             (
                 "redis+unix:///s?policy=noeviction",

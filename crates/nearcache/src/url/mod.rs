@@ -1,5 +1,5 @@
-//! Reading a cache's URL: where it goes, and the options that stand in it. `written` is the URL as text, with
-//! its errors; `bounds` are the options that bound an embedded store.
+//! Parses a cache's URL: where the cache is, and the options after the `?`. `written` is the URL as text, with the
+//! errors that point into it; `bounds` are the options that limit an embedded store.
 //!
 //! ```text
 //! memory://[name][/db][?option=value&...]
@@ -7,9 +7,9 @@
 //! redis+unix://[[user]:password@]/path/to.sock[?option=value&...]        also valkey+unix://
 //! ```
 //!
-//! Parsed by hand rather than with the `url` crate, because every error points at the part that is
-//! wrong, in the URL as it was written. A password is shown in no error: not even one that, left
-//! unescaped, has spilled into the parts that follow it (`written`).
+//! It is parsed by hand rather than with the `url` crate, because every error points at the part that is wrong, in
+//! the URL as it was written. No error shows a password, not even one that was left unescaped and so was cut into
+//! other parts of the URL (`written`).
 
 mod bounds;
 mod written;
@@ -25,7 +25,7 @@ use crate::connect::target::{PORT, Place, Protocol, Target};
 use crate::error::Result;
 use crate::ttl::Ttl;
 
-/// What a URL says: where to go, and the options it sets.
+/// A parsed URL: where the cache is, and the options that it sets.
 #[derive(Clone, Debug)]
 pub(crate) struct Parsed {
     pub(crate) target: Target,
@@ -61,7 +61,7 @@ const OPTIONS: [&str; 17] = [
     "version",
 ];
 
-/// The most connections that `pool_size` may ask for.
+/// The highest `pool_size`.
 pub(crate) const MAX_POOL_SIZE: usize = 1_024;
 
 /// # Errors
@@ -170,7 +170,7 @@ fn parse_tcp(written: &Written<'_>, place: Range<usize>) -> Result<Parsed> {
 
 fn split_host(written: &Written<'_>, range: Range<usize>) -> Result<(String, u16)> {
     let text = &written.url[range.clone()];
-    // The colons of an IPv6 address stand in brackets.
+    // The colons of an IPv6 address are inside brackets.
     let host_end = if text.starts_with('[') {
         match text.find(']') {
             Some(at) => at + 1,
@@ -190,11 +190,11 @@ fn split_host(written: &Written<'_>, range: Range<usize>) -> Result<(String, u16
             .ok()
             .filter(|port| *port > 0)
             .ok_or_else(|| {
-                let help = "a port is a number from 1 to 65535; an IPv6 address stands in brackets";
+                let help = "a port is a number from 1 to 65535; an IPv6 address needs brackets";
                 let at = port_range.start + 1..port_range.end;
                 written.error(
                     if at.is_empty() { port_range } else { at },
-                    "this is no port",
+                    "this is not a port",
                     help,
                 )
             })?,
@@ -261,7 +261,7 @@ fn parse_user_info(written: &Written<'_>, range: Range<usize>, target: &mut Targ
 }
 
 fn parse_db(written: &Written<'_>, range: Range<usize>) -> Result<u32> {
-    // i32::MAX is as far as a server counts.
+    // Redis counts its databases with an i32.
     written.url[range.clone()]
         .parse()
         .ok()
@@ -269,7 +269,7 @@ fn parse_db(written: &Written<'_>, range: Range<usize>) -> Result<u32> {
         .ok_or_else(|| {
             written.error(
                 range,
-                "this is no database number",
+                "this is not a database number",
                 "write a number, as in /0 or /15",
             )
         })
@@ -287,7 +287,7 @@ fn parse_options(written: &Written<'_>, query: Range<usize>, into: &mut Parsed) 
         let (name_range, value) = split(written.url, pair.clone(), '=');
         let name = &written.url[name_range.clone()];
         if seen.contains(&name) {
-            return Err(written.error(pair, "this option stands here twice", "keep one of them"));
+            return Err(written.error(pair, "this option is set twice", "keep one of them"));
         }
         seen.push(name);
         let Some(value) = value else {
@@ -322,7 +322,7 @@ fn parse_option(
         value.parse::<Ttl>().map_err(|_| {
             written.error(
                 range.clone(),
-                &format!("this is no {what}"),
+                &format!("this is not a {what}"),
                 "write it as 500ms, 2s, 5m or 2h30m",
             )
         })
@@ -336,7 +336,7 @@ fn parse_option(
             Ok(ratio) if (0.0..=1.0).contains(&ratio) => into.ttl_jitter = Some(ratio),
             _ => {
                 return wrong(
-                    "this is no jitter",
+                    "this is not a jitter",
                     "write a ratio from 0 to 1, as in 0.1 for ± 10 %",
                 );
             }
@@ -351,7 +351,7 @@ fn parse_option(
             _ => {
                 return wrong(
                     "there is no such protocol",
-                    "write 2 or 3; leave it out for the best that the server has",
+                    "write 2 or 3; leave it out for the highest that the server supports",
                 );
             }
         },
@@ -388,7 +388,7 @@ fn parse_option(
             Ok(size) if (1..=MAX_POOL_SIZE).contains(&size) => into.target.pool_size = size,
             _ => {
                 return wrong(
-                    "this is no pool size",
+                    "this is not a pool size",
                     &format!("write a number from 1 to {MAX_POOL_SIZE}"),
                 );
             }

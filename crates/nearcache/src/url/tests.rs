@@ -1,4 +1,4 @@
-//! What URLs say, and how a wrong one is told.
+//! What URLs mean, and what the error for a wrong one looks like.
 
 use super::*;
 use crate::error::ErrorKind;
@@ -131,13 +131,13 @@ fn an_error_points_at_the_part_that_is_wrong() {
         ("rediss://localhost", "rediss", "TLS"),
         ("localhost:6379", "localhost:6379", "redis://HOST:PORT"),
         ("redis://localhost:99999", "99999", "1 to 65535"),
-        ("redis://localhost:abc/0", "abc", "no port"),
+        ("redis://localhost:abc/0", "abc", "not a port"),
         ("redis://::1:6379", ":1:6379", "brackets"),
         ("redis://local host", " host", "host name"),
         ("redis://localhost/x", "x", "database number"),
         ("redis://localhost/-1", "-1", "database number"),
-        ("redis://localhost?default_ttl=5y", "5y", "no TTL"),
-        ("redis://localhost?timeout=0s", "0s", "no timeout"),
+        ("redis://localhost?default_ttl=5y", "5y", "not a TTL"),
+        ("redis://localhost?timeout=0s", "0s", "not a timeout"),
         ("redis://localhost?ttl_jitter=2", "2", "from 0 to 1"),
         ("redis://localhost?protocol=4", "4", "2 or 3"),
         ("redis://localhost?prefix", "prefix", "no value"),
@@ -173,17 +173,17 @@ fn no_error_shows_a_password() {
         "nonsense://app:hunter2@localhost",
         "redis+unix://:hunter2@run/redis.sock",
         "redis://:%ffhunter2@localhost",
-        // Options that were to be the password.
+        // Options that are misspellings of `password`.
         "redis://localhost?pass=hunter2",
         "redis://localhost:port?Password=hunter2",
         "redis://localhost?passw%6Frd=hunter2&db=1",
-        // Unescaped, and so in several parts.
+        // Unescaped passwords, which are cut into several parts.
         "redis://:x@y?hunter2@localhost",
         "redis://:x@y?hunter2@= 1",
         "redis://:x@y?hunt&er2@localhost",
         "redis://:x@hunter2?@localhost",
         "redis://:x@y?n=hunter2@localhost",
-        // What stands before :// is no scheme.
+        // The text before :// is not a scheme, but may be a password.
         "app:hunter2@localhost://",
         "?password=hunter2://localhost",
     ] {

@@ -1,5 +1,4 @@
-//! The URL as it was written: decoding its parts, and errors that point into it without showing its
-//! secrets.
+//! The URL as it was written: decodes its parts, and makes errors that point into it without showing its secrets.
 
 use std::ops::Range;
 
@@ -31,15 +30,16 @@ impl<'u> Written<'u> {
             })
     }
 
-    /// Where the scheme ends. What has other characters is none, but may be a password.
+    /// Where the scheme ends. A text with other characters is not a scheme, and may be a password.
     pub(super) fn scheme(&self) -> Option<usize> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
         let end = self.url.find("://")?;
         self.url[..end].bytes().all(legal).then_some(end)
     }
 
-    /// What must not be shown: the password before `@` (all of it, wherever it was cut in two), the
-    /// value of `password=`, and that of an option which does not exist, and may be a misspelled one.
+    /// The parts that must not be shown: the password before `@` (all of it, even if an unescaped character cut it in
+    /// two), the value of `password=`, and the values of unknown options, because one of them may be a misspelled
+    /// `password`.
     fn secrets(&self) -> Vec<Range<usize>> {
         let mut secrets = Vec::new();
         let start = self.scheme().map_or(0, |at| at + 3);
@@ -52,8 +52,8 @@ impl<'u> Written<'u> {
             })
         };
         if let Some(at) = self.url.rfind('@') {
-            // An `@` in the query is one of a value's, if there is one before the query as well, and
-            // nothing but options between the two.
+            // An `@` after the `?` belongs to the value of an option, if there is another `@` before the `?` and only
+            // options between the two.
             let options = pairs(query + 1, at).all(|(_, pair)| {
                 pair.split_once('=')
                     .is_some_and(|(name, _)| OPTIONS.contains(&name))
@@ -86,7 +86,7 @@ impl<'u> Written<'u> {
         secrets
     }
 
-    /// The URL, `***` in place of each secret.
+    /// The URL with `***` in place of each secret.
     #[cfg(feature = "config")]
     pub(super) fn masked(&self) -> String {
         let secrets = self.secrets();
@@ -101,7 +101,7 @@ impl<'u> Written<'u> {
         shown
     }
 
-    /// Whether a secret lies there, or a part of one.
+    /// Whether this range overlaps a secret.
     pub(super) fn hides(&self, range: &Range<usize>) -> bool {
         let secrets = self.secrets();
         secrets
@@ -109,7 +109,7 @@ impl<'u> Written<'u> {
             .any(|secret| secret.start < range.end && range.start < secret.end)
     }
 
-    /// What is cut out of a password as if it were something else.
+    /// The error for a part that is probably the rest of an unescaped password.
     pub(super) fn unescaped(&self, wrong: Range<usize>) -> Error {
         self.error(
             wrong,
@@ -118,7 +118,7 @@ impl<'u> Written<'u> {
         )
     }
 
-    /// The message, the URL without its secrets, and a line of carets under what is wrong.
+    /// The error: why, the URL without its secrets, and a line of carets under the part that is wrong.
     pub(super) fn error(&self, wrong: Range<usize>, why: &str, help: &str) -> Error {
         let secrets = self.secrets();
         let mut shown = String::new();

@@ -59,7 +59,7 @@ fn a_value_out_of_its_range_is_told_with_the_range() {
         (
             "default_ttl = \"{{EMPTY}}\"",
             "default_ttl",
-            "once {{EMPTY}} is put in",
+            "once {{EMPTY}} is expanded",
         ),
         ("lease = \"10ms\"", "lease", "from 100 ms to 1 h"),
         ("pool_size = 0", "pool_size", "from 1 to 1024"),

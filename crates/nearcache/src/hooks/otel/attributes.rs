@@ -1,4 +1,4 @@
-//! What is said of a call: the attributes of the semantic conventions, and those of our own beside them.
+//! The attributes of a call: those of the semantic conventions, and nearcache's own.
 
 use opentelemetry::trace::SpanKind;
 use opentelemetry::{KeyValue, StringValue};
@@ -12,12 +12,12 @@ const COMMAND: &str = "nearcache.command";
 const OUTCOME: &str = "nearcache.outcome";
 const ERROR: &str = "error.type";
 
-/// Whether a verb is an operation of the database, rather than one that waits for a loader.
+/// Whether a command is a database operation, rather than one that waits for a loader.
 pub(super) fn is_operation(command: &str) -> bool {
     !matches!(command, "remember" | "remember_many" | "refresh" | "load")
 }
 
-/// A call to a server is a client's; one within this process is not.
+/// A call to a server has the kind client; a call within this process is internal.
 pub(super) fn kind_of(call: &Call<'_>) -> SpanKind {
     if is_operation(call.command()) && !is_embedded(call.host()) {
         SpanKind::Client
@@ -30,7 +30,7 @@ fn is_embedded(host: &str) -> bool {
     host.starts_with("memory://")
 }
 
-/// What is the same for all calls of a hook.
+/// The attributes that are the same for all calls of a hook.
 pub(super) struct Attributes(Vec<KeyValue>);
 
 impl Attributes {
@@ -39,7 +39,7 @@ impl Attributes {
         Attributes(cache.into_iter().collect())
     }
 
-    /// Of what a cache counts.
+    /// The attributes of what a cache counts.
     pub(super) fn of_cache(&self) -> &[KeyValue] {
         &self.0
     }
@@ -51,7 +51,7 @@ impl Attributes {
         attributes
     }
 
-    /// Of `nearcache.call.duration`.
+    /// The attributes of `nearcache.call.duration`.
     pub(super) fn of_call(
         &self,
         call: &Call<'_>,
@@ -64,7 +64,7 @@ impl Attributes {
         attributes
     }
 
-    /// Of `db.client.operation.duration`.
+    /// The attributes of `db.client.operation.duration`.
     pub(super) fn of_operation(&self, call: &Call<'_>, error: Option<&Error>) -> Vec<KeyValue> {
         let mut attributes = Vec::with_capacity(7);
         attributes.extend_from_slice(&self.0);
@@ -73,7 +73,7 @@ impl Attributes {
         attributes
     }
 
-    /// Of a span, as it begins.
+    /// The attributes of a span when it begins.
     pub(super) fn of_span(&self, call: &Call<'_>) -> Vec<KeyValue> {
         let mut attributes = Vec::with_capacity(12);
         attributes.extend_from_slice(&self.0);
@@ -82,7 +82,7 @@ impl Attributes {
         } else {
             attributes.push(KeyValue::new(COMMAND, call.command()));
         }
-        // The conventions have it for two operations or more.
+        // The conventions define it only for two operations or more.
         if call.key_count() > 1 {
             let keys = i64::try_from(call.key_count()).unwrap_or(i64::MAX);
             attributes.push(KeyValue::new("db.operation.batch.size", keys));
@@ -91,7 +91,7 @@ impl Attributes {
     }
 }
 
-/// Of a span, as its call has succeeded.
+/// The attributes of a span when its call has succeeded.
 pub(super) fn of_outcome(call: &Call<'_>, done: &Done) -> Vec<KeyValue> {
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let mut attributes = vec![
@@ -129,7 +129,7 @@ fn of_database(call: &Call<'_>) -> impl Iterator<Item = KeyValue> {
     .flatten()
 }
 
-/// `host:port`, `[host]:port` or the path of a socket.
+/// Splits `host:port` and `[host]:port`; the path of a socket has no port.
 fn address(host: &str) -> (String, Option<u16>) {
     let split = host.rsplit_once(':');
     match split.and_then(|(name, port)| Some((name, port.parse().ok()?))) {

@@ -1,9 +1,8 @@
-//! OpenTelemetry: metrics and traces, by the semantic conventions for database clients where they fit
+//! OpenTelemetry metrics and traces. They follow the semantic conventions for database clients where these apply
 //! (<https://opentelemetry.io/docs/specs/semconv/database/>).
 //!
-//! They fit the verbs that are operations of the database. `remember` waits for a loader, and `load` is one:
-//! these are told of under names of our own, and their spans are internal. `attributes` says what is said of a
-//! call.
+//! The conventions apply to the calls that are database operations. `remember` waits for a loader, and `load` is a
+//! loader, so these have names of our own, and their spans are internal. `attributes` has the attributes of a call.
 
 mod attributes;
 
@@ -23,25 +22,23 @@ use super::names::{ABANDONED, BUCKETS, CALL_DURATION, COUNTED, DB_DURATION, KEY_
 use super::{Call, Done, Hook, KeyGroups, Scope, StatsHandle};
 use crate::error::Error;
 
-/// Gives a cache's metrics and traces to OpenTelemetry.
+/// Reports a cache's metrics and traces to OpenTelemetry.
 ///
-/// - A span for each call and each load. What a loader does is in the span of its load, and that in the span of
-///   the call that waits for it. (A refresh beside the caller begins a trace of its own.)
-/// - Histograms of durations: `db.client.operation.duration` for the verbs that are operations of the database,
-///   `nearcache.call.duration` for all.
+/// - A span for each call and each load. The work of a loader is in the span of its load, and that is in the span of
+///   the call that waits for it. (A refresh in the background begins a trace of its own.)
+/// - Histograms of durations: `db.client.operation.duration` for database operations, `nearcache.call.duration` for
+///   all calls.
 /// - What [`Stats`](crate::Stats) counts, read whenever metrics are collected: `nearcache.hits` and so on.
 ///
-/// No value leaves the process, and keys only as [groups](OpenTelemetryBuilder::keys) if those are asked for.
-/// Attributes of metrics have few values: fewer than 40 commands, 9 outcomes, 23 kinds of errors, one server
-/// for each cache.
+/// No values leave the process, and keys only as [groups](OpenTelemetryBuilder::keys), if you set them. Attributes of
+/// metrics have few values: fewer than 40 commands, 9 outcomes, 23 kinds of errors, one server per cache.
 ///
 /// ```no_run
 /// # fn main() -> nearcache::Result<()> {
 /// use nearcache::Cache;
 /// use nearcache::hooks::{KeyGroups, OpenTelemetry};
 ///
-/// // After `opentelemetry::global::set_meter_provider` and `set_tracer_provider`, or at least before the
-/// // first call.
+/// After `opentelemetry::global::set_meter_provider` and `set_tracer_provider`, or at least before the first call.
 /// let telemetry = OpenTelemetry::builder().cache("users").keys(KeyGroups::automatic()).build();
 /// let cache = Cache::builder("redis://localhost").hook(telemetry).build()?;
 /// # Ok(())
@@ -53,11 +50,11 @@ pub struct OpenTelemetry(Arc<Inner>);
 struct Inner {
     options: OpenTelemetryBuilder,
     caches: Arc<Mutex<Caches>>,
-    /// Made with the first call: by then the application has installed its providers.
+    /// Created by the first call: by then the application has installed its providers.
     instruments: OnceLock<Instruments>,
 }
 
-/// What is said of OpenTelemetry before it is a hook.
+/// Configures an [`OpenTelemetry`] hook.
 #[must_use = "a builder does nothing until `.build()`"]
 #[derive(Default)]
 pub struct OpenTelemetryBuilder {
@@ -79,12 +76,12 @@ struct Instruments {
 }
 
 impl OpenTelemetry {
-    /// With the global providers of the application, and without keys.
+    /// Uses the global providers of the application, and names no keys.
     pub fn new() -> Self {
         OpenTelemetry::builder().build()
     }
 
-    /// To say otherwise.
+    /// Configures a hook with other providers, names or key groups.
     pub fn builder() -> OpenTelemetryBuilder {
         OpenTelemetryBuilder::default()
     }
@@ -97,26 +94,26 @@ impl Default for OpenTelemetry {
 }
 
 impl OpenTelemetryBuilder {
-    /// What the attribute `nearcache.cache` is to be, which tells this cache from others. Without it there is
-    /// none.
+    /// The attribute `nearcache.cache`, which tells this cache from others. Without a name, the attribute is left
+    /// out.
     pub fn cache(mut self, name: impl Into<String>) -> Self {
         self.cache = Some(name.into());
         self
     }
 
-    /// How keys are named, in spans and in `nearcache.key.calls`: not at all, unless said otherwise.
+    /// How spans and `nearcache.key.calls` name keys. By default they do not.
     pub fn keys(mut self, groups: KeyGroups) -> Self {
         self.keys = groups;
         self
     }
 
-    /// The meter, instead of the global provider's.
+    /// Uses this meter instead of the global provider's.
     pub fn meter(mut self, meter: Meter) -> Self {
         self.meter = Some(meter);
         self
     }
 
-    /// The tracer, instead of the global provider's.
+    /// Uses this tracer instead of the global provider's.
     pub fn tracer<T>(mut self, tracer: T) -> Self
     where
         T: Tracer<Span: Send + Sync + 'static> + Send + Sync + 'static,
@@ -125,19 +122,19 @@ impl OpenTelemetryBuilder {
         self
     }
 
-    /// No spans.
+    /// Creates no spans.
     pub fn without_traces(mut self) -> Self {
         self.no_traces = true;
         self
     }
 
-    /// No metrics.
+    /// Records no metrics.
     pub fn without_metrics(mut self) -> Self {
         self.no_metrics = true;
         self
     }
 
-    /// The hook.
+    /// Builds the hook.
     pub fn build(self) -> OpenTelemetry {
         OpenTelemetry(Arc::new(Inner {
             options: self,
@@ -189,8 +186,8 @@ impl OpenTelemetryBuilder {
     }
 }
 
-/// Has what the caches count read whenever metrics are collected: for as long as the provider lives, which
-/// keeps the counts and not the caches.
+/// Registers callbacks that read what the caches count whenever metrics are collected. They live as long as the meter
+/// provider, and keep the counts alive, but not the caches.
 fn observe(meter: &Meter, caches: &Arc<Mutex<Caches>>, attributes: &[KeyValue]) {
     for (place, counted) in COUNTED.iter().enumerate() {
         let of = counted.instrument;
@@ -287,7 +284,7 @@ impl Hook for OpenTelemetry {
     }
 }
 
-/// The span of a call, in the context of the caller. It ends with the call, or when it is dropped.
+/// The span of a call, as part of the caller's context. It ends with the call, or when it is dropped.
 struct Traced(Context);
 
 impl Scope for Traced {
@@ -305,7 +302,7 @@ impl Scope for Traced {
     fn error(&self, _: &Call<'_>, error: &Error, _: Duration) {
         let span = self.0.span();
         span.set_attribute(attributes::error_type(error));
-        // Its kind, not its message: that names the key.
+        // The error's kind and not its message, because the message names the key.
         span.set_status(Status::error(error.kind().to_string()));
         span.end();
     }
@@ -313,7 +310,7 @@ impl Scope for Traced {
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        // The loader's task may have the context still; the call is over. Ended twice is ended once.
+        // The loader's task may still hold the context, but the call is over. Ending a span twice does no harm.
         self.0.span().end();
     }
 }
