@@ -19,10 +19,10 @@ use crate::read_through::tags::Tag;
 use crate::ttl::IntoTtl;
 
 impl<M> CacheOf<M> {
-    /// The values of many keys, in the order of the keys, `None` for each that [`get`](CacheOf::get)
-    /// would have none for, and for a key that holds another Redis type.
+    /// The values of many keys, in the order of the keys. A key is `None` where [`get`](CacheOf::get) would return
+    /// `None`, and also where it holds another Redis type.
     ///
-    /// Up to 1,000 keys are one round trip (`MGET`); more are split.
+    /// Up to 1,000 keys take one round trip (`MGET`); more keys are split.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -36,7 +36,7 @@ impl<M> CacheOf<M> {
     /// ```
     ///
     /// # Errors
-    /// The first of any: nothing is returned in part.
+    /// The first error of any key; no values are returned then.
     pub fn get_many<T: Decode + Clone>(
         &self,
         keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
@@ -49,8 +49,8 @@ impl<M> CacheOf<M> {
         }
     }
 
-    /// Stores many values with one TTL (each with a jitter of its own). Up to 1,000 entries or 4 MiB
-    /// are one round trip; more are split. Not atomic: after an error, some may be stored.
+    /// Stores many values with one TTL (jitter is applied to each entry). Up to 1,000 entries or 4 MiB take one round
+    /// trip; more are split. Not atomic: after an error, some entries may be stored.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -70,10 +70,10 @@ impl<M> CacheOf<M> {
         SetMany::new(&self.core, entries)
     }
 
-    /// Deletes many keys; says how many were there. Up to 1,000 are one round trip; more are split.
+    /// Deletes many keys and returns how many existed. Up to 1,000 keys take one round trip; more are split.
     ///
     /// # Errors
-    /// Those of every call (see [`CacheOf`]). After one, some may be deleted.
+    /// Those of every call (see [`CacheOf`]). After an error, some keys may be deleted.
     pub fn delete_many(
         &self,
         keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
@@ -132,7 +132,7 @@ impl<'c, M> SetMany<'c, M> {
         core: &'c ReadThrough,
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
-        // Encoded here, because the entries are the caller's to consume only now.
+        // The entries are encoded now, because the iterator is the caller's and cannot be kept.
         let entries = entries
             .into_iter()
             .map(|(key, value)| {
@@ -153,7 +153,7 @@ impl<'c, M> SetMany<'c, M> {
         }
     }
 
-    /// The entries expire after this time, each spread by the cache's jitter.
+    /// The entries expire after this time. The cache's jitter varies it for each entry.
     pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
         self.life = Life::For(ttl.into_ttl());
         self
@@ -165,8 +165,8 @@ impl<'c, M> SetMany<'c, M> {
         self
     }
 
-    /// Tags of every one of the entries: [`invalidate_tag`](crate::Cache::invalidate_tag) of any of them
-    /// is their end. They cost a round trip more.
+    /// Tags of every entry: [`invalidate_tag`](crate::Cache::invalidate_tag) of any of them invalidates all these
+    /// entries. Tags take one more round trip.
     pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         self.tags
             .extend(tags.into_iter().map(|tag| tag.as_ref().to_vec()));
@@ -210,7 +210,8 @@ async fn write_many(
         Err(error) => return all.fail(error),
     };
     let size = |(key, value): &(StoredKey, Body)| key.as_bytes().len() + value.bytes.len();
-    // All of them from the beginning: those after a part that failed are kept for later, too.
+    // Create every part's delivery before the first is sent: if one part fails, the parts after it go to the outbox
+    // too.
     let parts: Vec<_> = parts(entries, size)
         .map(|part| (part, Delivery::keys(core, part.iter().map(|(key, _)| key))))
         .collect();

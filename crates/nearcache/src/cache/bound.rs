@@ -1,4 +1,4 @@
-//! A cache narrowed to one key.
+//! A cache bound to one key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::read_through::load::Loadable;
 use crate::read_through::read::Lookup;
 use crate::ttl::{IntoTtl, Remaining};
 
-/// A cache narrowed to one key: the verbs of [`CacheOf`] without the key.
+/// A cache bound to one key: the methods of [`CacheOf`] without the key argument.
 ///
 /// ```
 /// # async fn example() -> nearcache::Result<()> {

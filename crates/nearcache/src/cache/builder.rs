@@ -1,5 +1,4 @@
-//! Making a cache: what the URL says, what is said beside it, and what holds when neither says
-//! anything.
+//! Building a cache from a URL, options and defaults.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,18 +19,18 @@ use crate::resilience::{self, DataLoss, Fallback};
 use crate::ttl::{IntoTtl, Ttl};
 use crate::url::{self, MAX_POOL_SIZE, Parsed};
 
-/// How long Redis may take for one call, unless something else is asked for.
+/// The default time limit for one call to Redis.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a load has its key to itself, unless something else is asked for, and what may be.
+/// The default lease of a load, and the shortest and longest lease allowed.
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
 pub(crate) const LEASES: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(3_600));
 
-/// As many as a semaphore counts, on every machine.
+/// The largest `max_loads`: a semaphore can hold this many permits on every platform.
 pub(crate) const MAX_LOADS: usize = 1 << 20;
 
-/// A cache in the making. What is said here goes before what the URL says.
+/// Builds a cache. Options set here override those of the URL.
 ///
 /// ```
 /// # fn main() -> nearcache::Result<()> {
@@ -109,61 +108,60 @@ impl<M> Builder<M> {
         }
     }
 
-    /// What every key begins with in Redis, before the separator. The cache sees nothing outside it.
+    /// The start of every key in Redis, before the separator. The cache sees nothing outside it.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// What stands between prefix and key: `:` unless said otherwise.
+    /// The text between prefix and key. Default: `:`.
     pub fn separator(mut self, separator: impl Into<String>) -> Self {
         self.separator = Some(separator.into());
         self
     }
 
-    /// A part of every key, between prefix and key: entries of another version are others. A deploy in which a
-    /// struct has changed never reads the old one, and both can run side by side.
+    /// A part of every key, between prefix and key. Caches of different versions do not share entries: after a deploy
+    /// that changes a struct, the new version never reads old entries, and both versions can run side by side.
     ///
-    /// Invalidations reach entries of the same version only: while two versions run, each has to invalidate
-    /// its own. The entries of a version that nobody runs any more stay until their TTL ends.
+    /// Invalidations reach only entries of the same version: while two versions run, each has to invalidate its own.
+    /// Entries of a version that is no longer in use stay until their TTL ends.
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = Some(version.into());
         self
     }
 
-    /// How values are written: JSON, unless said otherwise. It can be changed while there are entries.
+    /// How values are written. Default: JSON. It can be changed while there are entries: every format is read.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = Some(codec);
         self
     }
 
-    /// Whether an entry that cannot be decoded as what was asked for (an older struct, damage) is deleted by
-    /// the `get` that found it, unless it has been written meanwhile: it is, unless said otherwise. Otherwise
-    /// it stays until it is written, and `add` finds it in its way. (`remember` writes over it either way.)
+    /// Whether `get` deletes an entry that it cannot decode as the requested type (an older struct, damage). Default:
+    /// on. The entry is not deleted if it was written again meanwhile. If this is off, the entry stays until something
+    /// overwrites it, and until then `add` stores nothing. (`remember` overwrites it either way.)
     ///
-    /// That is a round trip more, with the timeout to itself, for such a `get` alone; should Redis not answer, or
-    /// not allow it (it is a script), the answer is the same miss, and the entry stays.
+    /// The deletion takes one more round trip, with a timeout of its own, and only for such a `get`. It is a script: if
+    /// Redis does not answer or does not permit scripts, `get` still returns a miss, and the entry stays.
     pub fn heal(mut self, on: bool) -> Self {
         self.heal = on;
         self
     }
 
-    /// How long an entry stays that is written without a TTL. Without this, it does not expire.
+    /// The TTL of entries that are written without one. Without this, they do not expire.
     pub fn default_ttl(mut self, ttl: impl IntoTtl) -> Self {
         self.default_ttl = Some(ttl.into_ttl());
         self
     }
 
-    /// Spreads every TTL uniformly within ± this ratio (0 to 1), so that what was written together
-    /// does not expire together. 0, no jitter, unless said otherwise.
+    /// Varies every TTL at random within ± this ratio (0 to 1), so that entries that are written together do not expire
+    /// together. Default: 0, no jitter.
     pub fn ttl_jitter(mut self, ratio: f64) -> Self {
         self.ttl_jitter = Some(ratio);
         self
     }
 
-    /// How long Redis may take for one call, connecting included: 1 ms to 1 hour, and 500 ms unless
-    /// said otherwise. A call that is several round trips (a batch that is split, a scan) has it for
-    /// each.
+    /// How long Redis may take for one call, connecting included: 1 ms to 1 hour. Default: 500 ms. For a call that
+    /// takes several round trips (a split batch, a scan) the limit applies to each round trip.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -181,50 +179,50 @@ impl<M> Builder<M> {
         self
     }
 
-    /// The number of the database: 0 unless said otherwise.
+    /// The number of the database. Default: 0.
     pub fn db(mut self, db: u32) -> Self {
         self.db = Some(db);
         self
     }
 
-    /// The name under which `CLIENT LIST` shows the connection.
+    /// The name that `CLIENT LIST` shows for the connections.
     pub fn client_name(mut self, name: impl Into<String>) -> Self {
         self.client_name = Some(name.into());
         self
     }
 
-    /// The protocol: RESP3 where the server knows it, else RESP2, unless said otherwise.
+    /// The protocol. Default: RESP3 if the server supports it, else RESP2.
     pub fn protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = Some(protocol);
         self
     }
 
-    /// How many connections blocking callers open at most, each thread that waits having one: 1 to
-    /// 1,024, and 16 unless said otherwise. Async callers share one connection, whatever this is.
+    /// The maximum number of connections for blocking callers, 1 to 1,024. Default: 16. Each waiting thread uses one.
+    /// Async callers share one connection, whatever the value.
     pub fn pool_size(mut self, connections: usize) -> Self {
         self.pool_size = Some(connections);
         self
     }
 
-    /// Whether the circuit breaker is on: it is, unless said otherwise. After five failures in a row it
-    /// turns calls away at once, with [`ErrorKind::Unavailable`], and lets one through from time to time
-    /// (after 0.1 s, then up to 2 s apart) to see whether Redis is back. Caches that share a connection
-    /// share its breaker.
+    /// Whether the circuit breaker is on. Default: on. After five failures in a row, calls fail at once with
+    /// [`ErrorKind::Unavailable`]. From time to time the breaker lets one call through as a probe (the first after 0.1
+    /// s, later ones up to 2 s apart) to find out whether Redis is back. Caches that share a connection share its
+    /// breaker.
     pub fn breaker(mut self, on: bool) -> Self {
         self.breaker = Some(on);
         self
     }
 
-    /// What reads answer when Redis does not: the error, unless said otherwise.
+    /// What reads return when Redis does not answer. Default: the error.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
     /// use nearcache::{Cache, Fallback};
     ///
-    /// let nobody_listens_here = "redis://127.0.0.1:1";
-    /// let cache = Cache::builder(nobody_listens_here).on_unavailable(Fallback::Miss).build()?;
+    /// let no_server_here = "redis://127.0.0.1:1";
+    /// let cache = Cache::builder(no_server_here).on_unavailable(Fallback::Miss).build()?;
     /// assert_eq!(cache.get::<String>("user:1").await?, None);
-    /// assert!(cache.set("user:1", "Alice").await.is_err()); // a write is told
+    /// assert!(cache.set("user:1", "Alice").await.is_err()); // a write still fails
     /// # Ok(())
     /// # }
     /// # nearcache::__example(example());
@@ -234,45 +232,45 @@ impl<M> Builder<M> {
         self
     }
 
-    /// What the caller of an invalidation is told when Redis did not acknowledge it: the error, unless said
-    /// otherwise. It is kept, and sent before anything else, either way.
+    /// What an invalidation returns when Redis did not acknowledge it. Default: the error. Either way the invalidation
+    /// is kept in the outbox, and is sent before any other command once Redis answers again.
     pub fn on_undelivered(mut self, undelivered: Undelivered) -> Self {
         self.undelivered = undelivered;
         self
     }
 
-    /// What to do when Redis comes back as another server than before (it was restarted, or a replica took
-    /// over) and may have lost what it had acknowledged: invalidate again what was invalidated in the
-    /// last seconds, unless said otherwise.
+    /// What to do when another server answers than before (Redis was restarted, or a replica took over), which may have
+    /// lost writes that it had acknowledged. Default: repeat the invalidations of the last seconds.
     pub fn on_data_loss(mut self, data_loss: DataLoss) -> Self {
         self.data_loss = data_loss;
         self
     }
 
-    /// For how long a loader has its key to itself among all processes: 100 ms to 1 hour, and 10 s unless
-    /// said otherwise. A loader that takes longer renews it; if its process dies, others load after it.
+    /// The lease of a load: how long a load keeps other processes from loading the same key, 100 ms to 1 hour. Default:
+    /// 10 s. A load that takes longer renews its lease. If its process dies, others can load once the lease has
+    /// expired.
     pub fn lease(mut self, time: Duration) -> Self {
         self.lease = Some(time);
         self
     }
 
-    /// How many loaders run at a time, for all keys: as many as there are, unless said otherwise. A caller
-    /// who finds no place waits for one (see [`Remember::load_timeout`](super::operation::Remember)), and then
-    /// fails with [`ErrorKind::Overloaded`]. A loader that itself calls `remember` has its place while it waits for
-    /// the other: leave room for both.
+    /// How many loaders may run at the same time, for all keys together. Default: no limit. A caller that finds no free
+    /// place waits for one (see [`Remember::load_timeout`](super::operation::Remember)), and then fails with
+    /// [`ErrorKind::Overloaded`]. A loader that itself calls `remember` keeps its place while it waits for the inner
+    /// load: leave room for both.
     pub fn max_loads(mut self, loads: usize) -> Self {
         self.max_loads = Some(loads);
         self
     }
 
-    /// Tells this hook of every call. More than one are told in the order in which they were added.
+    /// Adds a hook, which is told of every call. Hooks are called in the order in which they were added.
     pub fn hook(mut self, hook: impl Hook) -> Self {
         self.hooks.add(hook);
         self
     }
 
-    /// An existing client of redis-rs: the cache goes where it goes, as the same user, to the same database and with
-    /// the same protocol, over connections of its own. The URL then says options only.
+    /// Takes the server, user, database and protocol from an existing client of redis-rs. The cache opens connections
+    /// of its own. The URL then contains only options.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -282,15 +280,16 @@ impl<M> Builder<M> {
     /// # }
     /// ```
     ///
-    /// What is said beside it ([`db`](Builder::db), [`username`](Builder::username), ...) goes before it. A client that
-    /// goes over TLS is [`ErrorKind::InvalidConfig`] for now; so is a URL that names a server itself.
+    /// Options that are set on the builder or in the URL ([`db`](Builder::db), [`username`](Builder::username), ...)
+    /// override those of the client. A client that uses TLS is [`ErrorKind::InvalidConfig`] for now; so is a URL that
+    /// names a server itself.
     pub fn client(mut self, client: &redis::Client) -> Self {
         self.client = Some(Target::from_client(client));
         self
     }
 
-    /// The embedded store to use, for a `memory://` URL: one that tests move the clock of, say, or
-    /// that is used beside the cache.
+    /// The embedded store to use, with a `memory://` URL: for example one whose clock a test moves, or one that is also
+    /// used without the cache.
     #[cfg(feature = "embedded")]
     pub fn store(mut self, store: &nearcache_embedded::Store) -> Self {
         self.store = Some(store.clone());
@@ -454,17 +453,17 @@ fn invalid<T>(why: String) -> Result<T> {
 }
 
 impl<M: Executor> Builder<M> {
-    /// Makes the cache. Connects to nothing yet: that is the first call's work.
+    /// Builds the cache. It does not connect yet: the first call does.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidUrl`], [`ErrorKind::InvalidTtl`] or [`ErrorKind::InvalidConfig`], for the
-    /// first thing that is wrong.
+    /// [`ErrorKind::InvalidUrl`], [`ErrorKind::InvalidTtl`] or [`ErrorKind::InvalidConfig`], for the first invalid
+    /// option.
     pub fn build(self) -> Result<CacheOf<M>> {
         Ok(CacheOf::from_core(self.build_core(M::MODE)?))
     }
 }
 
-/// What was said so far, without the password.
+/// The options set so far, without the password.
 impl<M> fmt::Debug for Builder<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")

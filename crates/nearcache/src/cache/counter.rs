@@ -1,4 +1,4 @@
-//! Counters: plain integers in Redis, added to atomically.
+//! Counters: plain integers in Redis, changed atomically.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,8 +15,8 @@ use crate::read_through::ReadThrough;
 use crate::read_through::delivery::{Delivery, Poison};
 
 impl<M> CacheOf<M> {
-    /// Adds 1, or what `.by(..)` says, to a counter, and gives the new value. Atomic: of many callers
-    /// none is lost. A counter that is not there starts from 0, without a TTL; one that is keeps its.
+    /// Adds 1, or the amount given by `.by(..)`, to a counter and returns the new value. Atomic: with many callers, no
+    /// addition is lost. A missing counter starts at 0, without a TTL; an existing one keeps its TTL.
     ///
     /// Counters are plain integers in Redis: `redis-cli INCR` and a `set` of an integer work on them.
     ///
@@ -33,14 +33,14 @@ impl<M> CacheOf<M> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotInteger`](crate::ErrorKind::NotInteger) and
-    /// [`ErrorKind::Overflow`](crate::ErrorKind::Overflow), which change nothing. After
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) it may or may not have counted.
+    /// [`ErrorKind::NotInteger`](crate::ErrorKind::NotInteger) and [`ErrorKind::Overflow`](crate::ErrorKind::Overflow),
+    /// which leave the counter unchanged. After [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) the counter may or
+    /// may not have changed.
     pub fn incr(&self, key: impl AsRef<[u8]>) -> Incr<'_, M> {
         Incr::new(&self.core, key.as_ref(), Direction::Up)
     }
 
-    /// As [`incr`](CacheOf::incr), downwards.
+    /// Like [`incr`](CacheOf::incr), but subtracts.
     ///
     /// # Errors
     /// Those of [`incr`](CacheOf::incr).
@@ -48,11 +48,11 @@ impl<M> CacheOf<M> {
         Incr::new(&self.core, key.as_ref(), Direction::Down)
     }
 
-    /// The value of a counter, `None` if it is not there.
+    /// The value of a counter, or `None` if it does not exist.
     ///
     /// # Errors
-    /// [`ErrorKind::NotInteger`](crate::ErrorKind::NotInteger): the key holds no counter. It is never taken
-    /// for 0.
+    /// [`ErrorKind::NotInteger`](crate::ErrorKind::NotInteger) if the key holds something else than a counter, which is
+    /// never taken for 0.
     pub fn counter(&self, key: impl AsRef<[u8]>) -> Pending<'_, Option<i64>, M> {
         let (core, key) = self.named(key);
         Pending::new(async move {
@@ -108,7 +108,7 @@ impl<'c, M> Incr<'c, M> {
         }
     }
 
-    /// How much, instead of 1. Negative amounts go the other way.
+    /// The amount, instead of 1. A negative amount counts in the other direction.
     pub fn by(mut self, amount: i64) -> Self {
         self.by = amount;
         self
@@ -145,8 +145,9 @@ async fn count(core: &ReadThrough, direction: Direction, key: &StoredKey, by: i6
         Direction::Down => by.wrapping_neg(),
     };
     if value == change {
-        // The counter may be new, where a load found nothing: that load must not store any more. (It has counted,
-        // whatever happens to this; and nothing is filled over the counter while it is there.)
+        // The counter may be new, and a running load may have found the key absent: delete its lease, so that it does
+        // not store. If that fails, the call still succeeds, because the counter has changed. FILL does not overwrite
+        // the counter while it exists.
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("UNLINK").arg(key.lease());
         if let Err(error) = Delivery::leases(core, [key]).send(&pipeline).await {

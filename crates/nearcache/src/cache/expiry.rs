@@ -1,4 +1,4 @@
-//! How long entries stay: `ttl`, `touch`, `expire`, `expire_at`, `persist`.
+//! TTLs of entries: `ttl`, `touch`, `expire`, `expire_at`, `persist`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,8 +17,8 @@ use crate::read_through::delivery::Poison;
 use crate::ttl::{IntoTtl, Remaining, Ttl};
 
 impl<M> CacheOf<M> {
-    /// Starts a key's TTL anew, without reading it: `.ttl(..)`, or the cache's default TTL. Without
-    /// either, Redis only notes that the key was used (`TOUCH`). Says whether the key is there.
+    /// Restarts a key's TTL without reading the value: with `.ttl(..)`, or with the cache's default TTL. Without
+    /// either, Redis only notes that the key was used (`TOUCH`). Returns whether the key exists.
     ///
     /// # Errors
     /// Those of every call (see [`CacheOf`]).
@@ -31,7 +31,7 @@ impl<M> CacheOf<M> {
         }
     }
 
-    /// How long a key still has.
+    /// The remaining TTL of a key.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -68,7 +68,7 @@ impl<M> CacheOf<M> {
         })
     }
 
-    /// Gives a key a TTL, exactly (no jitter); says whether the key is there.
+    /// Sets a key's TTL, without jitter. Returns whether the key exists.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidTtl`](crate::ErrorKind::InvalidTtl), and those of every call (see [`CacheOf`]).
@@ -82,8 +82,8 @@ impl<M> CacheOf<M> {
         })
     }
 
-    /// Lets a key expire at a point in time, by the server's clock; says whether the key was there.
-    /// A time that has passed deletes it.
+    /// Sets the time at which a key expires, by the server's clock. Returns whether the key existed. A time in the past
+    /// deletes the key.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidTtl`](crate::ErrorKind::InvalidTtl) for a time before 1970 or 1,000 years
@@ -99,7 +99,7 @@ impl<M> CacheOf<M> {
         })
     }
 
-    /// Takes a key's TTL away; says whether it had one.
+    /// Removes a key's TTL. Returns whether it had one.
     ///
     /// # Errors
     /// Those of every call (see [`CacheOf`]).
@@ -124,7 +124,7 @@ pub struct Touch<'c, M = Async> {
 }
 
 impl<'c, M> Touch<'c, M> {
-    /// The TTL to start anew with, spread by the cache's jitter.
+    /// The new TTL, varied by the cache's jitter.
     pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
         self.ttl = Some(ttl.into_ttl());
         self
@@ -166,7 +166,7 @@ impl<M> fmt::Debug for Touch<'_, M> {
     }
 }
 
-/// A verb whose command answers 1 or 0.
+/// Runs a command that answers 1 or 0.
 async fn flag(
     core: &ReadThrough,
     verb: &'static str,
@@ -191,7 +191,7 @@ fn unix_millis(time: SystemTime) -> Result<u64> {
     if since_1970 > furthest {
         return invalid("the time to expire at is more than 1000 years ahead");
     }
-    // A time within the first millisecond of 1970 has passed as surely as the next one.
+    // A time in the first millisecond of 1970 becomes 1, not 0. Both are in the past.
     Ok(u64::try_from(since_1970.as_millis())
         .unwrap_or(u64::MAX)
         .max(1))

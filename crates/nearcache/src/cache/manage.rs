@@ -13,13 +13,12 @@ use crate::hooks::{CallKeys, Stats};
 use crate::read_through::ReadThrough;
 
 impl<M> CacheOf<M> {
-    /// Makes sure that the server is there and lets us in.
+    /// Checks that the server answers and accepts the credentials.
     ///
     /// # Errors
-    /// [`ErrorKind::Connect`](crate::ErrorKind::Connect),
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
-    /// [`ErrorKind::Auth`](crate::ErrorKind::Auth) or
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), which say what is wrong.
+    /// [`ErrorKind::Connect`](crate::ErrorKind::Connect), [`ErrorKind::Timeout`](crate::ErrorKind::Timeout),
+    /// [`ErrorKind::Auth`](crate::ErrorKind::Auth) or [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), which
+    /// say what is wrong.
     pub fn ping(&self) -> Pending<'_, (), M> {
         let core = &self.core;
         Pending::new(async move {
@@ -33,7 +32,7 @@ impl<M> CacheOf<M> {
         })
     }
 
-    /// What the server is: asked for once, then remembered.
+    /// Kind, version and mode of the server. It is asked once, and the answer is remembered.
     ///
     /// # Errors
     /// Those of every call (see [`CacheOf`]), the first time.
@@ -45,14 +44,13 @@ impl<M> CacheOf<M> {
         })
     }
 
-    /// Closes the cache, with all its clones: calls on them fail from now on with
-    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed), and those under way are waited for. Caches that
-    /// were opened apart and share its connection are not affected; with the last of them the connection
-    /// is closed. Dropping the last clone does the same, without waiting.
+    /// Closes the cache and all its clones: new calls fail with [`ErrorKind::Closed`](crate::ErrorKind::Closed), and
+    /// running ones are waited for. Other caches that were opened separately and share the connection are not affected;
+    /// the connection is closed with the last of them. Dropping the last clone does the same, without waiting.
     ///
     /// # Errors
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if calls are still under way after the timeout.
-    /// The cache is closed all the same.
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if calls are still running after the timeout. The cache is
+    /// closed anyway.
     pub fn close(&self) -> Close<'_, M> {
         Close {
             core: &self.core,
@@ -60,20 +58,20 @@ impl<M> CacheOf<M> {
         }
     }
 
-    /// Whether the cache has not been closed. (Whether the server is there, [`ping`](CacheOf::ping)
-    /// says.)
+    /// Whether the cache is open, that is, not closed. It says nothing about the server: use [`ping`](CacheOf::ping)
+    /// for that.
     pub fn is_open(&self) -> bool {
         self.core.client().is_open()
     }
 
-    /// What this cache has done so far, its clones included.
+    /// The statistics of this cache, its clones included.
     pub fn stats(&self) -> Stats {
         self.core.client().stats()
     }
 }
 
 impl<M: Executor> CacheOf<M> {
-    /// A Redis connection of the caller's own, for every command that the cache has no verb for.
+    /// A Redis connection for the caller alone, for commands that the cache has no method for.
     ///
     /// # Errors
     /// Those of [`ping`](CacheOf::ping).

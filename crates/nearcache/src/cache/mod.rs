@@ -1,7 +1,8 @@
-//! [`CacheOf`] and its verbs: a file for each group of them.
+//! [`CacheOf`] and its methods, a file for each group of them.
 //!
-//! A verb is declared once, for async and blocking callers: it returns an [`operation`], which is carried out by
-//! `.await` or `.run()`. Only what takes a loader is declared for each, over one body (`remember`, `remember_many`).
+//! A method is declared once for async and blocking callers: it returns an [`operation`], which is carried out by
+//! `.await` or `.run()`. Only methods that take a loader (`remember`, `remember_many`) are declared twice, with a
+//! shared body.
 
 mod batch;
 mod bound;
@@ -34,12 +35,11 @@ use crate::read_through::ReadThrough;
 
 /// A cache: in this process to start with, on Redis or Valkey by changing its URL.
 ///
-/// There is one for each way to wait: [`Cache`](crate::Cache), whose operations end in `.await`, and
-/// `blocking::Cache` (feature `blocking`), whose operations end in `.run()`. Everything else is the same.
+/// There are two forms: [`Cache`](crate::Cache), whose operations end in `.await`, and `blocking::Cache` (feature
+/// `blocking`), whose operations end in `.run()`. Everything else is the same.
 ///
-/// Cloning is cheap, and clones are the same cache. Every verb returns an operation that takes its
-/// options and is carried out by `.await` or `.run()`; what is wrong with an option or a key shows there, as an
-/// [`Error`](crate::Error).
+/// Cloning is cheap, and clones are the same cache. Every method returns an operation, which takes options and is
+/// carried out by `.await` or `.run()`. An invalid option or key is reported then, as an [`Error`](crate::Error).
 ///
 /// ```
 /// # async fn example() -> nearcache::Result<()> {
@@ -55,26 +55,25 @@ use crate::read_through::ReadThrough;
 /// ```
 ///
 /// # While Redis is away
-/// Making a cache succeeds. A call fails within its timeout (500 ms unless set otherwise), with
-/// [`ErrorKind::Connect`](crate::ErrorKind::Connect) or
-/// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout); after five failures in a row, calls fail at once
-/// with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), except one at a time that sees whether
-/// Redis is back. Within 2 s of its return everything works again. What reads answer meanwhile,
-/// [`Builder::on_unavailable`] says.
+/// Building a cache succeeds without a server. A call fails within its timeout (500 ms by default), with
+/// [`ErrorKind::Connect`](crate::ErrorKind::Connect) or [`ErrorKind::Timeout`](crate::ErrorKind::Timeout). After five
+/// failures in a row, the circuit breaker opens: calls fail at once with
+/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), except for one probe at a time that finds out whether
+/// Redis is back. Within 2 s of Redis's return everything works again. [`Builder::on_unavailable`] says what reads
+/// return meanwhile.
 ///
 /// # Runtimes
-/// An async cache may live in a `static` and be called from any number of tokio runtimes: each has a
-/// connection of its own. A blocking cache needs no runtime: a thread that waits has a connection of its own from
-/// a pool.
+/// An async cache may live in a `static` and be called from any number of tokio runtimes: each runtime has a connection
+/// of its own. A blocking cache needs no runtime: each waiting thread uses a connection from a pool.
 pub struct CacheOf<M> {
     core: ReadThrough,
     mode: Marked<M>,
 }
 
 impl<M: Executor> CacheOf<M> {
-    /// A cache at this URL, with the options that stand in it. See [the table of URLs](crate#urls).
+    /// Opens a cache at this URL, with the options in the URL. See [the table of URLs](crate#urls).
     ///
-    /// Nothing is connected to yet: that is the first call's work.
+    /// It does not connect yet: the first call does.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidUrl`](crate::ErrorKind::InvalidUrl), pointing at the part that is wrong.
@@ -82,20 +81,20 @@ impl<M: Executor> CacheOf<M> {
         Self::builder(url).build()
     }
 
-    /// A cache at this URL, with options beyond those of the URL.
+    /// Builds a cache at this URL, with more options than a URL has.
     pub fn builder(url: &str) -> Builder<M> {
         Builder::new(url)
     }
 
-    /// The same cache for callers who wait in another way: they share settings, hooks, [`stats`](CacheOf::stats) and
-    /// the server, and each is closed by itself.
+    /// The same cache for the other kind of caller (async or blocking). Both share settings, hooks,
+    /// [`stats`](CacheOf::stats) and the server, and each is closed separately.
     fn for_executor<N: Executor>(&self) -> Result<CacheOf<N>> {
         Ok(CacheOf::from_core(self.core.in_mode(N::MODE)?))
     }
 }
 
 impl CacheOf<Async> {
-    /// As [`open`](CacheOf::open), and makes sure that the server is there and lets us in.
+    /// Like [`open`](CacheOf::open), and checks that the server answers and accepts the credentials.
     ///
     /// # Errors
     /// Those of [`open`](CacheOf::open) and of [`ping`](CacheOf::ping).
@@ -105,8 +104,8 @@ impl CacheOf<Async> {
         Ok(cache)
     }
 
-    /// This cache for code without an async runtime: the same settings, hooks, [`stats`](CacheOf::stats), server
-    /// and, where it is embedded, the same store. Each of the two is closed by itself.
+    /// This cache for code without an async runtime. Both share settings, hooks, [`stats`](CacheOf::stats), the server
+    /// and the embedded store, if that is used. Each of the two is closed separately.
     ///
     /// ```
     /// # #[cfg(feature = "blocking")]
@@ -133,7 +132,7 @@ impl CacheOf<Async> {
 
 #[cfg(feature = "blocking")]
 impl CacheOf<operation::Blocking> {
-    /// As [`open`](CacheOf::open), and makes sure that the server is there and lets us in.
+    /// Like [`open`](CacheOf::open), and checks that the server answers and accepts the credentials.
     ///
     /// # Errors
     /// Those of [`open`](CacheOf::open) and of [`ping`](CacheOf::ping).
@@ -143,7 +142,7 @@ impl CacheOf<operation::Blocking> {
         Ok(cache)
     }
 
-    /// This cache for async callers. See [`blocking`](CacheOf::blocking), which is the way back.
+    /// This cache for async callers: the reverse of [`blocking`](CacheOf::blocking).
     ///
     /// # Errors
     /// Those of [`open`](CacheOf::open).
@@ -165,12 +164,12 @@ impl<M> CacheOf<M> {
         &self.core
     }
 
-    /// The cache within, and the stored form of a key.
+    /// The core, and the stored form of a key.
     fn named(&self, key: impl AsRef<[u8]>) -> (&ReadThrough, Result<StoredKey>) {
         (&self.core, self.core.client().stored(key.as_ref()))
     }
 
-    /// The same cache, with another timeout: 1 ms to 1 hour, of Redis's time for one call.
+    /// The same cache with another timeout for each call to Redis: 1 ms to 1 hour.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -186,7 +185,7 @@ impl<M> CacheOf<M> {
         CacheOf::from_core(self.core.within(timeout))
     }
 
-    /// The same cache, which writes in another way: see [`Codec`](crate::Codec). It reads every format either way.
+    /// The same cache with another codec for writing: see [`Codec`](crate::Codec). It still reads every format.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -205,7 +204,7 @@ impl<M> CacheOf<M> {
         CacheOf::from_core(self.core.with_codec(codec))
     }
 
-    /// The cache narrowed to one key, to be handed to code that has no business with others.
+    /// The cache bound to one key, for code that must use no other.
     pub fn bind(&self, key: impl AsRef<[u8]>) -> Bound<M> {
         Bound::new(self.clone(), key.as_ref())
     }
@@ -217,7 +216,7 @@ impl<M> Clone for CacheOf<M> {
     }
 }
 
-/// Where it goes and how it is set, never the password.
+/// The place and the settings, never the password.
 impl<M: Executor> fmt::Debug for CacheOf<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.core.describe(f, M::CACHE)

@@ -1,7 +1,7 @@
-//! What the verbs return: operations that take their options and are then carried out, by `.await`
-//! for an async caller, by `.run()` for a blocking one.
+//! Operations: what the methods of a cache return. They take options and are carried out by `.await` (async) or
+//! `.run()` (blocking).
 //!
-//! An operation is one type for both, marked by its [`Executor`]; nothing happens until it is carried out.
+//! An async and a blocking operation are one type, marked by its [`Executor`]. Nothing happens until it is carried out.
 
 use std::fmt;
 use std::future::Future;
@@ -22,15 +22,15 @@ pub use super::remember_many::RememberMany;
 pub use super::scan::{Clear, Keys};
 pub use super::write::{Set, SetIf};
 
-/// How operations are carried out: [`Async`] or `Blocking`. Not to be implemented otherwise.
+/// How operations are carried out: [`Async`] or `Blocking`. Cannot be implemented outside this crate.
 pub trait Executor: sealed::Executor {}
 
-/// Marks a cache, and its operations, whose operations end in `.await`.
+/// Marks an async cache and its operations, which end in `.await`.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Async;
 
-/// Marks a cache, and its operations, whose operations end in `.run()`.
+/// Marks a blocking cache and its operations, which end in `.run()`.
 #[cfg(feature = "blocking")]
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -45,23 +45,23 @@ pub(crate) mod sealed {
     use crate::connect::{Mode, Raw};
     use std::time::Duration;
 
-    /// What an executor is made of.
-    #[allow(private_interfaces, reason = "nobody outside can name it")]
+    /// The parts of an executor.
+    #[allow(private_interfaces, reason = "it cannot be named outside this crate")]
     pub trait Executor: Sized + Send + Sync + 'static {
-        /// How its callers wait.
+        /// Whether its callers are async or block.
         const MODE: Mode;
-        /// How `Debug` names a cache of it.
+        /// The name of the cache in `Debug`.
         const CACHE: &'static str;
-        /// How `Debug` names a component of it.
+        /// The name of the component in `Debug`.
         #[cfg(feature = "component")]
         const COMPONENT: &'static str;
-        /// A connection of the caller's own.
+        /// The type that `connection` returns.
         type Connection: Send;
 
         fn connection(raw: Raw, db: i64, limit: Duration) -> Self::Connection;
     }
 
-    #[allow(private_interfaces, reason = "nobody outside can name it")]
+    #[allow(private_interfaces, reason = "it cannot be named outside this crate")]
     impl Executor for super::Async {
         const MODE: Mode = Mode::Async;
         const CACHE: &'static str = "Cache";
@@ -75,7 +75,7 @@ pub(crate) mod sealed {
     }
 
     #[cfg(feature = "blocking")]
-    #[allow(private_interfaces, reason = "nobody outside can name it")]
+    #[allow(private_interfaces, reason = "it cannot be named outside this crate")]
     impl Executor for super::Blocking {
         const MODE: Mode = Mode::Blocking;
         const CACHE: &'static str = "blocking::Cache";
@@ -97,9 +97,9 @@ pub(crate) type Marked<M> = PhantomData<fn() -> M>;
 pub struct CacheFuture<'c, T>(State<'c, T>);
 
 enum State<'c, T> {
-    /// The answer is known already.
+    /// The answer is already known.
     Ready(Option<Result<T>>),
-    /// Redis is asked.
+    /// The operation is running.
     Asking(BoxFuture<'c, Result<T>>),
 }
 
@@ -113,7 +113,7 @@ impl<'c, T> CacheFuture<'c, T> {
     }
 }
 
-/// Nothing inside is pinned in place: the boxed future is pinned in its box.
+/// `Unpin` is safe: only the boxed future needs pinning, and its box does that.
 impl<T> Unpin for CacheFuture<'_, T> {}
 
 impl<T> Future for CacheFuture<'_, T> {
@@ -123,7 +123,7 @@ impl<T> Future for CacheFuture<'_, T> {
         match &mut self.0 {
             State::Ready(answer) => match answer.take() {
                 Some(answer) => Poll::Ready(answer),
-                None => Poll::Pending, // polled after its end, which `.await` never does
+                None => Poll::Pending, // polled after completion, which `.await` never does
             },
             State::Asking(question) => question.as_mut().poll(context),
         }
@@ -162,8 +162,8 @@ impl<T, M> fmt::Debug for Pending<'_, T, M> {
     }
 }
 
-/// Makes an operation something to `.await` and, marked `Blocking`, something to `.run()`. It must
-/// have a `start`, which gives its [`CacheFuture`].
+/// Implements `.await` for an operation and, if it is marked `Blocking`, `.run()`. The operation must have a method
+/// `start`, which returns its [`CacheFuture`].
 macro_rules! operation {
     ($name:ident<$life:lifetime $(, $generic:ident: $bound:path)* $(; ?Sized $unsized:ident: $unsized_bound:path)?> -> $output:ty) => {
         impl<$life $(, $generic: $bound + $life)* $(, $unsized: $unsized_bound + ?Sized)?> std::future::IntoFuture
@@ -184,7 +184,7 @@ macro_rules! operation {
             /// Carries the operation out on this thread.
             ///
             /// # Errors
-            /// Those of the verb that made the operation.
+            /// Those of the method that returned the operation.
             pub fn run(self) -> $crate::error::Result<$output> {
                 $crate::runtime::block_on(self.start())
             }

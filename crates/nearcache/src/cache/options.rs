@@ -9,7 +9,7 @@ use crate::read_through::plan::{Plan, Way};
 use crate::read_through::tags::Tag;
 use crate::ttl::Ttl;
 
-/// What was asked for so far.
+/// The options set so far.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     pub(super) life: Life,
@@ -71,7 +71,7 @@ impl Options {
 /// The options that mean the same for one key and for many.
 macro_rules! options {
     () => {
-        /// How long the value stays fresh, spread by the cache's jitter. Without it, the cache's default.
+        /// How long the value stays fresh, varied by the cache's jitter. Default: the cache's default TTL.
         pub fn ttl(mut self, ttl: impl $crate::ttl::IntoTtl) -> Self {
             self.options.life = $crate::cache::write::Life::For(ttl.into_ttl());
             self
@@ -83,46 +83,46 @@ macro_rules! options {
             self
         }
 
-        /// How long it is remembered that there is no value (the loader gave `None`). Without it, as long as a
-        /// value would be.
+        /// The TTL of a cached `None` (the loader found no value). Default: the TTL that a value would get.
         pub fn negative_ttl(mut self, ttl: impl $crate::ttl::IntoTtl) -> Self {
             self.options.negative_ttl = Some(ttl.into_ttl());
             self
         }
 
-        /// For so long after its TTL, a value is the answer if loading it anew fails. (The error is counted:
-        /// [`Stats::load_errors`](crate::Stats::load_errors).) The call that stores a value says with this how
-        /// long it is kept, and the one that reads it how old it may be: give both the same options.
+        /// For this time after its TTL, a value is returned if loading a new one fails. (The error is counted:
+        /// [`Stats::load_errors`](crate::Stats::load_errors).) On the call that stores a value, the option sets how
+        /// long the value is kept; on the call that reads it, how old the value may be. So give both calls the same
+        /// options.
         pub fn stale_if_error(mut self, time: impl $crate::ttl::IntoTtl) -> Self {
             self.options.stale_if_error = Some(time.into_ttl());
             self
         }
 
-        /// Tags of the entry: [`invalidate_tag`](crate::CacheOf::invalidate_tag) of any of them is its end. Up to
-        /// 64, of 1 byte to 1 KiB each.
+        /// Tags of the entry: [`invalidate_tag`](crate::CacheOf::invalidate_tag) of any of them invalidates it. Up to
+        /// 64 tags, of 1 byte to 1 KiB each.
         pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
             let tags = tags.into_iter().map(|tag| tag.as_ref().to_vec());
             self.options.tags.extend(tags);
             self
         }
 
-        /// How long to wait for the load of *another* caller before loading without it: the cache's lease
-        /// (10 s) unless said otherwise. What is loaded so answers everyone in this process who waits, and is
-        /// not stored. The loader's own time is the loader's business: give it a timeout of its own.
+        /// How long to wait for the load of *another* caller before loading without a lease. Default: the cache's lease
+        /// (10 s). The value of such a load is returned to every waiting caller in this process, and is not stored.
+        /// This does not limit the loader itself: give the loader a timeout of its own.
         pub fn load_timeout(mut self, time: impl $crate::ttl::IntoTtl) -> Self {
             self.options.load_timeout = Some(time.into_ttl());
             self
         }
 
-        /// Does not read: the loader runs for this call, and its value is stored, unless another load of the key
-        /// is under way, whose value is stored then.
+        /// Skips the read: the loader runs for this call. Its value is stored, unless another load of the key is
+        /// running; then the value of that load is stored.
         pub fn bypass(mut self) -> Self {
             self.options.way = $crate::read_through::plan::Way::Bypass;
             self
         }
 
-        /// Does not read, and takes the place of a load that is under way: the loader runs now, and its value is
-        /// stored. As [`refresh`](crate::CacheOf::refresh).
+        /// Skips the read, and takes the lease from a running load: the loader runs now, and its value is stored. The
+        /// same as [`refresh`](crate::CacheOf::refresh).
         pub fn force(mut self) -> Self {
             self.options.way = $crate::read_through::plan::Way::Force;
             self
@@ -131,27 +131,28 @@ macro_rules! options {
 }
 pub(super) use options;
 
-/// The options for which the loader runs beside the caller.
+/// The options for which the loader may run in the background.
 macro_rules! options_beside {
     ($($prepare:tt)*) => {
-        /// Stale-while-revalidate: for so long after its TTL, a value is the answer at once, and one caller
-        /// loads it anew beside.
+        /// Stale-while-revalidate: for this time after its TTL, a value is returned at once, and one caller loads a new
+        /// one in the background.
         pub fn stale_for(mut self, time: impl $crate::ttl::IntoTtl) -> Self {
             self.options.stale_for = Some(time.into_ttl());
             self$($prepare)*
         }
 
-        /// A load that takes longer is not waited for if there is a value past its TTL to answer with (within
-        /// [`stale_if_error`](Self::stale_if_error)); it goes on, and its value is stored.
+        /// If a load takes longer than this, and there is a value past its TTL (within
+        /// [`stale_if_error`](Self::stale_if_error)), that value is returned. The load goes on, and its value is
+        /// stored.
         pub fn soft_timeout(mut self, time: impl $crate::ttl::IntoTtl) -> Self {
             self.options.soft_timeout = Some(time.into_ttl());
             self$($prepare)*
         }
 
-        /// Loads a value anew, beside the caller, shortly *before* its TTL ends, the more likely the nearer the
-        /// end and the longer it took to load: with many readers it is hardly ever missed. `beta` is the factor
-        /// of XFetch (Vattani et al., VLDB 2015): 1 is the paper's choice, more is earlier, 0 is off (unless
-        /// said otherwise).
+        /// Loads a new value in the background shortly *before* the TTL ends, so that with many readers hardly any
+        /// caller meets an expired value. The nearer the end, and the longer the value took to load, the more likely.
+        /// `beta` is the factor of XFetch (Vattani et al., VLDB 2015): 1 is the paper's choice, a larger value loads
+        /// earlier, and 0 (the default) is off.
         pub fn early_refresh(mut self, beta: f64) -> Self {
             self.options.early_refresh = beta;
             self$($prepare)*

@@ -16,8 +16,8 @@ use crate::read_through::ReadThrough;
 use crate::read_through::read::Lookup;
 
 impl<M> CacheOf<M> {
-    /// The value of a key, or `None`: not there, expired, a cached nothing, or not readable as `T`
-    /// (which [`Stats::undecodable`](crate::Stats::undecodable) counts).
+    /// The value of a key. `None` if the key does not exist, has expired, holds a cached `None`, or cannot be read as
+    /// `T` (which [`Stats::undecodable`](crate::Stats::undecodable) counts).
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -31,14 +31,13 @@ impl<M> CacheOf<M> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) where the key holds a list, a hash or the
-    /// like; [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey); and those of every call
-    /// (see [`CacheOf`]).
+    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) if the key holds a list, a hash or the like;
+    /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey); and those of every call (see [`CacheOf`]).
     pub fn get<T: Decode + Clone>(&self, key: impl AsRef<[u8]>) -> Get<'_, T, M> {
         Get::new(&self.core, key.as_ref())
     }
 
-    /// As [`get`](CacheOf::get), for a value that is shared rather than cloned: `T` need not be `Clone`.
+    /// Like [`get`](CacheOf::get), for a value that is shared instead of cloned: `T` need not be `Clone`.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -65,14 +64,14 @@ impl<M> CacheOf<M> {
         Get::new(&self.core, key.as_ref())
     }
 
-    /// As [`get`](CacheOf::get), telling a cached nothing from a miss.
+    /// Like [`get`](CacheOf::get), but tells a cached `None` from a miss.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
     /// # let cache = nearcache::Cache::open("memory://")?;
     /// use nearcache::Lookup;
     ///
-    /// cache.set("user:404", &None::<String>).ttl("1m").await?; // it is known that there is none
+    /// cache.set("user:404", &None::<String>).ttl("1m").await?; // cached: there is no such user
     /// assert_eq!(cache.lookup::<String>("user:404").await?, Lookup::Nothing);
     /// assert_eq!(cache.lookup::<String>("user:405").await?, Lookup::Miss);
     /// # Ok(())
@@ -93,12 +92,12 @@ impl<M> CacheOf<M> {
         })
     }
 
-    /// The value of a key, which is deleted in the same step: of many takers one gets it.
+    /// Returns the value of a key and deletes it, in one step: if many callers take the same key, one of them gets it.
     ///
     /// Needs Redis 6.2 (`GETDEL`).
     ///
     /// # Errors
-    /// Those of [`get`](CacheOf::get). A value that cannot be read as `T` is deleted, and is `None`.
+    /// Those of [`get`](CacheOf::get). A value that cannot be read as `T` is deleted, and `None` is returned.
     pub fn take<T: Decode>(&self, key: impl AsRef<[u8]>) -> Pending<'_, Option<T>, M> {
         let (core, key) = self.named(key);
         Pending::new(async move {
@@ -111,7 +110,7 @@ impl<M> CacheOf<M> {
         })
     }
 
-    /// Whether a key is there (a cached nothing is), without reading it.
+    /// Whether a key exists, without reading the value. A cached `None` exists.
     ///
     /// # Errors
     /// Those of every call (see [`CacheOf`]).

@@ -1,4 +1,4 @@
-//! `remember` and `refresh`: the value that is cached, or the one that the loader gives, which is cached then.
+//! `remember` and `refresh`: return the cached value, or run the loader and cache its result.
 
 use std::fmt;
 use std::future::Future;
@@ -25,17 +25,17 @@ pub struct Remember<'c, T, F, M = Async> {
     load: F,
     options: Options,
     value: PhantomData<fn() -> T>,
-    /// Runs the loader beside the caller, for a blocking one.
+    /// Runs the loader in the background, for a blocking caller.
     #[cfg(feature = "blocking")]
     beside: Option<crate::read_through::loader::Beside<One<F>, T>>,
     mode: Marked<M>,
 }
 
 impl CacheOf<Async> {
-    /// The value of a key: the one that is cached, or else the one that `load` gives, which is cached
-    /// then. Of all callers that miss one key together, in this process and in others, one loads; the
-    /// others wait for it. What was loaded before an invalidation of the key (`delete`, `set`,
-    /// [`invalidate_tag`](CacheOf::invalidate_tag), `clear`) is never stored after it.
+    /// The cached value of a key. If there is none, `load` runs, and its result is cached and returned. If many callers
+    /// miss a key together, in this process and in others, one of them loads and the others wait for it. A value that
+    /// was loaded before an invalidation of the key (`delete`, `set`, [`invalidate_tag`](CacheOf::invalidate_tag),
+    /// `clear`) is never stored after it.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -45,9 +45,9 @@ impl CacheOf<Async> {
     /// let user: Option<User> = cache
     ///     .remember("user:1", || find_user(1))
     ///     .ttl("1h")
-    ///     .negative_ttl("1m") // that there is no such user is remembered, too
-    ///     .stale_for("10m") // after the hour, answered at once and loaded anew beside
-    ///     .stale_if_error("1d") // and better than nothing while the database is away
+    ///     .negative_ttl("1m") // "no such user" is cached as well
+    ///     .stale_for("10m") // then the old value at once, and a reload in the background
+    ///     .stale_if_error("1d") // and the old value if the loader fails
     ///     .tags(["users"])
     ///     .await?;
     /// # Ok(())
@@ -55,11 +55,11 @@ impl CacheOf<Async> {
     /// # nearcache::__example(example());
     /// ```
     ///
-    /// The loader runs in a task of its own: a caller that goes away stops nothing. So it owns what it uses,
-    /// for which an `async move ||` closure is the form. It returns a `Result` of a value, of an `Option` (a
-    /// `None` is cached as such), or of a [`Loaded`](crate::Loaded) value, which decides its own TTL, its tags,
-    /// or not to be stored. Its error may be anything that converts into a [`BoxError`](crate::BoxError); where
-    /// the compiler cannot tell which, say so:
+    /// The loader runs in a task of its own, so a cancelled caller does not stop it. It must own what it uses: write it
+    /// as an `async move ||` closure. It returns a `Result` of a value, of an `Option` (`None` is cached as well), or
+    /// of a [`Loaded`](crate::Loaded) value, which can set its TTL and tags, or prevent storing. Its error may be
+    /// anything that converts into a [`BoxError`](crate::BoxError). If the compiler cannot infer the error type, name
+    /// it:
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -76,14 +76,14 @@ impl CacheOf<Async> {
     /// ```
     ///
     /// # While Redis is away
-    /// The loader runs, for all callers of this process who wait together, and nothing is stored.
+    /// The loader runs once for all callers of this process that wait together, and nothing is stored.
     ///
     /// # Errors
-    /// [`ErrorKind::Loader`](crate::ErrorKind::Loader) if the loader failed or panicked, for everyone who
-    /// waited ([`Error::downcast_ref`](crate::Error::downcast_ref) gives its own error; nothing is stored, and the
+    /// [`ErrorKind::Loader`](crate::ErrorKind::Loader) if the loader failed or panicked, for every waiting caller
+    /// ([`Error::downcast_ref`](crate::Error::downcast_ref) returns the loader's own error; nothing is stored, and the
     /// next caller loads again); [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded);
-    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the value cannot be encoded; and what Redis answers
-    /// ([`ErrorKind::WrongType`](crate::ErrorKind::WrongType), say).
+    /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if the value cannot be encoded; and errors that Redis returns
+    /// ([`ErrorKind::WrongType`](crate::ErrorKind::WrongType), for example).
     pub fn remember<F, Fut, L, E>(
         &self,
         key: impl AsRef<[u8]>,
@@ -98,8 +98,8 @@ impl CacheOf<Async> {
         Remember::new(&self.core, key.as_ref(), load, Way::Miss)
     }
 
-    /// Loads a key anew, whatever is cached, and stores that: for when the source is known to have changed
-    /// and its new value is wanted at once. A load of the key that is under way stores nothing any more.
+    /// Runs the loader even if a value is cached, and stores the result. Use it when the source has changed and the new
+    /// value is needed at once. A running load of the key no longer stores its value.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -127,8 +127,9 @@ impl CacheOf<Async> {
 #[cfg(feature = "blocking")]
 impl CacheOf<super::operation::Blocking> {
     /// See [`remember`](CacheOf::remember) of an async cache. The loader runs on the calling thread, and may borrow
-    /// from it; with [`stale_for`](Remember::stale_for), [`soft_timeout`](Remember::soft_timeout) or
-    /// [`early_refresh`](Remember::early_refresh) on a thread of its own when the caller is answered without it.
+    /// from it. With [`stale_for`](Remember::stale_for), [`soft_timeout`](Remember::soft_timeout) or
+    /// [`early_refresh`](Remember::early_refresh) it runs on a thread of its own when the call can return before the
+    /// loader does.
     ///
     /// ```
     /// # fn example() -> nearcache::Result<()> {
@@ -213,7 +214,7 @@ where
     }
 }
 
-/// The body of `remember`, whoever runs the loader.
+/// The body of `remember`, async and blocking.
 async fn remember<T>(
     core: &ReadThrough,
     key: Result<StoredKey>,
@@ -259,10 +260,11 @@ where
     E: Into<BoxError>,
     T: Encode + Decode,
 {
-    /// Carries the operation out on this thread, the loader too, unless the caller is answered before it.
+    /// Carries the operation out on this thread. The loader runs on it too, unless the call can return before the
+    /// loader does.
     ///
     /// # Errors
-    /// Those of the verb that made the operation.
+    /// Those of the method that returned the operation.
     pub fn run(self) -> Result<T> {
         let loader = crate::read_through::loader::InPlace {
             loader: One::new(self.load),

@@ -1,4 +1,4 @@
-//! `remember_many`: one read for all the keys, one call of the loader for those that are missing, one write.
+//! `remember_many`: one read for all keys, one call of the loader for the missing ones, one write.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,17 +27,17 @@ pub struct RememberMany<'c, K, T, F, M = Async> {
     load: F,
     options: Options,
     value: PhantomData<fn() -> T>,
-    /// Runs the loader beside the caller, for a blocking one.
+    /// Runs the loader in the background, for a blocking caller.
     #[cfg(feature = "blocking")]
     beside: Option<crate::read_through::loader::Beside<Many<F, K>, Maybe<T>>>,
     mode: Marked<M>,
 }
 
 impl CacheOf<Async> {
-    /// The values of many keys: the cached ones from one read, and the missing ones from *one* call of the
-    /// loader, which is given their keys and returns what it found of them, as pairs of key and value in any
-    /// order and any collection. The values come in the order of the keys; `None` is a key that the loader
-    /// did not return, which is remembered as such.
+    /// The values of many keys: one read for the cached ones, and *one* call of the loader for the missing ones. The
+    /// loader gets the missing keys and returns the values it found, as pairs of key and value, in any order and any
+    /// collection. The values are returned in the order of the keys. A key that the loader did not return is `None`,
+    /// and is cached as such.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -57,12 +57,12 @@ impl CacheOf<Async> {
     /// # nearcache::__example(example());
     /// ```
     ///
-    /// A key that another caller is loading is waited for. The loader is called again, for one key, only where
-    /// that ended without a value.
+    /// If another caller is loading a key, this call waits for that load. If that load ends without a value, the loader
+    /// is called again, for this key alone.
     ///
     /// # Errors
-    /// Those of [`remember`](CacheOf::remember), the first of any: nothing is returned in part. What was loaded
-    /// is stored all the same.
+    /// The first error of any key, of the kinds that [`remember`](CacheOf::remember) returns. No values are returned
+    /// then, but loaded values are stored.
     pub fn remember_many<K, F, Fut, I, Q, L, E>(
         &self,
         keys: impl IntoIterator<Item = K>,
@@ -87,7 +87,7 @@ impl CacheOf<super::operation::Blocking> {
     /// borrow from it.
     ///
     /// # Errors
-    /// Those of [`remember`](CacheOf::remember), the first of any.
+    /// The first error of any key, of the kinds that [`remember`](CacheOf::remember) returns.
     pub fn remember_many<K, F, I, Q, L, E>(
         &self,
         keys: impl IntoIterator<Item = K>,
@@ -145,7 +145,7 @@ where
     }
 }
 
-/// The body of `remember_many`, whoever runs the loader.
+/// The body of `remember_many`, async and blocking.
 async fn remember_many<K, T>(
     core: &ReadThrough,
     keys: UniqueKeys<K>,
@@ -202,10 +202,11 @@ where
     E: Into<BoxError>,
     T: Encode + Decode + Clone,
 {
-    /// Carries the operation out on this thread, the loader too, unless the caller is answered before it.
+    /// Carries the operation out on this thread. The loader runs on it too, unless the call can return before the
+    /// loader does.
     ///
     /// # Errors
-    /// Those of the verb that made the operation.
+    /// Those of the method that returned the operation.
     pub fn run(self) -> Result<Vec<Option<T>>> {
         let keys = UniqueKeys::new(self.core, &self.keys)?;
         let loader = crate::read_through::loader::InPlace {
@@ -216,12 +217,12 @@ where
     }
 }
 
-/// The keys of a call, each once.
+/// The keys of a call, without duplicates.
 struct UniqueKeys<K> {
     /// As the caller gave them, for the loader.
     asked: Arc<[K]>,
     stored: Vec<StoredKey>,
-    /// For each of the caller's keys, which of these it is.
+    /// For each of the caller's keys, its index in `asked` and `stored`.
     which: Vec<usize>,
 }
 
@@ -250,7 +251,7 @@ impl<K: AsRef<[u8]> + Clone> UniqueKeys<K> {
 }
 
 impl<K> UniqueKeys<K> {
-    /// The values in the caller's order. One that is asked for twice is cloned.
+    /// The values in the caller's order. A value whose key was given twice is cloned.
     fn in_order<T: Clone>(&self, values: Vec<Maybe<T>>) -> Vec<Option<T>> {
         let mut values: Vec<Option<T>> = values.into_iter().map(|value| value.0).collect();
         let mut left = vec![0_usize; values.len()];

@@ -1,6 +1,6 @@
-//! Going through all keys: `keys`, `delete_pattern`, `clear`. With `SCAN`, never with `KEYS`.
+//! Iterating over all keys: `keys`, `delete_pattern`, `clear`. They use `SCAN`, never `KEYS`, which blocks the server.
 //!
-//! A scan may give a key more than once. `keys` gives each once all the same; deleting needs no such care.
+//! A scan may return a key more than once. `keys` removes the duplicates; for deleting they do no harm.
 
 use std::collections::HashSet;
 use std::collections::VecDeque;
@@ -24,11 +24,11 @@ use crate::resilience::sweep::PAGE;
 use crate::resilience::{Guarded, leaves_open};
 
 impl<M> CacheOf<M> {
-    /// Deletes the keys that a glob pattern matches (`*`, `?`, `[a-c]`, `\` before any of these to
-    /// mean itself); says how many. The pattern cannot leave the cache's prefix.
+    /// Deletes the keys that a glob pattern matches and returns how many. The pattern may contain `*`, `?` and `[a-c]`;
+    /// `\` before one of these means the character itself. It cannot leave the cache's prefix.
     ///
-    /// Goes through the whole keyspace (`SCAN`), so its time grows with the size of the server's
-    /// database, not with the number of matches. Each round trip has the timeout to itself.
+    /// Scans the whole keyspace (`SCAN`), so its time grows with the size of the server's database, not with the number
+    /// of matches. The timeout applies to each round trip.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -41,7 +41,7 @@ impl<M> CacheOf<M> {
     /// ```
     ///
     /// # Errors
-    /// Those of every call (see [`CacheOf`]). After one, some may be deleted.
+    /// Those of every call (see [`CacheOf`]). After an error, some keys may be deleted.
     pub fn delete_pattern(&self, pattern: impl AsRef<[u8]>) -> Pending<'_, u64, M> {
         let (core, pattern) = (&self.core, pattern.as_ref().to_vec());
         Pending::new(async move {
@@ -52,13 +52,13 @@ impl<M> CacheOf<M> {
         })
     }
 
-    /// Deletes everything under the cache's prefix; says how many keys that was.
+    /// Deletes everything under the cache's prefix and returns how many keys that was.
     ///
-    /// A cache without a prefix has the whole database, other programs' keys included, so it refuses
-    /// unless `.whole_database()` says so.
+    /// A cache without a prefix spans the whole database, including other programs' keys. So it refuses, unless
+    /// `.whole_database()` is given.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) as said; those of
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) for a cache without a prefix; those of
     /// [`delete_pattern`](CacheOf::delete_pattern).
     pub fn clear(&self) -> Clear<'_, M> {
         Clear {
@@ -68,11 +68,11 @@ impl<M> CacheOf<M> {
         }
     }
 
-    /// The cache's keys, without the prefix, each once: a lazy stream, or iterator. `.matching(..)` narrows it.
+    /// The cache's keys without the prefix, each once, as a lazy stream or iterator. `.matching(..)` filters them.
     ///
-    /// Reads on as it is asked for more (`SCAN`), and may be dropped in the middle. A key that is
-    /// there all along is listed; one that comes or goes meanwhile may be. To give each key once, it
-    /// remembers a hash of 16 bytes of each.
+    /// It reads the next page (`SCAN`) when it is needed, and may be dropped at any point. A key that exists during the
+    /// whole scan is listed; one that is created or deleted meanwhile may be. To return each key once, it keeps a
+    /// 16-byte hash of each.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -91,9 +91,9 @@ impl<M> CacheOf<M> {
     }
 }
 
-/// Where a scan stands, through every primary.
+/// The position of a scan through every primary.
 struct Scan {
-    /// Still to be gone through, the current one last.
+    /// Still to be scanned; the current one is the last.
     primaries: Vec<Arc<Guarded>>,
     cursor: u64,
     pattern: Vec<u8>,
@@ -126,7 +126,7 @@ impl Scan {
     }
 }
 
-/// Deletes what `pattern` matches; says how many keys of the user's that were.
+/// Deletes the keys that match `pattern`. Returns how many of them were users' keys.
 async fn sweep(core: &ReadThrough, pattern: &[u8]) -> Result<u64> {
     let client = core.client();
     let pass = client.enter()?;
@@ -160,7 +160,7 @@ fn defer_sweep(client: &Client, pattern: &[u8]) -> bool {
     kept
 }
 
-/// A sweep under way: one whose caller goes away is taken up again by the next call.
+/// A running sweep. If its caller is cancelled, the sweep goes to the outbox and is repeated before the next call.
 struct Unfinished<'c> {
     _poison: Poison<'c>,
     client: &'c Client,
@@ -185,7 +185,7 @@ pub struct Clear<'c, M = Async> {
 }
 
 impl<'c, M> Clear<'c, M> {
-    /// Empties the whole database (`FLUSHDB`), whoever its keys belong to.
+    /// Empties the whole database (`FLUSHDB`), including other programs' keys.
     pub fn whole_database(mut self) -> Self {
         self.whole_database = true;
         self
@@ -247,26 +247,26 @@ impl<M> fmt::Debug for Clear<'_, M> {
     }
 }
 
-/// The cache's keys, lazily: for an async caller a [`Stream`](futures_core::Stream) (and
-/// [`next`](Keys::next), which needs no other crate), for a blocking one an [`Iterator`].
+/// The cache's keys, listed lazily. For an async caller it is a [`Stream`](futures_core::Stream) (or use
+/// [`next`](Keys::next), which needs no other crate), for a blocking caller an [`Iterator`].
 ///
-/// After an error it ends.
+/// It ends after an error.
 #[must_use = "nothing is listed until it is asked for the next key"]
 pub struct Keys<'c, M = Async> {
     client: &'c Client,
     pattern: Vec<u8>,
     page: usize,
     state: State<'c>,
-    /// Listed, and not yet taken.
+    /// Keys that were listed and not yet returned.
     ready: VecDeque<Key>,
-    /// Hashes of the keys that were given. Two hashes with different seeds make 128 bits: that two
-    /// keys of a database share them does not happen.
+    /// Hashes of the keys returned so far. Two hashes with different seeds make 128 bits, so in practice no two keys of
+    /// a database collide.
     given: HashSet<u128>,
     seeds: [foldhash::quality::RandomState; 2],
     mode: Marked<M>,
 }
 
-/// A scan, and the stored keys of the page that it has just gone through.
+/// A scan, and the stored keys of the page it has just read.
 type Paged = (Scan, Option<Vec<Vec<u8>>>);
 
 enum State<'c> {
@@ -297,14 +297,14 @@ impl<'c, M> Keys<'c, M> {
         self
     }
 
-    /// How many keys the server looks at for one page: 1 to 100,000, and 1,000 unless said otherwise.
-    /// A larger page is fewer round trips, and holds the server longer.
+    /// How many keys the server examines for one page: 1 to 100,000. Default: 1,000. Larger pages take fewer round
+    /// trips, but each occupies the server longer.
     pub fn page_size(mut self, keys: usize) -> Self {
         self.page = keys.clamp(1, 100_000);
         self
     }
 
-    /// Asks for the next page. Only from a state in which nothing is under way.
+    /// Requests the next page. Does nothing while a page is being read.
     fn ask(&mut self) {
         let client = self.client;
         let scan = match std::mem::replace(&mut self.state, State::Ended) {
@@ -322,7 +322,7 @@ impl<'c, M> Keys<'c, M> {
         }));
     }
 
-    /// Takes in what a page brought; an error is for the caller, and is the end.
+    /// Takes the keys of a page. Returns its error, if there is one, which ends the listing.
     fn receive(&mut self, page: Result<Paged>) -> Option<Error> {
         match page {
             Ok((scan, Some(keys))) => {
@@ -361,7 +361,7 @@ impl Keys<'_, Async> {
     }
 }
 
-/// Nothing inside is pinned in place: the future is pinned in its box.
+/// `Unpin` is safe: only the boxed future needs pinning, and its box does that.
 impl<M> Unpin for Keys<'_, M> {}
 
 impl futures_core::Stream for Keys<'_, Async> {

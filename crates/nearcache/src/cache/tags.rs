@@ -10,12 +10,12 @@ use crate::read_through::ReadThrough;
 use crate::read_through::delivery::Delivery;
 use crate::read_through::tags::Tag;
 
-/// How many tags travel together.
+/// How many tags are sent together.
 const PART: usize = 500;
 
 impl<M> CacheOf<M> {
-    /// Ends every entry that carries this tag, however many there are and in whatever process they were
-    /// stored, in one round trip. See [`invalidate_tags`](CacheOf::invalidate_tags).
+    /// Invalidates every entry that carries this tag, however many there are and whichever process stored them, in one
+    /// round trip. See [`invalidate_tags`](CacheOf::invalidate_tags).
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -29,14 +29,14 @@ impl<M> CacheOf<M> {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey) for a tag that is empty or longer than 1 KiB, and
-    /// those of every call (see [`CacheOf`]). One that Redis did not acknowledge is kept and sent later: see
+    /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey) for a tag that is empty or longer than 1 KiB, and those
+    /// of every call (see [`CacheOf`]). An invalidation that Redis did not acknowledge is kept and sent later: see
     /// [`Builder::on_undelivered`](crate::Builder::on_undelivered).
     pub fn invalidate_tag(&self, tag: impl AsRef<[u8]>) -> Pending<'_, (), M> {
         self.invalidate_tags([tag])
     }
 
-    /// Ends every entry that carries any of these tags.
+    /// Invalidates every entry that carries any of these tags.
     ///
     /// # Errors
     /// Those of [`invalidate_tag`](CacheOf::invalidate_tag).
@@ -61,7 +61,8 @@ async fn invalidate(core: &ReadThrough, names: &[Vec<u8>]) -> Result<()> {
         .chunks(PART)
         .map(|part| Tag::all(core.client().keyspace(), part))
         .collect::<Result<_>>()?;
-    // All of them from the beginning: those after a part that failed are kept for later, too.
+    // Create every part's delivery before the first is sent: if one part fails, the parts after it go to the outbox
+    // too.
     let parts: Vec<_> = tags.iter().map(|part| Delivery::tags(core, part)).collect();
     for delivery in parts {
         let mut pipeline = Pipeline::with_capacity(2 * delivery.invalidations().len());

@@ -1,13 +1,14 @@
 //! Writing one key: `set`, its conditional forms `add` and `replace`, and `delete`.
 //!
-//! Each of these is an invalidation: after it returned, no load that began before it stores anything. What
-//! it does for that is take the lease away from the load that is running, in the same round trip:
+//! Each of these is an invalidation: after it returned, no load that began before it stores anything. To ensure this,
+//! each deletes the lease of a running load, in the same round trip:
 //!
-//! - `delete` unlinks the lease first and the entry second. Between the two nothing can fill: the old load
-//!   has no lease any more, and a new one began after the source was changed.
-//! - `set` does both in one transaction. Written first and unlinked second without one, what was written
-//!   might be evicted between the two, or expire, and the old load fill; unlinked first, a new load might.
-//!   (A transaction is also the cheapest form that is atomic: `bench`, scenario `fence`.)
+//! - `delete` unlinks the lease first and the entry second. No load can store a stale value between the two: the old
+//!   load has lost its lease, and a new load began after the source was changed.
+//! - `set` does both in one transaction, because neither order is safe without one. If it wrote first, the new value
+//!   might expire or be evicted before the lease is unlinked, and the old load would store. If it unlinked first, a
+//!   load that begins between the two could do so. (A transaction is also the cheapest atomic form: `bench`, scenario
+//!   `fence`.)
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -28,8 +29,8 @@ use crate::read_through::tags::{self, Tag};
 use crate::ttl::{IntoTtl, Ttl};
 
 impl<M> CacheOf<M> {
-    /// Stores a value, in place of what was there. `.ttl(..)`, `.forever()` or `.keep_ttl()` say how
-    /// long it stays; without them, the cache's default TTL does, or it does not expire.
+    /// Stores a value and replaces the existing one. `.ttl(..)`, `.forever()` or `.keep_ttl()` set how long it stays;
+    /// without them the cache's default TTL applies. If there is none, the entry does not expire.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -55,7 +56,7 @@ impl<M> CacheOf<M> {
         Set::new(&self.core, key.as_ref(), value)
     }
 
-    /// Stores a value if the key has none; says whether it did. What is there keeps its value and TTL.
+    /// Stores a value if the key has none. Returns whether it stored. An existing entry keeps its value and TTL.
     ///
     /// # Errors
     /// Those of [`set`](CacheOf::set).
@@ -67,7 +68,7 @@ impl<M> CacheOf<M> {
         self.set(key, value).only_if_absent()
     }
 
-    /// Stores a value if the key has one; says whether it did.
+    /// Stores a value if the key has one. Returns whether it stored.
     ///
     /// # Errors
     /// Those of [`set`](CacheOf::set).
@@ -79,7 +80,7 @@ impl<M> CacheOf<M> {
         self.set(key, value).only_if_present()
     }
 
-    /// Deletes a key; says whether it was there.
+    /// Deletes a key. Returns whether it existed.
     ///
     /// # Errors
     /// Those of every call (see [`CacheOf`]).
@@ -96,18 +97,18 @@ impl<M> CacheOf<M> {
     }
 }
 
-/// How long a written entry is to stay.
+/// The TTL option of a write.
 #[derive(Clone, Debug)]
 pub(super) enum Life {
-    /// As the cache does by default.
+    /// The cache's default TTL.
     Default,
     For(Result<Ttl>),
     Forever,
-    /// As long as the entry that it replaces.
+    /// The TTL of the entry that it replaces.
     Keep,
 }
 
-/// A life, settled.
+/// A [`Life`] with the default applied and errors reported.
 #[derive(Clone, Copy)]
 pub(super) enum Stay {
     For(Ttl),
@@ -128,7 +129,7 @@ impl Life {
 
 /// `SET key value`, with the TTL and its jitter.
 pub(super) fn set_command(core: &ReadThrough, key: &StoredKey, value: &[u8], stay: Stay) -> Cmd {
-    // SET, the key, the value, and as much as PX and a number need.
+    // Capacity for SET, the key, the value, PX and a number.
     let mut command = Cmd::with_capacity(6, 3 + key.as_bytes().len() + value.len() + 24);
     command.arg("SET").arg(key).arg(value);
     match stay {
@@ -139,7 +140,7 @@ pub(super) fn set_command(core: &ReadThrough, key: &StoredKey, value: &[u8], sta
     command
 }
 
-/// The head of an entry with these tags that is written without being loaded.
+/// The head of an entry with these tags that is written without a load.
 ///
 /// model: Action::Set
 pub(super) async fn tagged_head(core: &ReadThrough, tags: &[Tag], stay: Stay) -> Result<Head> {
@@ -148,7 +149,7 @@ pub(super) async fn tagged_head(core: &ReadThrough, tags: &[Tag], stay: Stay) ->
         return Ok(head);
     }
     let ttl = match stay {
-        // Jitter at most doubles it.
+        // Jitter at most doubles the TTL.
         Stay::For(ttl) => ttl.as_millis().saturating_mul(2),
         Stay::Forever | Stay::Keep => 0,
     };
@@ -197,12 +198,12 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
         }
     }
 
-    /// Stores only if the key has no value; the answer is then whether it stored.
+    /// Stores only if the key has no value. The operation then returns whether it stored.
     pub fn only_if_absent(self) -> SetIf<'c, V, M> {
         self.under(Condition::Absent)
     }
 
-    /// Stores only if the key has a value; the answer is then whether it stored.
+    /// Stores only if the key has a value. The operation then returns whether it stored.
     pub fn only_if_present(self) -> SetIf<'c, V, M> {
         self.under(Condition::Present)
     }
@@ -222,7 +223,7 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
 }
 
 impl<'c, V: Encode + ?Sized, M, A> Set<'c, V, M, A> {
-    /// The entry expires after this time, spread by the cache's jitter.
+    /// The entry expires after this time, varied by the cache's jitter.
     pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
         self.life = Life::For(ttl.into_ttl());
         self
@@ -234,22 +235,21 @@ impl<'c, V: Encode + ?Sized, M, A> Set<'c, V, M, A> {
         self
     }
 
-    /// The entry expires when the one that it replaces would have. Where there is none, it does not
-    /// expire.
+    /// The entry expires when the entry that it replaces would have. If there is none, it does not expire.
     pub fn keep_ttl(mut self) -> Self {
         self.life = Life::Keep;
         self
     }
 
-    /// Tags of the entry: [`invalidate_tag`](crate::CacheOf::invalidate_tag) of any of them is its end. Up
-    /// to 64, of 1 byte to 1 KiB each. They cost a round trip more, and another one for each read.
+    /// Tags of the entry: [`invalidate_tag`](crate::CacheOf::invalidate_tag) of any of them invalidates it. Up to 64
+    /// tags, of 1 byte to 1 KiB each. Tags take one more round trip for the write, and one more for each read.
     pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         self.tags
             .extend(tags.into_iter().map(|tag| tag.as_ref().to_vec()));
         self
     }
 
-    /// Encodes here and now: the value need not cross to another thread, nor live any longer.
+    /// Encodes the value now, so that it need be neither `Send` nor outlive this call.
     fn prepare(self) -> Result<SetCommand<'c>> {
         let key = self.key?;
         let client = self.core.client();
@@ -339,7 +339,8 @@ impl SetCommand<'_> {
     async fn store(&self, core: &ReadThrough) -> Result<Stored> {
         let [key] = &self.key;
         let delivery = match self.condition {
-            // Whether it stored is not known, and the entry may be another's.
+            // If the reply is lost, it is not known whether `add` stored, and the entry may be another caller's. So the
+            // outbox keeps only the deletion of the lease.
             Some(Condition::Absent) => Delivery::leases(core, &self.key),
             Some(Condition::Present) | None => Delivery::keys(core, &self.key),
         };

@@ -1,4 +1,4 @@
-//! Invalidations on their way to the server: counted when Redis acknowledges them, kept in the outbox when it
+//! Sending invalidations to the server. They are counted when Redis acknowledges them, and go to the outbox when it
 //! does not.
 
 use redis::{Pipeline, Value};
@@ -11,21 +11,21 @@ use crate::error::{Error, Result};
 use crate::keyspace::StoredKey;
 use crate::resilience::{Invalidation, leaves_open};
 
-/// What the caller of an invalidation (`delete`, `set`, `invalidate_tag`, ...) is told when Redis did not
-/// acknowledge it. It is kept either way, and is sent before anything else once Redis answers again.
+/// What an invalidation (`delete`, `set`, `invalidate_tag`, ...) returns when Redis did not acknowledge it. Either way
+/// the invalidation is kept in the outbox, and is sent before any other command once Redis answers again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Undelivered {
-    /// The error, of which [`Error::is_deferred`] is true.
+    /// The error; its [`Error::is_deferred`] is true.
     #[default]
     Error,
-    /// Success, with what the verb answers when there was nothing to do (`false`, 0). How many there were,
-    /// [`Stats::invalidations_deferred`](crate::Stats::invalidations_deferred) says.
+    /// Success, with the result for "nothing to do" (`false`, 0).
+    /// [`Stats::invalidations_deferred`](crate::Stats::invalidations_deferred) counts these invalidations.
     Deferred,
 }
 
 impl Undelivered {
-    /// What the caller of an invalidation is told.
+    /// The result for the caller of an invalidation.
     pub(crate) fn answer_for<T: Default>(self, outcome: Result<T>) -> Result<T> {
         match outcome {
             Err(error) if error.is_deferred() && self == Undelivered::Deferred => Ok(T::default()),
@@ -34,8 +34,9 @@ impl Undelivered {
     }
 }
 
-/// Drops what this process holds of a key, or of all keys, when it is made and again when it is dropped: for a
-/// write that is no invalidation to be sent again. (A read that was under way may have brought it back meanwhile.)
+/// Drops the values that this process holds of a key, or of all keys, when it is created and again when it is dropped,
+/// because a read that was running may have brought one back meanwhile. For a write that does not go to the outbox by
+/// itself.
 pub(crate) struct Poison<'c> {
     cache: &'c ReadThrough,
     key: Option<&'c StoredKey>,
@@ -70,20 +71,20 @@ impl Drop for Poison<'_> {
     }
 }
 
-/// An invalidation that has been sent, or is about to be, and is not acknowledged yet. Whatever ends the
-/// call before it is, a caller that goes away too, leaves it in the outbox.
+/// An invalidation that is sent, or about to be, and not yet acknowledged. If the call ends before the acknowledgement,
+/// even because its caller was cancelled, the invalidation goes to the outbox.
 pub(crate) struct Delivery<'c> {
     cache: &'c ReadThrough,
     invalidations: Vec<Invalidation>,
     count: usize,
-    /// Those that this process may hold values of.
+    /// The keys whose values this process may hold.
     keys: Vec<&'c StoredKey>,
     all: bool,
 }
 
 impl<'c> Delivery<'c> {
-    /// Of keys. What this process holds of them is dropped now, and again when the answer is there: a read
-    /// that was under way may have brought it back meanwhile.
+    /// Invalidates keys. The values that this process holds are dropped now, and again when the delivery ends: a read
+    /// that was running may have brought one back meanwhile.
     pub(crate) fn keys(
         cache: &'c ReadThrough,
         keys: impl IntoIterator<Item = &'c StoredKey>,
@@ -94,7 +95,7 @@ impl<'c> Delivery<'c> {
         })
     }
 
-    /// Of keys whose entries are left as they are: of their leases.
+    /// Invalidates only the leases of keys, not their entries.
     pub(crate) fn leases(
         cache: &'c ReadThrough,
         keys: impl IntoIterator<Item = &'c StoredKey>,
@@ -129,7 +130,7 @@ impl<'c> Delivery<'c> {
         delivery
     }
 
-    /// Of tags.
+    /// Invalidates tags.
     pub(crate) fn tags(cache: &'c ReadThrough, tags: &[Tag]) -> Self {
         let epoch = cache.client.keyspace().tag_epoch();
         let invalidations = tags.iter().map(|tag| Invalidation::Tag {
@@ -160,7 +161,7 @@ impl<'c> Delivery<'c> {
         }
     }
 
-    /// Sends the commands, whose replies are looked at for errors.
+    /// Sends the commands. An error among the replies is an error.
     pub(crate) async fn send(self, pipeline: &Pipeline) -> Result<Vec<Value>> {
         let outcome = self
             .cache
@@ -178,12 +179,12 @@ impl<'c> Delivery<'c> {
         self.settle(outcome)
     }
 
-    /// Others stand for it from now on.
+    /// Gives up responsibility: other deliveries cover its invalidations from now on.
     pub(crate) fn hand_over(mut self) {
         self.invalidations.clear();
     }
 
-    /// It could not even be sent.
+    /// Ends it with an error that occurred before sending.
     pub(crate) fn fail<T>(self, error: Error) -> Result<T> {
         self.settle(Err(error))
     }
@@ -208,7 +209,7 @@ impl<'c> Delivery<'c> {
                 let kept = self.defer();
                 Err(if kept { error.deferred() } else { error })
             }
-            // The server's answer: it has not happened, and will not.
+            // The server refused it: it was not carried out, and repeating it would not help.
             Err(error) => {
                 self.invalidations.clear();
                 Err(error)
@@ -244,12 +245,13 @@ impl Drop for Delivery<'_> {
     }
 }
 
-/// `UNLINK` of keys, their leases before them; says how many of the keys were there.
+/// `UNLINK` of keys, after that of their leases. Returns how many of the keys existed.
 ///
 /// model: Action::Delete
 pub(crate) async fn unlink(cache: &ReadThrough, keys: &[StoredKey]) -> Result<u64> {
     let mut deleted = 0;
-    // All of them from the beginning: those after a part that failed are kept for later, too.
+    // Create every part's delivery before the first is sent: if one part fails, the parts after it go to the outbox
+    // too.
     let parts: Vec<_> = parts(keys, |key| 2 * key.as_bytes().len())
         .map(|part| (part, Delivery::keys(cache, part)))
         .collect();

@@ -1,4 +1,4 @@
-//! What lies under a key, and whether it may still be answered with.
+//! An entry, and whether it may still be returned.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -17,14 +17,14 @@ pub(crate) struct Entry {
     body: Option<usize>,
 }
 
-/// What an entry is good for.
+/// Whether an entry may be returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
-    /// It is the answer.
+    /// It may be returned.
     Fresh,
-    /// It expired so long ago, and is kept for those who take a stale value.
+    /// Its TTL ended this long ago. It may be returned where a stale value is accepted.
     Stale(Duration),
-    /// Its tags were invalidated, or it is of another version: never an answer.
+    /// A tag was invalidated, or the entry is damaged or written by another version of nearcache: it is never returned.
     Dead,
 }
 
@@ -43,22 +43,22 @@ impl Entry {
         }
     }
 
-    /// As it lies in Redis.
+    /// The bytes as they are in Redis.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Whether more is said of it than its bytes say.
+    /// Whether it has an envelope: metadata in front of the value.
     pub(crate) fn has_envelope(&self) -> bool {
         self.body != Some(0)
     }
 
-    /// Whether it can be understood at all.
+    /// Whether its envelope, if any, can be read.
     pub(crate) fn is_readable(&self) -> bool {
         self.body.is_some()
     }
 
-    /// The value alone: an entry of which nothing else is said.
+    /// The value as an entry without metadata, for the waiters.
     pub(crate) fn value(&self) -> Cow<'_, [u8]> {
         Head::default().seal_as(self.form, &self.bytes[self.body.unwrap_or(0)..])
     }
@@ -73,7 +73,7 @@ impl Entry {
         self.head.tags.iter().map(|(tag, _)| &**tag)
     }
 
-    /// What it is good for, given the versions of its tags and the time in Unix milliseconds.
+    /// Judges the entry, given the versions of its tags and the time in Unix milliseconds.
     pub(crate) fn judge(&self, versions: &Versions, now: u64) -> Judgement {
         let moved = |(tag, version): &(Vec<u8>, Version)| versions.get(tag) != Some(version);
         if self.body.is_none() || self.head.tags.iter().any(moved) {
@@ -85,25 +85,25 @@ impl Entry {
         }
     }
 
-    /// Whether to load it anew though it is fresh still, so that nobody has to wait for it: XFetch
-    /// (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
+    /// Whether to load a new value although this one is still fresh, so that no caller has to wait for a load later:
+    /// XFetch (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
     pub(crate) fn is_due(&self, beta: f64, now: u64) -> bool {
         let (Some(soft), Some(load)) = (self.head.soft, self.head.load) else {
             return false;
         };
-        // 1 - [0, 1) is (0, 1]: its logarithm is finite.
+        // `1 - [0, 1)` is `(0, 1]`, so the logarithm is finite.
         let ahead = -load.as_secs_f64() * 1_000.0 * beta * (1.0 - fastrand::f64()).ln();
         beta > 0.0 && now as f64 + ahead >= soft as f64
     }
 
-    /// The value, which may take the bytes with it.
+    /// Decodes the value, which may take the bytes out of the entry.
     ///
     /// # Errors
-    /// `Codec`; the bytes are there still.
+    /// `Codec`. The entry then still has its bytes.
     pub(crate) fn decode<T: Decode>(&mut self, codec: &Codec) -> Result<Stored<T>> {
         let format = self.form.format;
         match (self.body, self.form.packing) {
-            // Plain bytes do not say what they are.
+            // Plain bytes do not name their format, so both possible ones are tried.
             (Some(0), _) if codec.plain_format() != format && self.bytes != codec::NOTHING => {
                 T::decode(codec.plain_format(), codec, &mut self.bytes, 0)
                     .or_else(|error| T::decode(format, codec, &mut self.bytes, 0).or(Err(error)))
@@ -120,7 +120,7 @@ impl Entry {
     }
 }
 
-/// The versions of tags; a tag whose version is missing is not among them.
+/// Versions of tags, without the tags whose version is missing.
 #[derive(Debug, Default)]
 pub(crate) struct Versions(Vec<(Vec<u8>, Version)>);
 
@@ -199,7 +199,7 @@ mod tests {
             let entry = entry(&head);
             (0..10_000).filter(|_| entry.is_due(beta, now)).count()
         };
-        // One load time ahead, with a probability of 1/e.
+        // One load time before the end, the probability is 1/e.
         let tries = due(1.0, 9_000);
         assert!((3_300..4_100).contains(&tries), "{tries}");
         assert_eq!(due(0.0, 9_999), 0);

@@ -1,4 +1,4 @@
-//! Holding a lease, and storing under it.
+//! Holding and renewing a lease, and storing under it.
 
 use std::future::Future;
 use std::time::Duration;
@@ -26,14 +26,14 @@ use crate::ttl::Ttl;
 pub(super) struct Held {
     token: Token,
     seen: Seen,
-    /// Of the tags that the call names.
+    /// The versions of the tags that the call names.
     versions: Vec<Version>,
-    /// What changes with every invalidation of any tag, if the loader may name tags of its own.
+    /// The epoch of all tags, which changes with every tag invalidation. Needed if the loader may name tags.
     epoch: Option<Version>,
 }
 
 impl Held {
-    /// The lease that ACQUIRE gave, with the versions of the plan's tags and, after them, the epoch of all tags.
+    /// A lease from ACQUIRE, with the versions of the plan's tags and then, if requested, the epoch.
     pub(super) fn new(token: Token, seen: Seen, mut versions: Vec<Version>, plan: &Plan) -> Self {
         let epoch = versions.split_off(plan.tags.len()).pop();
         Held {
@@ -44,7 +44,7 @@ impl Held {
         }
     }
 
-    /// Lets others load at once. Should that not arrive, they will when the lease has ended.
+    /// Releases the lease, so that others can load at once. If the command fails, they can when the lease has expired.
     ///
     /// model: Action::Release
     pub(super) async fn release(&self, cache: &ReadThrough, key: &StoredKey) {
@@ -60,7 +60,7 @@ impl Held {
     }
 }
 
-/// What keeps leases alive while their load runs.
+/// Renews leases while their load runs.
 #[derive(Debug)]
 pub(super) struct Renewal {
     cache: ReadThrough,
@@ -91,7 +91,7 @@ impl Renewal {
         self.cache.policy.lease / 2
     }
 
-    /// Renews them once; says whether any is ours still, as far as is known.
+    /// Renews the leases once. Returns false if all of them are known to be lost.
     ///
     /// model: Action::Renew
     pub(super) async fn renew(&self) -> bool {
@@ -132,7 +132,7 @@ impl Renewal {
     }
 }
 
-/// What was loaded, as bytes.
+/// A loaded value as bytes, with the loader's options.
 pub(super) struct Encoded {
     body: Body,
     pub(super) answer: Answer,
@@ -147,7 +147,7 @@ impl Encoded {
         let answer = if body.is_nothing::<T>() {
             Answer::Nothing
         } else {
-            // Not compressed: those who wait need not decompress.
+            // Not compressed, so that the waiters need not decompress it.
             Answer::Value((&*Head::default().seal(&body)).into())
         };
         Ok(Encoded {
@@ -160,15 +160,15 @@ impl Encoded {
     }
 }
 
-/// What was loaded, on its way to be stored.
+/// A loaded value and the input of its FILL.
 pub(super) struct Filling {
     input: Input,
     pending: Pending,
 }
 
-/// What a FILL that was sent is to end with.
+/// What is needed when the reply of a FILL arrives.
 pub(super) struct Pending {
-    /// The entry; `None` if it is not to be stored.
+    /// The entry; `None` if it must not be stored.
     entry: Option<Vec<u8>>,
     answer: Answer,
 }
@@ -180,8 +180,7 @@ impl Filling {
 }
 
 impl Engine<'_> {
-    /// What FILL is sent with; `None` if Redis does not say which versions the tags have that only the
-    /// loader named.
+    /// The input of FILL. `None` if Redis does not return the versions of the tags that only the loader named.
     pub(super) async fn fill_input(
         &self,
         lead: &Lead,
@@ -207,7 +206,8 @@ impl Engine<'_> {
             head.tags.push((tag.name.clone(), *version));
         }
         if store && !brought.is_empty() {
-            // Their versions of now are those of before the load, if no tag was invalidated since.
+            // If no tag was invalidated since the load began (FILL compares the epoch), the current versions of these
+            // tags are also those from before the load.
             let (Ok(versions), Some(before)) = (
                 tags::make_versions(client, &brought, stays).await,
                 held.epoch,
@@ -239,7 +239,7 @@ impl Engine<'_> {
         Ok(Some(Filling { input, pending }))
     }
 
-    /// Ends a flight with what FILL answered.
+    /// Ends a flight with the reply of FILL.
     pub(super) fn finish(
         &self,
         lead: Lead,
@@ -268,7 +268,7 @@ impl Engine<'_> {
                 }
                 (Outcome::Fenced, 0)
             }
-            // Nobody knows whether it was stored. Who waits asks again.
+            // It is not known whether the value was stored. The waiters ask again.
             Err(error) => {
                 tracing::debug!(%error, "what was loaded could not be stored");
                 (Outcome::NotStored, 0)

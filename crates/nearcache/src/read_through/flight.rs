@@ -1,13 +1,13 @@
-//! Flights: of all callers in this process that miss one key together, one leads and the others wait.
+//! Flights (single-flight): of all callers in this process that miss one key together, one leads and the others wait.
 //!
-//! 1. A key has at most one leader at a time (and, when a load takes too long, one substitute).
-//! 2. **A caller that joined is answered only by a command, or an unleased load, that began after it
-//!    joined.** Callers are numbered as they join; a leader notes the number before it sends what will
-//!    answer, and the answer goes to those before it. An invalidation that returned to someone before he
-//!    asked is thereby never undone by an answer that is older.
-//! 3. When a leader ends with callers unanswered, one of them leads next, for all of them: nobody starts
-//!    anew on his own.
-//! 4. A caller that goes away takes nobody with him, and a flight without callers is gone.
+//! 1. A key has at most one leader at a time and, if a load takes too long, one substitute.
+//! 2. **A waiter is answered only by a command, or by a load without a lease, that began after the waiter joined.**
+//!    Waiters are numbered as they join. A leader notes the next number before it sends the command that will answer,
+//!    and its answer is only for the waiters below that number. So no caller gets an answer that is older than an
+//!    invalidation that had returned before the caller asked.
+//! 3. When a leader ends and waiters are left unanswered, one of them leads next, for all of them. They do not all
+//!    load.
+//! 4. A cancelled caller affects no other caller, and a flight without callers is removed.
 //!
 //! model: Action::Join, Action::AskAgain, Mechanism::RuleTwo
 
@@ -22,18 +22,18 @@ use crate::error::Error;
 use crate::resilience::Guarded;
 use crate::runtime::Runtime;
 
-/// What a leader answers those who wait with.
+/// The answer of a leader to its waiters.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     /// The value's bytes, without an envelope.
     Value(Arc<[u8]>),
-    /// It is known that there is none.
+    /// The loader found no value.
     Nothing,
     /// The loader failed.
     Failed(Error),
 }
 
-/// The flights of all caches that go to one place the same way.
+/// The flights of all caches that share one connection ([`Guarded`]).
 #[derive(Debug, Default)]
 pub(crate) struct Flights(Mutex<HashMap<Box<[u8]>, Arc<Flight>>>);
 
@@ -45,31 +45,31 @@ struct Flight {
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many have joined so far: the next one's number.
+    /// How many waiters have joined so far: the number of the next one.
     joined: u64,
-    /// How many of them wait.
+    /// How many waiters are still waiting.
     waiting: usize,
     led: bool,
-    /// Whether somebody loads in the place of a leader who takes too long.
+    /// Whether a substitute loads because the leader takes too long.
     substituted: bool,
-    /// How often in a row a leader found himself fenced.
+    /// How many leaders in a row were fenced.
     fences: u32,
-    /// The last answer, and the number that it goes up to.
+    /// The last answer. It is for the waiters below this number.
     answer: Option<(u64, Answer)>,
 }
 
-/// What a caller is to do.
+/// What a waiter does next.
 #[derive(Debug)]
 pub(crate) enum Turn {
     Lead(Leader),
     Take(Answer),
 }
 
-/// Those that are in use.
+/// The flights in use, by their place.
 static SHARED: Mutex<Vec<(Weak<Guarded>, Weak<Flights>)>> = Mutex::new(Vec::new());
 
 impl Flights {
-    /// Those of the caches that share this.
+    /// The flights of this place, shared by all its caches.
     pub(crate) fn of(guarded: &Arc<Guarded>) -> Arc<Self> {
         let mut shared = SHARED.lock();
         shared.retain(|(place, flights)| place.strong_count() > 0 && flights.strong_count() > 0);
@@ -83,7 +83,7 @@ impl Flights {
         flights
     }
 
-    /// Joins the flight of a key, or leads it.
+    /// Leads the flight of a key if it has no leader, else joins it as a waiter.
     pub(crate) fn join(self: &Arc<Self>, key: &[u8]) -> Result<Leader, Waiter> {
         let mut flights = self.0.lock();
         let flight = match flights.get(key) {
@@ -106,7 +106,7 @@ impl Flights {
         Err(Waiter { ticket, number })
     }
 
-    /// Leads the flight of a key, if there is none.
+    /// Leads the flight of a key, if the key has none.
     pub(crate) fn lead_alone(self: &Arc<Self>, key: &[u8]) -> Option<Leader> {
         let mut flights = self.0.lock();
         if flights.contains_key(key) {
@@ -122,7 +122,7 @@ impl Flights {
         Some(Leader::new(ticket, Role::First, 0))
     }
 
-    /// How many keys are being loaded, or waited for.
+    /// The number of keys with a flight.
     #[cfg(test)]
     fn len(&self) -> usize {
         self.0.lock().len()
@@ -138,7 +138,7 @@ struct Ticket {
 }
 
 impl Ticket {
-    /// Changes the flight, which is gone after that if nobody is left in it.
+    /// Changes the flight, and removes it if nobody is left in it.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut flights = self.flights.0.lock();
         let mut state = self.flight.state.lock();
@@ -156,7 +156,7 @@ impl Ticket {
     }
 }
 
-/// One who waits for a flight's leader.
+/// A caller that waits for a flight's leader.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     ticket: Ticket,
@@ -164,8 +164,8 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Waits for an answer, or for the lead. One who has waited for `patience` leads in the leader's
-    /// place, unless another one does already.
+    /// Waits for an answer or for the lead. After waiting for `patience` it becomes the substitute, unless there is one
+    /// already.
     pub(crate) async fn turn(self, runtime: &Runtime, patience: Option<Duration>) -> Turn {
         loop {
             let waiting = || self.answered_or_leading();
@@ -182,7 +182,7 @@ impl Waiter {
     async fn answered_or_leading(&self) -> Turn {
         loop {
             let mut changed = std::pin::pin!(self.ticket.flight.changed.notified());
-            // From here on no change is missed.
+            // Registered before the state is checked, so that no change is missed.
             changed.as_mut().enable();
             {
                 let mut state = self.ticket.flight.state.lock();
@@ -231,8 +231,8 @@ enum Role {
     Substitute,
 }
 
-/// One who loads for a flight. Dropped without a word (cancelled, or with its runtime) it makes room for
-/// the next.
+/// The caller that loads for a flight. If it is dropped without an answer (cancelled, or its runtime shut down), the
+/// next waiter leads.
 #[derive(Debug)]
 pub(crate) struct Leader {
     ticket: Ticket,
@@ -249,26 +249,26 @@ impl Leader {
         }
     }
 
-    /// Whether this one leads because the leader takes too long.
+    /// Whether it leads because the first leader takes too long.
     pub(crate) fn is_substitute(&self) -> bool {
         self.role == Role::Substitute
     }
 
-    /// How often in a row the leaders before this one were fenced.
+    /// How many leaders in a row were fenced before this one.
     pub(crate) fn fences(&self) -> u32 {
         self.fences
     }
 
-    /// Who will have joined before what is sent next: rule 2.
+    /// How many waiters have joined by now: an answer to a command that is sent next is for these (invariant 2).
     pub(crate) fn covers(&self) -> u64 {
         self.ticket.flight.state.lock().joined
     }
 
-    /// Ends with an answer to those who are covered.
+    /// Ends with an answer to the first `covers` waiters.
     pub(crate) fn answer(self, covers: u64, answer: Answer) {
         self.ticket.change(|state| {
             state.fences = 0;
-            // A substitute may have had a newer one.
+            // Keep the answer that covers more waiters: a substitute may have given a newer one.
             if state
                 .answer
                 .as_ref()
@@ -279,13 +279,13 @@ impl Leader {
         });
     }
 
-    /// Ends with an error of the loader, which is news to everyone, whenever he joined.
+    /// Ends with an error, which goes to all waiters, whenever they joined.
     pub(crate) fn fail(self, error: Error) {
         let covers = self.covers();
         self.answer(covers, Answer::Failed(error));
     }
 
-    /// Ends without an answer, because an invalidation came between.
+    /// Ends without an answer, because the load was fenced.
     pub(crate) fn fenced(self) {
         self.ticket.change(|state| state.fences += 1);
     }

@@ -1,7 +1,7 @@
-//! One thread that renews the leases of loads that run on their callers' own threads.
+//! One thread that renews the leases of loads that run on their callers' threads.
 //!
-//! It is started with the first such load, sleeps until a lease is half over (which most loads never see),
-//! and ends once there has been none for a while.
+//! It starts with the first such load, sleeps until half of a lease has passed (most loads end before that), and ends
+//! when there has been no load for a while.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,10 +35,10 @@ static KEEPER: Keeper = Keeper {
     changed: Condvar::new(),
 };
 
-/// A lease that is renewed until this is dropped.
+/// Keeps leases renewed until it is dropped.
 pub(super) struct Kept {
     number: u64,
-    /// When it is first due: where it is found, until it was.
+    /// The time of the first renewal: its key in `due` until then.
     first: Instant,
 }
 
@@ -72,7 +72,7 @@ impl Drop for Kept {
     fn drop(&mut self) {
         let mut state = KEEPER.state.lock();
         if state.due.remove(&(self.first, self.number)).is_none() {
-            // It was renewed meanwhile, and is due at another time.
+            // It was renewed meanwhile, so its key has another time.
             state.due.retain(|(_, number), _| *number != self.number);
         }
     }
@@ -96,7 +96,7 @@ fn run() {
         let Some(renewal) = state.due.remove(&(at, number)) else {
             continue;
         };
-        // It stays listed while it is renewed, so that its load can end meanwhile.
+        // It stays in `due` while it is renewed, so that `Kept` can remove it if the load ends meanwhile.
         let again = Instant::now() + renewal.period();
         state.due.insert((again, number), Arc::clone(&renewal));
         drop(state);

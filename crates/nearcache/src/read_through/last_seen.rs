@@ -1,9 +1,10 @@
-//! What was read last, for [`Fallback::Stale`](crate::Fallback::Stale): answers while Redis is away.
+//! The values that were read last, for [`Fallback::Stale`](crate::Fallback::Stale), which returns them while Redis is
+//! away.
 //!
-//! 1. Nothing stays here that this process has invalidated since it was read: a read marks its key before
-//!    it is sent, and what it brought is put here only if nothing has poisoned the key meanwhile.
-//! 2. What a later read found dead or gone does not stay here.
-//! 3. It holds at most [`ENTRIES`] entries of [`BYTES`] bytes together; what is read often stays longest.
+//! 1. No value stays here after this process has invalidated it. A read marks its key before it is sent, and its result
+//!    is kept only if nothing has poisoned the key since.
+//! 2. A value does not stay here after a later read found it dead or absent.
+//! 3. It holds at most [`ENTRIES`] entries, of [`BYTES`] bytes together. Values that are read often stay longest.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use crate::keyspace::StoredKey;
 const ENTRIES: usize = 10_000;
 const BYTES: u64 = 64 * 1024 * 1024;
 
-/// Keys that share one count poison each other's reads, which costs nothing but an entry.
+/// Keys share counters by their hash. Poisoning a key therefore also poisons others, which costs no more than an entry
+/// that is not kept.
 const COUNTS: usize = 1_024;
 
 #[derive(Clone)]
@@ -30,19 +32,19 @@ impl Weighter<Box<[u8]>, Arc<[u8]>> for Bytes {
     }
 }
 
-/// Entries as they were read last; nothing, where the fallback does not ask for them.
+/// The entries that were read last; `None` unless the fallback needs them.
 #[derive(Debug)]
 pub(super) struct LastSeen(Option<Entries>);
 
 #[derive(Debug)]
 struct Entries {
     entries: Cache<Box<[u8]>, Arc<[u8]>, Bytes>,
-    /// How often keys of a hash were poisoned.
+    /// How often keys of each hash were poisoned.
     poisoned: Box<[AtomicU64]>,
     hasher: foldhash::fast::RandomState,
 }
 
-/// Stands for one read of a key.
+/// Taken before a read: shows whether the key was poisoned since.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark(u64);
 
@@ -65,7 +67,8 @@ impl Entries {
             return;
         }
         self.entries.insert(key.into(), entry.into());
-        // Poisoned between the look and the insertion: the poisoner may have removed before we inserted.
+        // Check again: if the key was poisoned between check and insertion, its removal may have come before the
+        // insertion.
         if count.load(Ordering::SeqCst) != mark.0 {
             self.entries.remove(key);
         }
@@ -77,27 +80,27 @@ impl LastSeen {
         LastSeen(enabled.then(Entries::new))
     }
 
-    /// Whether anything is ever kept.
+    /// Whether entries are kept at all.
     pub(super) fn is_enabled(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Before a read is sent whose answer is to be kept.
+    /// Marks a key. Call it before a read is sent.
     pub(super) fn mark(&self, key: &StoredKey) -> Option<Mark> {
         let seen = self.0.as_ref()?;
         let count = seen.count(key.as_bytes());
         Some(Mark(count.load(Ordering::SeqCst)))
     }
 
-    /// Keeps what the read brought.
+    /// Keeps an entry that was read under this mark.
     pub(super) fn keep(&self, key: &StoredKey, entry: &[u8], mark: Option<Mark>) {
         if let (Some(seen), Some(mark)) = (&self.0, mark) {
             seen.keep(key.as_bytes(), entry, mark);
         }
     }
 
-    /// Keeps what was read and judged, or forgets what was read before it: what is dead, or gone, is no
-    /// answer while Redis is away either.
+    /// Keeps an entry that was read and judged. If the entry is dead or absent, removes the older one, which must not
+    /// be returned either.
     pub(super) fn record(
         &self,
         key: &StoredKey,
@@ -114,7 +117,7 @@ impl LastSeen {
         }
     }
 
-    /// The key is invalidated.
+    /// Call when a key is invalidated.
     pub(super) fn poison(&self, key: &StoredKey) {
         if let Some(seen) = &self.0 {
             seen.count(key.as_bytes()).fetch_add(1, Ordering::SeqCst);
@@ -122,7 +125,7 @@ impl LastSeen {
         }
     }
 
-    /// Every key is invalidated.
+    /// Call when every key is invalidated.
     pub(super) fn poison_all(&self) {
         if let Some(seen) = &self.0 {
             for count in &seen.poisoned {
@@ -132,7 +135,7 @@ impl LastSeen {
         }
     }
 
-    /// What was read last of a key.
+    /// The last entry that was read of a key.
     pub(super) fn get(&self, key: &StoredKey) -> Option<Entry> {
         let entry = self.0.as_ref()?.entries.get(key.as_bytes())?;
         Some(Entry::new(entry.to_vec()))

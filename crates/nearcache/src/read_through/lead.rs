@@ -1,11 +1,12 @@
-//! The load engine: of the keys that this process leads, it gets the leases, or waits for whoever has them; runs the
-//! loader; and fills. For one key and for many: one question for all the leases, one call of the loader, one fill.
+//! The load engine. For the keys that this process leads, it acquires the leases, or waits for the loads that have
+//! them; runs the loader; and fills. It handles one key and many alike: one request for all leases, one call of the
+//! loader, one fill.
 //!
-//! 1. Whoever leads ends the flight: with an answer, with the loader's error, or by making room for the
-//!    next one, however it comes to an end.
-//! 2. What was loaded under a lease is stored by FILL or not at all.
-//! 3. A load without a lease (Redis is away, another's load takes too long, or invalidations keep coming)
-//!    stores nothing, and answers those who joined before it began.
+//! 1. A leader always ends its flight: with an answer, with the loader's error, or by letting the next waiter lead,
+//!    even if it is cancelled.
+//! 2. A value that was loaded under a lease is stored by FILL or not at all.
+//! 3. A load without a lease (Redis is away, another load takes too long, or invalidations keep coming) stores nothing,
+//!    and answers the waiters that joined before it began.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,14 +27,14 @@ use crate::keyspace::StoredKey;
 use crate::resilience::Fallback;
 use crate::script::Input;
 
-/// How often in a row a load may be fenced before one is made without a lease.
+/// After this many fenced loads in a row, the next load takes no lease.
 const ROUNDS: u32 = 3;
 
-/// The first and the longest pause before a taken lease is asked for again. Whoever waits for the load of another
-/// process learns of its end half of the longest pause late, on average.
+/// The first and the longest pause before ACQUIRE is sent again for a lease that another load has. A process that waits
+/// so notices the end of the load late, by half of the longest pause on average.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
 
-/// Keys that are led together, with one plan.
+/// Keys that are led together, with the same options.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(super) cache: ReadThrough,
@@ -41,28 +42,28 @@ pub(crate) struct Batch {
     pub(super) leads: Vec<Lead>,
 }
 
-/// One of the keys that are led: everything that its load needs but the loader.
+/// One key of a batch, with everything that its load needs except the loader.
 #[derive(Debug)]
 pub(super) struct Lead {
-    /// Which of the call's keys it is: how the loader knows it.
+    /// Its index among the call's keys, which the loader uses too.
     pub(super) index: usize,
     pub(super) key: StoredKey,
-    /// Whom to answer. A call that bypasses the cache has nobody.
+    /// The flight to answer. A call that bypasses the cache has none.
     pub(super) leader: Option<Leader>,
-    /// How the entry was seen when it was judged unusable.
+    /// How the entry looked when it was found unusable.
     pub(super) seen: Seen,
 }
 
-/// How a lead ended.
+/// The result for one led key.
 pub(crate) enum Led<T> {
     Value(T),
     Failed(Error),
-    /// There was no need to load, and nobody waits for the value.
+    /// No load was needed, and nobody waits for the value.
     Skipped,
 }
 
 impl Batch {
-    /// How many keys it has.
+    /// The number of keys.
     pub(crate) fn len(&self) -> usize {
         self.leads.len()
     }
@@ -72,8 +73,8 @@ impl Batch {
     }
 }
 
-/// Leads a batch to the end. The loader is given the indices of the keys that it is to load, and gives as many
-/// values; it is called once for all keys whose leases are free, and again for those that become free later.
+/// Leads a batch to its end. The loader gets the indices of the keys to load, and returns a value for each. It is
+/// called once for all keys whose leases are free, and again for keys whose leases become free later.
 pub(super) async fn lead<T, L>(
     batch: Batch,
     brings_tags: bool,
@@ -105,7 +106,7 @@ where
         } = engine.acquire(asking, left, &mut led).await;
         if !ready.is_empty() {
             engine.load(ready, &mut loader, &mut led).await;
-            // The time of this batch's own load is not time spent waiting for others.
+            // The time of the batch's own load does not count as waiting for others.
             begun = runtime.now();
         }
         if waiting.is_empty() {
@@ -123,14 +124,14 @@ where
         .collect()
 }
 
-/// A lead on its way through the engine.
+/// A led key on its way through the engine.
 struct Seat {
-    /// Where in the batch it is.
+    /// Its index in the batch.
     place: usize,
     lead: Lead,
-    /// Its lease. Without one, what is loaded is not stored.
+    /// Its lease. Without one, the loaded value is not stored.
     held: Option<Held>,
-    /// Whether it has waited for the lease of another.
+    /// Whether it has already waited for another load's lease.
     waited: bool,
 }
 
@@ -151,18 +152,18 @@ impl Seat {
     }
 }
 
-/// How one question for leases ended, but for what it settled.
+/// The result of one request for leases, without the keys that it has settled.
 struct Round {
-    /// To be loaded now.
+    /// Keys to load now.
     ready: Vec<Seat>,
-    /// To be asked for again.
+    /// Keys whose lease is to be requested again.
     waiting: Vec<Seat>,
-    /// After this time at the latest one of the leases is free; `None`: ask again at once.
+    /// One of the leases is free after this time at the latest, unless it is renewed. `None`: request again at once.
     free_in: Option<Duration>,
 }
 
 impl Lead {
-    /// Whom an answer goes to, if what brings it is sent now.
+    /// The waiters that a command sent now may answer.
     pub(super) fn covers(&self) -> u64 {
         self.leader.as_ref().map_or(0, Leader::covers)
     }
@@ -181,24 +182,24 @@ impl Lead {
         }
     }
 
-    /// Whether it loads without a lease, without asking for one: Redis did not answer the read, the leader takes too
-    /// long, or invalidations keep coming.
+    /// Whether it loads without requesting a lease: Redis did not answer the read, the leader takes too long, or
+    /// invalidations keep coming.
     fn is_unleased(&self) -> bool {
         let alone = |leader: &Leader| leader.is_substitute() || leader.fences() >= ROUNDS;
         self.seen == Seen::Unknown || self.leader.as_ref().is_some_and(alone)
     }
 }
 
-/// What all keys of a batch have in common.
+/// What all keys of a batch share.
 pub(super) struct Engine<'e> {
     pub(super) cache: &'e ReadThrough,
     pub(super) plan: &'e Plan,
-    /// Whether the loader may name tags of its own.
+    /// Whether the loader may name additional tags.
     brings_tags: bool,
 }
 
 impl Engine<'_> {
-    /// Asks for the leases. What somebody else has stored meanwhile settles a lead.
+    /// Requests the leases. A usable value that another load has stored meanwhile settles its key.
     ///
     /// model: Action::Acquire, Action::Wait
     async fn acquire<T: Decode>(
@@ -210,7 +211,7 @@ impl Engine<'_> {
         let (mut ready, asking): (Vec<Seat>, Vec<Seat>) =
             asking.into_iter().partition(|seat| seat.lead.is_unleased());
         let covers: Vec<u64> = asking.iter().map(|seat| seat.lead.covers()).collect();
-        // Each ACQUIRE that is sent has a token of its own.
+        // Each ACQUIRE that is sent has a new token (lease invariant 4).
         let (tokens, inputs): (Vec<Token>, Vec<Input>) = asking
             .iter()
             .map(|seat| self.acquire_input(&seat.lead))
@@ -271,7 +272,7 @@ impl Engine<'_> {
                 }
                 Err(error) => error,
             };
-            // Redis is away: the loader is not. (A refresh can wait.)
+            // Redis is away, but the loader is not: load without a lease. (A refresh can wait.)
             if is_away(&error) && self.plan.way != Way::Refresh {
                 ready.push(seat);
             } else {
@@ -286,12 +287,12 @@ impl Engine<'_> {
         }
     }
 
-    /// How many versions ACQUIRE answers with: of the call's tags, and the epoch of all tags.
+    /// How many versions ACQUIRE returns: one for each tag of the call and, if the loader may name tags, the epoch.
     fn guards(&self) -> usize {
         self.plan.tags.len() + usize::from(self.brings_tags)
     }
 
-    /// What ACQUIRE is sent with.
+    /// The token and the input for one ACQUIRE.
     fn acquire_input(&self, lead: &Lead) -> (Token, Input) {
         let token = lease::random();
         let mut input = Input::default();
@@ -317,7 +318,7 @@ impl Engine<'_> {
         (token, input)
     }
 
-    /// The value of an entry that somebody else has stored, if it is one for this call.
+    /// The value of an entry that another load has stored, if this call may use it.
     async fn usable<T: Decode>(&self, mut entry: Entry) -> Result<Option<(T, Answer)>> {
         match tags::judge(&self.cache.client, &entry).await? {
             Judgement::Fresh => {}
@@ -350,7 +351,7 @@ impl Engine<'_> {
             Vec::new()
         };
         let telling = client.telling("load", CallKeys::Stored(&keys));
-        // An unleased load answers those who are there before it begins.
+        // A load without a lease answers the waiters that joined before it begins.
         let covers: Vec<u64> = seats.iter().map(|seat| seat.lead.covers()).collect();
         let indices = seats.iter().map(|seat| seat.lead.index).collect();
         let held = seats
@@ -379,8 +380,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Stores all that was loaded under a lease, unless an invalidation came between, and answers those who wait.
-    /// Gives the first error, if what was loaded cannot be stored.
+    /// Stores the values that were loaded under a lease, unless the load was fenced, and answers the waiters. Returns
+    /// the first error that kept a value from being stored.
     async fn settle<T: Encode>(
         &self,
         seats: Vec<Seat>,
@@ -409,7 +410,8 @@ impl Engine<'_> {
             };
             match self.fill_input(&seat.lead, &held, encoded, took).await {
                 Ok(Some(prepared)) => filling.push((seat.lead, prepared)),
-                // Whether it could be stored is not known, so it is not. Who waits asks again.
+                // It is not known whether the tags changed during the load, so nothing is stored. The waiters ask
+                // again.
                 Ok(None) => {
                     held.release(self.cache, &seat.lead.key).await;
                     note(telling, Outcome::NotStored, 0);
@@ -430,7 +432,7 @@ impl Engine<'_> {
     /// model: Action::ReadTagsAgain, Action::Fill
     async fn fill(&self, filling: Vec<(Lead, Filling)>, telling: Option<&Telling<'_>>) {
         let last_seen = &self.cache.policy.last_seen;
-        // Whom a FILL answers, and what it marks, is settled before it is sent.
+        // Note before FILL is sent which waiters it may answer, and the marks: both depend on what happens after this.
         let sent: Vec<_> = filling
             .iter()
             .map(|(lead, _)| (lead.covers(), last_seen.mark(&lead.key)))
@@ -470,7 +472,7 @@ fn note(telling: Option<&Telling<'_>>, outcome: Outcome, bytes: usize) {
     }
 }
 
-/// Runs a loader, in its turn where the cache allows so many at a time.
+/// Runs a loader. If `max_loads` is set, it first waits for a free place.
 ///
 /// model: Action::Load
 async fn run_loader<T, L>(cache: &ReadThrough, plan: &Plan, load: impl FnOnce() -> L) -> Result<T>
@@ -489,7 +491,7 @@ where
     };
     cache.client.counters().loads.add(1);
     let begun = Instant::now();
-    // In a block of its own: what panics may be the closure that makes the future.
+    // The block includes the call of the closure, which may panic too.
     let loaded = catch_panic(async { load().await }).await;
     let counters = cache.client.counters();
     counters.load_micros.add(begun.elapsed().as_micros() as u64);
@@ -499,7 +501,7 @@ where
     loaded
 }
 
-/// Whether to go on without Redis: it does not answer, or not in its language.
+/// Whether to continue without Redis: it does not answer, or its answer is not valid protocol.
 pub(super) fn is_away(error: &Error) -> bool {
     Fallback::covers(error) || error.kind() == ErrorKind::Protocol
 }

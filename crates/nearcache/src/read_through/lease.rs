@@ -1,18 +1,18 @@
-//! Leases: who may load a key, across processes, and whether what was loaded may still be stored.
+//! Leases: which process may load a key, and whether the loaded value may still be stored.
 //!
-//! A lease is a key beside the entry's ([`StoredKey::lease`]) that holds the token of the load that has it
-//! and expires by itself, should its holder die. These scripts are all that ever touches it, but for
-//! invalidations, which unlink it: that is what fences the load that is running.
+//! A lease is a second key beside the entry's ([`StoredKey::lease`]). It holds the token of the load that owns it, and
+//! expires by itself if that load's process dies. Only these scripts touch it, and invalidations, which unlink it: that
+//! fences the running load.
 //!
-//! 1. Of all who ask for a free lease one gets it.
-//! 2. A load stores only while the lease holds its token *and* the entry is as it was when the load was
-//!    decided on *and* the versions of its tags are what they were before it ran.
-//! 3. Only its holder renews or releases a lease, by comparing the token.
-//! 4. Every ACQUIRE that is sent has a token of its own, a resent one too: a lease that was taken by a
-//!    command whose reply was lost is nobody's, and ends by itself.
+//! 1. Of all loads that ask for a free lease, one gets it.
+//! 2. A load stores only if the lease holds its token *and* the entry is as it was when the load found it unusable
+//!    *and* the tag versions are as they were before the loader ran.
+//! 3. Only the holder renews or releases a lease: the scripts compare the token.
+//! 4. Every ACQUIRE that is sent has a new token, even if it is sent again. If the reply of an ACQUIRE is lost, nobody
+//!    knows that token, so nobody owns its lease, and the lease expires.
 //!
-//! The idea of leases as fences is Facebook's (Nishtala et al., "Scaling Memcache at Facebook", NSDI
-//! 2013, section 3.2.1); `docs/protocols.md` says what is different here.
+//! The idea of leases as fences is from Facebook (Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section
+//! 3.2.1); `docs/protocols.md` explains what is different here.
 
 use std::time::Duration;
 
@@ -24,15 +24,14 @@ use crate::codec::envelope::Version;
 use crate::error::{Error, Result};
 use crate::script::{Script, script, sha1_hex};
 
-/// What a load knows its lease by.
+/// Identifies the load that owns a lease.
 pub(crate) type Token = [u8; 16];
 
-/// 128 random bits from the operating system: the same in two processes by no accident, and not after a
-/// `fork` either.
+/// 128 random bits from the operating system: they do not repeat, neither in two processes nor after a `fork`.
 pub(crate) fn random() -> Version {
     let mut bytes = [0; 16];
     if getrandom::fill(&mut bytes).is_err() {
-        // A system without randomness: what is left is unlikely to meet its like within a lease.
+        // Without a random source of the system: these bits are still unlikely to repeat within a lease.
         fastrand::fill(&mut bytes);
     }
     bytes
@@ -42,16 +41,16 @@ pub(crate) fn random() -> Version {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Absent,
-    /// The digest of its bytes.
+    /// The entry had bytes with this digest.
     Digest(String),
-    /// It has not looked: whatever is there now.
+    /// The load did not read the entry: accept whatever is there.
     Anything,
-    /// It could not look: Redis is away, and there is no lease to be had.
+    /// The load could not read the entry, because Redis is away. It cannot get a lease either.
     Unknown,
 }
 
 impl Seen {
-    /// As it was seen just now.
+    /// The state of an entry that was just read.
     pub(crate) fn of(entry: Option<&[u8]>) -> Self {
         entry.map_or(Seen::Absent, |bytes| Seen::Digest(sha1_hex(bytes)))
     }
@@ -65,12 +64,12 @@ impl Seen {
     }
 }
 
-/// KEYS: the entry, its lease, the versions of its tags.
-/// ARGV: the token; for how many ms; how the entry was seen; "1" to take the lease from whoever has it;
-/// and for each version one to make, should it be missing.
+/// KEYS: the entry, its lease, the version keys of its tags. ARGV: the token; the lease's time in ms; how the entry was
+/// seen; "1" to take the lease even if another load has it; and for each version a new one, to create it if it is
+/// missing.
 ///
-/// Answers `{0, entry}`, where there is one that was not seen; `{1, seen, versions...}`, the lease is ours;
-/// `{2, ms}`, someone else has it for so long.
+/// Returns `{0, entry}` if the entry differs from the one that was seen; `{1, seen, versions...}` if we have the lease;
+/// `{2, ms}` if another load has it for that time.
 ///
 /// model: Action::Acquire, Action::ReadTags
 pub(crate) static ACQUIRE: Script = script!(
@@ -117,7 +116,7 @@ fn acquire(call: &mut Call<'_>) -> Result<Value, ScriptError> {
         let left = call.call(&[b"PTTL", keys[1]])?;
         return Ok(Value::Array(vec![Value::Int(2), left]));
     }
-    // An entry that was seen may be gone by now.
+    // The entry may have been deleted since it was seen.
     let seen = if entry.is_some() { seen } else { Vec::new() };
     let mut mine = vec![Value::Int(1), Value::BulkString(seen)];
     for (key, fresh) in keys[2..].iter().zip(&args[4..]) {
@@ -126,16 +125,16 @@ fn acquire(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     Ok(Value::Array(mine))
 }
 
-/// KEYS: the entry, its lease, the versions of its tags.
-/// ARGV: the token; how the entry was seen; what to store; for how many ms ("0" without end, "-1" not to
-/// store it at all, which only asks whether it could have been); and for each version what it was.
+/// KEYS: the entry, its lease, the version keys of its tags. ARGV: the token; how the entry was seen; the bytes to
+/// store; the TTL in ms ("0": no expiry; "-1": store nothing, only check whether it could be stored); and for each
+/// version its expected value.
 ///
-/// Answers 1, stored (or it could have been), or 0, fenced. Either way the lease is no longer ours.
-/// Versions live on at least as long as the entry.
+/// Returns 1 if the value was stored (or could have been), 0 if the load was fenced. In both cases the lease is no
+/// longer ours. The versions live at least as long as the entry.
 ///
-/// The last `EXISTS` is there for `CLIENT TRACKING` with `NOLOOP`: a server forgets a key that the client has just
-/// written, and tells it of nobody's later write, unless the client reads the key afterwards (measured on Redis 7.0).
-/// So whoever tracks on this connection may keep what it has just stored.
+/// The final `EXISTS` is for `CLIENT TRACKING` with `NOLOOP`: a server stops tracking a key for a client that has just
+/// written it, and does not report later writes by others, until the client reads the key again (measured on Redis
+/// 7.0). With the read, a client that tracks on this connection may keep the value it has just stored.
 ///
 /// model: Action::Fill
 pub(crate) static FILL: Script = script!(
@@ -217,10 +216,10 @@ fn fill(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     Ok(Value::Int(1))
 }
 
-/// KEYS: versions of tags. ARGV: for how many ms an entry will live that carries them ("0" without end);
-/// and for each version one to make, should it be missing.
+/// KEYS: version keys of tags. ARGV: the TTL in ms of an entry that will carry them ("0": no expiry); and for each
+/// version a new one, to create it if it is missing.
 ///
-/// Answers the versions.
+/// Returns the versions.
 ///
 /// model: Action::ReadTags
 pub(crate) static TAGS: Script = script!(
@@ -259,9 +258,9 @@ fn tags(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     Ok(Value::Array(versions))
 }
 
-/// KEYS: a lease. ARGV: the token; for how many ms from now.
+/// KEYS: a lease. ARGV: the token; the lease's time in ms from now.
 ///
-/// Answers 1, renewed, or 0, it is not ours any more.
+/// Returns 1 if the lease was renewed, 0 if it is no longer ours.
 ///
 /// model: Action::Renew
 pub(crate) static RENEW: Script = script!(
@@ -280,7 +279,7 @@ return 0",
 
 /// KEYS: a lease. ARGV: the token.
 ///
-/// Answers 1, released, or 0, it was not ours any more.
+/// Returns 1 if the lease was released, 0 if it was no longer ours.
 ///
 /// model: Action::Release
 pub(crate) static RELEASE: Script = script!(
@@ -297,7 +296,7 @@ return 0",
     }
 );
 
-/// All of them, for the embedded store to know.
+/// All scripts, for the embedded store to register.
 pub(crate) static ALL: [&Script; 5] = [&ACQUIRE, &FILL, &TAGS, &RENEW, &RELEASE];
 
 #[cfg(feature = "embedded")]
@@ -316,7 +315,7 @@ fn number(text: &[u8]) -> Result<i64, ScriptError> {
         .ok_or_else(|| ScriptError::new("ERR value is not an integer or out of range"))
 }
 
-/// A version, which is made where it is missing.
+/// A tag's version, created if it is missing.
 #[cfg(feature = "embedded")]
 fn version(call: &mut Call<'_>, key: &[u8], fresh: &[u8]) -> Result<Vec<u8>, ScriptError> {
     let found = bytes(call.call(&[b"GET", key])?);
@@ -339,19 +338,19 @@ fn live_on(call: &mut Call<'_>, key: &[u8], ttl: i64) -> Result<(), ScriptError>
     Ok(())
 }
 
-/// What ACQUIRE answers.
+/// The reply of ACQUIRE.
 #[derive(Debug)]
 pub(crate) enum Acquired {
-    /// There is an entry that was not seen.
+    /// The entry differs from the one that was seen.
     Entry(Vec<u8>),
-    /// The lease is ours; how the entry was seen; the versions of the tags.
+    /// The lease is ours: how the entry was seen, and the versions of the tags.
     Mine(Seen, Vec<Version>),
-    /// Someone else has the lease, for so long unless they renew it.
+    /// Another load has the lease, for this time unless it renews it.
     Theirs(Duration),
 }
 
 impl Acquired {
-    /// With so many versions, where the lease is ours.
+    /// Parses a reply. If the lease is ours, it must contain `count` versions.
     pub(crate) fn from_reply(reply: Value, count: usize) -> Result<Self> {
         let unexpected = |reply: &Value| Error::unexpected("ACQUIRE", reply);
         let Value::Array(parts) = reply else {
@@ -380,7 +379,7 @@ impl Acquired {
     }
 }
 
-/// Versions, as a script answers them.
+/// Parses the versions that a script returns.
 pub(crate) fn versions(replies: impl IntoIterator<Item = Value>) -> Result<Vec<Version>> {
     replies
         .into_iter()

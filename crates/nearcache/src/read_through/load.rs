@@ -1,4 +1,4 @@
-//! What a loader gives, and running it.
+//! The result of a loader, and its errors and panics.
 
 use std::any::Any;
 use std::future::Future;
@@ -10,8 +10,8 @@ use crate::codec::{Decode, Encode};
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::ttl::{IntoTtl, Ttl};
 
-/// A loaded value with what the loader itself decides: how long it stays, which tags it carries, whether
-/// it is stored at all. A loader that decides nothing returns the value as it is.
+/// A loaded value with options that the loader sets: its TTL, its tags, whether it is stored at all. A loader without
+/// such options returns the plain value.
 ///
 /// ```
 /// # async fn example() -> nearcache::Result<()> {
@@ -44,7 +44,7 @@ pub struct Loaded<T> {
 }
 
 impl<T> Loaded<T> {
-    /// A value that is stored as the call says.
+    /// A value that is stored with the options of the call.
     pub fn new(value: T) -> Self {
         Loaded {
             value,
@@ -54,7 +54,7 @@ impl<T> Loaded<T> {
         }
     }
 
-    /// A value that is given to those who wait for it, and not stored.
+    /// A value that is returned to all waiting callers, and not stored.
     pub fn do_not_store(value: T) -> Self {
         Loaded {
             store: false,
@@ -62,7 +62,7 @@ impl<T> Loaded<T> {
         }
     }
 
-    /// How long this value stays, whatever the call says.
+    /// The TTL of this value, instead of the call's.
     pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
         self.ttl = Some(ttl.into_ttl());
         self
@@ -77,10 +77,10 @@ impl<T> Loaded<T> {
         }
     }
 
-    /// Tags, beside those that the call names.
+    /// Tags in addition to those of the call.
     ///
-    /// A tag that is known before the loader runs belongs to the call (`.tags(..)`): while a loader runs
-    /// that names its tags itself, an invalidation of *any* tag keeps its value from being stored.
+    /// If a tag is known before the loader runs, set it on the call (`.tags(..)`). While a loader runs that returns a
+    /// [`Loaded`], an invalidation of *any* tag keeps a value with tags of the loader's own from being stored.
     pub fn tags(mut self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         let tags = tags.into_iter().map(|tag| tag.as_ref().to_vec());
         self.tags.extend(tags);
@@ -88,7 +88,7 @@ impl<T> Loaded<T> {
     }
 }
 
-/// What a loader may return: a value, or a [`Loaded`] one. Not to be implemented otherwise.
+/// What a loader may return: a value or a [`Loaded`]. Cannot be implemented for other types.
 #[diagnostic::on_unimplemented(
     message = "a loader cannot give `{Self}`: it cannot be stored and read back",
     note = "a loader gives a `Result` of a value that is `Serialize` and `DeserializeOwned` (no borrowed \
@@ -99,7 +99,7 @@ pub trait Loadable: Send + 'static {
     /// The value.
     type Value: Encode + Decode;
 
-    /// Whether it may bring tags of its own.
+    /// Whether it may have tags of its own.
     #[doc(hidden)]
     const BRINGS_TAGS: bool;
 
@@ -127,7 +127,7 @@ impl<T: Encode + Decode> Loadable for Loaded<T> {
     }
 }
 
-/// A loader's result in our terms.
+/// Converts a loader's result.
 pub(crate) fn into_loaded<L: Loadable, E: Into<BoxError>>(
     result: std::result::Result<L, E>,
 ) -> Result<Loaded<L::Value>> {
@@ -140,7 +140,7 @@ pub(crate) fn loader_failed(error: BoxError) -> Error {
     Error::new(ErrorKind::Loader, error.to_string()).caused_by(error)
 }
 
-/// The loader did not come to an end: its runtime did, or there was no thread for it.
+/// The loader did not finish: its runtime shut down, or no thread could be started for it.
 pub(crate) fn shut_down() -> Error {
     Error::new(
         ErrorKind::Loader,
@@ -148,11 +148,11 @@ pub(crate) fn shut_down() -> Error {
     )
 }
 
-/// A loader that panics has failed: its panic goes no further.
+/// Turns a panic of the loader into an error.
 pub(crate) async fn catch_panic<T>(load: impl Future<Output = Result<T>>) -> Result<T> {
     let mut load = pin!(load);
     std::future::poll_fn(|context| {
-        // What the loader leaves half done is its own: nothing of it is used after a panic.
+        // Unwind safe: after a panic, nothing of the loader is used again.
         match catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context))) {
             Ok(poll) => poll,
             Err(panic) => Poll::Ready(Err(panicked(&*panic))),

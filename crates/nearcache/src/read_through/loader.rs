@@ -1,8 +1,8 @@
-//! How a user's loader is run: in a task of its own for an async caller, on the calling thread for a blocking one,
-//! or on a thread beside it where the caller is answered before the loader ends.
+//! Running a user's loader: in a task of its own for an async caller, on the calling thread for a blocking caller, or
+//! on a thread of its own if the call can return before the loader does.
 //!
-//! A loader is for one key ([`One`]) or for many ([`Many`]); its caller waits for it or not. Each of the four has a
-//! line here; the engine (`lead`) knows none of that.
+//! A loader is for one key ([`One`]) or for many ([`Many`]), and its caller waits for it or does not. All four
+//! combinations are handled here; the engine (`lead`) need not tell them apart.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,10 +19,10 @@ use crate::hooks::carry;
 
 /// Leads batches with a loader.
 pub(crate) trait RunLoader<T> {
-    /// Leads to the end; where it must be possible to stop waiting, beside the caller.
+    /// Leads a batch to its end. With `beside`, the load runs apart from the caller, who can then stop waiting for it.
     fn lead(&mut self, batch: Batch, beside: bool) -> impl Future<Output = Vec<Led<T>>>;
 
-    /// Leads beside the caller, who does not wait.
+    /// Leads a batch in the background; the caller does not wait.
     fn refresh(&mut self, batch: Batch);
 }
 
@@ -34,7 +34,7 @@ impl<F> One<F> {
         One(Some(load))
     }
 
-    /// The loader, which is run once.
+    /// Takes the loader, which can run only once.
     fn take(&mut self) -> Result<F> {
         self.0.take().ok_or_else(given_up)
     }
@@ -74,7 +74,7 @@ impl<F, K> Many<F, K> {
 pub(crate) trait AsyncLoader<T>: Sized + Send + 'static {
     const BRINGS_TAGS: bool;
 
-    /// The loader, for one more batch: of a loader for one key, there is one.
+    /// The loader for one more batch. A loader for one key is moved, not copied.
     fn share(&mut self) -> Self;
 
     /// Loads the keys of these indices.
@@ -135,7 +135,7 @@ where
     }
 }
 
-/// Runs a loader of an async caller in a task of its own, so that a caller who goes away stops nothing.
+/// Runs a loader of an async caller in a task of its own, so that a cancelled caller does not stop it.
 pub(crate) struct Spawned<Ld>(pub(crate) Ld);
 
 impl<Ld, T> RunLoader<T> for Spawned<Ld>
@@ -154,7 +154,7 @@ where
     }
 
     fn refresh(&mut self, batch: Batch) {
-        // Without a runtime nothing is refreshed; the caller is answered already.
+        // Without a runtime nothing is refreshed; the caller already has its value.
         let _ = self.spawn(batch, oneshot::channel().0);
     }
 }
@@ -175,7 +175,7 @@ impl<Ld> Spawned<Ld> {
     }
 }
 
-/// Where whoever runs a loader tells how it went.
+/// The channel for the results of a batch.
 type Tell<T> = oneshot::Sender<Vec<Led<T>>>;
 
 /// A loader of a blocking caller.
@@ -183,7 +183,7 @@ type Tell<T> = oneshot::Sender<Vec<Led<T>>>;
 pub(crate) trait BlockingLoader<T>: Sized {
     const BRINGS_TAGS: bool;
 
-    /// The loader, for one more batch: of a loader for one key, there is one.
+    /// The loader for one more batch. A loader for one key is moved, not copied.
     fn share(&mut self) -> Self;
 
     /// Loads the keys of these indices.
@@ -231,15 +231,15 @@ where
     }
 }
 
-/// Runs a loader of a blocking caller on the calling thread, or on a thread of its own where the caller is answered
-/// before it ends.
+/// Runs a loader of a blocking caller on the calling thread, or on a thread of its own if the call can return before
+/// the loader does.
 #[cfg(feature = "blocking")]
 pub(crate) struct InPlace<Ld, T> {
     pub(crate) loader: Ld,
     pub(crate) beside: Option<Beside<Ld, T>>,
 }
 
-/// Leads with a loader on a thread of its own: there is one only for loaders that can be sent there.
+/// Leads a batch on a new thread. It exists only for loaders that are `Send`.
 #[cfg(feature = "blocking")]
 pub(crate) type Beside<Ld, T> = fn(Ld, Batch, Tell<T>);
 
@@ -273,7 +273,7 @@ where
                 .unwrap_or_else(|_| all_failed(count, &shut_down()));
         }
         let loader = &mut self.loader;
-        // In a block of its own: a loader that panics does so where that is caught.
+        // The engine calls this closure where panics are caught.
         let load = |indices: Vec<usize>| {
             let loaded = loader.load(&indices);
             async { loaded }
@@ -297,7 +297,7 @@ pub(super) fn given_up() -> Error {
     Error::new(ErrorKind::Loader, "the load was given up")
 }
 
-/// What a loader gave, in the order of the keys that it was asked for. A key that it did not give has no value.
+/// The result of a loader in the order of the requested keys. A key that it did not return has no value.
 fn in_order<K, I, Q, L, E>(
     keys: &[K],
     given: std::result::Result<I, E>,
@@ -316,7 +316,7 @@ where
         .collect();
     let value_of = |key: &K| match given.remove(key.as_ref()) {
         Some(value) => value.into_loaded().map(|value| Maybe(Some(value))),
-        // Where the format has no form for a nothing, it cannot be cached.
+        // If the type cannot represent "no value", it is not cached.
         None if L::Value::NOTHING.is_none() => Loaded::do_not_store(Maybe(None)),
         None => Loaded::new(Maybe(None)),
     };

@@ -1,23 +1,23 @@
-//! Read-through: a miss is loaded once, and what was loaded before an invalidation is never stored after
-//! it. `docs/protocols.md` explains it to users; the model in `nearcache-model` shows that it holds.
+//! Read-through caching: a miss is loaded once, and a value that was loaded before an invalidation is never stored
+//! after it. `docs/protocols.md` explains the protocol to users; the model in `nearcache-model` checks it.
 //!
-//! What `remember` does, and where:
-//! 1. `entry`: reads the key and judges its entry (fresh, stale, dead). A fresh value is the answer.
-//! 2. `flight`: of the callers in this process that miss, one leads; the others wait.
-//! 3. `lead`: of the leaders in all processes, one gets the `lease`, and loads; the others wait for its value.
-//! 4. `loader`: runs the user's loader. `keeper` renews the lease meanwhile, for callers without a runtime.
-//! 5. `fill`: FILL stores the loaded value, unless an invalidation came between.
+//! The steps of `remember`, and their modules:
+//! 1. `entry`: reads the key and judges its entry (fresh, stale, dead). A fresh value is returned.
+//! 2. `flight`: of the callers in this process that miss a key, one leads and the others wait.
+//! 3. `lead`: of the leaders in all processes, one gets the `lease` and loads; the others wait for its value.
+//! 4. `loader`: runs the user's loader. Meanwhile `keeper` renews the lease, for callers without a runtime.
+//! 5. `fill`: FILL stores the loaded value, unless the load was fenced by an invalidation.
 //!
-//! `remember` puts this together, for one key and for many; `plan` is what a call asks for. `read` is every other
-//! read; `delivery` takes invalidations to the server; `tags` invalidates many entries at once; `last_seen` keeps
-//! values for when Redis is away.
+//! `remember` combines these steps, for one key and for many; `plan` holds the options of a call. `read` has all other
+//! reads; `delivery` sends invalidations to the server; `tags` invalidates many entries at once; `last_seen` keeps
+//! values for the time when Redis is away.
 //!
 //! Invariants:
-//! 1. A value that was loaded before an invalidation is not stored after it, and is not the answer to a
-//!    caller who asked after that invalidation had returned.
-//! 2. One load per miss, in all processes, while the loader works within its lease.
-//! 3. Whatever a caller does (it goes away, its loader fails or panics), the key can be loaded again at
-//!    once; if its process dies, after the lease.
+//! 1. A value that was loaded before an invalidation is not stored after it. It is not returned to a caller that asked
+//!    after the invalidation had returned.
+//! 2. There is one load per miss, in all processes, as long as the loader works within its lease.
+//! 3. If a caller is cancelled, or its loader fails or panics, the key can be loaded again at once; if its process
+//!    dies, when the lease has expired.
 
 pub(crate) mod delivery;
 pub(crate) mod entry;
@@ -52,7 +52,7 @@ use delivery::Undelivered;
 use flight::Flights;
 use last_seen::LastSeen;
 
-/// A cache, as its verbs see it. Cheap to clone; clones share everything but limit and codec.
+/// The core of a cache, which its methods use. Cheap to clone; clones share everything except limit and codec.
 #[derive(Clone)]
 pub(crate) struct ReadThrough {
     client: Client,
@@ -60,16 +60,16 @@ pub(crate) struct ReadThrough {
     flights: Arc<Flights>,
 }
 
-/// What the cache was told to do.
+/// The cache's settings, and the state that they need.
 #[derive(Debug)]
 struct Policy {
     default_ttl: Option<Ttl>,
     ttl_jitter: f64,
     fallback: Fallback,
     undelivered: Undelivered,
-    /// How long a load has its key to itself, unless it renews the lease.
+    /// The lease of a load; a longer load renews it.
     lease: Duration,
-    /// The places for loads, where their number is bounded.
+    /// The permits for concurrent loads, if their number is limited.
     loads: Option<Semaphore>,
     /// Whether an entry that cannot be decoded is deleted.
     heal: bool,
@@ -116,7 +116,7 @@ impl ReadThrough {
         }
     }
 
-    /// The same cache for callers that wait in another way.
+    /// The same cache for the other kind of caller (async or blocking).
     ///
     /// # Errors
     /// Those of [`Client::in_mode`].
@@ -129,12 +129,12 @@ impl ReadThrough {
         })
     }
 
-    /// The same cache, with another limit for each call.
+    /// The same cache with another time limit for each call.
     pub(crate) fn within(&self, limit: Duration) -> Self {
         self.with_client(self.client.within(limit))
     }
 
-    /// The same cache, which writes in another way.
+    /// The same cache with another codec for writing.
     pub(crate) fn with_codec(&self, codec: Codec) -> Self {
         self.with_client(self.client.with_codec(codec))
     }
@@ -154,12 +154,12 @@ impl ReadThrough {
         self.policy.default_ttl
     }
 
-    /// A TTL, spread by the cache's jitter.
+    /// A TTL, varied by the cache's jitter.
     pub(crate) fn jittered(&self, ttl: Ttl) -> Ttl {
         ttl.jittered(self.policy.ttl_jitter)
     }
 
-    /// Does the work of a verb, and tells the hooks.
+    /// Does the work of a method, and tells the hooks.
     pub(crate) async fn perform<T>(
         &self,
         verb: &'static str,
@@ -170,14 +170,14 @@ impl ReadThrough {
             return work(self).await;
         };
         let watched = self.with_client(self.client.watched_by(telling.watch()));
-        // Boxed, so that a call that nobody watches is no larger for it.
+        // Boxed, so that the future of a call without hooks does not get larger.
         let outcome = Box::pin(Telling::within(Some(&telling), || work(&watched))).await;
         telling.end(outcome.as_ref().err());
         outcome
     }
 
-    /// As [`perform`](Self::perform), for a verb that invalidates: one that Redis did not acknowledge, and that is
-    /// kept for later, is what `on_undelivered` says, an error or a success.
+    /// Like [`perform`](Self::perform), for a method that invalidates. If Redis did not acknowledge the invalidation
+    /// and it was deferred, `on_undelivered` decides whether the caller gets an error or a success.
     pub(crate) async fn invalidate<T: Default>(
         &self,
         verb: &'static str,
@@ -191,7 +191,7 @@ impl ReadThrough {
 }
 
 impl ReadThrough {
-    /// What `Debug` of a cache shows: where it goes and how it is set, never the password.
+    /// What `Debug` of a cache shows: the place and the settings, never the password.
     pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
         let policy = &self.policy;
         let mut shown = f.debug_struct(name);
@@ -206,7 +206,7 @@ impl ReadThrough {
     }
 }
 
-/// As the operations that cross to other tasks show it.
+/// `Debug` for the types that hold this.
 impl fmt::Debug for ReadThrough {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.describe(f, "ReadThrough")

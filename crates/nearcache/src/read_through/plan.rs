@@ -1,4 +1,4 @@
-//! What a call of `remember` asks for.
+//! The options of a call of `remember`.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use crate::codec::envelope::Head;
 use crate::error::Result;
 use crate::ttl::Ttl;
 
-/// What a call of `remember` asks for, settled.
+/// The options of a call of `remember`, with the defaults applied.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Without: until it is deleted.
+    /// `None`: the entry does not expire.
     pub(crate) ttl: Option<Ttl>,
     pub(crate) negative_ttl: Option<Ttl>,
-    /// How long after its TTL a value may be answered with, while it is loaded anew.
+    /// How long after its TTL a value may be returned while a new one is loaded.
     pub(crate) stale_for: Duration,
-    /// The same, if loading it anew fails.
+    /// How long after its TTL a value may be returned if the load fails.
     pub(crate) stale_if_error: Duration,
-    /// The β of XFetch; 0 is off.
+    /// The β of XFetch; 0 turns it off.
     pub(crate) early_refresh: f64,
     pub(crate) tags: Vec<Tag>,
     pub(crate) load_timeout: Option<Duration>,
@@ -26,21 +26,21 @@ pub(crate) struct Plan {
     pub(crate) way: Way,
 }
 
-/// What a load is for.
+/// Why a load runs, which decides how it treats other loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// A caller who found nothing usable.
+    /// The caller found nothing usable.
     Miss,
-    /// A caller who has been answered already. It gives way to any other load.
+    /// A refresh in the background: the caller already has its value. It is skipped if another load is running.
     Refresh,
-    /// A caller who does not want to know what is there. It stores its value if no other load is under way.
+    /// The caller skips the read. Its value is stored if no other load is running.
     Bypass,
-    /// As `Bypass`, and takes the lease from a load that is under way.
+    /// Like `Bypass`, but takes the lease from a running load.
     Force,
 }
 
 impl Plan {
-    /// The verb that asks for this.
+    /// The name of the method that makes such a call.
     pub(crate) fn verb(&self) -> &'static str {
         match self.way {
             Way::Force => "refresh",
@@ -48,7 +48,7 @@ impl Plan {
         }
     }
 
-    /// The same, for a refresh beside a caller who is answered already.
+    /// The same options, for a refresh in the background.
     pub(crate) fn for_refresh(&self) -> Self {
         Plan {
             way: Way::Refresh,
@@ -56,13 +56,12 @@ impl Plan {
         }
     }
 
-    /// For how long a value is kept once it is stale.
+    /// How long a stale value is kept.
     fn kept_stale(&self) -> Duration {
         self.stale_for.max(self.stale_if_error)
     }
 
-    /// What FILL says for how long the entry stays ("0": without end), and what is said of it in its
-    /// envelope.
+    /// The entry's TTL for FILL, in ms (0: the entry does not expire), and the head of its envelope.
     pub(super) fn seal(
         &self,
         cache: &ReadThrough,

@@ -1,5 +1,5 @@
-//! Reads that load nothing: the entry of a key, judged and decoded, or what the fallback answers where Redis
-//! does not.
+//! Reads that do not load: they read, judge and decode the entry of a key, or return the fallback's answer if Redis
+//! does not answer.
 
 use redis::{Pipeline, Value};
 
@@ -17,14 +17,14 @@ use crate::keyspace::{Key, StoredKey};
 use crate::resilience::{Fallback, Outage};
 use crate::script::Input;
 
-/// The answer of `lookup`.
+/// The result of `lookup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lookup<T> {
     /// There is a value.
     Hit(T),
-    /// It is cached that there is none.
+    /// A cached `None`: it is known that there is no value.
     Nothing,
-    /// Nothing is cached, or what is cached is not readable as `T`.
+    /// Nothing is cached, or the entry cannot be read as `T`.
     Miss,
 }
 
@@ -38,11 +38,11 @@ impl<T> Lookup<T> {
     }
 }
 
-/// As much of an entry as holds nearly every envelope.
+/// How many bytes of an entry to read in order to get nearly every envelope whole.
 const HEAD: usize = 512;
 
 impl ReadThrough {
-    /// `GET`, or what the fallback answers where Redis does not.
+    /// `GET`, or the fallback's answer if Redis does not answer.
     pub(crate) async fn look_up<T: Decode>(&self, key: &StoredKey) -> Result<Lookup<T>> {
         let mark = self.policy.last_seen.mark(key);
         match self.read(key).await {
@@ -62,7 +62,7 @@ impl ReadThrough {
         }
     }
 
-    /// As [`look_up`](Self::look_up), for many keys; the values alone.
+    /// Like [`look_up`](Self::look_up), for many keys; returns only the values.
     pub(crate) async fn look_up_many<T: Decode>(
         &self,
         keys: &[StoredKey],
@@ -98,7 +98,7 @@ impl ReadThrough {
         Ok(values)
     }
 
-    /// `GETDEL`, which is an invalidation: the lease goes first, as with `delete`.
+    /// `GETDEL` as an invalidation: the lease is deleted first, as in `delete`.
     pub(crate) async fn take<T: Decode>(&self, key: &StoredKey) -> Result<Option<T>> {
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.cmd("UNLINK").arg(key.lease());
@@ -108,7 +108,7 @@ impl ReadThrough {
         self.decode_fresh(bytes).await
     }
 
-    /// `EXISTS`, and the beginning of the entry: a dead entry is not there.
+    /// `EXISTS`, and the beginning of the entry, because a dead entry counts as absent.
     pub(crate) async fn contains(&self, key: &StoredKey) -> Result<bool> {
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.cmd("EXISTS").arg(key);
@@ -118,7 +118,7 @@ impl ReadThrough {
         if !reply::flag("EXISTS", &exists.unwrap_or(Value::Nil))? {
             return Ok(false);
         }
-        // What is no string is there all the same.
+        // A key of another Redis type exists too.
         let Some(Value::BulkString(head)) = head else {
             return Ok(true);
         };
@@ -133,7 +133,7 @@ impl ReadThrough {
         Ok(tags::judge(&self.client, &entry).await? == Judgement::Fresh)
     }
 
-    /// The value of an entry that was just taken out, if it may be the answer.
+    /// The value of an entry that was just taken, if it is fresh.
     pub(crate) async fn decode_fresh<T: Decode>(
         &self,
         bytes: Option<Vec<u8>>,
@@ -152,7 +152,7 @@ impl ReadThrough {
         tags::judge_found(&self.client, bytes.map(Entry::new)).await
     }
 
-    /// The entries of many keys, judged: `MGET`, in as many parts as it needs.
+    /// The entries of many keys, judged: `MGET`, split as needed.
     pub(super) async fn read_many(
         &self,
         keys: &[StoredKey],
@@ -174,14 +174,14 @@ impl ReadThrough {
     }
 
     async fn get(&self, key: &StoredKey) -> Result<Option<Vec<u8>>> {
-        // Of the size it will have, so that it is one allocation each.
+        // Allocated once, with the final size.
         let mut command = redis::Cmd::with_capacity(2, 3 + key.as_bytes().len());
         command.arg("GET").arg(key);
         let reply = self.client.request_for(key, &command).await?;
         reply::bytes("GET", reply).map_err(|error| error.for_key(key.user()))
     }
 
-    /// The entry that the fallback gives for a key, or the error if the fallback does not answer for it.
+    /// The fallback's entry for a key, or the error if the fallback does not apply.
     fn fall_back(&self, key: &StoredKey, error: Error) -> Result<Option<Entry>> {
         if matches!(self.policy.fallback, Fallback::Error) || !Fallback::covers(&error) {
             return Err(error);
@@ -199,8 +199,8 @@ impl ReadThrough {
         Ok(entry.filter(Entry::is_readable))
     }
 
-    /// The value of an entry. One that cannot be decoded is a miss, and is counted; it is the second part of the
-    /// answer, if it is to be deleted.
+    /// The value of an entry. An entry that cannot be decoded is a miss and is counted; it is returned as the second
+    /// part if it should be deleted.
     fn decode<T: Decode>(&self, entry: Option<Entry>) -> (Lookup<T>, Option<Entry>) {
         let counters = self.client.counters();
         let Some(mut entry) = entry else {
@@ -225,7 +225,7 @@ impl ReadThrough {
                 counters.misses.add(1);
                 counters.undecodable.add(1);
                 self.client.note(Outcome::Miss, bytes);
-                // What another build can read is left to it.
+                // Keep an entry that a build with more features can read.
                 let spoiled =
                     (self.policy.heal && entry.is_known(self.client.codec())).then_some(entry);
                 return (Lookup::Miss, spoiled);
@@ -234,8 +234,8 @@ impl ReadThrough {
         (found, None)
     }
 
-    /// Deletes entries that could not be decoded, unless they have been written meanwhile. For a load that is
-    /// running this is an eviction.
+    /// Deletes entries that could not be decoded, unless they were written meanwhile. To a running load this is an
+    /// eviction.
     async fn heal<'k>(&self, spoiled: impl IntoIterator<Item = (&'k StoredKey, Entry)>) {
         let spoiled = spoiled.into_iter().map(|(key, entry)| {
             let mut input = Input::default();
@@ -243,7 +243,7 @@ impl ReadThrough {
             input
         });
         let spoiled: Vec<Input> = spoiled.collect();
-        // RELEASE compares and deletes, which is what this needs.
+        // RELEASE deletes a key if it holds the given bytes, which is what is needed here.
         if !spoiled.is_empty()
             && let Err(error) = self.client.run_many(&RELEASE, &spoiled).await
         {

@@ -1,5 +1,4 @@
-//! What `remember` and `remember_many` do with the keys that they are asked for: read them, have the missing ones
-//! loaded, and have those that are due refreshed beside the caller.
+//! `remember` and `remember_many`: read the keys, load the missing ones, and refresh the due ones in the background.
 
 use std::sync::Arc;
 
@@ -15,13 +14,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Outcome;
 use crate::keyspace::StoredKey;
 
-/// What a read found for `remember`.
+/// The result of a read for `remember`.
 enum Read<T> {
-    /// The answer.
+    /// The value to return.
     Answer(T),
-    /// The answer, which is to be refreshed beside the caller.
+    /// The value to return, and to refresh in the background.
     Due(T, Seen),
-    /// Nothing that is the answer now; perhaps a stale value for when there is no other.
+    /// No value to return now, but perhaps a stale one to return if the load fails.
     Load(Seen, Option<T>),
 }
 
@@ -32,7 +31,7 @@ impl<T> Read<T> {
     }
 }
 
-/// A key that has to be loaded, and what may stand for its value.
+/// A key to load, with the stale value that may replace its value.
 struct Missing<T> {
     index: usize,
     seen: Seen,
@@ -40,7 +39,7 @@ struct Missing<T> {
 }
 
 impl ReadThrough {
-    /// The value of one key. A hit allocates nothing but what it reads.
+    /// The value of one key. A hit makes no allocation except for what it reads.
     pub(crate) async fn remember<T>(
         &self,
         key: &StoredKey,
@@ -65,7 +64,7 @@ impl ReadThrough {
         }
     }
 
-    /// The values of many keys, each of which is named once, in their order.
+    /// The values of many keys, in their order. The keys must not contain duplicates.
     pub(crate) async fn remember_many<T>(
         &self,
         keys: &[StoredKey],
@@ -115,7 +114,7 @@ impl ReadThrough {
         }
     }
 
-    /// Redis is away: the loader is not. Should it fail, there may be a value that was read before.
+    /// For when Redis is away: the loader will run. If it fails, there may be a last seen value.
     fn without_redis<T: Decode>(&self, key: &StoredKey) -> Read<T> {
         self.client.counters().misses.add(1);
         self.client.note(Outcome::Miss, 0);
@@ -127,7 +126,7 @@ impl ReadThrough {
         Read::Load(Seen::Unknown, stale)
     }
 
-    /// What to do with an entry that was read, which is counted.
+    /// Decides what to do with an entry that was read, and counts it.
     fn consider<T: Decode>(
         &self,
         entry: Option<Entry>,
@@ -142,7 +141,7 @@ impl ReadThrough {
         };
         let bytes = entry.bytes().len();
         counters.bytes_in.add(bytes as u64);
-        // Whether it is the answer, whether it is loaded anew, and whether it is better than an error.
+        // Whether it may be returned now, whether it is to be reloaded, and whether it may replace an error.
         let (answers, renew, excuses) = match judgement {
             Judgement::Fresh => {
                 let due = entry.is_due(plan.early_refresh, self.client.unix_millis());
@@ -152,7 +151,7 @@ impl ReadThrough {
             Judgement::Stale(since) => (false, true, since < plan.stale_if_error),
             Judgement::Dead => (false, true, false),
         };
-        // Before the value takes the bytes with it. For a fresh entry nobody needs it.
+        // Computed before decoding, which may take the bytes. Not needed for a fresh entry.
         let seen = renew.then(|| Seen::of(Some(entry.bytes())));
         let (value, outcome) = if excuses {
             self.value_of(&mut entry)
@@ -185,7 +184,7 @@ impl ReadThrough {
         }
     }
 
-    /// The value of an entry, and what it is: a value, a nothing, or neither.
+    /// The value of an entry and its outcome: a value, a cached `None`, or neither.
     fn value_of<T: Decode>(&self, entry: &mut Entry) -> (Option<T>, Outcome) {
         match entry.decode::<T>(self.client.codec()) {
             Ok(Stored::Value(value)) => (Some(value), Outcome::Hit),
@@ -197,7 +196,7 @@ impl ReadThrough {
         }
     }
 
-    /// The values of keys that were read: loads those that are missing, and refreshes those that are due.
+    /// The values of keys that were read: loads the missing ones and refreshes the due ones.
     async fn answer<T>(
         &self,
         keys: &[StoredKey],
@@ -289,7 +288,7 @@ impl ReadThrough {
         }
     }
 
-    /// Loads keys, or waits for whoever does. The answers stand at the keys' indices.
+    /// Loads keys, or waits for the callers that load them. The results are at the keys' indices.
     async fn load<T>(
         &self,
         keys: &[StoredKey],
@@ -304,7 +303,7 @@ impl ReadThrough {
         let mut loaded: Vec<Option<Result<T>>> = keys.iter().map(|_| None).collect();
         let (mut leads, mut waiters) = (Vec::new(), Vec::new());
         let joins = matches!(plan.way, Way::Miss | Way::Refresh);
-        // A call that does not read has not been let in yet.
+        // Calls that skip the read have not passed the gate yet.
         let _pass = (!joins).then(|| self.client.enter()).transpose()?;
         for (index, seen) in missing {
             if !joins {
@@ -319,8 +318,8 @@ impl ReadThrough {
                 }
             }
         }
-        // First what this call leads, then what it waits for: two callers who each lead what the other waits for
-        // both come to an end.
+        // First load what this call leads, then wait. So two calls that each lead a key the other waits for both
+        // finish.
         self.lead(&plan, leads, loader, beside, &mut loaded).await;
         let patience = plan.load_timeout.unwrap_or(self.policy.lease);
         for (index, seen, waiter) in waiters {
@@ -382,7 +381,7 @@ fn value_of_answer<T: Decode>(answer: Answer, codec: &Codec) -> Result<T> {
     }
 }
 
-/// Whether a stale value may stand for this error.
+/// Whether a stale value may be returned instead of this error.
 fn may_be_excused(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Loader | ErrorKind::Overloaded)
 }

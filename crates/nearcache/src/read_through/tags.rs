@@ -1,13 +1,12 @@
-//! Tags: invalidating many entries at once, however many they are.
+//! Tags: invalidating many entries at once, however many there are.
 //!
-//! A tag has a version, a random value in a key of its own. An entry carries the versions that its tags had
-//! *before* its value was loaded; once a tag's version is gone, or is another one, every entry that carries the
-//! old one is dead. Invalidating a tag removes its version: no entry is listed or touched.
+//! A tag has a version: a random value in a key of its own, the version key. An entry carries the versions that its
+//! tags had *before* its value was loaded. If the version of a tag is missing or different, every entry that carries
+//! the old version is dead. Invalidating a tag deletes its version key: no entry is listed or touched.
 //!
-//! 1. A version never comes back: it is random, so a version that was evicted does not begin again where it once
-//!    was.
-//! 2. A version lives at least as long as the entries that carry it; an entry without its version is dead.
-//! 3. A version that is gone stays so until a load, or a `set`, needs a new one.
+//! 1. A version never repeats: it is random, so after an eviction no old version can appear again.
+//! 2. A version lives at least as long as the entries that carry it; an entry whose version is missing is dead.
+//! 3. A missing version is created only by a load or a `set` that needs it.
 
 use redis::{Cmd, Value};
 
@@ -19,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Keyspace;
 use crate::script::Input;
 
-/// A tag, and the key of its version.
+/// A tag and its version key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tag {
     pub(crate) name: Vec<u8>,
@@ -27,10 +26,10 @@ pub(crate) struct Tag {
 }
 
 impl Tag {
-    /// The tags of one entry, each once.
+    /// The tags of one entry, without duplicates.
     ///
     /// # Errors
-    /// `InvalidKey`: one is empty or too long; `InvalidConfig`: they are too many.
+    /// `InvalidKey`: a tag is empty or too long; `InvalidConfig`: there are too many.
     pub(crate) fn of_entry(keyspace: &Keyspace, names: &[Vec<u8>]) -> Result<Vec<Tag>> {
         let tags = Tag::all(keyspace, names)?;
         if tags.len() > MAX_TAGS {
@@ -42,10 +41,10 @@ impl Tag {
         Ok(tags)
     }
 
-    /// Tags by their names, each once.
+    /// Tags by their names, without duplicates.
     ///
     /// # Errors
-    /// `InvalidKey`: one is empty or too long.
+    /// `InvalidKey`: a tag is empty or too long.
     pub(crate) fn all(keyspace: &Keyspace, names: &[Vec<u8>]) -> Result<Vec<Tag>> {
         let mut tags: Vec<Tag> = Vec::with_capacity(names.len());
         for name in names {
@@ -60,7 +59,7 @@ impl Tag {
     }
 }
 
-/// The versions that these tags have now.
+/// The current versions of these tags.
 ///
 /// model: Action::ReadTags
 async fn read_versions(client: &Client, tags: &[&[u8]]) -> Result<Versions> {
@@ -83,8 +82,8 @@ async fn read_versions(client: &Client, tags: &[&[u8]]) -> Result<Versions> {
     Ok(versions)
 }
 
-/// The versions of these tags, made where they are missing. They live on for at least as long as an entry of this
-/// TTL (in ms; 0 is without end).
+/// The versions of these tags; missing ones are created. They will live at least as long as an entry with this TTL (in
+/// ms; 0: no expiry).
 pub(crate) async fn make_versions(client: &Client, tags: &[Tag], ttl: u64) -> Result<Vec<Version>> {
     let mut input = Input::default();
     input.arg(ttl.to_string().as_bytes());
@@ -97,7 +96,7 @@ pub(crate) async fn make_versions(client: &Client, tags: &[Tag], ttl: u64) -> Re
     }
 }
 
-/// What an entry is good for now. One without tags costs nothing more.
+/// Judges an entry now. Without tags it takes no round trip.
 pub(crate) async fn judge(client: &Client, entry: &Entry) -> Result<Judgement> {
     let tags: Vec<&[u8]> = entry.tags().collect();
     let versions = if tags.is_empty() {
@@ -109,7 +108,7 @@ pub(crate) async fn judge(client: &Client, entry: &Entry) -> Result<Judgement> {
     Ok(entry.judge(&versions, client.unix_millis()))
 }
 
-/// An entry, if there is one, with what it is good for now. One without an envelope costs nothing more.
+/// An entry, if there is one, and its judgement. Without an envelope it takes no round trip.
 pub(super) async fn judge_found(
     client: &Client,
     entry: Option<Entry>,
@@ -122,7 +121,7 @@ pub(super) async fn judge_found(
     Ok((entry, judgement))
 }
 
-/// As [`judge_found`], for many entries, in one round trip at most.
+/// Like [`judge_found`], for many entries. Takes one round trip for every 1,000 tags.
 pub(super) async fn judge_all(
     client: &Client,
     entries: Vec<Option<Entry>>,
@@ -145,7 +144,7 @@ pub(super) async fn judge_all(
     }))
 }
 
-/// The version in a reply; `None` if it is missing, or no version of ours.
+/// The version in a reply; `None` if it is missing or not a version.
 pub(crate) fn version_of(reply: &Value) -> Option<Version> {
     match reply {
         Value::BulkString(bytes) => Version::try_from(&**bytes).ok(),

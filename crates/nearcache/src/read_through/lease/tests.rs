@@ -1,4 +1,5 @@
-//! The scripts of leases beside their twins, over a few keys that stand for everything at once.
+//! Compares the lease scripts with their Rust twins. They use only a few keys, so that each key serves as entry, lease
+//! and version in turn.
 
 use fastrand::Rng;
 use redis::{Cmd, Pipeline, Value};
@@ -21,7 +22,7 @@ const VERSIONS: [&[u8]; 4] = [
     b"token, 16 bytes.",
     b"\xff\xfe\xfd\xfc\x00\x01\x02\x03\r\n*$+-:;",
 ];
-/// Further apart than the tolerance.
+/// The times differ by more than the tolerance.
 const TIMES: [&str; 4] = ["60000", "3600000", "86400000", "31536000000000"];
 
 fn one<'a>(rng: &mut Rng, of: &[&'a [u8]]) -> &'a [u8] {
@@ -41,7 +42,7 @@ fn seen(rng: &mut Rng) -> Vec<u8> {
     }
 }
 
-/// The token of a lease: often one that lies somewhere.
+/// The token of a lease: often one that is already stored under a key.
 fn token(rng: &mut Rng) -> &'static [u8] {
     one(rng, &VERSIONS)
 }
@@ -58,7 +59,7 @@ fn script(rng: &mut Rng) -> Step {
         0..3 => {
             keys(&mut input, 2 + counters, rng);
             input.arg(token(rng));
-            // 0 is an error, on both.
+            // 0 is an error in both.
             let lease: &[u8] = if rng.u8(..20) == 0 { b"0" } else { time(rng) };
             input.arg(lease).arg(&seen(rng));
             input.arg(if rng.u8(..4) == 0 { b"1" } else { b"0" });
@@ -102,7 +103,7 @@ fn script(rng: &mut Rng) -> Step {
     }
 }
 
-/// What others do between.
+/// A command of another client between the scripts.
 fn command(rng: &mut Rng) -> Cmd {
     let key = one(rng, &KEYS);
     let mut command = Cmd::new();
@@ -121,7 +122,7 @@ fn command(rng: &mut Rng) -> Cmd {
         6 => command.arg("PEXPIRE").arg(key).arg(time(rng)),
         7 => command.arg("PERSIST").arg(key),
         8 => command.arg("UNLINK").arg(key),
-        // Of another type.
+        // A value of another type.
         _ => command.arg("LPUSH").arg(key).arg("x"),
     };
     command
@@ -140,7 +141,7 @@ fn alike(ours: &Value, theirs: &Value) -> bool {
     }
 }
 
-/// Everything that there is.
+/// Reads the whole content of the store.
 fn contents() -> Pipeline {
     let mut all = Pipeline::new();
     for key in KEYS {
