@@ -210,7 +210,7 @@ fn comes_back<T: Decode + Encode + Debug>(head: &Head, codec: &Codec, value: &T)
     let body = body.packed(codec).expect("compressed");
     assert!(body.bytes.len() <= length, "only what helps is compressed");
     let entry = Entry::new(head.seal(&body).into_owned());
-    assert!(entry.is_readable() && entry.is_known(&Codec::json()));
+    assert!(entry.is_readable() && !entry.is_damaged());
     assert!(entry.tags().eq(head.tags.iter().map(|(tag, _)| &**tag)));
     let mut versions = Versions::default();
     for (tag, version) in head.tags.iter().rev() {

@@ -136,9 +136,10 @@ impl<M> Builder<M> {
         self
     }
 
-    /// Whether `get` deletes an entry that it cannot decode as the requested type (an older struct, damage). Default:
-    /// on. The entry is not deleted if it was written again meanwhile. If this is off, the entry stays until something
-    /// overwrites it, and until then `add` stores nothing. (`remember` overwrites it either way.)
+    /// Whether `get`, `lookup` and `get_many` delete an entry that nobody can read any more: its envelope or its
+    /// compressed value is damaged, or one of its tags was invalidated. Default: on. The entry is not deleted if it was
+    /// written again meanwhile. What another program wrote, another type or another version of nearcache is a miss, and
+    /// is never deleted by a read.
     ///
     /// The deletion takes one more round trip, with a timeout of its own, and only for such a `get`. It is a script: if
     /// Redis does not answer or does not permit scripts, `get` still returns a miss, and the entry stays.

@@ -156,7 +156,7 @@ impl Packing {
     /// How many bytes it adds to an envelope.
     const BYTES: usize = 5;
 
-    pub(super) fn is_known(self) -> bool {
+    pub(crate) fn is_known(self) -> bool {
         self.algorithm.check(ErrorKind::Codec).is_ok()
     }
 

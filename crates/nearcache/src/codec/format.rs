@@ -191,14 +191,6 @@ impl Codec {
         }
     }
 
-    /// Whether this codec can read values of this format.
-    pub(crate) fn reads(&self, format: Format) -> bool {
-        match format {
-            Format::Custom => self.custom.is_some(),
-            format => format.check().is_ok(),
-        }
-    }
-
     /// Checks that this build supports the codec, and that its numbers are in range.
     ///
     /// # Errors

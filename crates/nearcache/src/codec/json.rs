@@ -22,17 +22,15 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     })
 }
 
-/// Plain text as another program stores it (`SET greeting hello`), for types that can be read from text. Text that
-/// begins like JSON but is invalid is damaged JSON, and not plain text.
+/// Plain text as another program stores it (`SET greeting hello`, `SET code 123456`), for types that can be read from
+/// text: a `String` reads any UTF-8. A type that takes any JSON (`serde_json::Value`) does not read damaged JSON as text.
 fn plain<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let text = std::str::from_utf8(bytes).ok()?;
-    if text.is_empty() || text.trim_start().starts_with(['"', '{', '[']) {
-        return None;
-    }
-    if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
-        return None;
-    }
-    serde_json::from_value(serde_json::Value::String(text.to_owned())).ok()
+    let value = serde_json::from_value(serde_json::Value::String(text.to_owned())).ok()?;
+    let damaged = text.trim_start().starts_with(['"', '{', '['])
+        && serde_json::from_str::<serde::de::IgnoredAny>(text).is_err();
+    let takes_any = || serde_json::from_value::<T>(serde_json::Value::Bool(true)).is_ok();
+    (!damaged || !takes_any()).then_some(value)
 }
 
 /// The value of a type for `null`, if it has one.
@@ -113,10 +111,28 @@ mod tests {
             Stored::Value(Some("hello".to_owned()))
         );
         assert_eq!(read(b"Active").unwrap(), Stored::Value(State::Active));
-        // Valid JSON of another type is not read as text, and neither is JSON that is cut off.
-        for other in [&b"42"[..], b"\"hello", b"{\"a\":1", b"[1,2", b"\xff"] {
-            assert!(read::<String>(other).is_err(), "{other:?}");
+    }
+
+    #[test]
+    fn a_text_type_reads_any_text_and_no_other_type_reads_damaged_json() {
+        for text in [
+            "123456",
+            "{\"a\":1}",
+            "true",
+            "\"hello",
+            "{\"a\":1",
+            "",
+            " ",
+        ] {
+            let found = read::<String>(text.as_bytes()).unwrap();
+            assert_eq!(found, Stored::Value(text.to_owned()));
         }
+        assert_eq!(read(b"\"42\"").unwrap(), Stored::Value("42".to_owned()));
+        assert!(read::<String>(b"\xff").is_err());
+        for damaged in [&b"{\"a\":1"[..], b"[1,2", b"\"hello"] {
+            assert!(read::<serde_json::Value>(damaged).is_err(), "{damaged:?}");
+        }
+        assert!(read::<Vec<u32>>(b"hello").is_err());
     }
 
     #[test]

@@ -107,12 +107,6 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Whether bytes in this form can be read.
-    pub(crate) fn is_known(&self, codec: &Codec) -> bool {
-        let unpacks = self.packing.is_none_or(Packing::is_known);
-        unpacks && codec.reads(self.format)
-    }
-
     /// Whether bytes in this form are stored without an envelope, if nothing else needs one.
     fn is_plain(&self, bytes: &[u8]) -> bool {
         let plain = match self.format {

@@ -214,7 +214,7 @@ options! {
     heal: bool,
     default = "true",
     range = "`true` or `false` (`\"on\"` or `\"off\"`)",
-    about = "Whether `get` deletes an entry that it cannot decode as the requested type";
+    about = "Whether `get` deletes an entry that nobody can read any more: it is damaged, or one of its tags was invalidated";
 
     client_name: String,
     default = "none",

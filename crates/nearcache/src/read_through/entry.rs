@@ -15,6 +15,8 @@ pub(crate) struct Entry {
     form: Form,
     /// Where the body begins; `None` if the bytes cannot be read at all.
     body: Option<usize>,
+    /// Whether the envelope is ours, and broken.
+    damaged: bool,
 }
 
 /// Whether an entry may be returned.
@@ -30,16 +32,21 @@ pub(crate) enum Judgement {
 
 impl Entry {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        let mut damaged = false;
         let (head, form, body) = match Head::open(&bytes) {
             Ok(None) => (Head::default(), Form::default(), Some(0)),
             Ok(Some((head, form, body))) => (head, form, Some(body)),
-            Err(Unreadable) => (Head::default(), Form::default(), None),
+            Err(unreadable) => {
+                damaged = unreadable == Unreadable::Damaged;
+                (Head::default(), Form::default(), None)
+            }
         };
         Entry {
             bytes,
             head,
             form,
             body,
+            damaged,
         }
     }
 
@@ -63,9 +70,14 @@ impl Entry {
         Head::default().seal_as(self.form, &self.bytes[self.body.unwrap_or(0)..])
     }
 
-    /// Whether its format and compression can be read.
-    pub(crate) fn is_known(&self, codec: &Codec) -> bool {
-        self.form.is_known(codec)
+    /// Whether it is an entry of ours that nobody can read any more: its envelope is broken, or its compressed value is.
+    /// Another program's bytes, another type's and another version's are not damaged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        let broken = |body: usize| {
+            let known = self.form.packing.filter(|packing| packing.is_known());
+            known.is_some_and(|packing| packing.unpack(&self.bytes[body..]).is_err())
+        };
+        self.damaged || self.body.is_some_and(broken)
     }
 
     /// The tags that it carries.

@@ -50,15 +50,14 @@ impl ReadThrough {
                 self.policy
                     .last_seen
                     .record(key, entry.as_ref(), judgement, mark);
-                let fresh = entry.filter(|_| judgement == Judgement::Fresh);
-                let (found, spoiled) = self.decode(fresh);
+                let (found, spoiled) = self.judge_and_decode(entry, judgement);
                 if let Some(entry) = spoiled {
                     // Boxed: it is rare and large.
                     Box::pin(self.heal([(key, entry)])).await;
                 }
                 Ok(found)
             }
-            Err(error) => Ok(self.decode(self.fall_back(key, error)?).0),
+            Err(error) => Ok(self.decode(&mut self.fall_back(key, error)?)),
         }
     }
 
@@ -76,8 +75,8 @@ impl ReadThrough {
             match self.read_many(part).await {
                 Err(error) => {
                     for key in part {
-                        let entry = self.fall_back(key, error.clone())?;
-                        values.push(self.decode(entry).0.hit());
+                        let mut entry = self.fall_back(key, error.clone())?;
+                        values.push(self.decode(&mut entry).hit());
                     }
                 }
                 Ok(judged) => {
@@ -86,8 +85,7 @@ impl ReadThrough {
                         self.policy
                             .last_seen
                             .record(key, entry.as_ref(), judgement, mark);
-                        let fresh = entry.filter(|_| judgement == Judgement::Fresh);
-                        let (found, spoiled) = self.decode(fresh);
+                        let (found, spoiled) = self.judge_and_decode(entry, judgement);
                         values.push(found.hit());
                         all_spoiled.extend(spoiled.map(|entry| (key, entry)));
                     }
@@ -140,8 +138,8 @@ impl ReadThrough {
     ) -> Result<Option<T>> {
         let entry = bytes.map(Entry::new);
         let (entry, judgement) = tags::judge_found(&self.client, entry).await?;
-        let fresh = entry.filter(|_| judgement == Judgement::Fresh);
-        Ok(self.decode(fresh).0.hit())
+        let mut fresh = entry.filter(|_| judgement == Judgement::Fresh);
+        Ok(self.decode(&mut fresh).hit())
     }
 
     /// The entry of a key, judged.
@@ -200,17 +198,40 @@ impl ReadThrough {
     }
 
     /// The value of an entry. An entry that cannot be decoded is a miss and is counted; it is returned as the second
-    /// part if it should be deleted.
-    fn decode<T: Decode>(&self, entry: Option<Entry>) -> (Lookup<T>, Option<Entry>) {
+    /// The value of a fresh entry; and an entry that is to be deleted, because it is damaged or one of its tags was
+    /// invalidated.
+    fn judge_and_decode<T: Decode>(
+        &self,
+        entry: Option<Entry>,
+        judgement: Judgement,
+    ) -> (Lookup<T>, Option<Entry>) {
+        let is_fresh = judgement == Judgement::Fresh;
+        let (mut fresh, other) = if is_fresh {
+            (entry, None)
+        } else {
+            (None, entry)
+        };
+        let found = self.decode(&mut fresh);
+        let entry = match found {
+            Lookup::Miss if self.policy.heal => fresh.or(other),
+            _ => None,
+        };
+        let is_dead = judgement == Judgement::Dead;
+        let spoiled = entry.filter(|entry| (is_dead && entry.is_readable()) || entry.is_damaged());
+        (found, spoiled)
+    }
+
+    /// The value of an entry. One that cannot be decoded is a miss, and is counted.
+    fn decode<T: Decode>(&self, entry: &mut Option<Entry>) -> Lookup<T> {
         let counters = self.client.counters();
-        let Some(mut entry) = entry else {
+        let Some(entry) = entry else {
             counters.misses.add(1);
             self.client.note(Outcome::Miss, 0);
-            return (Lookup::Miss, None);
+            return Lookup::Miss;
         };
         let bytes = entry.bytes().len();
         counters.bytes_in.add(bytes as u64);
-        let found = match entry.decode::<T>(self.client.codec()) {
+        match entry.decode::<T>(self.client.codec()) {
             Ok(Stored::Value(value)) => {
                 counters.hits.add(1);
                 self.client.note(Outcome::Hit, bytes);
@@ -225,16 +246,12 @@ impl ReadThrough {
                 counters.misses.add(1);
                 counters.undecodable.add(1);
                 self.client.note(Outcome::Miss, bytes);
-                // Keep an entry that a build with more features can read.
-                let spoiled =
-                    (self.policy.heal && entry.is_known(self.client.codec())).then_some(entry);
-                return (Lookup::Miss, spoiled);
+                Lookup::Miss
             }
-        };
-        (found, None)
+        }
     }
 
-    /// Deletes entries that could not be decoded, unless they were written meanwhile. To a running load this is an
+    /// Deletes damaged and dead entries, unless they were written meanwhile. To a running load this is an
     /// eviction.
     async fn heal<'k>(&self, spoiled: impl IntoIterator<Item = (&'k StoredKey, Entry)>) {
         let spoiled = spoiled.into_iter().map(|(key, entry)| {
@@ -247,7 +264,7 @@ impl ReadThrough {
         if !spoiled.is_empty()
             && let Err(error) = self.client.run_many(&RELEASE, &spoiled).await
         {
-            tracing::debug!(%error, "an entry that cannot be decoded could not be deleted");
+            tracing::debug!(%error, "a damaged or dead entry could not be deleted");
         }
     }
 }
