@@ -1,6 +1,6 @@
 //! The cache for code without an async runtime.
 //!
-//! The methods and their options are those of [`CacheOf`](crate::CacheOf), which describes them. An operation ends in
+//! The methods and their options are those of [`CacheOf`], which describes them. An operation ends in
 //! `.run()` instead of `.await`, and each waiting thread uses a connection from a pool. No runtime is started. Loaders
 //! run on the calling thread, and may borrow from it.
 //!
