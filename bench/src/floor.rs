@@ -1,9 +1,9 @@
-//! The loopback floor: the least that any client could do.
+//! The loopback floor: the cost that no client can avoid.
 //!
-//! Commands are encoded beforehand, replies are counted by their bytes and not looked at. One thread
-//! and one socket: a number of commands leave in one write, all their replies are read, and so on.
-//! With one command it is a plain question and answer; with more it is what N tasks would do that
-//! always asked together. What a real client loses against this is its own work, and smaller writes.
+//! Commands are encoded beforehand, and replies are only counted in bytes. There is one thread and one socket. It
+//! sends a number of commands in one write, reads all their replies, and repeats. With one command this is a plain
+//! request and reply; with more it is what N tasks would do if they always asked together. The difference to a real
+//! client is the client's own work, and its smaller writes.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -21,22 +21,22 @@ pub(crate) struct Floor {
     command: usize,
     /// Where the next command begins.
     next: usize,
-    /// How many bytes each is answered with.
+    /// The size of each reply.
     reply: usize,
     buffer: Vec<u8>,
 }
 
 impl Floor {
-    /// Sends these commands, in turn. They must be of one size, and so must their replies.
+    /// Sends these commands in turn. They must have the same size, and so must their replies.
     pub(crate) fn new(port: u16, commands: &[Cmd], reply: usize) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
-        // A reply of another size than expected must not be waited for without end.
+        // If a reply has another size than expected, do not wait forever.
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         let packed: Vec<Vec<u8>> = commands.iter().map(Cmd::get_packed_command).collect();
         let command = packed.first().map_or(0, Vec::len);
         if packed.iter().any(|bytes| bytes.len() != command) {
-            return Err("the floor's commands are not of one size".into());
+            return Err("the floor's commands differ in size".into());
         }
         Ok(Floor {
             stream,
@@ -48,7 +48,7 @@ impl Floor {
         })
     }
 
-    /// Sends so many commands at once, reads all their replies, and so on until the span is over.
+    /// Sends this many commands at once, reads all their replies, and repeats until the time is over.
     pub(crate) fn run(&mut self, at_once: usize, span: Duration) -> Result<Sample> {
         let start = Instant::now();
         let mut calls = 0;
@@ -63,7 +63,7 @@ impl Floor {
         }
     }
 
-    /// One question, one answer.
+    /// Sends one command and reads its reply.
     pub(crate) fn ask(&mut self) -> Result<()> {
         self.send(1)?;
         self.receive(1)

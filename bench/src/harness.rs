@@ -1,9 +1,8 @@
-//! Measuring side by side.
+//! Measures contenders side by side.
 //!
-//! A scenario has contenders, one of which is the peer that the others are compared with. Round after
-//! round, each is measured for the same short span, A B C A B C, so that what happens to the machine
-//! meanwhile happens to all of them. A ratio is taken within a round; over the rounds it has a median
-//! and a spread.
+//! A scenario has contenders, and one of them is the peer that the others are compared with. Round after round, each
+//! is measured for the same short time, A B C A B C, so that disturbances of the machine affect all of them. A ratio
+//! is taken within a round; over the rounds it has a median and a spread.
 
 use std::cell::OnceCell;
 use std::thread;
@@ -15,7 +14,7 @@ use crate::options::Options;
 use crate::report::{self, Bounds, Cost, Figure, Measured, Outcome};
 use crate::server::Server;
 
-/// What a contender did in one measurement.
+/// The result of one measurement of a contender.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) calls: u64,
@@ -28,18 +27,18 @@ impl Sample {
     }
 }
 
-/// How a scenario's figures are given. Ratios are always of speed: above 1 is faster than the peer.
+/// The unit of a scenario's figures. Ratios are always of speed: above 1 is faster than the peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unit {
-    /// Calls a second, of all tasks and threads together.
+    /// Calls per second, of all tasks and threads together.
     Rate,
-    /// Nanoseconds that a call takes on its thread, of which there are so many.
+    /// Nanoseconds that a call takes on its thread, with this many threads.
     Nanos { threads: usize },
-    /// Calls a second, and the processor time that each costs the run's server.
+    /// Calls per second, and the server's processor time for each call.
     RateAndCost,
 }
 
-/// Someone who is measured: runs for about the span, and says what it did.
+/// A contender: its function runs for about the given time, and returns what it did.
 pub(crate) struct Contender<'a> {
     name: &'static str,
     run: Box<dyn FnMut(Duration) -> Result<Sample> + 'a>,
@@ -58,14 +57,14 @@ impl<'a> Contender<'a> {
         }
     }
 
-    /// The least ratio to the peer that we want to see.
+    /// The goal: the lowest acceptable ratio to the peer.
     pub(crate) fn goal(mut self, ratio: f64) -> Self {
         self.goal = Some(ratio);
         self
     }
 }
 
-/// The run: what was asked for, where it runs, and what came out so far.
+/// The run: its options, its machine, and the results so far.
 pub(crate) struct Bench {
     options: Options,
     machine: Machine,
@@ -99,8 +98,8 @@ impl Bench {
         Ok(self.server.get_or_init(|| server))
     }
 
-    /// Measures a scenario, if it was asked for. `contenders` sets them up; the one named `peer` is
-    /// what the others are compared with.
+    /// Measures a scenario, if it was asked for. `contenders` sets them up; the others are compared with the one
+    /// named `peer`.
     pub(crate) fn compare<'a>(
         &mut self,
         name: &str,
@@ -125,7 +124,7 @@ impl Bench {
         let Some(first) = contenders.first() else {
             return Ok(());
         };
-        // Alone, for a profiler, a contender is its own peer.
+        // When only one contender runs, for a profiler, it is its own peer.
         let peer = if self.options.only.is_some() {
             first.name
         } else {
@@ -134,7 +133,7 @@ impl Bench {
         let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); contenders.len()];
         let mut costs: Vec<Vec<f64>> = vec![Vec::new(); contenders.len()];
         for contender in &mut contenders {
-            // Unmeasured: connections are made, memory is touched.
+            // A warm-up that is not measured: it makes connections and touches memory.
             (contender.run)(self.options.span / 4)?;
         }
         for _ in 0..self.options.rounds {
@@ -168,7 +167,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Measures what must stay below a bound, if it was asked for.
+    /// Measures figures that must stay below a limit, if they were asked for.
     pub(crate) fn bound(
         &mut self,
         name: &str,
@@ -186,7 +185,7 @@ impl Bench {
         })
     }
 
-    /// The same, with peers beside, who are held to nothing.
+    /// The same, with figures of peers for comparison, which have no limit.
     pub(crate) fn bound_beside(
         &mut self,
         name: &str,
@@ -207,7 +206,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The processor time of the run's server until now, where that is asked for.
+    /// The server's processor time until now, if the unit needs it.
     fn server_cpu(&self, unit: Unit) -> Result<Duration> {
         match unit {
             Unit::RateAndCost => self.server()?.cpu(),
@@ -220,7 +219,7 @@ impl Bench {
         self.options.rounds
     }
 
-    /// Says which goals were met, and writes everything down.
+    /// Prints which goals were met, and writes all results to a file.
     pub(crate) fn finish(mut self) -> Result<()> {
         if self.options.list || (self.outcomes.is_empty() && self.bounds.is_empty()) {
             return Ok(());
@@ -231,8 +230,8 @@ impl Bench {
     }
 }
 
-/// Lets each worker call on a thread of its own until the span is over. `calls` makes so many calls,
-/// from that place in the keys on: the clock is read between them only.
+/// Runs each worker on a thread of its own until the time is over. `calls` makes a number of calls, starting from a
+/// position in the keys; the clock is read only between them.
 pub(crate) fn on_threads<W: Send>(
     workers: &mut [W],
     span: Duration,

@@ -1,4 +1,4 @@
-//! Where it ran: a figure without that is no figure.
+//! The machine of the run. A figure means nothing without it.
 
 use std::fmt;
 use std::fs;
@@ -6,7 +6,7 @@ use std::thread;
 
 use serde::Serialize;
 
-/// The versions that this was built with.
+/// The lock file, which has the versions of the peers.
 const LOCK: &str = include_str!("../Cargo.lock");
 
 #[derive(Debug, Serialize)]
@@ -14,7 +14,7 @@ pub(crate) struct Machine {
     cores: usize,
     cpu: Option<String>,
     system: &'static str,
-    /// How busy it was before we came: runnable tasks, averaged over a minute.
+    /// The load before the run: runnable tasks, averaged over a minute.
     load: Option<f64>,
     crates: Vec<(&'static str, Option<&'static str>)>,
     pub(crate) redis_server: Option<String>,
@@ -36,7 +36,7 @@ impl Machine {
     }
 }
 
-/// The processor's name, where Linux tells it.
+/// The processor's name, if the system is Linux.
 fn cpu() -> Option<String> {
     let info = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info.lines().find(|line| line.starts_with("model name"))?;

@@ -1,9 +1,8 @@
-//! nearcache beside its peers, measured in one run: see README.md for how to run it and what each line
-//! means.
+//! Measures nearcache and its peers in one run: README.md explains how to run it and what each line means.
 //!
-//! `harness` measures and compares, `scenario` has a file for each family of scenarios, `floor` is the
-//! least that a client can do. A new peer is an implementation of a family's trait and a line in its
-//! list; a new scenario is a call of [`harness::Bench::compare`].
+//! `harness` measures and compares, `scenario` has a file for each family of scenarios, `floor` is the cost that no
+//! client can avoid. To add a peer, implement a family's trait and add a line to its list; to add a scenario, call
+//! [`harness::Bench::compare`].
 
 mod floor;
 mod harness;

@@ -1,4 +1,4 @@
-//! What came out: a table to read, and JSON to compute with.
+//! The results: a table for people, and JSON for programs.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -40,18 +40,18 @@ pub(crate) struct Measured {
     goal: Option<f64>,
     rounds: Vec<f64>,
     figure: Spread,
-    /// Its speed over the peer's, round by round.
+    /// Its speed divided by the peer's, round by round.
     ratio: Spread,
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<Cost>,
 }
 
-/// What a call costs the server.
+/// The server's cost for a call.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Cost {
     /// Processor time, in microseconds.
     micros: Spread,
-    /// It over the peer's, round by round.
+    /// The cost divided by the peer's, round by round.
     ratio: Spread,
 }
 
@@ -97,7 +97,7 @@ impl Measured {
     }
 }
 
-/// Figures, and a bound that ours must stay below.
+/// Figures that must stay below a limit.
 #[derive(Debug, Serialize)]
 pub(crate) struct Bounds {
     name: String,
@@ -106,7 +106,7 @@ pub(crate) struct Bounds {
     figures: Vec<Figure>,
 }
 
-/// A figure of ours, or one of a peer's, that is shown beside.
+/// A figure of ours, or one of a peer for comparison.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figure {
     pub(crate) name: String,
@@ -129,7 +129,7 @@ impl Bounds {
     }
 }
 
-/// From the least to the most, with what lies in the middle.
+/// The lowest, the median and the highest value.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Spread {
     min: f64,
@@ -220,7 +220,7 @@ pub(crate) fn bounds(bounds: &Bounds) {
         "{name:<width$} {unit:>11}   at most {most}",
         width = NAME + 2
     );
-    // Names of figures may say more than names of contenders.
+    // Names of figures may be longer than names of contenders.
     let width = figures
         .iter()
         .map(|figure| figure.name.chars().count())
@@ -278,7 +278,7 @@ pub(crate) fn closing(outcomes: &[Outcome], bounds: &[Bounds]) {
     }
 }
 
-/// Writes everything to `results/`, a file for each run.
+/// Writes everything to a file in `results/`, one for each run.
 pub(crate) fn write(
     machine: &Machine,
     options: &Options,

@@ -8,7 +8,7 @@ use redis::{Client, IntoConnectionInfo};
 
 use crate::Result;
 
-/// A server on a free port of this machine. It ends when this is dropped.
+/// A server on a free port of this machine. It is killed when this is dropped.
 pub(crate) struct Server {
     redis: Redis,
     version: String,
@@ -31,7 +31,7 @@ impl Server {
         &self.version
     }
 
-    /// The processor time that it has used since it started.
+    /// The processor time that it has used since its start.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let info = self.redis.inline("INFO cpu");
         let seconds = |field: &str| -> Result<f64> {

@@ -1,7 +1,8 @@
 //! Runs the fuzz targets of `fuzz/`, on the stable compiler and without cargo-fuzz.
 //!
-//! The flags are the ones that `cargo fuzz --sanitizer none` sets: the counters that a fuzzer steers by are a
-//! pass of LLVM's that every compiler has. What is found new stays in `fuzz/found`, beside the corpus.
+//! The flags are those that `cargo fuzz --sanitizer none` sets: the coverage counters that guide a fuzzer come from
+//! an LLVM pass that every compiler has. New inputs that the fuzzer finds are kept in `fuzz/found`, next to the
+//! corpus.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +16,7 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares";
 
-/// Each target for so long, or one of them. How many there were.
+/// Runs each target for this time, or only one of them. Returns how many ran.
 pub(crate) fn run(each: Duration, only: Option<&str>) -> Result<u64, String> {
     let targets: Vec<&str> = match only {
         Some(only) if !TARGETS.contains(&only) => {
@@ -62,7 +63,7 @@ pub(crate) fn run(each: Duration, only: Option<&str>) -> Result<u64, String> {
 
 fn cargo(folder: &Path, host: &str, command: &str) -> Command {
     let mut cargo = Command::new("cargo");
-    // With a target of its own, build scripts and macros are built without the flags.
+    // With an explicit `--target`, build scripts and macros are built without the flags.
     cargo
         .args([command, "--release", "--target", host, "--manifest-path"])
         .arg(folder.join("Cargo.toml"))
@@ -76,7 +77,7 @@ fn host() -> Result<String, String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned)
-        .ok_or_else(|| "rustc does not say what it is for".to_owned())
+        .ok_or_else(|| "rustc does not name its host".to_owned())
 }
 
 fn succeed(command: &mut Command, what: &str) -> Result<(), String> {

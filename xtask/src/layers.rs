@@ -1,17 +1,16 @@
-//! Holds the imports of the library against the order of its layers: none goes upwards, and no two folders import
+//! Checks the imports of the library against the order of its layers: none goes upwards, and no two folders import
 //! each other.
 //!
-//! Read are the paths that begin with `crate::` in the code itself, `use` lines and others; not tests, not comments.
-//! A name that is re-exported at the crate's root belongs to the root, which is above all layers: code inside names
-//! the module where a thing is defined.
+//! It reads the paths that begin with `crate::` in the code, in `use` lines and elsewhere, but not in tests and
+//! comments. A name that is re-exported at the crate's root belongs to the root, which is above all layers, so code
+//! inside the crate names the module that defines a thing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the lowest to the highest. What stands in one layer may import its neighbours, as long as they do not import
-/// it.
+/// From the lowest to the highest. Modules in one layer may import each other, but not in both directions.
 const LAYERS: [(&str, &[&str]); 6] = [
     (
         "foundation",
@@ -39,7 +38,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
 /// The crate's root, with its re-exports.
 const ROOT: &str = "the crate's root";
 
-/// What is in single files of one folder may import each other.
+/// The single files of one folder may import each other.
 const ONE_FOLDER: &[&str] = LAYERS[0].1;
 
 /// # Errors
@@ -48,7 +47,7 @@ pub(crate) fn check(sources: &Path) -> Result<String, String> {
     let mut files = Vec::new();
     list(sources, &mut files)?;
     let mut wrong = String::new();
-    // From which module to which, and a file that does so.
+    // Which module imports which, and a file that does so.
     let mut arrows: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
     for file in &files {
         let inside = file.strip_prefix(sources).unwrap_or(file);
@@ -111,7 +110,7 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // Tests import what they test, and what they test it with.
+        // Tests may import anything.
         if matches!(&*name, "tests" | "tests.rs" | "twins.rs") {
             continue;
         }
@@ -155,7 +154,7 @@ fn imports<'t>(code: impl Iterator<Item = &'t str>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
         let before = code[..at].chars().next_back();
-        // `$crate::` of a macro is the same crate; `xcrate::` is none.
+        // `$crate::` of a macro is the same crate; `xcrate::` is not.
         if before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
             continue;
         }
@@ -194,7 +193,7 @@ fn name(text: &str) -> Option<String> {
     (end > 0).then(|| text[..end].to_owned())
 }
 
-/// Modules that can be reached from each other, but for those of one folder.
+/// Modules that import each other in a circle, except for those of one folder.
 fn circles(arrows: &BTreeMap<(String, String), PathBuf>) -> Vec<Vec<String>> {
     let modules: BTreeSet<&str> = arrows
         .keys()

@@ -1,7 +1,7 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask layers`.
 //!
-//! `prepare` makes a fresh machine ready; `steps` is what is run; `run` runs it and counts; `fuzz` runs the
-//! fuzz targets.
+//! `prepare` makes a fresh machine ready; `steps` lists the steps; `run` runs them and counts; `fuzz` runs the fuzz
+//! targets.
 
 mod fuzz;
 mod layers;

@@ -19,11 +19,11 @@ pub(crate) fn redis() -> Result<(), String> {
         let server = PathBuf::from(server);
         if !server.is_file() {
             return Err(format!(
-                "REDIS_SERVER is {}, and there is no such file",
+                "REDIS_SERVER is {}, but that file does not exist",
                 server.display()
             ));
         }
-        // Its folder first, so that what is started beside it (redis-cli, redis-sentinel) is its own.
+        // Its folder comes first in the path, so that tests use its own redis-cli and redis-sentinel.
         let folder = server.parent().unwrap_or(Path::new("/"));
         let path = env::var_os("PATH").unwrap_or_default();
         let path =

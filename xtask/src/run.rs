@@ -1,4 +1,4 @@
-//! Runs a step, shows what it says, and counts the tests in it.
+//! Runs a step, shows its output, and counts the tests in it.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -23,7 +23,7 @@ pub(crate) fn set_path(path: &OsStr) {
     let _ = PATH.set(path.to_owned());
 }
 
-/// Tests, and steps that are not tests of their own (a lint, an example): each counts as one.
+/// Tests, and steps that have no tests (a lint, an example), each of which counts as one.
 #[derive(Default)]
 pub(crate) struct Counts {
     pub(crate) passed: u64,
@@ -74,7 +74,7 @@ pub(crate) fn step(step: &Step) -> Counts {
     };
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            // Thousands of tests pass; the lines of those that do not, and the sums, are enough.
+            // Thousands of tests pass, so only the lines of failed ones and the sums are shown.
             let passed = line.starts_with("test ") && line.ends_with(" ok");
             if !passed && !line.is_empty() {
                 println!("{line}");

@@ -1,4 +1,4 @@
-//! What must hold, in the order in which it is cheapest to find out.
+//! The steps of `cargo xtask test`, the cheapest first.
 
 use std::process::{Command, Stdio};
 
@@ -10,10 +10,10 @@ pub(crate) struct Step {
     pub(crate) environment: &'static [(&'static str, &'static str)],
 }
 
-/// The crates that others use: what is tested with each set of features.
+/// The crates that others use. They are tested with each set of features.
 const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
 
-/// The examples, each of which checks what it claims.
+/// The examples. Each of them asserts its results.
 const EXAMPLES: [&str; 21] = [
     "quickstart",
     "remember",
@@ -38,13 +38,13 @@ const EXAMPLES: [&str; 21] = [
     "replay",
 ];
 
-/// How much is run.
+/// How much to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// What is fast, with all features.
+    /// The fast steps, with all features.
     Quick,
     Whole,
-    /// What takes minutes, too.
+    /// Also the steps that take minutes.
     Long,
 }
 
@@ -160,8 +160,7 @@ fn of_libraries() -> Vec<&'static str> {
         .collect()
 }
 
-/// Licences, banned crates and sources, where `cargo deny` is installed; advisories where their
-/// database can be had.
+/// Licences, banned crates and sources, if `cargo deny` is installed; advisories, if their database can be reached.
 fn deny() -> Vec<Step> {
     let quiet = |arguments: &[&str]| {
         let mut command = Command::new("cargo");

@@ -1,4 +1,4 @@
-//! Async callers over a socket: N tasks, each waiting for its answer before it asks again.
+//! Async callers over a socket: N tasks, each of which waits for its reply before it asks again.
 //!
 //! One tokio runtime with two workers drives all contenders, one at a time.
 
@@ -18,7 +18,7 @@ use crate::harness::{Bench, Contender, Sample, Unit};
 
 const PEER: &str = "redis-rs";
 
-/// nearcache's least speed, as a ratio to the peer's.
+/// The lowest acceptable speed of nearcache, as a ratio to the peer's.
 const GOAL: f64 = 0.95;
 
 pub(crate) fn run(bench: &mut Bench) -> Result<()> {
@@ -48,7 +48,7 @@ fn contenders(bench: &Bench, verb: Verb, tasks: usize) -> Result<Vec<Contender<'
         runtime.block_on(async move { client.get_multiplexed_async_connection().await })
     };
     let raw = connect(server.client()?)?;
-    // Not its default, but ours: without it, it is the kernel that gathers small writes.
+    // redis-rs does not set this by default, but nearcache does. Without it, the kernel collects small writes.
     let raw_nodelay = connect(server.client_with(TcpSettings::default().set_nodelay(true))?)?;
     let mut floor = verb.floor(server)?;
     Ok(vec![
@@ -59,14 +59,14 @@ fn contenders(bench: &Bench, verb: Verb, tasks: usize) -> Result<Vec<Contender<'
     ])
 }
 
-/// A client that tasks share, each having a clone.
+/// A client that tasks share: each has a clone.
 trait Peer: Clone + Send + 'static {
     /// The size of the value.
     fn get(&mut self, key: &str) -> impl Future<Output = Result<usize>> + Send;
 
     fn set(&mut self, key: &str, value: &[u8]) -> impl Future<Output = Result<()>> + Send;
 
-    /// The size of the values together.
+    /// The total size of the values.
     fn get_many(&mut self, keys: &[String]) -> impl Future<Output = Result<usize>> + Send;
 }
 
@@ -132,7 +132,7 @@ async fn on_tasks<P: Peer>(peer: &P, verb: Verb, tasks: usize, span: Duration) -
     })
 }
 
-/// One task: asks again and again, and says how often.
+/// One task: makes calls until the time is over, and returns how many.
 async fn ask<P: Peer>(mut peer: P, verb: Verb, mut place: usize, until: Instant) -> Result<u64> {
     let mut calls = 0;
     while Instant::now() < until {

@@ -1,4 +1,4 @@
-//! Blocking callers over a socket: N threads, each waiting for its answer before it asks again.
+//! Blocking callers over a socket: N threads, each of which waits for its reply before it asks again.
 
 use nearcache::Raw;
 use nearcache::blocking::Cache;
@@ -10,7 +10,7 @@ use crate::harness::{Bench, Contender, Unit, on_threads};
 
 const PEER: &str = "redis-rs, a connection a thread";
 
-/// nearcache's least speed, as a ratio to the peer's.
+/// The lowest acceptable speed of nearcache, as a ratio to the peer's.
 const GOAL: f64 = 0.95;
 
 pub(crate) fn run(bench: &mut Bench) -> Result<()> {
@@ -45,7 +45,7 @@ fn contenders(bench: &Bench, verb: Verb, threads: usize) -> Result<Vec<Contender
     ])
 }
 
-/// What a thread has to ask with.
+/// The client of one thread.
 trait Peer: Send + 'static {
     /// The size of the value.
     fn get(&mut self, key: &str) -> Result<usize>;

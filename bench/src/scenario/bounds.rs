@@ -1,9 +1,9 @@
-//! The embedded store when it is full: how often it hits beside a real server with as much memory, on traces
-//! of real accesses; and how far the process grows beyond what the store may take.
+//! The embedded store when it is full: its hit ratio compared with that of a real server with the same memory limit,
+//! on traces of real accesses; and how far the process grows beyond the limit.
 //!
-//! A trace is replayed as a cache is used: GET, and SET after a miss. Values have 64 to 2,048 bytes, each key
-//! always as many. The bound is a part of what all keys and values of the trace come to. A server counts
-//! about a megabyte that it takes without any key: what that is once it is warm is added to its bound.
+//! A trace is replayed as a cache is used: GET, and SET after a miss. Values have 64 to 2,048 bytes, the same for
+//! each key every time. The limit is a fraction of the size of all keys and values of the trace. A server also counts
+//! about a megabyte that it takes without any keys, so what it takes once it is warm is added to its limit.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -18,24 +18,24 @@ use crate::harness::Bench;
 
 const TRACES: [&str; 2] = ["web12", "orm-busy"];
 
-/// In percent of the trace's bytes.
+/// The limits, in percent of the trace's bytes.
 const PARTS: [usize; 3] = [1, 5, 20];
 
 const POLICIES: [Policy; 2] = [Policy::AllKeysLru, Policy::AllKeysLfu];
 
-/// So many accesses of a trace are replayed, or a tenth of them in a quick run.
+/// How many accesses of a trace are replayed; a tenth of them in a quick run.
 const ACCESSES: usize = 1_000_000;
 
-/// In points of 100. Two runs of one server differ by more: it evicts by samples.
+/// In percentage points. Two runs of the same server differ by more, because it evicts by samples.
 const POINTS: f64 = 0.1;
 
 const MAX_MEMORY: usize = 256 << 20;
 
-/// So many values are written to see how far the process grows, or a tenth of them in a quick run.
+/// How many values are written to see how far the process grows; a tenth of them in a quick run.
 const WRITES: usize = 10_000_000;
 
 pub(crate) fn run(bench: &mut Bench) -> Result<()> {
-    // First of all, as memory that was freed before would hide what is taken.
+    // This comes first, because memory that was freed before would hide the growth.
     bench.bound("bounds/growth", "% of 256 MiB", 105.0, |bench| {
         let writes = WRITES / shortened(bench);
         let grown = growth(writes)? as f64 / MAX_MEMORY as f64;
@@ -58,7 +58,7 @@ fn shortened(bench: &Bench) -> usize {
     if bench.rounds() < 5 { 10 } else { 1 }
 }
 
-/// A trace's keys, if it is there: in `$NEARCACHE_TRACES`, or beside the repository.
+/// A trace's keys, if it exists: in `$NEARCACHE_TRACES`, or next to the repository.
 fn trace(name: &str) -> Result<Option<Vec<u32>>> {
     let folder = std::env::var_os("NEARCACHE_TRACES").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces")),
@@ -86,7 +86,7 @@ fn value(id: u32) -> &'static [u8] {
     &VALUE[..64 + scattered as usize % (VALUE.len() - 63)]
 }
 
-/// How many points a store hits less than a server, for each bound and policy.
+/// By how many percentage points the store's hit ratio is below a server's, for each limit and policy.
 fn compare(keys: &[u32]) -> Result<Vec<(String, f64)>> {
     let distinct: HashSet<u32> = keys.iter().copied().collect();
     let bytes: usize = distinct
@@ -112,7 +112,7 @@ fn compare(keys: &[u32]) -> Result<Vec<(String, f64)>> {
     Ok(figures)
 }
 
-/// A server that may take so much beside what it takes without any key.
+/// A server with this limit, in addition to what it takes without any keys.
 fn server(
     max_memory: usize,
     policy: Policy,
@@ -120,7 +120,7 @@ fn server(
 ) -> Result<(Redis, redis::Connection)> {
     let server = Redis::start();
     let mut connection = redis::Client::open(server.unix_url())?.get_connection()?;
-    // What it takes for itself grows with the first commands and stays: buffers, for one.
+    // The memory that it needs for itself (buffers, for example) grows with the first commands, and stays.
     replay(warm_up, &mut connection)?;
     redis::cmd("FLUSHALL").arg("SYNC").exec(&mut connection)?;
     let info: String = redis::cmd("INFO").arg("memory").query(&mut connection)?;
@@ -138,7 +138,7 @@ fn server(
     Ok((server, connection))
 }
 
-/// Which part of the accesses hits, in percent.
+/// The hit ratio, in percent.
 fn replay(keys: &[u32], connection: &mut impl ConnectionLike) -> Result<f64> {
     let mut hits = 0;
     for id in keys {
@@ -157,7 +157,7 @@ fn replay(keys: &[u32], connection: &mut impl ConnectionLike) -> Result<f64> {
     Ok(f64::from(hits) * 100.0 / keys.len() as f64)
 }
 
-/// By how many bytes the process grows at most while values of 8 bytes to 20 KiB come and go.
+/// By how many bytes the process grows at most while values of 8 bytes to 20 KiB are written and evicted.
 fn growth(writes: usize) -> Result<usize> {
     let store = Store::builder()
         .max_memory(MAX_MEMORY)
@@ -186,7 +186,7 @@ fn growth(writes: usize) -> Result<usize> {
     Ok(most)
 }
 
-/// What the process has in memory.
+/// The resident memory of the process.
 fn resident() -> Result<usize> {
     let statm = std::fs::read_to_string("/proc/self/statm")?;
     let pages = statm.split(' ').nth(1).ok_or("an unknown form of statm")?;

@@ -1,7 +1,7 @@
-//! Formats and compressors: what each takes to write and to read, and what it comes to in Redis.
+//! Formats and compressors: how long each takes to write and read, and how many bytes it needs in Redis.
 //!
-//! A struct of 300 bytes as JSON, and JSON documents of 1 KiB and 20 KiB; through a cache on the embedded store,
-//! and by the libraries alone. The size stands in each contender's name.
+//! A struct of 300 bytes as JSON, and JSON documents of 1 KiB and 20 KiB; through a cache on the embedded store, and
+//! with the libraries alone. Each contender's name contains the size.
 
 use nearcache::blocking::Cache;
 use nearcache::{Codec, Compression, Raw};
@@ -14,7 +14,7 @@ use crate::harness::{Bench, Contender, Unit, on_threads};
 
 const PEER: &str = "json";
 
-/// The clock is read after so many calls.
+/// The clock is read after this many calls.
 const AT_ONCE: usize = 32;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ struct Item {
     price: f64,
 }
 
-/// An order with so many items: 5 are 300 bytes as JSON.
+/// An order with this many items: 5 are 300 bytes as JSON.
 fn order(items: u32) -> Order {
     let item = |number: u32| Item {
         article: format!("article-{}", number.wrapping_mul(2_654_435_761) % 100_000),
@@ -89,7 +89,7 @@ fn codecs() -> [(&'static str, Codec); 8] {
     ]
 }
 
-/// A contender with its size in its name; that of the peer stays as it is.
+/// The contender's name with the size; the peer's name stays as it is.
 fn named(name: &str, bytes: usize) -> &'static str {
     match name {
         PEER | "plain" => String::from(name).leak(),
@@ -138,7 +138,7 @@ fn get(cache: &Cache, value: &Order) -> Result<()> {
     )
 }
 
-/// How a library writes and reads.
+/// How a library writes and reads a value.
 struct Library {
     encode: fn(&Order) -> Result<Vec<u8>>,
     decode: fn(&[u8]) -> Result<Order>,
@@ -212,7 +212,7 @@ fn alone(value: &Order, encodes: bool) -> Result<Vec<Contender<'static>>> {
     contenders.collect()
 }
 
-/// 300 bytes as they are, and in an envelope, because they begin as one does.
+/// 300 bytes stored plain, and the same in an envelope because they begin like one.
 fn envelope() -> Result<Vec<Contender<'static>>> {
     let contenders = [("plain", &b"   "[..]), ("in an envelope", b"\xC1NC")];
     let contenders = contenders.into_iter().map(|(name, head)| {

@@ -1,8 +1,7 @@
-//! Functions that remember what they returned: `#[cached]` beside the macros of others, when everything
-//! asked for is in the cache.
+//! `#[cached]` compared with the macros of other crates, when every result is in the cache.
 //!
-//! In this process each thread calls as fast as it can; over Redis N tasks each wait for their answer. In
-//! this process the others keep values, and clone them; nearcache's embedded store keeps bytes, and decodes.
+//! In this process each thread calls as fast as it can; over Redis each of N tasks waits for its reply. In this
+//! process the other crates keep values and clone them; nearcache's embedded store keeps bytes and decodes them.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -22,7 +21,7 @@ use crate::harness::{Bench, Contender, Sample, Unit, on_threads};
 
 const PEER: &str = "cached";
 
-/// The clock is read after so many calls in this process.
+/// The clock is read after this many calls in this process.
 const AT_ONCE: usize = 64;
 
 const NAME: &str = "somebody whose name and address and whatever else is known of them take up a hundred bytes or so";
@@ -71,10 +70,11 @@ fn of_cached_sharded(id: u64) -> Result<User, Failed> {
     Ok(User::load(id))
 }
 
-/// Where the run's server is, for the stores that a macro opens by itself.
+/// The server's address, for stores that a macro opens by itself.
 static SERVER: OnceLock<String> = OnceLock::new();
 
-/// The runtime of all tasks: the connection of such a store lives as long as the runtime that first asked.
+/// The runtime of all tasks, because the connection of such a store lives only as long as the runtime that used it
+/// first.
 static RUNTIME: OnceLock<Arc<Runtime>> = OnceLock::new();
 
 #[cached::macros::concurrent_cached(
@@ -176,7 +176,7 @@ fn over_redis(bench: &Bench, tasks: usize) -> Result<Vec<Contender<'static>>> {
     ])
 }
 
-/// A contender in this process, each of whose threads has a runtime.
+/// A contender in this process: each of its threads has a runtime.
 fn alone<C, F>(name: &'static str, threads: usize, call: C) -> Result<Contender<'static>>
 where
     C: Fn(u64) -> F + Send + Sync + 'static,
@@ -199,7 +199,7 @@ where
     }))
 }
 
-/// A contender over Redis, whose tasks share a runtime.
+/// A contender over Redis: its tasks share a runtime.
 fn together<C, F>(
     name: &'static str,
     tasks: usize,
@@ -242,7 +242,7 @@ where
     }))
 }
 
-/// Runs each function once for each key: from now on it is in the cache.
+/// Runs each function once for each key, so that all results are in the cache.
 async fn fill<F: Future<Output = Result<User, Failed>>>(call: &impl Fn(u64) -> F) -> Result<()> {
     for id in 0..KEYS as u64 {
         call(id).await?.check(id)?;

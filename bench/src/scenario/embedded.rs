@@ -1,7 +1,7 @@
-//! In this process: the embedded store alone, and the cache over it, for async and blocking callers.
+//! In this process: the embedded store alone, and async and blocking caches on it.
 //!
-//! The store executes commands that were built beforehand: what the caches take beyond that is keys,
-//! commands, values and counters. Each thread calls as fast as it can, all on one store.
+//! The store executes commands that were built beforehand; the caches also make keys and commands, convert values,
+//! and count. Each thread calls as fast as it can, all on one store.
 
 use nearcache::{Raw, blocking};
 use nearcache_embedded::{Connection, Store};
@@ -14,7 +14,7 @@ use crate::harness::{Bench, Contender, Unit, on_threads};
 
 const PEER: &str = "Connection::execute";
 
-/// The clock is read after so many calls.
+/// The clock is read after this many calls.
 const AT_ONCE: usize = 512;
 
 pub(crate) fn run(bench: &mut Bench) -> Result<()> {
@@ -50,7 +50,7 @@ fn contenders(verb: Verb, threads: usize) -> Result<Vec<Contender<'static>>> {
     ])
 }
 
-/// What a thread calls: so many times, from a place in the keys on.
+/// What a thread calls: a number of times, starting from a position in the keys.
 trait Peer: Send + 'static {
     fn get(&mut self, place: usize, calls: usize) -> Result<()>;
 
@@ -105,7 +105,7 @@ impl Peer for Executor {
     }
 }
 
-/// The async cache, on a runtime of the thread's own.
+/// The async cache, with a runtime per thread.
 struct Task {
     cache: nearcache::Cache,
     runtime: Runtime,

@@ -1,5 +1,5 @@
-//! What a call costs when Redis fails: how far beyond its timeout the slowest one goes, and what is left
-//! of it once the breaker is open.
+//! The cost of a call when Redis fails: how far the slowest one exceeds its timeout, and what a call costs while the
+//! breaker is open.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use crate::harness::Bench;
 /// The timeout of every cache here.
 const TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The most that a call may go beyond its timeout, in milliseconds.
+/// How far a call may exceed its timeout, in milliseconds.
 const BEYOND: f64 = 20.0;
 
-/// The most that a call may cost with the breaker open, in microseconds.
+/// How long a call may take while the breaker is open, in microseconds.
 const TURNED_AWAY: f64 = 20.0;
 
 pub(crate) fn run(bench: &mut Bench) -> Result<()> {
@@ -53,7 +53,7 @@ fn faults() -> [(&'static str, What); 4] {
     ]
 }
 
-/// How far beyond its timeout the slowest of so many calls went, in milliseconds: async, blocking.
+/// How far the slowest of this many calls exceeded its timeout, in milliseconds: async, blocking.
 fn slowest(what: &What, calls: usize) -> Result<(f64, f64)> {
     let mut redis = Redis::start();
     let proxy = Proxy::start(&redis.address());
@@ -96,7 +96,7 @@ fn failing<T>(call: impl FnOnce() -> nearcache::Result<T>) -> Result<Duration> {
     Ok(since.elapsed())
 }
 
-/// The median call while the breaker is open, in microseconds.
+/// The median duration of a call while the breaker is open, in microseconds.
 fn breaker_open() -> Result<Vec<(String, f64)>> {
     let mut redis = Redis::start();
     let url = redis.url();
@@ -125,7 +125,7 @@ fn breaker_open() -> Result<Vec<(String, f64)>> {
     ])
 }
 
-/// Not the calls that opened the breaker, nor those that probe.
+/// Keeps only the calls that the breaker turned away: not those that opened it, nor those that probe.
 fn keep_turned_away(took: &mut Vec<f64>, since: Instant, outcome: &nearcache::Result<Option<Raw>>) {
     let elapsed = since.elapsed();
     if outcome

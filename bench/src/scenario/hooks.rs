@@ -1,7 +1,6 @@
-//! What being told of calls costs: a hit in this process, where a call is at its shortest, with each hook
-//! beside none.
+//! The cost of hooks: a hit in this process, which is the shortest possible call, with each hook, compared with none.
 //!
-//! The exporters are there, and do what they do with what they are given; nobody collects it meanwhile.
+//! The exporters are installed and record what they get, but nobody collects it during the measurement.
 
 use std::sync::Once;
 
@@ -20,10 +19,10 @@ use crate::harness::{Bench, Contender, Unit, on_threads};
 
 const PEER: &str = "no hook";
 
-/// The clock is read after so many calls.
+/// The clock is read after this many calls.
 const AT_ONCE: usize = 128;
 
-/// Told of everything, it does nothing.
+/// A hook that does nothing.
 struct Idle;
 
 impl Hook for Idle {}
@@ -65,7 +64,7 @@ fn contenders(threads: usize) -> Result<Vec<Contender<'static>>> {
 }
 
 fn telemetry(traces: bool) -> OpenTelemetry {
-    // Collected once a minute, which no measurement lasts.
+    // It collects once a minute, and no measurement takes that long.
     let reader = PeriodicReader::builder(InMemoryMetricExporter::default()).build();
     let meters = SdkMeterProvider::builder().with_reader(reader);
     let builder = OpenTelemetry::builder()

@@ -1,5 +1,4 @@
-//! What is measured: a file for each family of scenarios. Here is what they share: the keys, and what
-//! each verb asks.
+//! The scenarios, one file for each family, and what they share: the keys, and the command of each verb.
 
 mod asynchronous;
 mod blocking;
@@ -37,13 +36,13 @@ const KEYS: usize = 10_000;
 /// How many keys a batch has.
 const BATCH: usize = 100;
 
-/// How far apart two tasks or threads begin: a prime, so that they spread over all keys.
+/// The distance between the first keys of two tasks or threads: a prime, so that they spread over all keys.
 pub(crate) const APART: usize = 1_009;
 
-/// What each key holds.
+/// The value of each key.
 const VALUE: [u8; 100] = [b'v'; 100];
 
-/// An error that the macros of all contenders take.
+/// An error that fits the macros of all contenders.
 #[derive(Clone, Debug)]
 struct Failed(String);
 
@@ -61,22 +60,22 @@ impl From<nearcache::Error> for Failed {
     }
 }
 
-/// The keys, all of one length.
+/// The keys, all of the same length.
 static NAMES: LazyLock<Vec<String>> =
     LazyLock::new(|| (0..KEYS).map(|id| format!("bench:{id:08}")).collect());
 
-/// The key at a place, counted round and round.
+/// The key at a position; positions wrap around.
 fn key(place: usize) -> &'static str {
     &NAMES[place % KEYS]
 }
 
-/// A batch of keys, likewise.
+/// The batch of keys at a position, likewise.
 fn keys(place: usize) -> &'static [String] {
     let first = place % (KEYS / BATCH) * BATCH;
     &NAMES[first..first + BATCH]
 }
 
-/// What a call asks.
+/// The kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
     Get,
@@ -93,7 +92,7 @@ impl Verb {
         }
     }
 
-    /// The command of the call at a place.
+    /// The command for the call at a position.
     fn command(self, place: usize) -> Cmd {
         match self {
             Verb::Get => redis::cmd("GET").arg(key(place)).take(),
@@ -102,7 +101,7 @@ impl Verb {
         }
     }
 
-    /// How many bytes Redis answers with.
+    /// The size of Redis's reply.
     fn reply(self) -> usize {
         let value = "$100\r\n".len() + VALUE.len() + "\r\n".len();
         match self {
@@ -135,7 +134,7 @@ fn threads(count: usize) -> String {
     format!("{count} thread{plural}")
 }
 
-/// Every call is checked: a fast wrong answer is none.
+/// Checks every call, because a fast wrong answer does not count.
 fn check(bytes: usize, expected: usize) -> Result<()> {
     if bytes == expected {
         Ok(())

@@ -1,8 +1,8 @@
-//! What goes wrong with a cache: a stampede, a value from before its invalidation, a server that hangs.
+//! What goes wrong with caches: a stampede, a value that is older than its invalidation, a server that hangs.
 //!
-//! How often it does with each contender, with the same Redis behind and the same source to be loaded from.
-//! Each is set up as its documentation tells for the case, and is a process of its own, so that nothing of one
-//! is left for another; for the stampede it is four. `child` is what such a process does.
+//! Counts how often it happens with each contender, on the same Redis and the same source. Each contender is set up
+//! as its documentation says for the case. It runs in a process of its own (in four for the stampede), so that
+//! nothing of one contender affects another. `child` is the program of such a process.
 
 mod child;
 
@@ -17,13 +17,13 @@ use crate::report::Figure;
 
 pub(crate) use child::run as child;
 
-/// Tells a process of ours that it is one: `WHAT,CONTENDER,URL`.
+/// The variable that makes this program run as such a process: `WHAT,CONTENDER,URL`.
 pub(crate) const CHILD: &str = "NEARCACHE_BENCH_CHILD";
 
 const PROCESSES: usize = 4;
 
-/// The most that the cache may add to ten calls altogether while the server hangs: five timeouts of half a second until
-/// the breaker opens, and those of two calls that probe whether the server is back.
+/// How many seconds the cache may add to ten calls in total while the server hangs: five timeouts of half a second
+/// until the breaker opens, and two of calls that probe whether the server is back.
 const HANGING: f64 = 3.6;
 
 pub(crate) fn run(bench: &mut Bench) -> Result<()> {
@@ -48,7 +48,7 @@ fn each(measure: impl Fn(&str) -> Result<f64>) -> Result<Vec<Figure>> {
     measured.collect()
 }
 
-/// How often the source is asked when 500 tasks in four processes miss the same key at once.
+/// How often the source is loaded when 500 tasks in four processes miss the same key at once.
 fn stampede(contender: &str) -> Result<f64> {
     let redis = Redis::start();
     let mut processes = (0..PROCESSES)
@@ -60,7 +60,7 @@ fn stampede(contender: &str) -> Result<f64> {
     processes.iter_mut().map(Process::figure).sum()
 }
 
-/// How often the value is an old one: loaded before the invalidation, stored after it.
+/// How often an old value is served: one that was loaded before the invalidation and stored after it.
 fn stale(contender: &str) -> Result<f64> {
     let redis = Redis::start();
     let mut process = Process::start("stale", contender, &redis.url())?;
@@ -80,7 +80,7 @@ fn hanging(contender: &str) -> Result<(f64, f64)> {
     Ok(figures)
 }
 
-/// A process of ours. Dropped, it is ended.
+/// A child process. It is killed when this is dropped.
 struct Process {
     child: Child,
     says: BufReader<ChildStdout>,

@@ -1,8 +1,8 @@
-//! The same cache for code without an async runtime.
+//! The cache for code without an async runtime.
 //!
-//! The verbs and their options are those of [`CacheOf`](crate::CacheOf), where they are described; an operation ends
-//! in `.run()` instead of `.await`, and a thread that waits has a connection of its own from a pool. No runtime is
-//! started. Loaders run on the calling thread, and may borrow from it.
+//! The methods and their options are those of [`CacheOf`], which describes them. An operation ends in
+//! `.run()` instead of `.await`, and each waiting thread uses a connection from a pool. No runtime is started. Loaders
+//! run on the calling thread, and may borrow from it.
 //!
 //! ```
 //! # fn example() -> nearcache::Result<()> {

@@ -1,8 +1,8 @@
-//! What can go wrong, and what to do about it.
+//! Errors: what went wrong, and what to do about it.
 //!
-//! One opaque [`Error`] with an [`ErrorKind`] to match on. Its message says what failed, on which
-//! host and for which key, and what to change; the error beneath it stays reachable through
-//! [`std::error::Error::source`]. Credentials are never part of it: no constructor here takes one.
+//! There is one opaque [`Error`] with an [`ErrorKind`] to match on. Its message says what failed, on which host, for
+//! which key, and what to change. The underlying error is available through [`std::error::Error::source`]. An error
+//! never contains credentials: no constructor here takes any.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -11,37 +11,36 @@ use std::sync::Arc;
 
 use crate::keyspace::Key;
 
-/// The result of everything that can fail here.
+/// The result of every call that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a loader, or a serializer, of the application's own may fail with: anything that converts into this, every
-/// [`std::error::Error`] first of all.
+/// The error of the application's own loader or serializer. Every [`std::error::Error`] converts into it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// What went wrong, to match on.
 ///
-/// The kinds group into three: the server or the way to it ([`Connect`](ErrorKind::Connect) to
-/// [`Server`](ErrorKind::Server)), the data ([`Codec`](ErrorKind::Codec) to
-/// [`TooLarge`](ErrorKind::TooLarge)), and the call itself (the rest).
+/// There are three groups: the server or the connection to it ([`Connect`](ErrorKind::Connect) to
+/// [`Server`](ErrorKind::Server)), the data ([`Codec`](ErrorKind::Codec) to [`TooLarge`](ErrorKind::TooLarge)), and the
+/// call itself (the rest).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No connection could be made, or it broke: the host is unknown, refuses, or hung up.
+    /// No connection could be made, or it broke: the host is unknown, or the server refused or closed the connection.
     Connect,
     /// The server refused the user or the password.
     Auth,
-    /// The server forbids this user this command or key (`NOPERM`).
+    /// The server does not permit this user the command or the key (`NOPERM`).
     Denied,
     /// Redis did not answer within the call's timeout. A write may or may not have happened.
     Timeout,
-    /// Redis is there but not serving: loading its data, a read-only replica, out of memory, or
-    /// without its primary.
+    /// Redis is reachable, but cannot serve the call: it is loading its data, is a read-only replica, is out of memory,
+    /// or has no primary. Or the circuit breaker is open.
     Unavailable,
     /// Redis answered with an error that no other kind describes.
     Server,
-    /// Redis answered with something that this command never answers.
+    /// Redis sent a reply that this command never gets.
     Protocol,
-    /// A value could not be encoded, or what is stored could not be decoded.
+    /// A value could not be encoded, or stored bytes could not be decoded.
     Codec,
     /// The key holds another Redis type (a list, a hash, ...) than the command works on.
     WrongType,
@@ -49,34 +48,34 @@ pub enum ErrorKind {
     NotInteger,
     /// A counter would leave the range of a 64-bit integer.
     Overflow,
-    /// A key or a value is larger than Redis takes.
+    /// A key or a value is larger than Redis accepts.
     TooLarge,
-    /// A key is empty, too long, or of a form that nearcache keeps for itself.
+    /// A key is empty, too long, or reserved for nearcache.
     InvalidKey,
-    /// A TTL is zero, negative, too large, or cannot be read.
+    /// A TTL is zero, negative, too large, or not in a known form.
     InvalidTtl,
-    /// The URL cannot be read, or names an option that does not exist.
+    /// The URL cannot be parsed, or has an unknown option.
     InvalidUrl,
     /// An option has a value outside its range, or two options contradict each other.
     InvalidConfig,
-    /// The call would do more than was asked for in so many words, and was not carried out.
+    /// The call would affect more than its caller probably meant, and was not carried out.
     Refused,
-    /// The loader failed, or panicked: [`Error::downcast_ref`] gives its own error.
+    /// The loader failed or panicked: [`Error::downcast_ref`] returns its own error.
     Loader,
-    /// More loads are under way than the cache allows at a time, and none ended while the call waited.
+    /// `max_loads` loads are running, and none of them ended while the call waited.
     Overloaded,
     /// The cache was closed.
     Closed,
     /// A component was called before it was opened, or after it was closed.
     NotOpen,
-    /// A component was told nothing of where its server is.
+    /// A component has no setting that says where its server is.
     NoConnection,
-    /// What a component refers to (a discovery service, a credential store, a key in one) is not there.
+    /// Something that a component refers to (a discovery service, a credential store, a key in one) does not exist.
     Unresolved,
 }
 
 impl ErrorKind {
-    /// The kind in words, as the beginning of a message.
+    /// The kind in words, which begins every message.
     fn words(self) -> &'static str {
         match self {
             ErrorKind::Connect => "cannot reach Redis",
@@ -105,7 +104,7 @@ impl ErrorKind {
         }
     }
 
-    /// The kind as metrics and traces name it: `timeout`, `wrong_type`, ...
+    /// The kind's name in metrics and traces: `timeout`, `wrong_type`, ...
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorKind::Connect => "connect",
@@ -141,14 +140,14 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// Why a call failed. Cheap to clone, so that one failure can reach everyone who waited for it.
+/// Why a call failed. Cheap to clone, so that one failure can be given to every waiting caller.
 ///
 /// ```
 /// use nearcache::{Cache, ErrorKind};
 ///
 /// let error = Cache::open("redis://localhost:6379/0?timout=1s").unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::InvalidUrl);
-/// println!("{error}"); // points at `timout`, and says what is allowed there
+/// println!("{error}"); // points at `timout`, and lists the allowed options
 /// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
@@ -158,11 +157,11 @@ struct Inner {
     detail: Cow<'static, str>,
     host: Option<Arc<str>>,
     key: Option<Key>,
-    /// What its caller traces it by.
+    /// The caller's trace id.
     trace: Option<Arc<str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
     deferred: bool,
-    /// Not sent, because the server is another one than the caller knew.
+    /// Not sent, because the server is not the one that the caller knew.
     outdated: bool,
 }
 
@@ -200,19 +199,19 @@ impl Error {
         self.0.key.as_ref()
     }
 
-    /// The trace id of the call, as the caller of a component gave it.
+    /// The trace id of the call, as given by the caller of a component.
     pub fn trace_id(&self) -> Option<&str> {
         self.0.trace.as_deref()
     }
 
-    /// Whether what failed was an invalidation that is kept, and will be sent before anything else once
-    /// Redis answers again. (A `set` is kept as the deletion of its key.) Until then other processes may
-    /// be answered with what it was to remove.
+    /// Whether a failed invalidation is kept in the outbox. It will be sent before any other command once Redis answers
+    /// again. (A `set` is kept as the deletion of its key.) Until then, other processes may still get the invalidated
+    /// value.
     pub fn is_deferred(&self) -> bool {
         self.0.deferred
     }
 
-    /// The error of a loader, or another one beneath this, if it is of type `E`.
+    /// The loader's own error, or another underlying one, if it is of type `E`.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -237,8 +236,8 @@ impl Error {
         None
     }
 
-    /// What was to be sent goes to another server than its caller knew of: it was not sent, and what the
-    /// outbox has goes first. No user sees this.
+    /// The command was not sent, because its connection leads to another server than its caller knew. The outbox must
+    /// be sent first. Users never see this error.
     pub(crate) fn outdated() -> Self {
         Error::new(
             ErrorKind::Unavailable,
@@ -278,8 +277,8 @@ impl Error {
         self.with(|inner| inner.key = Some(Key::from(key)))
     }
 
-    /// Adds to an error. One that others hold already (a shared connect error, say) is copied; its
-    /// source then becomes the shared error itself.
+    /// Changes an error. If others hold it too (such as a shared connect error), it is copied, and the shared error
+    /// becomes the copy's source.
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
         if Arc::get_mut(&mut self.0).is_none() {
             let shared = self.clone();
@@ -304,10 +303,10 @@ impl Error {
         self
     }
 
-    /// An error that a server answered with, sorted by its code.
+    /// An error reply of a server, classified by its code.
     pub(crate) fn from_server(error: &redis::ServerError) -> Self {
         let code = error.code();
-        // A server that does not know a command quotes its arguments, a greeting's password among them.
+        // A server that does not know a command quotes its arguments, which may include the password of a handshake.
         let detail = error.details().unwrap_or_default();
         let detail = detail
             .split(", with args beginning with")
@@ -319,11 +318,11 @@ impl Error {
             "NOPERM" => ErrorKind::Denied,
             "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "OOM" | "BUSY" | "TRYAGAIN"
             | "MISCONF" | "NOREPLICAS" => ErrorKind::Unavailable,
-            // No connection could be made: the answer to a greeting, before the server hangs up.
+            // A refused connection: the answer to a handshake, before the server closes the connection.
             "ERR" if detail.contains("max number of clients") => ErrorKind::Connect,
             "ERR" if detail.contains("is not an integer") => ErrorKind::NotInteger,
             "ERR" if detail.contains("would overflow") => ErrorKind::Overflow,
-            // What servers before 6 say of a wrong or a missing password.
+            // The messages of servers before 6 for a wrong or missing password.
             "ERR"
                 if detail.contains("invalid password")
                     || detail.starts_with("AUTH ")
@@ -336,7 +335,7 @@ impl Error {
         Error::new(kind, format!("{code} {detail}").trim_end().to_owned())
     }
 
-    /// An error of the redis crate: of the connection, or one that the server answered with.
+    /// An error of the redis crate: of the connection, or an error reply of the server.
     pub(crate) fn from_redis(error: redis::RedisError) -> Self {
         if let (redis::ErrorKind::Server(_) | redis::ErrorKind::Extension, Some(code)) =
             (error.kind(), error.code())
@@ -349,7 +348,7 @@ impl Error {
         }
         let kind = match error.kind() {
             redis::ErrorKind::AuthenticationFailed => ErrorKind::Auth,
-            // A reply that was cut off is a lost connection, though redis-rs calls it unparsable.
+            // A truncated reply means a lost connection, although redis-rs calls it a parse error.
             redis::ErrorKind::Parse if error.to_string().contains("end of input") => {
                 ErrorKind::Connect
             }
@@ -361,7 +360,7 @@ impl Error {
             _ => ErrorKind::Server,
         };
         if kind == ErrorKind::Server {
-            // A refused greeting, in redis-rs's words: what the server quoted in it stays here.
+            // A refused handshake, in redis-rs's words. What the server quotes is removed.
             let text = error.to_string();
             let text = text
                 .split(", with args beginning with")
@@ -369,7 +368,7 @@ impl Error {
                 .unwrap_or_default();
             return Error::new(kind, text.to_owned());
         }
-        // What the server said of the credentials may quote the user, never the password.
+        // A server's message about credentials may quote the user, never the password.
         Error::new(kind, with_advice(error.to_string())).caused_by(error)
     }
 
@@ -413,7 +412,7 @@ impl Error {
     }
 }
 
-/// What to look at, where nobody listens.
+/// Adds advice if the connection was refused.
 fn with_advice(mut text: String) -> String {
     if text.contains("refused") {
         text.push_str("; is Redis running there?");
@@ -453,8 +452,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The kind and the message as it is meant to be read: this is what `unwrap` and a `main` that returns a
-/// `Result` print.
+/// The kind and the message in readable form, because `unwrap`, and a `main` that returns a `Result`, print this.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {self}", self.0.kind)

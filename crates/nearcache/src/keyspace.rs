@@ -1,10 +1,9 @@
-//! Where a cache's keys lie in Redis: the prefix in front of them, the forms nearcache keeps for
-//! itself, and patterns that cannot leave the prefix.
+//! The names of a cache's keys in Redis: the prefix, the reserved names, and patterns that cannot leave the prefix.
 //!
-//! 1. A stored key is `prefix` + `separator` + `key`, or `key` without a prefix. Exactly that: other
-//!    clients read it too.
-//! 2. Nothing outside the prefix is read, listed or deleted, whatever characters prefix and pattern
-//!    hold: the prefix is escaped in every pattern, and what a server lists is checked again.
+//! 1. A stored key is exactly `prefix` + `separator` + `key`, or `key` without a prefix, because other clients read it
+//!    too.
+//! 2. Nothing outside the prefix is read, listed or deleted, whatever characters prefix and pattern contain: the prefix
+//!    is escaped in every pattern, and the keys that a server lists are checked again.
 //! 3. nearcache's own keys (leases, versions of tags) are never listed, and cannot be named by a user.
 
 use std::fmt;
@@ -15,37 +14,37 @@ use smallvec::SmallVec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::slot;
 
-/// What stands between prefix and key unless something else is asked for.
+/// The default text between prefix and key.
 pub(crate) const SEPARATOR: &str = ":";
 
-/// Under the prefix, everything that begins with this is nearcache's own.
+/// After the prefix, names that begin with this are reserved.
 const OWN: &[u8] = b"#nearcache:";
 
-/// A lease key is made of its entry's key and this marker (with a suffix in rare cases), so no
-/// user's key may hold it.
+/// A lease key consists of its entry's key and this marker (and in rare cases a suffix), so no user's key may contain
+/// the marker.
 const LEASE_MARKER: &[u8] = b"#nearcache:lease";
 
-/// Under the prefix, a tag's version is at this and the tag.
+/// After the prefix, a tag's version key is this and the tag.
 const TAG: &[u8] = b"#nearcache:tag:";
 
-/// Under the prefix, what changes with every invalidation of any tag.
+/// After the prefix, the key of the epoch, which changes with every tag invalidation.
 const TAG_EPOCH: &[u8] = b"#nearcache:tags";
 
-/// Under the prefix, the index of a cache that holds at most so many values.
+/// After the prefix, the index of a cache that limits its number of values.
 const INDEX: &[u8] = b"#nearcache:index";
 
-/// The longest tag. It is stored with every entry that carries it.
+/// The longest tag. Every entry with the tag stores it.
 const MAX_TAG: usize = 1_024;
 
 /// The longest key, without the prefix.
 const MAX_KEY: usize = 64 * 1024;
 
-/// The longest prefix with its separator. Generous: a prefix is sent with every single key.
+/// The longest prefix, with its separator. It is sent with every key.
 const MAX_PREFIX: usize = 4 * 1024;
 
-/// A key as a user names it, without the prefix: what listing yields and what errors name.
+/// A key as users write it, without the prefix. Listings return it, and errors contain it.
 ///
-/// Keys are bytes. [`Key::as_str`] gives the text of those that are text.
+/// Keys are bytes. [`Key::as_str`] returns the text, if the key is text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<[u8]>);
 
@@ -91,7 +90,7 @@ impl PartialEq<&str> for Key {
     }
 }
 
-/// The text in quotes; bytes that are not text as `\x..`. A long key is cut: this goes into messages.
+/// The text in quotes, with other bytes as `\x..`. A long key is cut, because this is used in messages.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 120;
@@ -107,10 +106,10 @@ impl fmt::Debug for Key {
     }
 }
 
-/// How many bytes of a stored key an operation keeps in place, without an allocation.
+/// Stored keys of up to this many bytes need no allocation.
 const IN_PLACE: usize = 128;
 
-/// A key as it lies in Redis, with the prefix.
+/// A key as it is in Redis, with the prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredKey {
     bytes: SmallVec<[u8; IN_PLACE]>,
@@ -122,13 +121,13 @@ impl StoredKey {
         &self.bytes
     }
 
-    /// The key as the user named it.
+    /// The key as the user wrote it.
     pub(crate) fn user(&self) -> &[u8] {
         &self.bytes[self.prefix..]
     }
 
-    /// The key of the lease under which this one is loaded: in the same slot of a cluster, and under the
-    /// same prefix. The forms are frozen: processes of every version must agree on them.
+    /// The key's lease key. It is in the same cluster slot and under the same prefix. The forms must never change:
+    /// processes of all versions must agree on them.
     pub(crate) fn lease(&self) -> Vec<u8> {
         let key = self.as_bytes();
         if slot::hash_tag(key).is_some() {
@@ -137,7 +136,8 @@ impl StoredKey {
         if !key.iter().any(|byte| matches!(byte, b'{' | b'}')) {
             return [&key[..self.prefix], b"{", key, b"}", LEASE_MARKER].concat();
         }
-        // A stray brace: the whole key counts, and so does the whole of this.
+        // A brace, but no hash tag: the whole key decides the slot, and so does the whole lease key, so a suffix is
+        // needed.
         let mut lease = [key, LEASE_MARKER].concat();
         lease.extend(slot::suffix(&lease, slot::slot(key)));
         lease
@@ -152,16 +152,16 @@ impl redis::ToRedisArgs for StoredKey {
 
 impl redis::ToSingleRedisArg for StoredKey {}
 
-/// The rules of one cache's keys.
+/// The key names of one cache.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Keyspace {
-    /// With the separator; empty for none.
+    /// The prefix with its separator; empty for none.
     prefix: Vec<u8>,
 }
 
 impl Keyspace {
     /// # Errors
-    /// `InvalidConfig` for a prefix that is too long or holds a form of nearcache's own.
+    /// `InvalidConfig` for a prefix that is too long or contains a reserved name.
     pub(crate) fn new(prefix: &str, separator: &str) -> Result<Self> {
         if prefix.is_empty() {
             return Ok(Keyspace { prefix: Vec::new() });
@@ -185,7 +185,7 @@ impl Keyspace {
     /// The stored form of a user's key.
     ///
     /// # Errors
-    /// `InvalidKey`: empty, longer than 64 KiB, or of a form of nearcache's own.
+    /// `InvalidKey`: empty, longer than 64 KiB, or reserved.
     #[inline]
     pub(crate) fn stored(&self, key: &[u8]) -> Result<StoredKey> {
         let refused = |why: String| Err(Error::new(ErrorKind::InvalidKey, why).for_key(key));
@@ -218,13 +218,13 @@ impl Keyspace {
         })
     }
 
-    /// The user's form of a key that a server listed: `None` for what is not ours to show.
+    /// The user's form of a key that a server listed. `None` for keys of others and for nearcache's own.
     pub(crate) fn user<'k>(&self, stored: &'k [u8]) -> Option<&'k [u8]> {
         let key = stored.strip_prefix(&*self.prefix)?;
         (!key.is_empty() && !is_own(key)).then_some(key)
     }
 
-    /// A user's glob pattern as one for Redis, held inside the prefix.
+    /// A user's glob pattern as a pattern for Redis that cannot leave the prefix.
     pub(crate) fn pattern(&self, pattern: &[u8]) -> Vec<u8> {
         let mut escaped = Vec::with_capacity(self.prefix.len() + pattern.len() + 8);
         for &byte in &self.prefix {
@@ -237,7 +237,7 @@ impl Keyspace {
         escaped
     }
 
-    /// The key of a tag's version.
+    /// A tag's version key.
     ///
     /// # Errors
     /// `InvalidKey`: a tag is empty or longer than 1 KiB.
@@ -254,12 +254,12 @@ impl Keyspace {
         ))
     }
 
-    /// The key that changes with every invalidation of any tag.
+    /// The key of the epoch, which changes with every tag invalidation.
     pub(crate) fn tag_epoch(&self) -> Vec<u8> {
         [&self.prefix, TAG_EPOCH].concat()
     }
 
-    /// The key of the index of a cache that holds at most so many values.
+    /// The key of the index of a cache that limits its number of values.
     #[cfg(feature = "component")]
     pub(crate) fn index(&self) -> Vec<u8> {
         [&self.prefix, INDEX].concat()
@@ -270,14 +270,14 @@ impl Keyspace {
         self.pattern(&[b"*", LEASE_MARKER, b"*"].concat())
     }
 
-    /// Whether a key that a server listed is a lease of ours.
+    /// Whether a key that a server listed is one of this cache's leases.
     pub(crate) fn is_lease(&self, stored: &[u8]) -> bool {
         stored
             .strip_prefix(&*self.prefix)
             .is_some_and(|key| contains(key, LEASE_MARKER))
     }
 
-    /// Whether a key that a server listed is the version of a tag, the epoch of all tags, or the index.
+    /// Whether a key that a server listed is a version key, the epoch or the index.
     pub(crate) fn is_tag_or_index(&self, stored: &[u8]) -> bool {
         stored
             .strip_prefix(&*self.prefix)
@@ -289,7 +289,7 @@ impl Keyspace {
     }
 }
 
-/// The prefix with its separator, as messages name it.
+/// The prefix with its separator, as it appears in messages.
 impl fmt::Display for Keyspace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", Key::from(&*self.prefix))
@@ -300,7 +300,7 @@ fn is_own(key: &[u8]) -> bool {
     key.starts_with(OWN) || contains(key, LEASE_MARKER)
 }
 
-/// Most keys hold no `#`, so the search is for that byte first.
+/// Searches for `#` first, because most keys contain none.
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     let mut rest = haystack;
     while let Some(at) = rest.iter().position(|byte| *byte == needle[0]) {

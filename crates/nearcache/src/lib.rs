@@ -24,18 +24,18 @@
 //! ```
 //!
 //! # Where to look next
-//! - [`Cache`]: every verb, with what it does while Redis is away.
-//! - [`Cache::remember`]: the cached value, or else the one that a loader gives, loaded once for all who ask;
-//!   [`Cache::remember_many`]; [`Loaded`], for what a loader itself decides.
-//! - [`Cache::invalidate_tag`]: the end of many entries at once.
+//! - [`Cache`]: every operation, with what it does while Redis is away.
+//! - [`Cache::remember`]: returns the cached value, or loads it once for all callers; [`Cache::remember_many`] does it
+//!   for many keys; a [`Loaded`] lets the loader set TTL and tags.
+//! - [`Cache::invalidate_tag`]: invalidates many entries at once.
 //! - `nearcache::blocking::Cache`: the same without an async runtime (feature `blocking`).
-//! - `#[cached]` (feature `macros`): a function whose results are remembered.
+//! - `#[cached]` (feature `macros`): caches the results of a function.
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
-//! - [`Fallback`]: what a read answers while Redis is away; [`Undelivered`] and [`DataLoss`]: what becomes of
-//!   an invalidation then.
-//! - [`Stats`]: what a cache has done so far; [`hooks`]: being told of each call, metrics and traces.
-//! - [`Codec`]: formats and compression; [`Text`] and [`Raw`]: values that are stored as they are.
+//! - [`Fallback`]: what a read returns while Redis is away; [`Undelivered`] and [`DataLoss`]: what happens to an
+//!   invalidation then.
+//! - [`Stats`]: the statistics of a cache; [`hooks`]: observing each call, metrics and traces.
+//! - [`Codec`]: formats and compression; [`Text`] and [`Raw`]: values that are stored unchanged.
 //! - `nearcache::config` (feature `config`): caches described in TOML, JSON or the environment;
 //!   `nearcache::compat::registry`: caches that are elements of an application.
 //! - `nearcache::compat::component` (feature `component`): a cache that is configured, opened and closed.
@@ -43,16 +43,17 @@
 //! # URLs
 //! | URL | where |
 //! | --- | --- |
-//! | `memory://` | in this process, a store of the cache's own |
-//! | `memory://name` | in this process, shared by everyone who names it while one of them lives |
-//! | `redis://[[user]:password@]host[:port][/db]` | Redis over TCP; port 6379 and database 0 unless given |
+//! | `memory://` | in this process, in a store of its own |
+//! | `memory://name` | in this process, in a store shared by all caches of that name; it lives as long as one of them does |
+//! | `redis://[[user]:password@]host[:port][/db]` | Redis over TCP; the defaults are port 6379 and database 0 |
 //! | `redis+unix://[[user]:password@]/path/to.sock` | Redis over a unix socket |
-//! | `valkey://`, `valkey+unix://` | Valkey, likewise |
+//! | `valkey://…`, `valkey+unix://…` | Valkey, in the same forms |
 //!
-//! After a `?`, joined by `&`: `prefix`, `separator`, `version`, `format`, `compression`, `default_ttl`, `ttl_jitter`, `timeout`, `breaker`,
-//! `db`, `username`, `password`, `client_name`, `protocol`, `pool_size`; each is described at the [`Builder`]'s
-//! method of that name. For `memory://` also `maxmemory` (as in `64mb`; 256 MiB unless given, and 0 is no
-//! bound) and `policy` (what goes then: a `maxmemory-policy` of Redis, `allkeys-lfu` unless given). Special characters are percent-encoded (`%40` for `@`).
+//! Options follow a `?` and are joined by `&`: `prefix`, `separator`, `version`, `format`, `compression`,
+//! `default_ttl`, `ttl_jitter`, `timeout`, `breaker`, `db`, `username`, `password`, `client_name`, `protocol`,
+//! `pool_size`. The [`Builder`]'s method of the same name describes each. `memory://` also has `maxmemory` (such as
+//! `64mb`; the default is 256 MiB, and 0 means no limit) and `policy` (what is evicted then: a `maxmemory-policy` of
+//! Redis, by default `allkeys-lfu`). Special characters are percent-encoded (`%40` for `@`).
 //!
 //! # Features
 //! | feature | | what it adds |
@@ -60,7 +61,7 @@
 //! | `embedded` | default | `memory://` |
 //! | `macros` | default | `#[cached]` |
 //! | `blocking` | | `nearcache::blocking`, for code without an async runtime |
-//! | `msgpack`, `postcard` | | these formats, beside JSON |
+//! | `msgpack`, `postcard` | | these formats, in addition to JSON |
 //! | `zstd`, `lz4`, `zlib` | | compression |
 //! | `metrics` | | `hooks::MetricsFacade`: the `metrics` crate, and so Prometheus and others |
 //! | `otel` | | `hooks::OpenTelemetry`: metrics and traces |
@@ -89,13 +90,13 @@ mod striped;
 mod ttl;
 mod url;
 
-/// What `#[cached]` expands to calls this.
+/// The code that `#[cached]` expands to calls this.
 #[cfg(feature = "macros")]
 #[doc(hidden)]
 #[path = "decorator/mod.rs"]
 pub mod __decorator;
 
-/// What a fuzzer calls, with whatever bytes it finds.
+/// The entry points for the fuzzer.
 #[cfg(all(
     any(fuzzing, test),
     feature = "blocking",
@@ -131,17 +132,17 @@ pub use read_through::read::Lookup;
 pub use resilience::{BreakerState, DataLoss, Fallback, Outage};
 pub use ttl::{IntoTtl, Remaining, Ttl};
 
-/// The crate whose traits a [`Serializer`] is given values by.
+/// The crate with the traits through which a [`Serializer`] gets values.
 pub use erased_serde;
 
 /// The redis crate that [`Connection`] works with.
 pub use redis;
 
-/// The embedded store, to be used alone or given to [`Builder::store`].
+/// The embedded store, for use on its own or with [`Builder::store`].
 #[cfg(feature = "embedded")]
 pub use nearcache_embedded as embedded;
 
-/// Runs an example of this documentation, where there is an embedded store for it to run on.
+/// Runs an example of this documentation, if the embedded store is built in.
 #[doc(hidden)]
 pub fn __example<E: std::fmt::Debug>(example: impl Future<Output = std::result::Result<(), E>>) {
     if cfg!(feature = "embedded") {
@@ -155,12 +156,12 @@ pub fn __example<E: std::fmt::Debug>(example: impl Future<Output = std::result::
     }
 }
 
-/// The README's programs run, too.
+/// The examples in the README are compiled and run, too.
 #[cfg(all(doctest, feature = "embedded", feature = "blocking"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-/// And those of the guides.
+/// And those in the guides.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/failure.md")]
 struct Failure;
@@ -188,7 +189,7 @@ struct Configuration;
 #[doc = include_str!("../../../docs/component.md")]
 struct Component;
 
-/// And those of the guide to `#[cached]`.
+/// And those in the guide to `#[cached]`.
 #[cfg(all(
     doctest,
     feature = "embedded",

@@ -1,8 +1,7 @@
-//! The seam to whatever runs us: the only place where time is read, waited for, or a task is started.
+//! The runtime: the only place where time is read, waits happen and tasks are started.
 //!
-//! The core is async and is written once. An async caller polls it on tokio; a blocking caller polls
-//! it on its own thread with `block_on`, over backends whose futures are ready at once. Tests put a
-//! clock of their own here and move it.
+//! The core is async and is written once. An async caller polls it on tokio. A blocking caller polls it on its own
+//! thread with `block_on`, over backends whose futures are ready at once. Tests can use a clock that they move.
 
 use std::future::Future;
 use std::pin::pin;
@@ -13,15 +12,15 @@ use tokio::task::AbortHandle;
 
 use crate::error::{Error, Result};
 
-/// What runs us.
+/// What polls the core, and its clock.
 #[derive(Clone, Debug)]
 pub(crate) enum Runtime {
-    /// The machine's clock, and the tokio runtime that polls.
+    /// The system's clock, and the tokio runtime of the caller.
     Tokio,
-    /// The machine's clock, and the threads that call: waiting parks them.
+    /// The system's clock, and the calling threads: waiting parks them.
     #[cfg(feature = "blocking")]
     Threads,
-    /// tokio's tasks under a clock that only a test moves.
+    /// tokio's tasks, with a clock that only a test moves.
     #[cfg(test)]
     Moved(moved::Clock),
 }
@@ -39,8 +38,8 @@ impl Runtime {
 
     /// The output of `work`, or `None` if it takes longer than `limit`.
     ///
-    /// `work` is made in here, so that it lies in the future once: an argument that is a future lies in it
-    /// twice, as the argument and as what is awaited.
+    /// `work` is a closure, so that its future exists only once: a future that is passed as an argument takes its space
+    /// twice, as the argument and as the awaited future.
     pub(crate) async fn timeout<T, F>(&self, limit: Duration, work: impl FnOnce() -> F) -> Option<T>
     where
         F: Future<Output = T>,
@@ -58,10 +57,10 @@ impl Runtime {
         self.timeout(time, std::future::pending::<()>).await;
     }
 
-    /// As [`detach`](Runtime::detach).
+    /// Like [`detach`](Runtime::detach).
     ///
     /// # Errors
-    /// `InvalidConfig`, where an async caller has no runtime.
+    /// `InvalidConfig` if an async caller has no runtime.
     pub(crate) fn try_detach(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let possible = match self {
             #[cfg(feature = "blocking")]
@@ -75,28 +74,27 @@ impl Runtime {
         Ok(())
     }
 
-    /// Runs something beside everything else, to its end or to that of the runtime: as a task of tokio's,
-    /// or on a thread of its own.
+    /// Runs a task in the background until it ends, or its runtime does: as a tokio task, or on a thread of its own.
     pub(crate) fn detach(&self, task: impl Future<Output = ()> + Send + 'static) {
         match self {
             #[cfg(feature = "blocking")]
             Runtime::Threads => {
                 let thread = std::thread::Builder::new().name("nearcache-load".to_owned());
                 if let Err(error) = thread.spawn(move || block_on(task)) {
-                    tracing::warn!(%error, "no thread for what was to run in the background");
+                    tracing::warn!(%error, "could not start a thread for a background load");
                 }
             }
             _ => drop(tokio::spawn(task)),
         }
     }
 
-    /// As [`detach`](Runtime::detach) to tokio, with the means to abort it.
+    /// Like [`detach`](Runtime::detach) on tokio, and returns a handle that can abort the task.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         tokio::spawn(task).abort_handle()
     }
 }
 
-/// The output of `work`, unless `end` comes before it.
+/// The output of `work`, or that of `end` as the error, whichever is ready first.
 pub(crate) async fn first<T, E>(
     work: impl Future<Output = T>,
     end: impl Future<Output = E>,
@@ -112,7 +110,7 @@ pub(crate) async fn first<T, E>(
 #[cfg(feature = "blocking")]
 pub(crate) use threads::block_on;
 
-/// Running a future on the thread that calls.
+/// Running a future on the calling thread.
 #[cfg(feature = "blocking")]
 mod threads {
     use std::cell::Cell;
@@ -124,11 +122,11 @@ mod threads {
     use std::time::{Duration, Instant};
 
     thread_local! {
-        /// When the future that this thread runs wants to be polled again at the latest.
+        /// The latest time at which the future on this thread must be polled again.
         static WAKE_AT: Cell<Option<Instant>> = const { Cell::new(None) };
     }
 
-    /// Ready once its time has come. For futures that [`block_on`] runs.
+    /// Ready at its time. For futures that [`block_on`] runs.
     pub(super) struct Alarm(Instant);
 
     impl Alarm {
@@ -152,8 +150,8 @@ mod threads {
 
     /// Runs a future to its end on this thread.
     ///
-    /// Over a blocking backend it is ready at the first poll. One that is not (a wait for another thread,
-    /// or for a time) parks the thread until it is woken.
+    /// Over a blocking backend the future is ready at the first poll. Otherwise (it waits for another thread or for a
+    /// time) the thread parks until it is woken.
     pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         match future
@@ -174,12 +172,12 @@ mod threads {
             }
         }
 
-        // Called from a task of tokio's, that task's budget is not ours to wait for: it is given anew when the
-        // task yields, and the task waits for us.
+        // Unconstrained: if the caller is a tokio task, the future must not wait for that task's budget, which is
+        // renewed only when the task yields, and the task waits for this future.
         let mut future = pin!(tokio::task::unconstrained(future));
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut context = Context::from_waker(&waker);
-        // A future may itself call what blocks: its alarm is not ours.
+        // The future may itself call `block_on`: keep the outer alarm.
         let outer = WAKE_AT.take();
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
@@ -259,7 +257,7 @@ mod tests {
         );
         let never = || std::future::pending::<()>();
         assert_eq!(block_on(Runtime::Threads.timeout(short, never)), None);
-        // A wait inside a wait does not lose the outer one's time.
+        // An inner wait does not lose the outer one's alarm.
         let nested = async {
             first(
                 async {
@@ -277,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_blocks_does_not_wait_for_its_own_budget() {
         let lock = tokio::sync::Mutex::new(0);
-        // Far more often than a task may take something without yielding.
+        // Far more often than a task's budget allows without yielding.
         for _ in 0..1_000 {
             block_on(async { *lock.lock().await += 1 });
         }

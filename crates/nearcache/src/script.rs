@@ -1,7 +1,7 @@
-//! Scripts: what must happen on the server in one step.
+//! Scripts: several steps that the server carries out atomically.
 //!
-//! A script is a value with two bodies: the Lua text for a server, and a Rust function that does the same
-//! in the embedded store. `twins` runs both on the same inputs.
+//! A script has two bodies: the Lua text for a server, and a Rust function, its twin, which does the same in the
+//! embedded store. `twins` runs both on the same inputs and compares them.
 
 #[cfg(all(test, feature = "embedded"))]
 pub(crate) mod twins;
@@ -52,18 +52,18 @@ impl Script {
         self.sha1.get_or_init(|| sha1_hex(self.lua.as_bytes()))
     }
 
-    /// The script by its name, which a server that has not seen it answers with [`unknown`].
+    /// The command that runs the script by its hash. A server that has not seen the script answers with [`unknown`].
     pub(crate) fn by_name(&self, call: &Input) -> Cmd {
         call.command("EVALSHA", self.sha1())
     }
 
-    /// The script by its text, which teaches the server its name.
+    /// The command that runs the script by its text. The server then knows its hash.
     pub(crate) fn by_text(&self, call: &Input) -> Cmd {
         call.command("EVAL", self.lua)
     }
 }
 
-/// What a script is called with: its KEYS and its ARGV.
+/// The input of a script: its KEYS and its ARGV.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Input {
     keys: Vec<Vec<u8>>,
@@ -81,7 +81,7 @@ impl Input {
         self
     }
 
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.keys.iter().chain(&self.args).map(Vec::len).sum()
     }
@@ -98,7 +98,7 @@ impl Input {
     }
 }
 
-/// A script of its Lua text and its twin, which is left out where there is no embedded store.
+/// Makes a script from its Lua text and its twin, which is left out if there is no embedded store.
 macro_rules! script {
     ($lua:expr, $twin:expr) => {{
         #[cfg(feature = "embedded")]
@@ -113,12 +113,12 @@ macro_rules! script {
 }
 pub(crate) use script;
 
-/// Whether a server does not know a script by its name.
+/// Whether the server answered that it does not know the script's hash.
 pub(crate) fn unknown(error: &Error) -> bool {
     error.kind() == ErrorKind::Server && error.detail().starts_with("NOSCRIPT")
 }
 
-/// As `redis.sha1hex` in Lua.
+/// The same as `redis.sha1hex` in Lua.
 pub(crate) fn sha1_hex(bytes: &[u8]) -> String {
     sha1_smol::Sha1::from(bytes).digest().to_string()
 }

@@ -1,7 +1,7 @@
-//! Redis Cluster's hash slots: which keys lie on the same node.
+//! Redis Cluster's hash slots, which decide which keys are on the same node.
 //!
-//! The rule and the polynomial are those of the Redis Cluster specification (CRC16 XMODEM, modulo 16,384;
-//! of a key with a hash tag `{...}` only the tag counts).
+//! Rule and polynomial are those of the Redis Cluster specification: CRC16 XMODEM, modulo 16,384. Of a key with a hash
+//! tag `{...}`, only the tag counts.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ pub(crate) fn slot(key: &[u8]) -> u16 {
     crc16(0, hash_tag(key).unwrap_or(key)) % SLOTS
 }
 
-/// What stands between the first `{` and the next `}`, if that is anything.
+/// The text between the first `{` and the next `}`, if it is not empty.
 pub(crate) fn hash_tag(key: &[u8]) -> Option<&[u8]> {
     let open = key.iter().position(|byte| *byte == b'{')?;
     let inside = &key[open + 1..];
@@ -20,8 +20,8 @@ pub(crate) fn hash_tag(key: &[u8]) -> Option<&[u8]> {
     (close > 0).then(|| &inside[..close])
 }
 
-/// A suffix that brings `key`, which has no hash tag, to this slot: four letters and digits, or none if
-/// none is needed. Always the same for the same key.
+/// A suffix that moves `key`, which has no hash tag, to the wanted slot: four letters and digits, or nothing if the
+/// slot is already right. The same key always gets the same suffix.
 pub(crate) fn suffix(key: &[u8], wanted: u16) -> Vec<u8> {
     let crc = crc16(0, key);
     if crc % SLOTS == wanted {
@@ -88,7 +88,7 @@ fn crc16(start: u16, bytes: &[u8]) -> u16 {
 mod tests {
     use super::*;
 
-    /// From the specification, and from `CLUSTER KEYSLOT` of Redis 7.0.15.
+    /// The expected values are from the specification, and from `CLUSTER KEYSLOT` of Redis 7.0.15.
     #[test]
     fn slots_are_those_of_redis() {
         assert_eq!(crc16(0, b"123456789"), 0x31C3);

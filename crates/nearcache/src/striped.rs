@@ -1,13 +1,13 @@
-//! A value for each of a few groups of threads, so that cores that count do not wait for each other's
-//! cache lines. What is counted is the sum over all.
+//! A value for each of a few groups of threads, so that counting threads do not compete for a cache line. The total is
+//! the sum over all values.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// More than this many threads share.
+/// The number of values. With more threads than this, some share a value.
 const STRIPES: usize = 8;
 
-/// As far apart as two cache lines, which processors fetch together.
+/// Two cache lines apart, because processors fetch two at a time.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Apart<T>(T);
@@ -16,13 +16,13 @@ struct Apart<T>(T);
 pub(crate) struct Striped<T>([Apart<T>; STRIPES]);
 
 impl<T> Striped<T> {
-    /// This thread's.
+    /// This thread's value.
     pub(crate) fn mine(&self) -> &T {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
             static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
         }
-        // A thread that is ending has no storage any more: any stripe will do.
+        // A thread that is ending has no thread-local storage any more, so it takes any value.
         let mine = MINE.try_with(|mine| {
             if mine.get() == usize::MAX {
                 mine.set(THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES);
@@ -32,7 +32,7 @@ impl<T> Striped<T> {
         &self.0[mine.unwrap_or(0)].0
     }
 
-    /// Every thread's.
+    /// The values of all threads.
     pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|stripe| &stripe.0)
     }

@@ -1,8 +1,7 @@
-//! Time to live: how long an entry stays.
+//! TTL (time to live): how long an entry stays.
 //!
-//! A [`Ttl`] is a whole number of milliseconds from 1 to [`Ttl::MAX`]. Whatever a caller writes it
-//! as (`Duration`, `"2h30m"`, seconds) becomes one through [`IntoTtl`], once, with a clear error;
-//! "for ever" is the absence of a TTL, never a zero.
+//! A [`Ttl`] is a whole number of milliseconds from 1 to [`Ttl::MAX`]. [`IntoTtl`] converts every other form
+//! (`Duration`, `"2h30m"`, seconds) once, with a clear error. "No expiry" is the absence of a TTL, never a zero.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,7 +26,7 @@ pub struct Ttl {
     millis: u64,
 }
 
-/// The units of the text form, the largest first. `m` is minutes; `ms` must be tried before it.
+/// The units of the text form, with their milliseconds. `m` is minutes.
 const UNITS: [(&str, u64); 6] = [
     ("w", 7 * 24 * 60 * 60 * 1000),
     ("d", 24 * 60 * 60 * 1000),
@@ -71,7 +70,7 @@ impl Ttl {
         Duration::from_millis(self.millis)
     }
 
-    /// `millis` is `None` where the sum itself overflowed.
+    /// `millis` is `None` if the sum itself overflowed.
     fn checked(millis: Option<u128>, written: impl Fn() -> String) -> Result<Ttl> {
         match millis.and_then(|millis| u64::try_from(millis).ok()) {
             Some(0) => Err(Error::new(
@@ -90,8 +89,8 @@ impl Ttl {
         }
     }
 
-    /// Spreads expiry: uniform within ± `ratio` of the TTL, so that entries written together do not
-    /// expire together. Never below 1 ms, never above [`Ttl::MAX`].
+    /// Varies the TTL at random within ± `ratio`, so that entries that are written together do not expire together.
+    /// Never below 1 ms, never above [`Ttl::MAX`].
     pub(crate) fn jittered(self, ratio: f64) -> Ttl {
         if ratio <= 0.0 {
             return self;
@@ -108,7 +107,7 @@ impl Ttl {
 impl FromStr for Ttl {
     type Err = Error;
 
-    /// `(number unit)+`, in any order; repeats add up; blanks between the parts are allowed.
+    /// `(number unit)+`, in any order. Repeated units add up. Blanks between the parts are allowed.
     fn from_str(text: &str) -> Result<Ttl> {
         let invalid = |why: String| Error::new(ErrorKind::InvalidTtl, format!("{why}; {FORM}"));
         let mut rest = text.trim();
@@ -136,7 +135,7 @@ impl FromStr for Ttl {
                     format!("{text:?} has the unknown unit {found:?}")
                 }));
             };
-            // A number of more than 38 digits does not fit the u128 either: the sum is then `None`.
+            // A number of more than 38 digits may not fit the u128 either; the sum is then `None`.
             sum = number
                 .parse::<u128>()
                 .ok()
@@ -151,7 +150,7 @@ impl FromStr for Ttl {
     }
 }
 
-/// Does `text` begin with `unit` (in either case), and with no longer word?
+/// Whether `text` begins with `unit` (in upper or lower case) as a whole word.
 fn has_unit(text: &str, unit: &str) -> bool {
     text.get(..unit.len())
         .is_some_and(|head| head.eq_ignore_ascii_case(unit))
@@ -182,8 +181,7 @@ impl fmt::Debug for Ttl {
     }
 }
 
-/// What can be given where a TTL is wanted: a [`Ttl`], a [`Duration`], text such as `"2h30m"`, or a
-/// whole number of seconds.
+/// What can be used as a TTL: a [`Ttl`], a [`Duration`], text such as `"2h30m"`, or a whole number of seconds.
 pub trait IntoTtl {
     /// # Errors
     /// [`ErrorKind::InvalidTtl`]: zero, negative, longer than [`Ttl::MAX`], or not of the text form.
@@ -197,7 +195,7 @@ impl IntoTtl for Ttl {
 }
 
 impl IntoTtl for Duration {
-    /// Part of a millisecond counts as a whole one, so that a short TTL never becomes none.
+    /// A part of a millisecond counts as a whole one, so that a short TTL does not become zero.
     fn into_ttl(self) -> Result<Ttl> {
         let millis = self.as_nanos().div_ceil(1_000_000);
         Ttl::checked(Some(millis), || format!("{self:?}"))
@@ -241,7 +239,7 @@ macro_rules! seconds_into_ttl {
 
 seconds_into_ttl!(i32, i64, u32, u64, usize);
 
-/// What is left of an entry's life: the answer of `ttl`.
+/// The remaining TTL of an entry: the result of `ttl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Remaining {
     /// There is no such entry.
@@ -253,7 +251,7 @@ pub enum Remaining {
 }
 
 impl Remaining {
-    /// The time left, if there is an end to it.
+    /// The time left, if the entry expires.
     pub fn duration(self) -> Option<Duration> {
         match self {
             Remaining::In(left) => Some(left),

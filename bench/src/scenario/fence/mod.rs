@@ -1,8 +1,8 @@
-//! What it costs a `set` to remove the lease key as well, so that no load that began before it can
-//! fill after it: the ways to do that, beside a plain `SET` with a time to live.
+//! The cost of deleting the lease key in a `set`, so that no load that began before the `set` can fill after it: the
+//! possible ways, compared with a plain `SET` with a TTL.
 //!
-//! Lease keys are absent, as they nearly always are. The client takes its share of the machine: what a
-//! set costs the server is told apart. `way` has what each contender sends.
+//! Lease keys do not exist, as is nearly always the case. The client takes its share of the machine, so the server's
+//! cost of a set is reported separately. `way` has the commands of each contender.
 
 mod way;
 
@@ -43,8 +43,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// So many tasks on one connection, with `TCP_NODELAY` as nearcache sets it, each making so many sets
-/// in a call.
+/// Tasks on one connection, with `TCP_NODELAY` as nearcache sets it. Each call makes `count` sets.
 fn asynchronous(
     bench: &Bench,
     ways: &[Way],
@@ -103,7 +102,7 @@ async fn on_tasks(
     })
 }
 
-/// So many threads, each with a connection of its own, one set a call.
+/// Threads with a connection each; each call makes one set.
 fn blocking(bench: &Bench, threads: usize) -> Result<Vec<Contender<'static>>> {
     let server = bench.server()?;
     fill(server)?;

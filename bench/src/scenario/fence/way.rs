@@ -1,4 +1,4 @@
-//! The ways to store a value and remove its lease key: what each sends.
+//! The ways to store a value and delete its lease key, and what each of them sends.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use redis::{Cmd, Connection, Pipeline};
 use super::super::{KEYS, VALUE, key};
 use crate::Result;
 
-/// How long a value lives: none expires while it is measured.
+/// The TTL of values: none expires during the measurement.
 const TTL_MILLIS: u64 = 3_600_000;
 
 /// The lease keys, in the slots of their stored keys.
@@ -17,7 +17,7 @@ static LEASES: LazyLock<Vec<String>> = LazyLock::new(|| {
     (0..KEYS).map(lease).collect()
 });
 
-/// The lease key of the stored key at a place.
+/// The lease key of the stored key at a position.
 pub(super) fn lease(place: usize) -> &'static str {
     &LEASES[place % KEYS]
 }
@@ -28,7 +28,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('UNLINK', KEYS[2])
 return 1";
 
-/// The same, with `UNLINK` only where there is a lease.
+/// The same, with `UNLINK` only if there is a lease.
 const SCRIPT_EXISTS: &str = "
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('UNLINK', KEYS[2]) end
@@ -78,7 +78,7 @@ pub(super) enum Way {
     Multi,
     /// One script, one set.
     Script,
-    /// One script, one set, `UNLINK` where `EXISTS` finds a lease.
+    /// One script, one set, `UNLINK` only if `EXISTS` finds a lease.
     ScriptExists,
     /// One function, one set. Redis 7 and later.
     Function,
@@ -89,7 +89,7 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// For one set at a time.
+    /// The ways to make one set at a time.
     pub(super) const ONE: [Way; 8] = [
         Way::Plain,
         Way::Unlink,
@@ -101,7 +101,7 @@ impl Way {
         Way::Del,
     ];
 
-    /// For many sets at a time.
+    /// The ways to make many sets at a time.
     pub(super) const MANY: [Way; 7] = [
         Way::PlainPipeline,
         Way::Plain,
@@ -129,7 +129,7 @@ impl Way {
         }
     }
 
-    /// Whether a lease is gone when a set has returned.
+    /// Whether the lease is deleted when a set has returned.
     fn fences(self) -> bool {
         !matches!(self, Way::Plain | Way::PlainPipeline)
     }
@@ -145,7 +145,7 @@ impl Way {
     }
 }
 
-/// A way, once what it runs on the server has been loaded there.
+/// A way whose scripts or functions are loaded on the server.
 #[derive(Clone, Debug)]
 pub(super) struct Ready {
     way: Way,
@@ -153,7 +153,7 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    /// Loads what the way needs, and makes sure that it does what it is for.
+    /// Loads the way's scripts or functions, and checks that it stores the value and deletes the lease.
     pub(super) fn new(way: Way, connection: &mut Connection) -> Result<Self> {
         let sha = match way.script() {
             Some(script) => {
@@ -183,11 +183,11 @@ impl Ready {
         if value == VALUE && (left == 0) == way.fences() {
             Ok(ready)
         } else {
-            Err(format!("{way:?} does not do what it is for").into())
+            Err(format!("{way:?} does not store the value and delete the lease").into())
         }
     }
 
-    /// The sets of so many keys, from a place on.
+    /// The command for this many sets, starting from a position.
     fn request(&self, place: usize, count: usize) -> Request {
         let places = place..place + count;
         let mut pipeline = Pipeline::with_capacity(2 * count);
@@ -237,7 +237,7 @@ impl Ready {
         Request::Pipeline(pipeline)
     }
 
-    /// A script's or a function's call.
+    /// The call of a script or a function.
     fn call(&self, verb: &str, what: &str, places: std::ops::Range<usize>) -> Cmd {
         let mut call = redis::cmd(verb);
         call.arg(what).arg(2 * places.len());
@@ -289,7 +289,7 @@ impl Ready {
         })
     }
 
-    /// How many sets a command makes: plain `SET` is always one.
+    /// How many sets a command makes; a plain `SET` always makes one.
     fn made(&self, count: usize) -> usize {
         if self.way == Way::Plain { 1 } else { count }
     }

@@ -1,4 +1,4 @@
-//! What a process of a contender's does, once it is told to go.
+//! The program of a contender's process.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::scenario::Failed;
 
 pub(super) const CONTENDERS: [&str; 4] = ["nearcache", "redis-rs by hand", "cached", "hitbox"];
 
-/// Of 500 in four processes.
+/// There are 500 in four processes.
 const TASKS: usize = 125;
 const ROUNDS: u64 = 20;
 const CALLS: u64 = 10;
@@ -29,20 +29,20 @@ const CALLS: u64 = 10;
 /// How long the source takes to answer.
 const LOAD: Duration = Duration::from_millis(100);
 
-/// The longest that a call is waited for.
+/// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What connects, and what is then asked for.
+/// The keys: one for the warm-up, and one for the measurement.
 const WARM: u64 = 0;
 const ASKED: u64 = 1;
 
-/// What is behind the cache: a database of one value.
+/// The source: a database with one value.
 struct Source {
     value: AtomicU64,
     loads: AtomicU64,
-    /// Whether a load is held in its midst, with what it has read.
+    /// Whether a load pauses after it has read the value.
     holds: AtomicBool,
     begun: Notify,
     go_on: Notify,
@@ -75,7 +75,7 @@ async fn load(id: u64) -> Result<Answer, Failed> {
     Ok(Answer { value })
 }
 
-/// Where the server is, for the store that a macro opens by itself.
+/// The server's address, for the store that a macro opens by itself.
 static SERVER: OnceLock<String> = OnceLock::new();
 
 #[cached::macros::concurrent_cached(
@@ -140,7 +140,7 @@ impl Contender {
                 cache.remember(key, move || load(id)).ttl(HOUR).await?
             }
             Contender::ByHand(connection) => {
-                // Without Redis it goes on, as one would.
+                // If Redis fails it goes on without it, as hand-written code does.
                 let mut connection = connection.clone();
                 let key = format!("answer:{id}");
                 match connection.get::<_, Option<String>>(&key).await {
@@ -172,7 +172,7 @@ impl Contender {
                 let cache = OF_CACHED.get().ok_or("it was called before")?;
                 let _ = cache.async_cache_remove(&id).await?;
             }
-            // It has no way from a function's arguments to its key.
+            // hitbox offers no way from a function's arguments to its key, so everything is deleted.
             Contender::Hitbox(_, connection) => {
                 let () = redis::cmd("FLUSHALL")
                     .query_async(&mut connection.clone())
@@ -183,11 +183,12 @@ impl Contender {
     }
 }
 
-/// `WHAT,CONTENDER,URL`: says when it is connected, waits until it is told to go, and prints its figures.
+/// Runs as `WHAT,CONTENDER,URL`: prints a line when it is connected, waits for the signal to start, and prints its
+/// figures.
 pub(crate) fn run(told: &str) -> Result<()> {
     let mut parts = told.splitn(3, ',');
     let (Some(what), Some(name), Some(url)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err("a process of this kind is started by the benchmark".into());
+        return Err("only the benchmark starts such a process".into());
     };
     SERVER.get_or_init(|| url.to_owned());
     let runtime = tokio::runtime::Runtime::new()?;
@@ -205,7 +206,7 @@ pub(crate) fn run(told: &str) -> Result<()> {
             }
             what => return Err(format!("there is no {what}").into()),
         }
-        // Until it is ended.
+        // Waits until it is killed.
         std::io::stdin().read_line(&mut String::new())?;
         Ok(())
     })
@@ -231,7 +232,8 @@ async fn stale(contender: &Contender) -> Result<u64> {
         let reader = contender.clone();
         let first = tokio::spawn(async move { reader.read(ASKED).await });
         SOURCE.begun.notified().await;
-        // It has read, and has not stored yet. Now the source changes, and whoever changed it says so.
+        // The load has read the value, and has not stored it yet. Now the source changes, and then the key is
+        // invalidated.
         SOURCE.value.store(round, Ordering::SeqCst);
         contender.invalidate(ASKED).await?;
         SOURCE.holds.store(false, Ordering::SeqCst);
@@ -250,7 +252,7 @@ async fn hanging(contender: &Contender) -> (f64, u64) {
         let answered = tokio::time::timeout(PATIENCE, read).await;
         failed += u64::from(!matches!(answered, Ok(Ok(_))));
     }
-    // What the source took is not the cache's.
+    // The source's own time is not the cache's.
     let loading = LOAD * SOURCE.loads.load(Ordering::SeqCst) as u32;
     let took = begun.elapsed().saturating_sub(loading);
     (took.as_secs_f64(), failed)

@@ -410,7 +410,7 @@ fn of_client(client: Target, url: Target) -> Result<Target> {
     };
     if url.place != nothing_said {
         return invalid(format!(
-            "a client was given, and the URL names {}; with a client the URL says options only, as in \
+            "a client was given, but the URL names {}; with a client, the URL may only contain options, as in \
              redis://?prefix=app",
             url.place
         ));
@@ -435,13 +435,13 @@ fn guarded_of(
     use crate::connect::target::Bounds;
     if target.place != (Place::Embedded { name: None }) {
         return invalid(format!(
-            "a store was given for {}; it goes with the URL memory://",
+            "a store was given, but the URL is for {}; a store needs the URL memory://",
             target.place
         ));
     }
     if target.bounds != Bounds::default() {
         return invalid(
-            "a store was given, which has bounds of its own: leave maxmemory and policy out of the URL"
+            "a store was given, which has its own limits: remove maxmemory and policy from the URL"
                 .to_owned(),
         );
     }

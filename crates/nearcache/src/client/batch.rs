@@ -1,14 +1,14 @@
-//! Batches: what travels together, split at a bounded size, so that no call holds the connection, or the
-//! server, for long: others' commands go between the parts. Each part has the timeout to itself.
+//! Batches: commands for many keys, split at a maximum size, so that no call occupies the connection or the server for
+//! long: other callers' commands go between the parts. The timeout applies to each part.
 
 use redis::Cmd;
 
 use crate::keyspace::StoredKey;
 
-/// How many keys travel together at most.
+/// The maximum number of keys in one part.
 const KEYS: usize = 1_000;
 
-/// How many bytes of keys and values travel together, unless one entry alone is larger.
+/// The maximum size of the keys and values in one part, unless one entry alone is larger.
 const BYTES: usize = 4 * 1024 * 1024;
 
 /// `UNLINK` of the leases of keys.

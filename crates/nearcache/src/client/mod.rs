@@ -1,11 +1,10 @@
-//! What the cache says to a server: one call, within its limit, told to whoever watches.
+//! Sending the cache's commands to a server, each within its time limit, and telling the hooks.
 //!
-//! A [`Client`] knows how keys are named (`keyspace`), how values are written (`codec`), how long Redis may take
-//! for a call, and who is told of it (`hooks`). It sends commands, pipelines and scripts through the
-//! [`Gate`], which `close` shuts. What the commands are for, the layers above know: `read_through`
-//! keeps values right, the faces name the verbs.
+//! A [`Client`] has the naming of keys (`keyspace`), the writing of values (`codec`), the time limit for a call, and
+//! the observers (`hooks`). It sends commands, pipelines and scripts through the [`Gate`], which `close` shuts. It does
+//! not know what the commands are for: that is the task of the layers above, `read_through` and `cache`.
 //!
-//! `batch` splits what is too large for one round trip; `reply` reads what a command answers.
+//! `batch` splits what is too large for one round trip; `reply` parses the replies of commands.
 
 pub(crate) mod batch;
 pub(crate) mod reply;
@@ -30,18 +29,18 @@ use crate::runtime::Runtime;
 use crate::script::{self, Input, Script};
 use batch::parts;
 
-/// A way to the server. Cheap to clone; clones share everything but limit and codec.
+/// A connection to the server, as a cache uses it. Cheap to clone; clones share everything except limit and codec.
 #[derive(Clone)]
 pub(crate) struct Client {
     shared: Arc<Shared>,
     /// How long Redis may take for one call.
     limit: Duration,
     codec: Codec,
-    /// Where the call under way notes its outcome, if hooks want to know.
+    /// Where the running call notes its outcome, if there are hooks.
     watch: Option<Arc<Watch>>,
 }
 
-/// What clones share.
+/// The part that clones share.
 struct Shared {
     gate: Gate,
     target: Target,
@@ -51,7 +50,7 @@ struct Shared {
     listener: u64,
 }
 
-/// What a client is made from.
+/// The parts for a new client.
 pub(crate) struct Parts {
     pub(crate) guarded: Arc<Guarded>,
     pub(crate) target: Target,
@@ -98,14 +97,14 @@ impl Client {
         }
     }
 
-    /// Gives the hooks a way to what this client counts.
+    /// Gives the hooks a handle to this client's statistics.
     pub(crate) fn attach_hooks(&self) {
         let counted = self.shared.telemetry.clone();
         let handle = StatsHandle::new(&self.shared, Shared::stats, move || counted.stats());
         self.shared.telemetry.hooks().attached(&handle);
     }
 
-    /// The same client for callers that wait in another way.
+    /// The same client for the other kind of caller (async or blocking).
     ///
     /// # Errors
     /// Those of [`resilience::open`].
@@ -122,7 +121,7 @@ impl Client {
         }))
     }
 
-    /// The same client, with another limit.
+    /// The same client with another time limit.
     pub(crate) fn within(&self, limit: Duration) -> Self {
         Client {
             limit,
@@ -130,7 +129,7 @@ impl Client {
         }
     }
 
-    /// The same client, which writes in another way. What this build cannot write is an error of the first write.
+    /// The same client with another codec. If this build does not support it, the first write fails.
     pub(crate) fn with_codec(&self, codec: Codec) -> Self {
         Client {
             codec,
@@ -160,7 +159,7 @@ impl Client {
         Some(Telling::begin(hooks, call, self.runtime()))
     }
 
-    /// Whether anybody is told of calls.
+    /// Whether there are hooks.
     pub(crate) fn has_hooks(&self) -> bool {
         !self.shared.telemetry.hooks().is_empty()
     }
@@ -172,35 +171,35 @@ impl Client {
         }
     }
 
-    /// Lets a call in.
+    /// Admits a call.
     ///
     /// # Errors
-    /// `Closed`, once the cache was closed.
+    /// `Closed`, after the cache was closed.
     pub(crate) fn enter(&self) -> Result<Pass<'_>> {
         check_timeout(self.limit)?;
         self.shared.gate.enter()
     }
 
-    /// One command.
+    /// Sends one command.
     pub(crate) async fn request(&self, command: &Cmd) -> Result<Value> {
         let pass = self.enter()?;
         pass.guarded().request(command, self.limit).await
     }
 
-    /// One command about one key.
+    /// Sends one command about one key, which an error names.
     pub(crate) async fn request_for(&self, key: &StoredKey, command: &Cmd) -> Result<Value> {
         self.request(command)
             .await
             .map_err(|error| error.for_key(key.user()))
     }
 
-    /// Commands that travel together. Error replies stand among the replies.
+    /// Sends commands together. Error replies are among the replies.
     pub(crate) async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
         let pass = self.enter()?;
         pass.guarded().pipeline(pipeline, self.limit).await
     }
 
-    /// A script: by its name, or by its text where the server does not know the name yet.
+    /// Runs a script by its hash, or by its text if the server does not know it yet.
     pub(crate) async fn run(&self, script: &Script, input: &Input) -> Result<Value> {
         match self.request(&script.by_name(input)).await {
             Err(error) if script::unknown(&error) => self.request(&script.by_text(input)).await,
@@ -208,8 +207,8 @@ impl Client {
         }
     }
 
-    /// A script, run once for each input, in as few round trips as their size allows. The replies are in the
-    /// order of the inputs.
+    /// Runs a script once for each input, in as few round trips as the size allows. The replies are in the order of the
+    /// inputs.
     pub(crate) async fn run_many(
         &self,
         script: &Script,
@@ -264,7 +263,7 @@ impl Client {
         self.shared.target.db
     }
 
-    /// What the calls go through, for what needs no call.
+    /// The guarded backend, for uses that are no call.
     pub(crate) fn guarded(&self) -> &Arc<Guarded> {
         self.shared.gate.guarded()
     }
@@ -286,7 +285,7 @@ impl Client {
         self.guarded().outbox()
     }
 
-    /// What this thread counts in.
+    /// The counters of this thread.
     pub(crate) fn counters(&self) -> &Counters {
         self.shared.telemetry.counters()
     }
@@ -304,24 +303,24 @@ impl Client {
         self.shared.gate.is_open()
     }
 
-    /// Lets no call in any more, and waits for those under way.
+    /// Admits no more calls, and waits for the running ones.
     ///
     /// # Errors
-    /// `Timeout`: some are still under way after the limit.
+    /// `Timeout`: some are still running after the limit.
     pub(crate) async fn close(&self) -> Result<()> {
         let gate = &self.shared.gate;
         gate.close();
         let drained = self.runtime().timeout(self.limit, || gate.drain()).await;
         drained.ok_or_else(|| {
             let why = format!(
-                "calls were still under way after {:?}; no more are let in",
+                "calls were still running after {:?}; new calls are refused",
                 self.limit
             );
             Error::new(ErrorKind::Timeout, why).on_host(self.host())
         })
     }
 
-    /// Adds what `Debug` shows of a client: where it goes, never the password.
+    /// Adds the client's fields to `Debug`: place and settings, never the password.
     pub(crate) fn describe(&self, f: &mut fmt::DebugStruct<'_, '_>) {
         f.field("target", &self.shared.target)
             .field("keyspace", &self.shared.keyspace)
@@ -361,7 +360,7 @@ impl Drop for Shared {
     }
 }
 
-/// What a timeout can be: a call that hangs for more than an hour is a call that hangs.
+/// The allowed timeouts. More than an hour is no useful limit.
 pub(crate) const TIMEOUTS: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(60 * 60);
 

@@ -1,4 +1,4 @@
-//! What a reply must be for the command that it answers.
+//! Parsing the reply that a command must return.
 
 use redis::Value;
 
@@ -11,7 +11,7 @@ pub(crate) fn integer(command: &str, reply: &Value) -> Result<i64> {
     }
 }
 
-/// 1 and 0, as `DEL` and `EXPIRE` answer.
+/// 1 or 0, as `EXISTS` and `EXPIRE` return.
 pub(crate) fn flag(command: &str, reply: &Value) -> Result<bool> {
     Ok(integer(command, reply)? != 0)
 }
@@ -29,7 +29,7 @@ pub(crate) fn bytes(command: &str, reply: Value) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// OK, or nil where a condition was not met.
+/// OK, or nil if a condition was not met.
 pub(crate) fn stored(command: &str, reply: &Value) -> Result<bool> {
     match reply {
         Value::Okay => Ok(true),

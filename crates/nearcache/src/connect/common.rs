@@ -1,4 +1,4 @@
-//! What every backend has: its host, its clocks, who listens to it, and its epoch.
+//! The parts that every backend has: host, clocks, listeners and epoch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use super::target::Target;
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
 
-/// What every backend has.
+/// The parts that every backend has.
 #[derive(Debug)]
 pub(crate) struct Common {
     host: Arc<str>,
@@ -20,7 +20,7 @@ pub(crate) struct Common {
     wall: Wall,
 }
 
-/// Where the time of day comes from.
+/// The source of the time of day.
 #[derive(Clone, Debug)]
 enum Wall {
     System,
@@ -39,7 +39,7 @@ impl Common {
         }
     }
 
-    /// The same place, for callers that are run in another way.
+    /// The same place, for callers on another runtime.
     #[cfg(feature = "embedded")]
     pub(super) fn for_runtime(&self, runtime: Runtime) -> Self {
         Common {
@@ -51,7 +51,7 @@ impl Common {
         }
     }
 
-    /// The time of day is that of a store.
+    /// Takes the time of day from a store's clock.
     #[cfg(feature = "embedded")]
     pub(super) fn with_clock(self, clock: nearcache_embedded::Clock) -> Self {
         Common {
@@ -60,22 +60,22 @@ impl Common {
         }
     }
 
-    /// The host, as messages name it.
+    /// The host, as it appears in messages.
     pub(crate) fn host(&self) -> &Arc<str> {
         &self.host
     }
 
-    /// Where time comes from.
+    /// The runtime, which also provides the time.
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
     }
 
-    /// Whom to tell when a connection is made and lost.
+    /// The listeners for connection events.
     pub(crate) fn listeners(&self) -> &Listeners {
         &self.listeners
     }
 
-    /// Which commands may still be sent.
+    /// The epoch, which decides which commands may still be sent.
     pub(crate) fn epoch(&self) -> &Epoch {
         &self.epoch
     }
@@ -92,10 +92,10 @@ impl Common {
         }
     }
 
-    /// Whether what goes by these terms may be sent, on a connection that is there.
+    /// Checks whether a command with these terms may be sent on an existing connection.
     ///
     /// # Errors
-    /// `is_outdated`.
+    /// `is_outdated` if the epoch has changed.
     pub(super) fn check(&self, terms: Terms) -> Result<()> {
         if self.epoch.current() == terms.epoch {
             Ok(())
@@ -109,8 +109,8 @@ impl Common {
     }
 }
 
-/// Goes up when what callers know of the server is out of date: a command that was decided on in an earlier
-/// epoch is not sent. Clones are the same epoch.
+/// A counter that goes up when what callers know of the server is out of date. A command that was decided on in an
+/// earlier epoch is not sent. Clones share the counter.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Epoch(Arc<AtomicU64>);
 
@@ -119,7 +119,7 @@ impl Epoch {
         self.0.load(Ordering::Acquire)
     }
 
-    /// From here on, what goes by the terms of an earlier epoch is not sent.
+    /// From now on, commands with terms of an earlier epoch are not sent.
     pub(crate) fn advance(&self) {
         self.0.fetch_add(1, Ordering::Release);
     }

@@ -1,8 +1,8 @@
-//! A connection to a server that many tasks use at once, with the task that drives it.
+//! A connection to a server that many tasks share, and the task that drives it.
 //!
-//! 1. The driver ends with the connection, and the connection's end is told once, however it comes: by
-//!    itself, with the driver's runtime, or because a caller saw that nothing comes back.
-//! 2. Commands of tasks that are ready together leave in one write.
+//! 1. The driver ends with the connection. The loss of the connection is reported once, whatever the cause: the
+//!    connection broke, the driver's runtime ended, or a caller got no reply.
+//! 2. Commands of tasks that are ready together are sent in one write.
 
 use std::future::Future;
 use std::io;
@@ -25,10 +25,10 @@ use super::target::{Place, Protocol, Target};
 use super::{Common, LinkEvent, server};
 use crate::error::{Error, ErrorKind, Result};
 
-/// When a silent peer is asked whether it is still there, and how often after that.
+/// TCP keepalive: after how much silence the peer is probed, and how often after that.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
 
-/// What every TCP connection of ours is set to.
+/// Sets the options of every TCP connection.
 pub(super) fn set_up(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
@@ -37,23 +37,23 @@ pub(super) fn set_up(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// How many commands may wait for their turn to be written; who comes after them waits to wait.
+/// How many commands may be queued for writing. Further callers wait for room in the queue.
 const QUEUE: usize = 1_024;
 
-/// A connection with the task that drives it, which ends with it.
+/// A connection, and the task that drives it and ends with it.
 #[derive(Debug)]
 pub(crate) struct Driven {
     connection: MultiplexedConnection,
     alive: Arc<Alive>,
     driver: AbortHandle,
-    /// What tells the server from another, if it says it.
+    /// The server's `run_id`, which tells it from another server, if it sends one.
     pub(super) run_id: Option<String>,
-    /// Where the driver sees how many hold this.
+    /// A weak reference for the driver, which shows how many calls hold the connection.
     itself: Arc<OnceLock<Weak<Driven>>>,
 }
 
 impl Driven {
-    /// Connects, and greets the server.
+    /// Connects, and does the handshake.
     pub(super) async fn open(target: &Target, common: &Arc<Common>) -> Result<Self> {
         let open_as = async |protocol| {
             let opening = Self::open_as(target, protocol, common);
@@ -62,7 +62,7 @@ impl Driven {
         match target.protocol {
             Some(protocol) => open_as(protocol).await,
             None => match open_as(Protocol::Resp3).await {
-                // A server that does not know HELLO, or not this version of the protocol.
+                // The server does not support HELLO or RESP3.
                 Err(error) if error.kind() == ErrorKind::Server => open_as(Protocol::Resp2).await,
                 outcome => outcome,
             },
@@ -85,7 +85,7 @@ impl Driven {
                 Self::over(UnixStream::connect(path).await?, target, protocol, common).await
             }
             place => Err(RedisError::from(io::Error::other(format!(
-                "{place} is no server"
+                "{place} is not a server"
             )))),
         }
     }
@@ -117,7 +117,7 @@ impl Driven {
             calls: Arc::clone(&itself),
             gathering: false,
         });
-        // From here on the driver ends with this, whatever happens.
+        // From here on, dropping this value ends the driver.
         let mut connected = Driven {
             connection,
             alive,
@@ -139,19 +139,19 @@ impl Driven {
         Ok(connected)
     }
 
-    /// Behind a pointer that tells the driver how many calls are under way.
+    /// Moves it behind an `Arc`, whose count tells the driver how many calls are running.
     pub(super) fn shared(self) -> Arc<Self> {
         let shared = Arc::new(self);
         let _ = shared.itself.set(Arc::downgrade(&shared));
         shared
     }
 
-    /// The connection, for one who has it alone: there are no others to gather with.
+    /// The connection, for an exclusive user: there are no other calls to send together with.
     pub(super) fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
 
-    /// The connection, for a call that is about to be made.
+    /// The connection for a call that is about to be sent.
     pub(super) fn submitting(&self) -> MultiplexedConnection {
         self.alive.submitted.store(true, Ordering::Relaxed);
         self.connection.clone()
@@ -161,7 +161,7 @@ impl Driven {
         self.alive.alive.load(Ordering::Acquire)
     }
 
-    /// It is not to be used any more.
+    /// Marks it as lost: it is not used again.
     pub(super) fn lose(&self) {
         self.alive.lose();
     }
@@ -169,17 +169,17 @@ impl Driven {
 
 impl Drop for Driven {
     fn drop(&mut self) {
-        // Closed on purpose: nothing was lost.
+        // Closed on purpose, so no loss is reported.
         self.alive.alive.store(false, Ordering::Release);
         self.driver.abort();
     }
 }
 
-/// Drives a connection, one turn of the scheduler late: the tasks that are ready by then have put their
-/// commands in the same write. A call that is alone is not kept waiting.
+/// Drives a connection, but one turn of the scheduler late, so that tasks that are ready by then can add their commands
+/// to the same write. A single call is not delayed.
 ///
-/// Without it, and with `TCP_NODELAY` (which spares a lone command the wait for the network), every
-/// command is a system call, a packet, and a wake-up of the server.
+/// Otherwise every command would be a system call, a packet and a wake-up of the server, because `TCP_NODELAY` is set
+/// (so that the network does not delay single commands).
 struct Gathering<D> {
     driver: Pin<Box<D>>,
     alive: Arc<Alive>,
@@ -187,11 +187,11 @@ struct Gathering<D> {
     gathering: bool,
 }
 
-/// Who holds a connection that nobody calls on: its link, and where it is found without a lock.
+/// The references to an idle connection: its link, and the lock-free `latest`.
 const HOLDERS: usize = 2;
 
 impl<D> Gathering<D> {
-    /// Whether there are others to wait for. Every call under way holds the connection.
+    /// Whether there are other calls to wait for. Every running call holds the connection.
     fn in_company(&self) -> bool {
         self.calls
             .get()
@@ -203,7 +203,7 @@ impl<D: Future<Output = ()>> Future for Gathering<D> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // Nothing to write is nothing to wait for: replies are read at once.
+        // Without commands to write there is no delay: replies are read at once.
         self.gathering = !self.gathering
             && self.alive.submitted.swap(false, Ordering::Relaxed)
             && self.in_company();
@@ -215,14 +215,14 @@ impl<D: Future<Output = ()>> Future for Gathering<D> {
     }
 }
 
-/// Also when it is dropped with its runtime.
+/// The driver may also be dropped with its runtime.
 impl<D> Drop for Gathering<D> {
     fn drop(&mut self) {
         self.alive.lose();
     }
 }
 
-/// What callers and driver of a connection tell each other.
+/// The state that callers and driver share.
 #[derive(Debug)]
 struct Alive {
     /// Whether the connection can still be used.
@@ -233,7 +233,7 @@ struct Alive {
 }
 
 impl Alive {
-    /// The first to see the end tells.
+    /// Reports the loss, once.
     fn lose(&self) {
         if self.alive.swap(false, Ordering::AcqRel) {
             self.common.tell(&LinkEvent::Lost);

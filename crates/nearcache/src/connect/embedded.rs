@@ -1,5 +1,5 @@
-//! The store in this process. It answers at once, so no limit of time applies. How much it may hold is
-//! bounded, unless the URL says otherwise: what is used least goes.
+//! The store in this process. It answers at once, so no time limit applies. Its memory is limited, unless the URL turns
+//! that off: when it is full, the least used entries are evicted.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -19,20 +19,20 @@ use crate::script::Script;
 /// A client of an embedded store.
 #[derive(Debug)]
 struct Embedded {
-    /// Shared by all calls, none of which sees another's `MULTI`.
+    /// Shared by all calls. No call sees the `MULTI` of another.
     client: Connection,
     common: Common,
-    /// A named store lives as long as someone uses it.
+    /// Keeps a named store alive.
     store: Arc<Store>,
 }
 
-/// How much a store may hold, in bytes, unless the URL says so.
+/// The default memory limit of a store, in bytes.
 const MAX_MEMORY: usize = 256 << 20;
 
-/// The stores that have a name, for as long as a cache uses them.
+/// The named stores, as long as a cache uses them.
 static NAMED: Mutex<Option<HashMap<String, Weak<Store>>>> = Mutex::new(None);
 
-/// A store that nobody else has.
+/// A new store without a name.
 pub(super) fn private(bounds: Bounds) -> Arc<Store> {
     let policy = policy(bounds).unwrap_or(Policy::AllKeysLfu);
     let max_memory = max_memory(bounds).unwrap_or(MAX_MEMORY);
@@ -44,10 +44,10 @@ pub(super) fn private(bounds: Bounds) -> Arc<Store> {
     )
 }
 
-/// The store of that name, new if nobody has it.
+/// The store of that name; a new one if no cache uses it.
 ///
 /// # Errors
-/// `InvalidConfig` if somebody has it, with other bounds than are asked for.
+/// `InvalidConfig` if it is in use with other limits than the requested ones.
 pub(super) fn named(name: &str, bounds: Bounds) -> Result<Arc<Store>> {
     let mut named = NAMED.lock();
     let stores = named.get_or_insert_default();
@@ -79,13 +79,13 @@ fn max_memory(bounds: Bounds) -> Option<usize> {
     Some(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
-/// Whether a store has the bounds that are asked for, if any are.
+/// Whether a store has the requested limits, if there are any.
 fn has_bounds(store: &Store, bounds: Bounds) -> bool {
     max_memory(bounds).is_none_or(|bytes| bytes == store.max_memory())
         && policy(bounds).is_none_or(|policy| policy == store.policy())
 }
 
-/// A backend over a store that the caller has.
+/// A backend over the caller's store.
 ///
 /// # Errors
 /// `InvalidConfig` for a database that the store does not have.

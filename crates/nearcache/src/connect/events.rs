@@ -1,7 +1,7 @@
-//! What a backend tells whoever listens: that its connection was made, or is gone.
+//! Connection events of a backend, and their listeners.
 //!
-//! Listeners are called where it happens, so that nothing that follows on the connection overtakes
-//! them. They must be quick and must not call the cache.
+//! Listeners are called synchronously, so that nothing that follows on the connection overtakes them. They must be
+//! quick, and must not call the cache.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use parking_lot::RwLock;
 pub(crate) enum LinkEvent {
     /// A connection was made. Nobody can use it before every listener has returned.
     Ready {
-        /// What tells the server from one that took its place, if the server says it.
+        /// The server's `run_id`, which tells it from a server that took its place, if it sends one.
         run_id: Option<String>,
     },
-    /// A connection that was ready broke, or nothing came back over it.
+    /// A connection that was ready broke, or did not answer.
     Lost,
-    /// Connections were closed on purpose, or one was found dead before it was used: no call was hurt.
+    /// Connections were closed on purpose, or one was found dead before it was used. No call failed because of it.
     Dropped,
 }
 
 type Listener = dyn Fn(&LinkEvent) + Send + Sync;
 
-/// Who listens to a backend.
+/// The listeners of a backend.
 #[derive(Default)]
 pub(crate) struct Listeners(RwLock<Vec<(u64, Arc<Listener>)>>);
 
 impl Listeners {
-    /// Adds a listener, and says how to remove it.
+    /// Adds a listener, and returns the id for removing it.
     pub(crate) fn add(&self, listener: Arc<Listener>) -> u64 {
         let mut listeners = self.0.write();
         let id = listeners.last().map_or(0, |(id, _)| id + 1);
@@ -42,7 +42,7 @@ impl Listeners {
     }
 
     pub(super) fn tell(&self, event: &LinkEvent) {
-        // Not under the lock: a listener may come or go meanwhile.
+        // Called without the lock: a listener may be added or removed meanwhile.
         let listeners = self.0.read().clone();
         for (_, listener) in &listeners {
             listener(event);

@@ -1,14 +1,13 @@
-//! The narrow waist: everything above speaks the Redis command language through one small trait,
-//! [`Backend`], and knows nothing of where it runs; nothing below knows what a cache is.
+//! The transport layer, behind one small trait, [`Backend`]. The layers above send Redis commands through it, and do
+//! not know where the store runs; the code below it does not know what a cache is.
 //!
-//! A backend is transport, and nothing else: it sends a command within a limit, and tells when its
-//! connection comes and goes. Whether a command should be sent, sent again, or kept for later is decided
-//! above, in `resilience`.
+//! A backend only sends commands within a time limit, and reports when its connection is made or lost. `resilience`,
+//! above it, decides whether a command is sent, sent again, or kept for later.
 //!
-//! `target` is the place with its identity, `open` makes a backend for it, and a file each implements the
-//! trait: `embedded` (a store in this process), `multiplexed` (a server, for async callers, over what
-//! `driven` drives), `pooled` (a server, for blocking callers, over a pool of `socket`s on the `stream`
-//! that keeps a deadline). `common` and `events` are what all of them have, `raw` is the way past the cache.
+//! `target` is the place and the user, `open` makes a backend for it. Three files implement the trait: `embedded` (a
+//! store in this process), `multiplexed` (a server, for async callers, over connections of `driven`) and `pooled` (a
+//! server, for blocking callers, over a pool of `socket`s, each on a `stream` with a deadline). `common` and `events`
+//! are shared by all of them. `raw` has the connections for commands that bypass the cache.
 
 mod common;
 mod driven;
@@ -50,72 +49,72 @@ pub(crate) use raw::Raw;
 pub use server::{ServerInfo, ServerKind};
 pub use target::Protocol;
 
-/// A future behind a pointer, as the waist hands them out.
+/// A boxed future, as backends return it.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A place that answers Redis commands.
 ///
-/// What an implementation promises:
+/// Every implementation promises:
 ///
-/// 1. A future of a blocking backend is ready when it is first polled; one of an async backend
-///    never blocks its thread.
-/// 2. A call costs at most `limit`, connecting included, whatever the server does. What was given up
-///    on may still happen on the server, and its reply is never taken for another command's.
-/// 3. A broken connection is replaced by the next call that needs one. Making a backend never fails
-///    because the server is away.
-/// 4. A dropped future leaves the backend usable for everyone else.
-/// 5. Nothing is sent once the epoch is past that of the terms: that is an error ([`Error::is_outdated`]).
-///    A listener that is told of a new connection may begin a new epoch, and is told before anyone can use
-///    the connection.
+/// 1. The future of a blocking backend is ready at the first poll; that of an async backend never blocks its thread.
+/// 2. A call takes at most `limit`, connecting included, whatever the server does. After a timeout the command may
+///    still be carried out by the server, but its reply is never taken for that of another command.
+/// 3. The next call that needs a connection replaces a broken one. Making a backend never fails because the server is
+///    away.
+/// 4. Dropping a future does not harm other calls.
+/// 5. A command is not sent if the epoch has advanced past that of its terms; the call fails with
+///    [`Error::is_outdated`]. Listeners are told of a new connection before anyone can use it, and may begin a new
+///    epoch.
 pub(crate) trait Backend: fmt::Debug + Send + Sync {
-    /// One command, one reply. An error reply is an `Err`. (Errors need not name the host: who asks does.)
+    /// Sends one command and returns its reply. An error reply is an `Err`. (Errors need not contain the host: the
+    /// caller of the backend adds it.)
     fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>>;
 
-    /// Commands that travel together. Error replies stand among the replies, each in its place; an
-    /// atomic pipeline is a `MULTI`, and its replies are those inside `EXEC`.
+    /// Sends commands together. Error replies are among the replies, each in its place. An atomic pipeline is sent as
+    /// `MULTI`, and its replies are those inside `EXEC`.
     fn pipeline<'a>(
         &'a self,
         pipeline: &'a Pipeline,
         terms: Terms,
     ) -> BoxFuture<'a, Result<Vec<Value>>>;
 
-    /// The servers that hold keys of their own, where there are several (a cluster's primaries):
-    /// what must reach every key, a scan say, goes to each. Empty: this is the only one.
+    /// The servers that hold keys of their own, if there are several (a cluster's primaries). A command for all keys,
+    /// such as a scan, goes to each. Empty: this is the only one.
     fn nodes(&self) -> Vec<Arc<dyn Backend>> {
         Vec::new()
     }
 
-    /// Teaches a place that has no Lua these scripts' twins. A server learns a script when it is run.
+    /// Registers the Rust twins of these scripts, for a backend without Lua. A server learns a script when it is run.
     fn learn(&self, scripts: &[&'static Script]) {
         let _ = scripts;
     }
 
-    /// A backend of the same place for callers that wait in another way, where the place cannot be opened anew: a
-    /// store in this process.
+    /// A backend of the same place for the other kind of caller, if the place cannot be opened a second time: a store
+    /// in this process.
     fn in_mode(&self, mode: Mode) -> Option<Arc<dyn Backend>> {
         let _ = mode;
         None
     }
 
-    /// A connection of the caller's own, for commands that the cache has no verb for.
+    /// Opens a connection for the caller alone, for commands that the cache has no method for.
     fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>>;
 
-    /// Closes what is open. A later call opens it again.
+    /// Closes the connections. A later call opens new ones.
     fn disconnect(&self);
 
-    /// What every backend has.
+    /// The parts that every backend has.
     fn common(&self) -> &Common;
 }
 
-/// What a command may cost, and what its caller knows of the server.
+/// The time limit of a command, and what its caller knows of the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) limit: Duration,
-    /// The backend's epoch, of when the caller decided that the command may be sent.
+    /// The backend's epoch when the caller decided to send the command.
     pub(crate) epoch: u64,
 }
 
-/// A reply as the waist hands it on: errors of the server become ours.
+/// Turns an error reply into an `Err`.
 fn result_of(value: Value) -> Result<Value> {
     match value {
         Value::ServerError(error) => Err(Error::from_server(&error)),
@@ -123,8 +122,8 @@ fn result_of(value: Value) -> Result<Value> {
     }
 }
 
-/// How many replies a pipeline has: those of MULTI and EXEC among them, so that what the transaction did not
-/// take says why.
+/// How many replies a pipeline gets, those of MULTI and EXEC included. They are needed because a command that a
+/// transaction refuses says why in its own reply.
 fn count(pipeline: &Pipeline) -> usize {
     if pipeline.is_transaction() {
         pipeline.len() + 2
@@ -168,7 +167,7 @@ mod tests {
     use super::*;
     use nearcache_testkit::Redis;
 
-    /// What a server was sent is told by what it counts.
+    /// The server's counter shows which commands it received.
     async fn nothing_of_an_earlier_epoch_is_sent(mode: Mode) {
         let redis = Redis::start();
         let client = redis::Client::open(redis.url()).unwrap();

@@ -1,13 +1,13 @@
-//! A server, for async callers: redis-rs's multiplexed connection, one for each runtime that calls.
-//! `driven` is the connection itself.
+//! The backend for async callers of a server: redis-rs's multiplexed connection, one for each calling runtime. `driven`
+//! has the connection itself.
 //!
-//! 1. A connection belongs to the runtime that drives it, so each runtime has a link of its own: a
-//!    cache in a `static` works under any number of runtimes, at once or one after another.
-//! 2. One caller's connect is everyone's: those who come while it is under way wait for it, each for
-//!    as long as its own limit, and a caller that gives up does not stop it.
+//! 1. A connection belongs to the runtime that drives it, so each runtime has its own link. A cache in a `static` works
+//!    with any number of runtimes, at the same time or one after another.
+//! 2. Callers share a connect: those that come while it is in progress wait for it, each within its own limit, and a
+//!    caller that stops waiting does not stop it.
 //! 3. A connection whose driver has ended is never used again; the next call makes a new one.
-//! 4. A connection on which a call of some length got no reply is retired: the calls on it go on, the
-//!    next ones get another. (It may be half-open; or out of step, if what the server sent was garbage.)
+//! 4. If a call of at least [`SILENT`] gets no reply, its connection is retired: the running calls stay on it, later
+//!    calls use another. (It may be half-open, or out of step because the server sent garbage.)
 //! 5. redis-rs's own timeouts are off. Ours is the only one, and includes connecting.
 
 use std::future::Future;
@@ -28,20 +28,20 @@ use super::{Backend, BoxFuture, Common, LinkEvent, Terms, count, replies, result
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
-/// How long a connect goes on, whoever still waits for it.
+/// How long a connect goes on at least, even if nobody waits for it any more.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// A call that waited so long in vain retires its connection. Shorter ones are the caller's choice, and
-/// no sign of anything.
+/// A call that waits this long without a reply retires its connection. A shorter limit is the caller's choice, and does
+/// not mean that the connection is bad.
 const SILENT: Duration = Duration::from_millis(100);
 
-/// A server, and a link to it for each runtime that has called.
+/// A server, and a link for each runtime that has called.
 #[derive(Debug)]
 pub(super) struct Multiplexed {
     target: Target,
     common: Arc<Common>,
     links: Mutex<Vec<(runtime::Id, Arc<Link>)>>,
-    /// The connection that was used last, where a call finds it without a lock.
+    /// The connection that was used last, which calls can get without a lock.
     latest: ArcSwapOption<Latest>,
 }
 
@@ -62,7 +62,7 @@ impl Multiplexed {
         }
     }
 
-    /// The connection, if this runtime used one last and it is alive.
+    /// The last used connection, if it is alive and belongs to this runtime.
     fn ready(&self, runtime: runtime::Id) -> Option<Arc<Driven>> {
         let latest = self.latest.load();
         let latest = latest.as_ref()?;
@@ -70,7 +70,7 @@ impl Multiplexed {
             .then(|| Arc::clone(&latest.connected))
     }
 
-    /// The runtime's connection, and what is left of the limit once it is there.
+    /// The runtime's connection, and what is left of the limit.
     async fn connection_within(
         &self,
         runtime: runtime::Id,
@@ -97,7 +97,7 @@ impl Multiplexed {
         ))
     }
 
-    /// The runtime's connection: the one that is there, the one that another call is making, or a new one.
+    /// The runtime's connection: the existing one, the one that another call is making, or a new one.
     async fn find_or_connect(&self, runtime: runtime::Id, limit: Duration) -> Result<Arc<Driven>> {
         let link = self.link(runtime);
         let mut outcome = match link.look() {
@@ -109,7 +109,7 @@ impl Multiplexed {
                 outcome
             }
         };
-        // The one who connects says how it went, or is dropped with its runtime: both end the wait.
+        // The connecting task either reports the outcome, or is dropped with its runtime: both end the wait.
         match outcome.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
             _ => Err(Error::new(
@@ -124,7 +124,7 @@ impl Multiplexed {
         if let Some((_, link)) = links.iter().find(|(id, _)| *id == runtime) {
             return Arc::clone(link);
         }
-        // The links of runtimes that have ended go when a new runtime comes.
+        // Links of ended runtimes are removed when a new runtime calls.
         links.retain(|(_, link)| link.is_in_use());
         let link = Arc::new(Link::default());
         links.push((runtime, Arc::clone(&link)));
@@ -140,7 +140,7 @@ impl Multiplexed {
         let link = Arc::downgrade(link);
         let target = self.target.clone();
         let common = Arc::clone(&self.common);
-        // Longer than the caller may wait: the callers after it find what it began.
+        // The connect may take longer than this caller waits: later callers can use the connection.
         let patience = limit.max(CONNECT);
         self.common.runtime().spawn(async move {
             let opening = Driven::open(&target, &common);
@@ -150,11 +150,12 @@ impl Multiplexed {
             };
             let outcome = outcome.map_err(|error| error.on_host(common.host()));
             if let Ok(connected) = &outcome {
-                // Before anyone can use it.
+                // Tell the listeners before anyone can use the connection.
                 let run_id = connected.run_id.clone();
                 common.tell(&LinkEvent::Ready { run_id });
             }
-            // Without a link the backend was closed meanwhile, and whoever waits takes the connection.
+            // If the link is gone, the backend was disconnected meanwhile; the waiting callers still get the
+            // connection.
             if let Some(link) = link.upgrade() {
                 link.settle(outcome.as_ref().ok());
             }
@@ -162,7 +163,7 @@ impl Multiplexed {
         });
     }
 
-    /// Runs `work` on the connection, on these terms.
+    /// Runs `work` on the connection, with these terms.
     async fn within<T, F>(
         &self,
         terms: Terms,
@@ -175,7 +176,7 @@ impl Multiplexed {
         let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?.id();
         let (connected, left) = match self.ready(runtime) {
             Some(connected) => (connected, limit),
-            // Boxed: it is rare and large, and the calls that need it not should not carry it.
+            // Boxed, because it is rare and large: without it, every call's future would be larger.
             None => Box::pin(self.connection_within(runtime, limit)).await?,
         };
         self.common.check(terms)?;
@@ -248,11 +249,11 @@ impl Backend for Multiplexed {
     }
 }
 
-/// One runtime's way to the server.
+/// One runtime's connection to the server.
 #[derive(Debug, Default)]
 struct Link(Mutex<LinkState>);
 
-/// How a connect went, once it has.
+/// The outcome of a connect; `None` until it is known.
 type Connecting = Option<Result<Arc<Driven>>>;
 
 #[derive(Debug, Default)]
@@ -263,7 +264,7 @@ enum LinkState {
     Ready(Arc<Driven>),
 }
 
-/// What a caller found, and what it does next.
+/// The state a caller found, and what the caller does next.
 enum Found {
     Ready(Arc<Driven>),
     /// Wait for this.
@@ -279,7 +280,7 @@ impl Link {
             LinkState::Ready(connected) if connected.is_alive() => {
                 Found::Ready(Arc::clone(connected))
             }
-            // `has_changed` fails once the one who connects was dropped with its runtime.
+            // `has_changed` fails after the connecting task was dropped with its runtime.
             LinkState::Connecting(outcome) if outcome.has_changed().is_ok() => {
                 Found::Connecting(outcome.clone())
             }
@@ -320,7 +321,7 @@ mod tests {
         epoch: 0,
     };
 
-    /// A server on a moved clock, and the listener behind it: accepted by the kernel, read by nobody.
+    /// A server with a moved clock, and its listener: the kernel accepts the connection, but nobody reads from it.
     fn silent() -> (Arc<Multiplexed>, moved::Clock, std::net::TcpListener) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! A new backend for a target: which of them it is depends on the place, and on how its callers wait.
+//! Making a backend for a target. Its type depends on the place, and on whether callers are async or block.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
 
-/// How callers wait.
+/// Whether callers are async or block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
     Async,
@@ -18,7 +18,7 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    /// What runs those who call so.
+    /// The runtime for such callers.
     pub(crate) fn runtime(self) -> Runtime {
         match self {
             Mode::Async => Runtime::Tokio,
@@ -28,10 +28,10 @@ impl Mode {
     }
 }
 
-/// A backend for a target. Connects to nothing yet.
+/// A backend for a target. Does not connect yet.
 ///
 /// # Errors
-/// What the target asks for is not built in, or not there in the embedded store.
+/// If the target needs a feature that is not built in, or something that the embedded store does not have.
 pub(crate) fn open(target: &Target, mode: Mode) -> Result<Arc<dyn Backend>> {
     Ok(match (&target.place, mode) {
         #[cfg(feature = "embedded")]

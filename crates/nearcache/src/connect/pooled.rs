@@ -1,11 +1,11 @@
-//! A server, for blocking callers: a pool of sockets, one for each thread that is waiting.
+//! The backend for blocking callers of a server: a pool of sockets, one for each waiting thread.
 //!
-//! 1. Every future is ready when it is first polled: the socket blocks inside `poll`, on the caller's
-//!    own thread, and no runtime is involved.
-//! 2. A call ends at its limit, waiting for a socket included.
-//! 3. A socket on which anything but a whole reply happened is never used again, so that no reply is
-//!    taken for another command's.
-//! 4. At most `pool_size` sockets are open; who finds none free waits for one, within its limit.
+//! 1. Every future is ready at the first poll: the socket blocks inside `poll`, on the caller's own thread, and no
+//!    runtime is involved.
+//! 2. A call ends at its limit, which includes waiting for a socket.
+//! 3. A socket is used again only if the last exchange on it read whole replies, so that no reply is taken for that of
+//!    another command.
+//! 4. At most `pool_size` sockets are open. A caller that finds none free waits for one, within its limit.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use super::{Backend, BoxFuture, Common, LinkEvent, Terms, count, replies, result
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
-/// A server, and the sockets that wait for a caller.
+/// A server, and its idle sockets.
 #[derive(Debug)]
 pub(super) struct Pooled {
     target: Target,
@@ -30,9 +30,9 @@ pub(super) struct Pooled {
 
 #[derive(Debug, Default)]
 struct Pool {
-    /// The last one used comes first: few sockets stay warm, rather than all lukewarm.
+    /// The most recently used socket is taken first, so that only as many stay in use as are needed.
     idle: Vec<Socket>,
-    /// Idle ones and those in use.
+    /// The number of open sockets, idle and in use.
     open: usize,
     /// Sockets of an older generation are closed when they come back.
     generation: u64,
@@ -49,10 +49,10 @@ impl Pooled {
         }
     }
 
-    /// Runs one exchange on a socket of the pool.
+    /// Sends commands and reads their replies on a socket of the pool.
     fn exchange(&self, packed: &[u8], count: usize, terms: Terms) -> Result<Vec<Value>> {
         let limit = terms.limit;
-        // The clock is read here, and then only where something takes its time.
+        // The clock is read here, and again only after a step that takes time.
         let begun = Instant::now();
         let mut taken = self.take(begun, limit)?;
         if let Err(outdated) = self.common.check(terms) {
@@ -91,7 +91,7 @@ impl Pooled {
                         now,
                     });
                 }
-                // Its end was noticed only now.
+                // The server had closed it, which is noticed only now.
                 pool.open -= 1;
                 self.common.tell(&LinkEvent::Dropped);
             }
@@ -133,8 +133,7 @@ impl Pooled {
         self.freed.notify_one();
     }
 
-    /// One socket less. Where the server hung up on it, the idle ones are as dead: nobody else needs
-    /// to find that out.
+    /// Drops one socket. If the server closed it, the idle ones are dropped too: they are just as dead.
     fn drop_one(&self, generation: u64, lost: bool) {
         let mut pool = self.pool.lock();
         pool.open -= 1;

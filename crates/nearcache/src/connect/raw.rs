@@ -1,5 +1,5 @@
-//! The way past the cache: a connection of the caller's own, for every command that the cache has
-//! no verb for, through redis-rs's own traits.
+//! Connections for the caller alone, for commands that the cache has no method for. They bypass the cache, and
+//! implement redis-rs's own traits.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use super::driven::Driven;
 #[cfg(feature = "blocking")]
 use super::socket::Socket;
 
-/// What a backend opens for the caller.
+/// The connection that a backend opens.
 #[derive(Debug)]
 pub(crate) enum Raw {
     #[cfg(feature = "embedded")]
@@ -22,16 +22,15 @@ pub(crate) enum Raw {
     Socket(Box<Socket>),
 }
 
-/// A Redis connection of the caller's own: every command, through redis-rs.
+/// A Redis connection for the caller alone, for every command, through redis-rs.
 ///
-/// It implements [`redis::aio::ConnectionLike`], so [`redis::Cmd::query_async`],
-/// [`redis::Pipeline::query_async`] and `redis::AsyncCommands` work on it, on the embedded store as
-/// on a server. It is opened for the caller and shared with nobody: `SELECT`, `MULTI` and `WATCH`
-/// disturb no one. Keys are as they lie in Redis, **with the prefix**. Nothing here is cached,
+/// It implements [`redis::aio::ConnectionLike`], so [`redis::Cmd::query_async`], [`redis::Pipeline::query_async`] and
+/// `redis::AsyncCommands` work on it, on the embedded store as on a server. It is not shared with the cache: `SELECT`,
+/// `MULTI` and `WATCH` affect no one else. Keys are as they are in Redis, **with the prefix**. Nothing here is cached,
 /// fenced or counted.
 ///
-/// A command that takes longer than the cache's timeout fails with a timeout; blocking commands such
-/// as `BLPOP` need a shorter timeout of their own. It does not reconnect: open another one.
+/// A command that takes longer than the cache's timeout fails with a timeout, so give blocking commands such as `BLPOP`
+/// a shorter one. The connection does not reconnect: open another one.
 ///
 /// ```
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -136,9 +135,9 @@ fn timed_out(limit: Duration) -> RedisError {
     .into()
 }
 
-/// A Redis connection of the caller's own, blocking: every command, through redis-rs.
+/// A blocking Redis connection for the caller alone, for every command, through redis-rs.
 ///
-/// As [`Connection`], with [`redis::ConnectionLike`]: [`redis::Cmd::query`] and `redis::Commands`.
+/// Like [`Connection`], with [`redis::ConnectionLike`]: [`redis::Cmd::query`] and `redis::Commands` work on it.
 ///
 /// ```
 /// # fn example() -> Result<(), Box<dyn std::error::Error>> {

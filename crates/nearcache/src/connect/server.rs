@@ -1,4 +1,4 @@
-//! What kind of server is behind a cache: asked for once, with `INFO server`.
+//! The kind of the server behind a cache, asked once with `INFO server`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use redis::Value;
 
 use crate::error::{Error, Result};
 
-/// Whose server it is.
+/// The kind of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ServerKind {
@@ -19,13 +19,13 @@ pub enum ServerKind {
     Valkey,
 }
 
-/// What a server says of itself.
+/// A server's information about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerInfo {
-    /// Whose server it is.
+    /// The kind of the server.
     pub kind: ServerKind,
-    /// Its version, as `7.0.15`. For the embedded store, the version of Redis that it follows.
+    /// Its version, such as `7.0.15`. For the embedded store, the version of Redis that it follows.
     pub version: String,
     /// `standalone`, `cluster` or `sentinel`.
     pub mode: String,
@@ -41,7 +41,7 @@ impl ServerInfo {
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
     }
 
-    /// Reads the answer to `INFO server`.
+    /// Parses the reply of `INFO server`.
     pub(crate) fn from_info(reply: &Value) -> Result<Self> {
         let text = text(reply).ok_or_else(|| Error::unexpected("INFO", reply))?;
         let field = |name: &str| field(&text, name);
@@ -63,7 +63,7 @@ impl ServerInfo {
     }
 }
 
-/// What tells a server that was restarted, or replaced by another, from the one before.
+/// The `run_id`, which tells a server from one that was restarted or has replaced it.
 pub(super) fn run_id(reply: &Value) -> Option<String> {
     field(&text(reply)?, "run_id").map(str::to_owned)
 }

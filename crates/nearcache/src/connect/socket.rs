@@ -1,8 +1,7 @@
-//! A blocking connection that keeps to a deadline, however slowly the server dribbles.
+//! A blocking connection with a deadline, even if the server sends byte by byte.
 //!
-//! redis-rs's own blocking connection gives each read the whole timeout, which is why the socket is ours;
-//! the encoding and the parsing are redis-rs's. What a socket has not read to its end it never reads again:
-//! see [`Socket::is_in_step`].
+//! It exists because redis-rs's own blocking connection applies the whole timeout to each read. Encoding and parsing
+//! are redis-rs's. A socket whose last reply was not read completely is never read again: see [`Socket::is_in_step`].
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,26 +13,26 @@ use super::target::{Protocol, Target};
 use super::{result_of, server};
 use crate::error::{Error, ErrorKind, Result};
 
-/// After this, an idle socket is looked at before it is used.
+/// A socket that was idle for longer is checked before it is used.
 const LAIN_IDLE: Duration = Duration::from_millis(100);
 
-/// A blocking connection: redis-rs's parser over a socket that keeps to a deadline.
+/// A blocking connection: redis-rs's parser over a stream with a deadline.
 pub(crate) struct Socket {
     stream: Timed,
     parser: redis::Parser,
-    /// Every command sent so far has had its whole reply.
+    /// Whether every command sent so far has got its whole reply.
     in_step: bool,
-    /// What tells the server from another, if it says it.
+    /// The server's `run_id`, which tells it from another server, if it sends one.
     pub(super) run_id: Option<String>,
 }
 
 impl Socket {
-    /// Connects, and greets the server.
+    /// Connects, and does the handshake.
     pub(super) fn open(target: &Target, deadline: Instant) -> Result<Self> {
         match target.protocol {
             Some(protocol) => Self::open_as(target, protocol, deadline),
             None => match Self::open_as(target, Protocol::Resp3, deadline) {
-                // A server that does not know HELLO, or not this version of the protocol.
+                // The server does not support HELLO or RESP3.
                 Err(error) if error.kind() == ErrorKind::Server => {
                     Self::open_as(target, Protocol::Resp2, deadline)
                 }
@@ -54,7 +53,7 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Over a stream on which somebody has shaken hands.
+    /// A socket over a stream whose handshake is done.
     #[cfg(all(unix, any(fuzzing, test)))]
     #[allow(dead_code, reason = "not so with all features")]
     pub(crate) fn over(stream: std::os::unix::net::UnixStream) -> Self {
@@ -66,13 +65,13 @@ impl Socket {
         }
     }
 
-    /// Whether the server has not hung up on it meanwhile. Asked of the kernel only after it has lain
-    /// idle for a while: it costs three system calls.
+    /// Whether the server has not closed the connection. The kernel is asked only if the socket was idle for a while,
+    /// because that takes three system calls.
     pub(super) fn is_usable(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.stream.begun) < LAIN_IDLE || self.stream.is_connected()
     }
 
-    /// HELLO or AUTH, SELECT, and who we are, in one round trip.
+    /// The handshake in one round trip: HELLO or AUTH, SELECT, and the client's name and version.
     fn shake_hands(
         &mut self,
         target: &Target,
@@ -80,7 +79,7 @@ impl Socket {
         deadline: Instant,
     ) -> Result<()> {
         let mut greeting = Pipeline::new();
-        // What the server must agree to; what follows is courtesy, and old servers do not know it.
+        // How many commands must succeed. The ones after these are optional: old servers do not support them.
         let mut must = 0;
         match (protocol, &target.password) {
             (Protocol::Resp3, password) => {
@@ -137,7 +136,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Sends what is packed, skips `offset` replies and reads `count`.
+    /// Sends packed commands, skips `offset` replies and reads `count`.
     pub(crate) fn exchange(
         &mut self,
         packed: &[u8],
@@ -162,7 +161,7 @@ impl Socket {
             let reply = self.read()?;
             match reply {
                 reply if index >= offset => replies.push(reply),
-                // A command that a transaction did not take says better why than EXEC does.
+                // The error of a command that a transaction refused explains more than that of EXEC.
                 Value::ServerError(error) => refused = refused.or(Some(error)),
                 _ => {}
             }

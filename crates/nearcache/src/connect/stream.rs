@@ -1,5 +1,4 @@
-//! A blocking stream that keeps to a deadline, whatever comes of it: looking a name up, connecting,
-//! reading, writing.
+//! A blocking stream with one deadline for everything: name lookup, connecting, reading and writing.
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
@@ -45,7 +44,7 @@ impl Stream {
                 socket.connect_timeout(&socket2::SockAddr::unix(path)?, left(deadline)?)?;
                 Ok(Stream::Unix(socket.into()))
             }
-            place => Err(io::Error::other(format!("{place} is no server"))),
+            place => Err(io::Error::other(format!("{place} is not a server"))),
         }
     }
 
@@ -58,8 +57,8 @@ impl Stream {
     }
 }
 
-/// The addresses of a host. Names are looked up beside us, because the system's resolver knows no
-/// deadline: one that hangs keeps its own thread, not the caller's.
+/// The addresses of a host. Names are looked up on another thread, because the system's resolver has no deadline: if it
+/// hangs, it blocks that thread and not the caller's.
 fn resolve(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![(address, port).into()]);
@@ -72,7 +71,7 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAdd
             let addresses = (host.as_str(), port)
                 .to_socket_addrs()
                 .map(Iterator::collect);
-            // Nobody may be waiting any more.
+            // The caller may have stopped waiting.
             let _ = tell.send(addresses);
         })?;
     told.recv_timeout(left(deadline)?)
@@ -80,7 +79,7 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAdd
 }
 
 /// # Errors
-/// `TimedOut`, when nothing is.
+/// `TimedOut` if no time is left.
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
@@ -90,19 +89,19 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     }
 }
 
-/// A stream that keeps to a deadline.
+/// A stream with a deadline.
 ///
-/// The kernel's timeout is per read, so it is set to what is left before each. The first write and the
-/// first read of an exchange have the whole limit (the moment between them counts for nothing), which is
-/// what the exchange before it left set: one of a single write and a single read costs no system call
-/// more, and one look at the clock.
+/// The kernel's timeout applies to each read, so before each read it is set to what is left. The first write and the
+/// first read of an exchange use the whole limit (the moment between them does not matter). The exchange before has
+/// usually set this timeout already. So an exchange of one write and one read takes no further system call, and reads
+/// the clock once.
 pub(super) struct Timed {
     stream: Stream,
-    /// The kernel's timeouts as they are set, for reading and for writing.
+    /// The timeouts that are set in the kernel, for reading and for writing.
     armed: [Option<Duration>; 2],
     pub(super) begun: Instant,
     deadline: Instant,
-    /// Nothing has taken its time yet in this exchange.
+    /// Whether no step of this exchange has taken time yet.
     fresh: bool,
 }
 
@@ -169,7 +168,7 @@ impl Timed {
         }
     }
 
-    /// Whether there is still someone at the other end, as far as the kernel knows.
+    /// Whether the other end is still connected, as far as the kernel knows.
     pub(super) fn is_connected(&self) -> bool {
         let socket = self.stream.socket();
         let look = || {
@@ -180,7 +179,7 @@ impl Timed {
         };
         match look() {
             Ok(0) => false,
-            // A push that nobody has read yet.
+            // A push message that was not read yet.
             Ok(_) => true,
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         }

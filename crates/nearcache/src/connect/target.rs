@@ -1,5 +1,4 @@
-//! Where a cache lives, and as whom it goes there: what two caches must have in common to share a
-//! connection.
+//! The place of a cache and the user it connects as. Caches with equal targets share a connection.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// The port of Redis and Valkey.
 pub(crate) const PORT: u16 = 6379;
 
-/// How many connections blocking callers open at most, unless something else is asked for.
+/// The default maximum number of connections for blocking callers.
 pub(crate) const POOL_SIZE: usize = 16;
 
 /// The place behind a URL.
@@ -38,10 +37,10 @@ impl fmt::Display for Place {
     }
 }
 
-/// What the URL says of how much an embedded store may hold.
+/// The memory limits of an embedded store, as in the URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Bounds {
-    /// In bytes; 0 is any amount.
+    /// In bytes; 0 means no limit.
     pub(crate) maxmemory: Option<u64>,
     pub(crate) policy: Option<&'static str>,
 }
@@ -74,22 +73,21 @@ impl From<redis::ProtocolVersion> for Protocol {
     }
 }
 
-/// A place and an identity. Equal targets share one connection per runtime.
+/// A place, a user and the options of the connection. Equal targets share one connection per runtime.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Target {
     pub(crate) place: Place,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
     pub(crate) db: u32,
-    /// `None`: RESP3, or RESP2 where the server does not know it.
+    /// `None`: RESP3 if the server supports it, else RESP2.
     pub(crate) protocol: Option<Protocol>,
     pub(crate) client_name: Option<String>,
-    /// Of blocking callers, who need a connection each while they wait.
+    /// The maximum number of connections for blocking callers. Each uses one while it waits.
     pub(crate) pool_size: usize,
-    /// Whether a server that does not answer is left alone for a while: the waist's callers see to that, and
-    /// share it with the connection.
+    /// Whether there is a circuit breaker. It is part of the target because it is shared with the connection.
     pub(crate) breaker: bool,
-    /// Of an embedded store.
+    /// The limits of an embedded store.
     pub(crate) bounds: Bounds,
 }
 
@@ -108,10 +106,10 @@ impl Target {
         }
     }
 
-    /// Where a client of redis-rs goes, and as whom.
+    /// The place and user of a redis-rs client.
     ///
     /// # Errors
-    /// `InvalidConfig` for a way that is not ours: TLS, or a database that no server has.
+    /// `InvalidConfig` for a client that uses TLS, which is not supported, or a database that cannot exist.
     pub(crate) fn from_client(client: &redis::Client) -> Result<Self> {
         let invalid = |why: String| Error::new(ErrorKind::InvalidConfig, why);
         let info = client.get_connection_info();
@@ -124,7 +122,7 @@ impl Target {
             ConnectionAddr::Unix(path) => Place::Unix { path: path.clone() },
             other => {
                 return Err(invalid(format!(
-                    "the client goes to {other} over TLS, which is not supported yet; make it of a \
+                    "the client connects to {other} over TLS, which is not supported yet; create it from a \
                      redis:// URL"
                 )));
             }
@@ -139,12 +137,12 @@ impl Target {
         })
     }
 
-    /// The host as messages name it.
+    /// The host, as it appears in messages.
     pub(crate) fn host(&self) -> Arc<str> {
         Arc::from(self.place.to_string())
     }
 
-    /// What redis-rs needs for the handshake.
+    /// The settings that redis-rs needs for the handshake.
     pub(crate) fn handshake(&self, protocol: Protocol) -> redis::RedisConnectionInfo {
         let mut info = redis::RedisConnectionInfo::default()
             .set_db(i64::from(self.db))
@@ -160,7 +158,7 @@ impl Target {
     }
 }
 
-/// Everything but the password.
+/// Everything except the password.
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Target {

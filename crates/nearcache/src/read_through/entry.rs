@@ -126,7 +126,7 @@ impl Entry {
             }
             (None, _) => Err(Error::new(
                 ErrorKind::Codec,
-                "it is of another version of nearcache, or damaged",
+                "it was written by another version of nearcache, or is damaged",
             )),
         }
     }

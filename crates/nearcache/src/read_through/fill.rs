@@ -270,7 +270,7 @@ impl Engine<'_> {
             }
             // It is not known whether the value was stored. The waiters ask again.
             Err(error) => {
-                tracing::debug!(%error, "what was loaded could not be stored");
+                tracing::debug!(%error, "a loaded value could not be stored");
                 (Outcome::NotStored, 0)
             }
         }

@@ -58,7 +58,7 @@ pub(super) fn keep(renewal: Renewal) -> Kept {
         state.running = match thread.spawn(run) {
             Ok(_) => true,
             Err(error) => {
-                tracing::warn!(%error, "no thread to renew leases with: a load that takes longer than its lease may be loaded twice");
+                tracing::warn!(%error, "could not start the thread that renews leases: a load that takes longer than its lease may run twice");
                 false
             }
         };

@@ -509,8 +509,6 @@ pub(super) fn is_away(error: &Error) -> bool {
 fn overloaded(patience: Duration) -> Error {
     Error::new(
         ErrorKind::Overloaded,
-        format!(
-            "no place among the loads of this cache became free within {patience:?}; max_loads says how many there are"
-        ),
+        format!("max_loads is reached, and none of the running loads ended within {patience:?}"),
     )
 }

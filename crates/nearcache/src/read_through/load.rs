@@ -144,7 +144,7 @@ pub(crate) fn loader_failed(error: BoxError) -> Error {
 pub(crate) fn shut_down() -> Error {
     Error::new(
         ErrorKind::Loader,
-        "what was to run it shut down before it had ended",
+        "its runtime shut down, or no thread could be started for it",
     )
 }
 

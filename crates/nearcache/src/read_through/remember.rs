@@ -389,6 +389,6 @@ fn may_be_excused(error: &Error) -> bool {
 fn no_nothing() -> Error {
     Error::new(
         ErrorKind::Codec,
-        "another caller's loader found nothing, which this type has no value for; use an Option",
+        "another caller's loader returned None, which this type cannot represent; use an Option",
     )
 }

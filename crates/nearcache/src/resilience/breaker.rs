@@ -1,17 +1,16 @@
-//! The circuit breaker: keeps callers from waiting for a server that does not answer.
+//! The circuit breaker: it keeps callers from waiting for a server that does not answer.
 //!
-//! 1. *Closed*, it admits everyone. A run of [`RUN`] failures in a row opens it; any answer of the
-//!    server, an error reply too, ends the run. A failure is a lost or refused connection, a timeout, or
-//!    a refused password: not what the caller did wrong.
-//! 2. *Open*, it turns callers away at once, saying since when and why. After a pause it admits one, the
-//!    probe. The probe's failure makes the pause longer (doubling, up to [`LONGEST`], jittered, so that
-//!    clients that lost a server together do not come back together); its success closes the breaker.
-//! 3. A probe that is given up (its future dropped) makes room for another one at once.
-//! 4. When it opens, the connections are dropped: a probe that finds the server well again is not misled
-//!    by a connection that went dead meanwhile.
+//! 1. *Closed*: all calls go through. [`RUN`] failures in a row open the breaker; any answer of the server, even an
+//!    error reply, starts the count again. A failure is a lost or refused connection, a timeout, or a refused password,
+//!    but not a mistake of the caller.
+//! 2. *Open*: calls fail at once, with an error that says since when and why. After a pause one call goes through, the
+//!    probe. If the probe fails, the pause gets longer: it doubles, up to [`LONGEST`], with jitter, so that clients
+//!    that lost a server together do not come back together. If it succeeds, the breaker closes.
+//! 3. If a probe is cancelled (its future is dropped), another probe may go through at once.
+//! 4. When the breaker opens, the connections are dropped. So a probe cannot fail on a connection that died meanwhile
+//!    although the server works again.
 //!
-//! One breaker stands before each target, for every cache that goes there. Closed, it costs a call two
-//! loads of one word.
+//! There is one breaker for each target, shared by all its caches. While closed, it costs a call two loads of one word.
 //!
 //! The pattern is Nygard's (*Release It!*, 2007); the jitter follows Brooker, "Exponential Backoff And
 //! Jitter" (AWS Architecture Blog, 2015).
@@ -30,13 +29,13 @@ pub(crate) const RUN: u32 = 5;
 /// The pause before the first probe.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// The longest pause between probes: what a server that is back waits for us at most.
+/// The longest pause between probes: after Redis is back, calls fail for this time at most.
 pub(crate) const LONGEST: Duration = Duration::from_secs(2);
 
-/// How often an outage that goes on is logged.
+/// How often a continuing outage is logged.
 const LOG_EVERY: Duration = Duration::from_secs(15);
 
-/// In `run`, the breaker is open.
+/// The value of `run` that means open.
 const OPEN: u32 = u32::MAX;
 
 /// Whether calls go through to the server.
@@ -46,20 +45,20 @@ pub enum BreakerState {
     /// Calls go through.
     #[default]
     Closed,
-    /// Calls are turned away at once, but one at a time that probes the server.
+    /// Calls fail at once, except for one probe at a time.
     Open,
 }
 
 #[derive(Debug)]
 pub(crate) struct Breaker {
     enabled: bool,
-    /// How many failures there were in a row, or [`OPEN`].
+    /// The number of failures in a row, or [`OPEN`].
     run: AtomicU32,
     opening: Mutex<Option<Opening>>,
     openings: AtomicU64,
 }
 
-/// What is known while it is open.
+/// The state while the breaker is open.
 #[derive(Debug)]
 struct Opening {
     since: Instant,
@@ -80,10 +79,10 @@ impl Breaker {
         }
     }
 
-    /// Whether a call may go through now.
+    /// Asks whether a call may go through now.
     ///
     /// # Errors
-    /// `Unavailable`, saying since when and why.
+    /// `Unavailable`, with since when and why.
     pub(crate) fn admit<'b>(&'b self, backend: &'b dyn Backend) -> Result<Permit<'b>> {
         if self.run.load(Ordering::Acquire) != OPEN {
             return Ok(self.permit(backend, false));
@@ -95,7 +94,7 @@ impl Breaker {
     fn admit_open<'b>(&'b self, backend: &'b dyn Backend, now: Instant) -> Result<Permit<'b>> {
         let mut opening = self.opening.lock();
         match opening.as_mut() {
-            // Closed meanwhile.
+            // The breaker closed meanwhile.
             None => Ok(self.permit(backend, false)),
             Some(opening) if !opening.probing && now >= opening.probe_at => {
                 opening.probing = true;
@@ -145,7 +144,7 @@ impl Breaker {
                 tracing::info!(host = %backend.common().host(), ?away, "Redis is back");
             }
         } else if self.run.load(Ordering::Relaxed) != 0 {
-            // Not over `OPEN`: an answer to a call of before it opened says nothing of now.
+            // Keep `OPEN`: the answer to a call from before the opening tells nothing about the server now.
             let _ = self
                 .run
                 .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |run| {
@@ -165,7 +164,7 @@ impl Breaker {
             backend.disconnect();
             return;
         }
-        // A refused password stays refused: asking on would be hammering.
+        // A refused password stays refused: open at once, so that the server is not asked again and again.
         let run = if why.kind() == ErrorKind::Auth {
             RUN
         } else {
@@ -198,7 +197,7 @@ impl Breaker {
         self.run.store(OPEN, Ordering::Release);
         self.openings.fetch_add(1, Ordering::Relaxed);
         drop(opening);
-        tracing::warn!(host = %backend.common().host(), error = %why, "Redis is away: calls are turned away until it answers");
+        tracing::warn!(host = %backend.common().host(), error = %why, "Redis is away: calls fail at once until it answers");
         backend.disconnect();
     }
 }
@@ -218,7 +217,7 @@ impl Opening {
 
     fn turned_away(&self, now: Instant) -> Error {
         let away = now.saturating_duration_since(self.since);
-        // A refused password is a fault of its own kind, which waiting does not mend.
+        // A refused password keeps its own kind, because waiting does not help.
         let kind = match self.why.kind() {
             ErrorKind::Auth => ErrorKind::Auth,
             _ => ErrorKind::Unavailable,
@@ -235,12 +234,12 @@ impl Opening {
     }
 }
 
-/// Half of it to all of it.
+/// A random time between half of the pause and all of it.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + fastrand::f64() * 0.5)
 }
 
-/// The right to call, and the duty to say how it went.
+/// The permission for one call, whose outcome must be reported.
 #[derive(Debug)]
 pub(crate) struct Permit<'b> {
     breaker: &'b Breaker,
@@ -250,7 +249,7 @@ pub(crate) struct Permit<'b> {
 }
 
 impl Permit<'_> {
-    /// How the call went.
+    /// Reports the outcome of the call.
     pub(crate) fn report(mut self, error: Option<&Error>) {
         self.reported = true;
         if !self.breaker.enabled {
@@ -271,7 +270,7 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        // Invariant 3: the caller gave up, and nobody knows how it went.
+        // Invariant 3: the probe was cancelled, so its outcome is not known.
         if self.probe
             && !self.reported
             && let Some(opening) = self.breaker.opening.lock().as_mut()

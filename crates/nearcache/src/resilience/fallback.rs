@@ -1,4 +1,4 @@
-//! What a reader gets when Redis does not answer.
+//! What a read returns when Redis does not answer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,26 +6,26 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind};
 use crate::keyspace::Key;
 
-/// What `get`, `lookup` and `get_many` answer when Redis does not: while it is away, silent, or turned
-/// away by the breaker. Writes, and everything else, are told with an error.
+/// What `get`, `lookup` and `get_many` return when Redis does not answer: it is away, silent, or the circuit breaker is
+/// open. Writes and all other calls fail with an error.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Fallback {
-    /// The error. The default: a caller that wants to go on without a cache says so.
+    /// The error. This is the default: going on without a cache is a choice of the caller.
     #[default]
     Error,
-    /// A miss, so that the caller goes to its source.
+    /// A miss, so that the caller reads from its source.
     Miss,
-    /// The value that this process has read last, or stored by `remember`, however old it is; a miss if
-    /// it has none. For this it keeps up to 10,000 values (64 MiB) in memory. What it has invalidated
-    /// itself since is not among them; what others have invalidated may be.
+    /// The last value that this process read, or stored with `remember`, however old it is; a miss if there is none.
+    /// For this, up to 10,000 values (64 MiB) are kept in memory. Values that this process has invalidated since are
+    /// not among them; values that other processes have invalidated may be.
     Stale,
-    /// What this function says: the bytes of a value as they would lie in Redis, or `None` for a miss.
-    /// It is called once for each key, and must be quick.
+    /// The result of this function: the bytes of a value as they would be in Redis, or `None` for a miss. It is called
+    /// once for each key, and must be quick.
     Call(Arc<Answer>),
 }
 
-/// What answers in Redis's place.
+/// The function of [`Fallback::Call`].
 type Answer = dyn Fn(&Outage<'_>) -> Option<Vec<u8>> + Send + Sync;
 
 impl Fallback {
@@ -34,7 +34,7 @@ impl Fallback {
         Fallback::Call(Arc::new(f))
     }
 
-    /// Whether this error is one that a fallback answers for.
+    /// Whether fallbacks apply to this error.
     pub(crate) fn covers(error: &Error) -> bool {
         matches!(
             error.kind(),
@@ -54,7 +54,7 @@ impl fmt::Debug for Fallback {
     }
 }
 
-/// What a fallback is told.
+/// The argument of a fallback function.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Outage<'o> {

@@ -1,5 +1,4 @@
-//! One cache's way to Redis, and its end: which calls are under way, and that no more are let in once the
-//! cache is closed.
+//! One cache's entrance to Redis. It counts the running calls, and admits none after the cache was closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,11 +9,11 @@ use super::Guarded;
 use crate::error::{Error, Result};
 use crate::striped::Striped;
 
-/// What a cache's calls go through. With the last gate, the connections are closed.
+/// All calls of a cache pass its gate. When the last gate of a connection closes, the connection is closed.
 ///
-/// 1. A call that was let in is counted until it is over.
-/// 2. Once it is closed no call is let in. (A call counts itself before it looks, and closing looks at
-///    the count after it has closed: one of the two sees the other.)
+/// 1. An admitted call is counted until it ends.
+/// 2. After closing, no call is admitted. (A call counts itself before it checks whether the gate is open, and closing
+///    checks the count after it has closed the gate. So at least one of the two notices the other.)
 #[derive(Debug)]
 pub(crate) struct Gate {
     guarded: Arc<Guarded>,
@@ -23,11 +22,11 @@ pub(crate) struct Gate {
     drained: Notify,
 }
 
-/// A call under way. It keeps `close` waiting until it is dropped.
+/// A running call. `close` waits until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Pass<'g> {
     gate: &'g Gate,
-    /// Where the call is counted: it may end on another thread.
+    /// The counter that includes the call: the call may end on another thread.
     calls: &'g AtomicUsize,
 }
 
@@ -43,7 +42,7 @@ impl Gate {
     }
 
     /// # Errors
-    /// `Closed`, once it was.
+    /// `Closed`, after the gate was closed.
     pub(crate) fn enter(&self) -> Result<Pass<'_>> {
         let calls = self.calls.mine();
         calls.fetch_add(1, Ordering::SeqCst);
@@ -59,12 +58,12 @@ impl Gate {
         self.open.load(Ordering::SeqCst)
     }
 
-    /// What is behind it, for what needs no call.
+    /// The backend behind the gate, for uses that are no call.
     pub(crate) fn guarded(&self) -> &Arc<Guarded> {
         &self.guarded
     }
 
-    /// Lets no call in any more, and gives the connections back. Calls under way go on.
+    /// Admits no more calls, and releases the connections. Running calls go on.
     pub(crate) fn close(&self) {
         if self.open.swap(false, Ordering::SeqCst)
             && self.guarded.users.fetch_sub(1, Ordering::AcqRel) == 1
@@ -73,7 +72,7 @@ impl Gate {
         }
     }
 
-    /// Waits, once it is closed, for the calls under way.
+    /// After closing: waits for the running calls.
     pub(crate) async fn drain(&self) {
         loop {
             let notified = self.drained.notified();
@@ -86,7 +85,7 @@ impl Gate {
             }
             notified.await;
         }
-        // What a call that was connecting while it was closed has left.
+        // Closes the connection of a call that was connecting during the close.
         if self.guarded.users.load(Ordering::Acquire) == 0 {
             self.guarded.disconnect();
         }

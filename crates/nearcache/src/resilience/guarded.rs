@@ -1,8 +1,7 @@
-//! A backend that is guarded: what is sent to it passes the outbox, the breaker, and the rule of what may
-//! be sent twice, in this order.
+//! A guarded backend. Every command passes the outbox, then the circuit breaker, then the retry rule.
 //!
-//! [`Guarded::request`] and [`Guarded::pipeline`] are for the commands of a cache. [`Guarded::directly`]
-//! leaves the outbox out, for what the outbox itself sends.
+//! [`Guarded::request`] and [`Guarded::pipeline`] are for the commands of a cache. [`Guarded::directly`] skips the
+//! outbox, for the commands that empty the outbox.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
@@ -19,30 +18,31 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use crate::script::Script;
 
-/// Less than this is not enough for another try, and what a limit never falls below: it is the waist
-/// that says that the time is over.
+/// The shortest time for which a retry is worthwhile. A limit never falls below it, because only the backend reports
+/// timeouts.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// A backend, with what keeps its callers from waiting for it, and from reading what they invalidated.
+/// A backend with a breaker and an outbox: callers do not wait for a server that is away, and do not read what they
+/// have invalidated.
 ///
-/// It stands for one primary. Where the keys are spread over several, [`Guarded::primaries`] has one for
-/// each, and each has a breaker, an outbox and an epoch of its own.
+/// It is for one primary. If the keys are spread over several, [`Guarded::primaries`] has one for each, with its own
+/// breaker, outbox and epoch.
 #[derive(Debug)]
 pub(crate) struct Guarded {
     backend: Arc<dyn Backend>,
     breaker: Breaker,
     outbox: Arc<Outbox>,
     server: OnceLock<ServerInfo>,
-    /// The primaries behind it, if they are others than itself.
+    /// The primaries behind it, if it is not the only one.
     others: OnceLock<Vec<Arc<Guarded>>>,
     /// How many caches use it.
     pub(super) users: AtomicUsize,
 }
 
 impl Guarded {
-    /// Over a backend of this target.
+    /// Guards a backend of this target.
     pub(crate) fn new(backend: Arc<dyn Backend>, target: &Target) -> Arc<Self> {
-        // A server can be away and lose things; the store in this process cannot.
+        // A server can be away and lose data, so it needs an outbox; the store in this process cannot.
         let outbox = !matches!(target.place, Place::Embedded { .. });
         Self::with(backend, target.breaker, outbox)
     }
@@ -51,7 +51,7 @@ impl Guarded {
         let epoch = backend.common().epoch().clone();
         let outbox = Arc::new(Outbox::new(outbox, epoch));
         let listening = Arc::clone(&outbox);
-        // It hears of a new connection before anyone can use it: what must go first is known by then.
+        // The outbox is told of a new connection before anyone can use it, so it knows by then what must be sent first.
         backend
             .common()
             .listeners()
@@ -69,7 +69,7 @@ impl Guarded {
         })
     }
 
-    /// All primaries, itself or those behind it: what must reach every key, a scan say, goes to each.
+    /// All primaries: this one, or those behind it. A command for all keys, such as a scan, goes to each.
     pub(crate) fn primaries(self: &Arc<Self>) -> &[Arc<Guarded>] {
         let guard = |node| Self::with(node, self.breaker.is_enabled(), self.outbox.is_enabled());
         let others = self
@@ -82,22 +82,22 @@ impl Guarded {
         }
     }
 
-    /// Teaches a place that has no Lua these scripts' twins.
+    /// Registers the Rust twins of these scripts, for a backend without Lua.
     pub(crate) fn learn(&self, scripts: &[&'static Script]) {
         self.backend.learn(scripts);
     }
 
-    /// The backend that its place has for callers that wait so, if the place cannot be opened anew.
+    /// The same place as a backend for this kind of caller, if it cannot be opened a second time.
     pub(super) fn backend_in_mode(&self, mode: Mode) -> Option<Arc<dyn Backend>> {
         self.backend.in_mode(mode)
     }
 
-    /// The host, as messages name it.
+    /// The host, as it appears in messages.
     pub(crate) fn host(&self) -> &Arc<str> {
         self.backend.common().host()
     }
 
-    /// Where time comes from.
+    /// The runtime, which also provides the time.
     pub(crate) fn runtime(&self) -> &Runtime {
         self.backend.common().runtime()
     }
@@ -107,17 +107,17 @@ impl Guarded {
         self.backend.common().unix_millis()
     }
 
-    /// What keeps callers from a server that does not answer.
+    /// The circuit breaker.
     pub(crate) fn breaker(&self) -> &Breaker {
         &self.breaker
     }
 
-    /// What is to be sent before anything else.
+    /// The outbox.
     pub(crate) fn outbox(&self) -> &Outbox {
         &self.outbox
     }
 
-    /// Tells this listener of what happens to the connection; says how to remove it.
+    /// Adds a listener for connection events. Returns the id for removing it.
     pub(crate) fn listen(&self, listener: Arc<dyn Fn(&LinkEvent) + Send + Sync>) -> u64 {
         self.backend.common().listeners().add(listener)
     }
@@ -126,7 +126,7 @@ impl Guarded {
         self.backend.common().listeners().remove(id);
     }
 
-    /// Closes what is open. A later call opens it again.
+    /// Closes the connections. A later call opens new ones.
     pub(super) fn disconnect(&self) {
         self.backend.disconnect();
         for other in self.others.get().into_iter().flatten() {
@@ -134,7 +134,7 @@ impl Guarded {
         }
     }
 
-    /// What the server says that it is. It is asked once.
+    /// The server's kind, version and mode. It is asked once.
     pub(crate) async fn server(&self, limit: Duration) -> Result<ServerInfo> {
         if let Some(info) = self.server.get() {
             return Ok(info.clone());
@@ -146,13 +146,13 @@ impl Guarded {
         Ok(self.server.get_or_init(|| info).clone())
     }
 
-    /// A connection of the caller's own, within the limit.
+    /// A connection for the caller alone, opened within the limit.
     pub(crate) async fn connection(&self, limit: Duration) -> Result<Raw> {
         let permit = self.breaker.admit(&*self.backend)?;
         self.report(permit, self.backend.connection(limit).await)
     }
 
-    /// One command, within the limit, after what had to be sent before it.
+    /// Sends one command, within the limit, after what the outbox holds.
     pub(crate) fn request<'a>(
         &'a self,
         command: &'a Cmd,
@@ -161,7 +161,7 @@ impl Guarded {
         self.in_order(command, limit)
     }
 
-    /// Commands that travel together, within the limit, after what had to be sent before them.
+    /// Sends commands together, within the limit, after what the outbox holds.
     pub(crate) fn pipeline<'a>(
         &'a self,
         pipeline: &'a Pipeline,
@@ -171,7 +171,7 @@ impl Guarded {
     }
 
     async fn in_order<S: Sendable>(&self, what: &S, limit: Duration) -> Result<S::Reply> {
-        // Before the outbox is looked at: what comes into it after that is another epoch.
+        // Read the epoch before checking the outbox: later additions to the outbox begin a new epoch.
         let (begun, epoch) = (self.begin(), self.outbox.epoch());
         if !self.outbox.is_waiting() {
             let outcome = self.attempt(what, Terms { limit, epoch }, begun).await;
@@ -179,7 +179,7 @@ impl Guarded {
                 return outcome;
             }
         }
-        // Boxed: it is rare and large, and the calls that need it not should not carry it.
+        // Boxed, because it is rare and large: without it, every call's future would be larger.
         Box::pin(self.after_the_outbox(what, limit, begun)).await
     }
 
@@ -204,8 +204,8 @@ impl Guarded {
         }
     }
 
-    /// Past the outbox, also to a server that turns out to be another one: for what the outbox sends, and for
-    /// sweeps, which come after it.
+    /// Sends without the outbox, even to a server that has replaced another: for the commands that empty the outbox,
+    /// and for sweeps, which begin after it was emptied.
     pub(super) async fn directly<S: Sendable>(
         &self,
         what: &S,
@@ -223,10 +223,10 @@ impl Guarded {
         }
     }
 
-    /// Through the breaker, of a call that began at some time, on terms.
+    /// One attempt through the breaker, and a retry if it is allowed. `begun` is when the call began.
     ///
     /// # Errors
-    /// `is_outdated`, where it was not sent for that.
+    /// `is_outdated` if it was not sent, because the epoch has changed.
     async fn attempt<S: Sendable>(
         &self,
         what: &S,
@@ -238,7 +238,7 @@ impl Guarded {
         if let Err(error) = &outcome
             && what.may_be_sent_again(error)
         {
-            // It shares the time of the first try.
+            // The retry only gets what is left of the time.
             let limit = self.left_of(terms.limit, begun);
             if limit >= LEAST {
                 outcome = what.send(&*self.backend, Terms { limit, ..terms }).await;
@@ -247,7 +247,7 @@ impl Guarded {
         self.report(permit, outcome)
     }
 
-    /// Tells the breaker how it went; an error names the host.
+    /// Reports the outcome to the breaker, and adds the host to an error.
     #[inline]
     fn report<T>(&self, permit: Permit<'_>, outcome: Result<T>) -> Result<T> {
         match outcome {
@@ -263,7 +263,7 @@ impl Guarded {
         }
     }
 
-    /// Sends what is in the outbox; says what is left of the limit.
+    /// Empties the outbox. Returns what is left of the limit.
     pub(super) async fn catch_up(&self, limit: Duration) -> Result<Duration> {
         if !self.outbox.is_waiting() {
             return Ok(limit);
@@ -291,7 +291,7 @@ impl Guarded {
     pub(super) fn gave_up(&self, limit: Duration) -> Error {
         Error::new(
             ErrorKind::Timeout,
-            format!("gave up after {limit:?} of sending the invalidations that go first"),
+            format!("gave up after {limit:?} while sending deferred invalidations, which go first"),
         )
         .on_host(self.host())
     }
@@ -301,7 +301,7 @@ fn is_outdated<T>(outcome: &Result<T>) -> bool {
     matches!(outcome, Err(error) if error.is_outdated())
 }
 
-/// What can be sent: one command, or several that travel together.
+/// Something to send: one command, or several together.
 pub(super) trait Sendable: Sync {
     type Reply: Send;
 
@@ -311,7 +311,7 @@ pub(super) trait Sendable: Sync {
         terms: Terms,
     ) -> BoxFuture<'a, Result<Self::Reply>>;
 
-    /// Whether it may be sent again after it failed so.
+    /// Whether it may be sent again after this error.
     fn may_be_sent_again(&self, error: &Error) -> bool;
 }
 

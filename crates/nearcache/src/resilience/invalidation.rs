@@ -1,15 +1,15 @@
-//! What is to be invalidated, as the commands that do it.
+//! Invalidations as commands.
 
 use redis::Pipeline;
 
-/// What is to be invalidated. It can be sent twice: what is gone stays gone.
+/// One invalidation. It may be sent twice: the second time it has nothing to delete.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Invalidation {
     /// An entry, with its lease.
     Entry { key: Box<[u8]>, lease: Box<[u8]> },
-    /// The lease of an entry that may be another's: what was written only if there was none.
+    /// Only a lease, after an `add` whose outcome is unknown: the entry may be another caller's.
     Lease { lease: Box<[u8]> },
-    /// A tag's version, with what changes when any of them does.
+    /// A tag's version key, and the epoch, which changes with every tag invalidation.
     Tag {
         version: Box<[u8]>,
         epoch: Box<[u8]>,
@@ -17,7 +17,7 @@ pub(crate) enum Invalidation {
 }
 
 impl Invalidation {
-    /// How many bytes its keys have.
+    /// The total size of its keys in bytes.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Invalidation::Entry { key, lease } => key.len() + lease.len(),
@@ -26,10 +26,10 @@ impl Invalidation {
         }
     }
 
-    /// Invalidates, as `delete` and `invalidate_tag` do.
+    /// Adds the commands, which are the same as in `delete` and `invalidate_tag`.
     pub(crate) fn add_to(&self, pipeline: &mut Pipeline) {
         match self {
-            // The lease first: a load that is fenced by it must not fill between the two.
+            // The lease first, so that the running load cannot fill between the two.
             Invalidation::Entry { key, lease } => {
                 pipeline.cmd("UNLINK").arg(&**lease);
                 pipeline.cmd("UNLINK").arg(&**key);
@@ -37,9 +37,8 @@ impl Invalidation {
             Invalidation::Lease { lease } => {
                 pipeline.cmd("UNLINK").arg(&**lease);
             }
-            // A version that is gone ends its entries as another version would; and removing it works
-            // where Redis is out of memory. What stands for all tags goes with it, for the loads that
-            // learn their tags only at their end.
+            // Deleting a version invalidates its entries as much as a new version would, and also works when Redis is
+            // out of memory. The epoch goes with it, for loads that learn their tags only at their end.
             Invalidation::Tag { version, epoch } => {
                 pipeline.cmd("UNLINK").arg(&**epoch).arg(&**version);
             }

@@ -1,19 +1,17 @@
-//! How it fails: what Redis does to a call costs the call at most its budget, and the calls after it
-//! microseconds.
+//! Failure handling. A failing Redis costs a call at most its time limit, and later calls only microseconds.
 //!
-//! `guarded` is a backend with all of this around it, and what every command goes through; `registry` lets
-//! equal targets share one, and `gate` is one cache's way to it. `outbox` keeps the `invalidation`s that a
-//! server has not acknowledged, and sends them before anything else; `breaker` keeps callers from a server
-//! that does not answer, `retry` says what may be sent twice, `fallback` what a reader gets instead, `stale`
-//! keeps what was read last. `sweep` goes through all keys. The budget itself is a limit that each command
-//! is given, and that the waist keeps to; time in the caller's own code does not count, because nothing
-//! counts until something is sent.
+//! Every command goes through `guarded`, a backend with all of these around it. `registry` shares one among equal
+//! targets, and `gate` is one cache's entrance to it. `outbox` keeps each `invalidation` that the server has not
+//! acknowledged, and sends it before any other command. `breaker` keeps callers from a server that does not answer,
+//! `retry` says which commands may be sent twice, and `fallback` what a read returns instead. `sweep` scans all keys.
+//! The time limit is passed with each command, and the backend enforces it. Time in the caller's own code does not
+//! count, because the clock starts when something is sent.
 //!
-//! 1. A call costs at most its budget of time on Redis, connecting and retrying included.
-//! 2. While the breaker is open no call waits for Redis, but one at a time that probes it.
-//! 3. Only what changes nothing is sent twice, and only while the budget lasts.
-//! 4. What the outbox holds is acknowledged before a command goes through; also what came into it because
-//!    the connection that the command goes over was made to another server than before.
+//! 1. A call costs at most its limit of time on Redis, connecting and retrying included.
+//! 2. While the breaker is open no call waits for Redis, except for one probe at a time.
+//! 3. Only commands that change nothing are sent twice, and only within the time limit.
+//! 4. Redis acknowledges what the outbox holds before any other command goes through. This includes what comes into the
+//!    outbox because the command's own connection turned out to lead to another server than before.
 
 mod breaker;
 mod fallback;

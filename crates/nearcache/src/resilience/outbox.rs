@@ -1,24 +1,24 @@
-//! The outbox: invalidations that a primary has not acknowledged, and those that it acknowledged last.
+//! The outbox: invalidations that a primary has not acknowledged, and the last ones that it has.
 //!
-//! While Redis is away an invalidation cannot be carried out, but it must not be forgotten either: once Redis
-//! answers again, a reader would find the old value. So it is kept here, and sent before anything else.
-//! What Redis did acknowledge it may still lose, when a replica takes over or an older snapshot is loaded. So
-//! the last ones are remembered, and sent again to a server that is not the one that acknowledged them.
+//! While Redis is away an invalidation cannot be carried out. If it were dropped, readers would find the old value once
+//! Redis answers again. So the outbox keeps it, and sends it before any other command. Redis may also lose
+//! invalidations that it has acknowledged, when a replica takes over or an older snapshot is loaded. So the outbox
+//! remembers the last acknowledged ones, and repeats them on a server that has replaced the one that acknowledged them.
 //!
-//! 1. What is in the outbox when a call is made reaches the server before the call does. No call of this
-//!    process reads or fills what this process has invalidated before it.
-//! 2. Invariant 1 also holds for what comes into the outbox by invariant 5, which happens while a call
-//!    connects. The outbox is told of a new connection before anyone can use it, and begins a new epoch if it
-//!    has something for it. A call that found the outbox empty in an earlier epoch is not sent.
-//! 3. An invalidation leaves the outbox when the server has acknowledged it, and only if no newer one of the
-//!    same key or tag came meanwhile. Each key and tag is kept once, under the number of the newest. A `set`
-//!    is kept as the deletion of its key, an `add` as that of its lease (the entry may be another's).
-//! 4. The outbox is bounded. When it is full, the whole prefix of the cache is cleared later instead, and
-//!    that is logged. A cache without a prefix is told that its invalidation was not kept.
-//! 5. When the server says that it is another one than before, the last invalidation is sent again, and all
-//!    of the [`RECENT`] before it.
-//! 6. A server that takes no writes (a replica, or one that is out of memory) is read from all the same. It
-//!    is tried again every [`PAUSE`].
+//! 1. What is in the outbox when a call is made reaches the server before the call does. So no call of this process
+//!    reads or fills what this process has invalidated before it.
+//! 2. Invariant 1 also holds for what comes into the outbox by invariant 5 while a call connects. The outbox is told of
+//!    a new connection before anyone can use it, and begins a new epoch if it has something to send first. A call that
+//!    found the outbox empty in an earlier epoch is not sent.
+//! 3. An invalidation leaves the outbox when the server has acknowledged it, unless a newer one of the same key or tag
+//!    came meanwhile. Each key and tag is kept once, under the number of the newest invalidation. A `set` is kept as
+//!    the deletion of its key, an `add` as that of its lease (the entry may be another caller's).
+//! 4. The outbox is bounded. When it is full, the cache's whole prefix will be cleared instead, and that is logged. For
+//!    a cache without a prefix, the invalidation is not kept, and its error says so.
+//! 5. When another server answers than before, the last acknowledged invalidation is sent again, and all of the
+//!    [`RECENT`] before it.
+//! 6. A server that accepts no writes (a replica, or one that is out of memory) is still read from. The outbox tries
+//!    again every [`PAUSE`].
 //! 7. The outbox is lost with the process.
 
 use std::collections::{HashMap, VecDeque};
@@ -34,56 +34,56 @@ use crate::connect::Epoch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Keyspace;
 
-/// How much is kept, together with the bytes.
+/// The maximum number of invalidations.
 const ENTRIES: usize = 10_000;
 
-/// How many bytes of keys are kept.
+/// The maximum size of their keys in bytes.
 const BYTES: usize = 4 * 1024 * 1024;
 
-/// How many patterns are kept.
+/// The maximum number of patterns.
 const SWEEPS: usize = 100;
 
-/// How many acknowledged invalidations are remembered.
+/// The maximum number of acknowledged invalidations to remember.
 const REMEMBERED: usize = 4_096;
 
-/// How long before the last one an acknowledged invalidation may have been lost with it: replication is
-/// asynchronous, and lags by less. (The loss itself came later than that, and may have been noticed much
-/// later still.)
+/// How far back from the last acknowledged invalidation others may have been lost with it. Replication is asynchronous,
+/// but lags by less than this. (Counted from the last acknowledgement, because the loss itself came after it and may be
+/// noticed much later.)
 const RECENT: Duration = Duration::from_secs(5);
 
-/// How long a server that takes no writes is left alone.
+/// The pause between tries on a server that accepts no writes.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How many travel together.
+/// How many invalidations are sent together.
 const PART: usize = 500;
 
-/// What to do when a server has come back as another one than before.
+/// What to do when another server answers than before, which may have lost invalidations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DataLoss {
-    /// Invalidate again what was invalidated in the last 5 s before the connection was lost.
+    /// Repeat the invalidations of the last 5 s before the connection was lost.
     #[default]
     Replay,
-    /// Clear the cache's whole prefix: nothing survives that a lost invalidation could have been about.
+    /// Clear the cache's whole prefix, so that no entry survives whose invalidation was lost.
     Clear,
 }
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    /// Whether anything is ever kept.
+    /// Whether it keeps invalidations at all.
     enabled: bool,
     waiting: AtomicBool,
-    /// That of the backend, which goes by it: invariant 2.
+    /// The backend's epoch (invariant 2).
     epoch: Epoch,
     state: Mutex<State>,
-    /// Held by the one who empties it.
+    /// Held while the outbox is being emptied.
     emptying: tokio::sync::Mutex<()>,
 }
 
-/// A pattern of a cache's.
+/// A pattern in a cache's keyspace.
 type Sweep = (Keyspace, Vec<u8>);
 
-/// What was acknowledged.
+/// An acknowledged invalidation.
 #[derive(Debug)]
 enum Done {
     One(Invalidation),
@@ -92,22 +92,21 @@ enum Done {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Each with the number it came under.
+    /// Each with the number of its newest request.
     invalidations: HashMap<Invalidation, u64>,
     bytes: usize,
     next: u64,
-    /// Patterns whose keys are to be deleted, `*` for a whole prefix: each with the number it came under, and
-    /// how far it has come.
+    /// Patterns whose keys are to be deleted (`*` for a whole prefix), each with its number and its position.
     sweeps: HashMap<Sweep, (u64, Position)>,
-    /// What the server has acknowledged, the oldest first.
+    /// The acknowledged invalidations, the oldest first.
     done: VecDeque<(Instant, Done)>,
     /// Whether a connection was lost, and none has been made since.
     lost: bool,
     /// The server's `run_id`.
     server: Option<String>,
-    /// Not before then, because the server takes no writes.
+    /// No try before this time, because the server accepts no writes.
     not_before: Option<Instant>,
-    /// Prefixes to be cleared when the server is another one.
+    /// Prefixes to clear when another server answers.
     clear_on_loss: Vec<Keyspace>,
 }
 
@@ -122,23 +121,23 @@ impl Outbox {
         }
     }
 
-    /// How many invalidations wait.
+    /// The number of waiting invalidations.
     pub(crate) fn waiting(&self) -> usize {
         let state = self.state.lock();
         state.invalidations.len() + state.sweeps.len()
     }
 
-    /// Whether something is to be sent before anything else.
+    /// Whether there is something to send first.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// The epoch for the terms of a command, to be read before [`Outbox::is_waiting`] is.
+    /// The epoch for a command's terms. Read it before calling [`Outbox::is_waiting`].
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.current()
     }
 
-    /// Keeps what was not acknowledged; says whether it could.
+    /// Keeps invalidations that were not acknowledged. Returns whether all could be kept.
     pub(crate) fn defer(
         &self,
         invalidations: impl IntoIterator<Item = Invalidation>,
@@ -156,7 +155,7 @@ impl Outbox {
         kept
     }
 
-    /// Keeps the deletion of the keys that match; says whether it could.
+    /// Keeps the deletion of the keys that match. Returns whether it could be kept.
     pub(super) fn defer_sweep(&self, of: &Keyspace, pattern: &[u8]) -> bool {
         let mut state = self.state.lock();
         let sweep = (of.clone(), pattern.to_vec());
@@ -169,12 +168,12 @@ impl Outbox {
         true
     }
 
-    /// Whether anything is ever kept.
+    /// Whether it keeps invalidations at all.
     pub(crate) fn is_enabled(&self) -> bool {
         self.enabled
     }
 
-    /// Remembers what was acknowledged.
+    /// Remembers acknowledged invalidations.
     pub(crate) fn record(&self, done: impl IntoIterator<Item = Invalidation>, now: Instant) {
         if !self.enabled {
             return;
@@ -193,16 +192,16 @@ impl Outbox {
         }
     }
 
-    /// A connection was lost.
+    /// Notes that a connection was lost.
     pub(super) fn note_loss(&self) {
         self.state.lock().lost = true;
     }
 
-    /// A connection was made, which nobody has used yet, to the server of this `run_id`, where it says one.
+    /// Notes a new connection, which nobody has used yet, and the server's `run_id` if it sends one.
     pub(super) fn note_connection(&self, server: Option<String>) {
         let mut state = self.state.lock();
         let lost = std::mem::take(&mut state.lost);
-        // A server that does not say who it is may be another one whenever a connection was lost.
+        // A server without a `run_id` may have been replaced whenever a connection was lost.
         let same = match (&state.server, &server) {
             (Some(before), Some(now)) => before == now,
             (None, Some(_)) | (_, None) => !lost,
@@ -215,7 +214,7 @@ impl Outbox {
             return;
         }
         let done = std::mem::take(&mut state.done);
-        // Nobody may have noticed the loss for a while. It came after the last acknowledgement: so much is sure.
+        // The loss may have been noticed late, but it came after the last acknowledgement: count back from there.
         let since = done.back().and_then(|(last, _)| last.checked_sub(RECENT));
         let mut replayed = 0;
         for (at, done) in done {
@@ -228,7 +227,7 @@ impl Outbox {
                 Done::Sweep(sweep) => state.put_sweep(sweep),
             }
         }
-        // A sweep that began on the server before says nothing of this one: it begins again.
+        // A sweep that began on the old server must start again on this one.
         for sweep in state.sweeps.keys().cloned().collect::<Vec<_>>() {
             state.put_sweep(sweep);
         }
@@ -240,17 +239,17 @@ impl Outbox {
             return;
         }
         self.waiting.store(!state.is_empty(), Ordering::Release);
-        // Under the lock: who makes a second connection meanwhile waits until the epoch has begun.
+        // Under the lock: a call that makes a second connection meanwhile waits until the new epoch has begun.
         self.epoch.advance();
         drop(state);
         tracing::warn!(
             replayed,
             cleared,
-            "Redis is another server than before the connection was lost: what was invalidated last is invalidated again"
+            "another Redis server answers than before the connection was lost: the last invalidations are repeated"
         );
     }
 
-    /// Clears this prefix whenever the server has become another one.
+    /// Clears this prefix whenever another server answers than before.
     pub(super) fn clear_on_loss(&self, keyspace: &Keyspace) {
         self.state.lock().clear_on_loss.push(keyspace.clone());
     }
@@ -266,10 +265,10 @@ impl Outbox {
         }
     }
 
-    /// Sends what is waiting.
+    /// Sends the waiting invalidations.
     ///
     /// # Errors
-    /// What kept the server from acknowledging it. It is kept.
+    /// The error that kept the server from acknowledging them. They stay in the outbox.
     pub(super) async fn empty(&self, guarded: &Guarded, limit: Duration) -> Result<()> {
         let _mine = self.emptying.lock().await;
         let not_before = self.state.lock().not_before;
@@ -293,12 +292,12 @@ impl Outbox {
         state.not_before = None;
         if let Some(error) = refused {
             state.not_before = Some(guarded.runtime().now() + PAUSE);
-            tracing::warn!(host = %guarded.host(), %error, "Redis takes no invalidations: they wait, and reads go on");
+            tracing::warn!(host = %guarded.host(), %error, "Redis accepts no writes: invalidations wait in the outbox, and reads go on");
         }
         Ok(())
     }
 
-    /// Goes on with a sweep. It may take longer than one call has: the next call goes on where this one ends.
+    /// Continues a sweep. It may take longer than one call allows; the next call continues from there.
     async fn sweep(&self, guarded: &Guarded, sweep: Sweep, limit: Duration) -> Result<()> {
         let Some((number, from)) = self.state.lock().sweeps.get(&sweep).copied() else {
             return Ok(());
@@ -308,7 +307,7 @@ impl Outbox {
         let come_to = |position| {
             let mut state = self.state.lock();
             match state.sweeps.get_mut(&sweep) {
-                // Another one took its place: of a newer call, or for another server.
+                // The sweep was replaced: by a newer call, or because of another server.
                 Some((other, at)) if *other == number => *at = position,
                 _ => return Err(Error::outdated()),
             }
@@ -320,7 +319,7 @@ impl Outbox {
         };
         match sweep::matching(&[guarded], &sweep.0, &sweep.1, limit, from, come_to).await {
             Ok(_) => {}
-            // The other one is next.
+            // The newer sweep comes next.
             Err(error) if error.is_outdated() => return Ok(()),
             Err(error) if leaves_open(&error) => return Err(error),
             Err(error) => refused(guarded, &error),
@@ -359,19 +358,19 @@ impl Outbox {
         }
         self.waiting.store(!state.is_empty(), Ordering::Release);
         drop(state);
-        tracing::info!(host = %guarded.host(), sent = part.len(), "invalidations that had to wait were sent");
+        tracing::info!(host = %guarded.host(), sent = part.len(), "deferred invalidations were sent");
         Ok(())
     }
 }
 
-/// Whether an invalidation that ended so may not have happened, and may yet: Redis is away, or cannot just
-/// now, or its answer makes no sense.
+/// Whether an invalidation with this error may not have happened, and may still succeed: Redis is away, cannot do it
+/// now, or sent an invalid answer.
 pub(crate) fn leaves_open(error: &Error) -> bool {
     Fallback::covers(error) || error.kind() == ErrorKind::Protocol
 }
 
-/// Whether the server takes no writes just now, while it answers reads. (One that is loading its data does
-/// neither, and is told first once it has.)
+/// Whether the server currently answers reads but accepts no writes. (A server that is loading its data does neither;
+/// invalidations go first once it is ready.)
 fn takes_no_writes(error: &Error) -> bool {
     let says = |code: &str| error.detail().starts_with(code);
     error.kind() == ErrorKind::Unavailable
@@ -380,9 +379,9 @@ fn takes_no_writes(error: &Error) -> bool {
             .any(says)
 }
 
-/// What the server will never take must not stand in everyone's way for ever.
+/// Logs an invalidation that the server refuses for good. It is dropped, so that it does not block all calls.
 fn refused(guarded: &Guarded, error: &Error) {
-    tracing::error!(host = %guarded.host(), %error, "Redis refuses an invalidation that was to be sent again");
+    tracing::error!(host = %guarded.host(), %error, "Redis refuses a deferred invalidation, which is dropped");
 }
 
 impl State {
@@ -396,7 +395,7 @@ impl State {
         if matches!(invalidation, Invalidation::Entry { .. })
             && self.sweeps.contains_key(&everything())
         {
-            // It begins again if it is under way: it may have passed this key.
+            // Restart it, because it may have passed this key already.
             self.put_sweep(everything());
             return true;
         }
@@ -442,7 +441,7 @@ impl State {
         }
     }
 
-    /// Some of what is to be sent, and after all of that a pattern.
+    /// A part of the waiting invalidations; if there are none left, a sweep.
     fn part(&self) -> (Vec<(Invalidation, u64)>, Option<Sweep>) {
         let part: Vec<_> = self
             .invalidations

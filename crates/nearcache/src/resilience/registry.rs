@@ -1,8 +1,8 @@
-//! One connection, breaker and outbox for everyone who goes to the same place as the same user.
+//! One connection, breaker and outbox for all caches that use the same place as the same user.
 //!
-//! The registry holds what it gives weakly: with the last cache that uses one, it goes. Async and
-//! blocking callers go different ways to a server, so they share with their own kind. (That each
-//! runtime has a connection of its own is the async backend's business.)
+//! The registry holds only weak references: an entry is dropped with the last cache that uses it. Async and blocking
+//! callers use different backends, so each kind shares only with its own. (The async backend itself keeps one
+//! connection for each runtime.)
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
@@ -18,13 +18,13 @@ type Known = HashMap<(Mode, Target), Weak<Guarded>>;
 
 static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 
-/// The way to a target: one that is in use already, or a new one. Connects to nothing yet.
+/// The guarded backend for a target: the shared one if it exists, else a new one. Does not connect yet.
 ///
 /// # Errors
-/// What the target asks for is not built in, or not there in the embedded store.
+/// If the target needs a feature that is not built in, or something that the embedded store does not have.
 pub(crate) fn open(target: &Target, mode: Mode) -> Result<Arc<Guarded>> {
     let new = || Ok(Guarded::new(connect::open(target, mode)?, target));
-    // A store without a name is the cache's own.
+    // A store without a name belongs to one cache.
     if let Place::Embedded { name: None } = &target.place {
         return new();
     }
@@ -40,13 +40,13 @@ pub(crate) fn open(target: &Target, mode: Mode) -> Result<Arc<Guarded>> {
 }
 
 impl Guarded {
-    /// The way to the same place for callers that wait in another way. An embedded store is the same store.
+    /// The same place for the other kind of caller. An embedded store stays the same store.
     ///
     /// # Errors
     /// Those of [`open`].
     pub(crate) fn in_mode(&self, target: &Target, mode: Mode) -> Result<Arc<Guarded>> {
         match (&target.place, self.backend_in_mode(mode)) {
-            // A store without a name is known to this cache only.
+            // A store without a name is not in the registry.
             (Place::Embedded { name: None }, Some(backend)) => Ok(Guarded::new(backend, target)),
             _ => open(target, mode),
         }

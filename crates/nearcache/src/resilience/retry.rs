@@ -1,14 +1,14 @@
-//! What may be sent twice.
+//! Which commands may be sent twice.
 //!
-//! When a connection dies with a command in flight, nobody knows whether the server has run it. A
-//! command that changes nothing can be sent again all the same; one that writes cannot: sent again, an
-//! `INCR` counts twice, and a `SET` may undo what another wrote in between.
+//! When a connection breaks while a command is in flight, it is not known whether the server ran the command. A command
+//! that changes nothing can be sent again. One that writes cannot: an `INCR` would count twice, and a `SET` might
+//! overwrite what another client wrote in between.
 
 use redis::{Arg, Cmd};
 
 use crate::error::{Error, ErrorKind};
 
-/// The commands of ours that change nothing.
+/// The commands used here that change nothing.
 const READS: [&[u8]; 8] = [
     b"GET",
     b"MGET",
@@ -20,12 +20,12 @@ const READS: [&[u8]; 8] = [
     b"INFO",
 ];
 
-/// Whether commands that failed so may be sent again.
+/// Whether commands may be sent again after this error.
 pub(super) fn may_be_sent_again<'c>(
     commands: impl IntoIterator<Item = &'c Cmd>,
     error: &Error,
 ) -> bool {
-    // A timeout has used up the budget; any other error is the server's answer.
+    // A timeout has used up the time; any other error is the server's answer.
     error.kind() == ErrorKind::Connect
         && commands.into_iter().all(
             |command| matches!(command.args_iter().next(), Some(Arg::Simple(verb)) if READS.contains(&verb)),

@@ -1,7 +1,6 @@
-//! Going through the keys of a server page by page, and deleting what is found.
+//! Scanning the keys of a server page by page, and deleting matches.
 //!
-//! Redis's guarantee: a key that is there from the beginning of a scan to its end is returned, perhaps
-//! more than once.
+//! Redis guarantees that a scan returns every key that exists from its beginning to its end, perhaps more than once.
 
 use std::borrow::Borrow;
 use std::sync::Arc;
@@ -13,14 +12,14 @@ use super::Guarded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Keyspace;
 
-/// How many keys the server looks at for one page, unless something else is asked for.
+/// The default number of keys that the server examines for one page.
 pub(crate) const PAGE: usize = 1_000;
 
-/// The pattern of a whole key space.
+/// The pattern that matches a whole keyspace.
 pub(super) const EVERYTHING: &[u8] = b"*";
 
 impl Guarded {
-    /// One page of the keys that match, and the cursor of the next; 0 after the last.
+    /// One page of the matching keys, and the cursor of the next page; 0 after the last.
     pub(crate) async fn page(
         &self,
         cursor: u64,
@@ -32,14 +31,14 @@ impl Guarded {
             let epoch = self.outbox().epoch();
             self.catch_up(limit).await?;
             let page = page(self, cursor, pattern, count, limit).await?;
-            // Not of a server that is to be told something first.
+            // Read the page again if the outbox got something to send first.
             if self.outbox().epoch() == epoch {
                 return Ok(page);
             }
         }
     }
 
-    /// Deletes the keys that match, on every primary; says how many keys of the user's that were.
+    /// Deletes the matching keys on every primary. Returns how many of them were users' keys.
     pub(crate) async fn sweep(
         self: &Arc<Self>,
         keyspace: &Keyspace,
@@ -59,8 +58,8 @@ impl Guarded {
         Ok(deleted)
     }
 
-    /// Keeps a sweep that was not acknowledged; says whether that could be. Each primary has its own to go
-    /// on with: a key and its lease are on the same one.
+    /// Keeps a sweep that was not acknowledged. Returns whether it could be kept. Each primary repeats its own sweep,
+    /// because a key and its lease are on the same primary.
     pub(crate) fn defer_sweep(self: &Arc<Self>, keyspace: &Keyspace, pattern: &[u8]) -> bool {
         let mut kept = true;
         for primary in self.primaries() {
@@ -69,14 +68,14 @@ impl Guarded {
         kept
     }
 
-    /// Clears this prefix whenever a primary has become another server.
+    /// Clears this prefix whenever another server takes a primary's place.
     pub(crate) fn clear_on_loss(self: &Arc<Self>, keyspace: &Keyspace) {
         for primary in self.primaries() {
             primary.outbox().clear_on_loss(keyspace);
         }
     }
 
-    /// Takes [`Guarded::clear_on_loss`] back.
+    /// Undoes [`Guarded::clear_on_loss`].
     pub(crate) fn keep_on_loss(self: &Arc<Self>, keyspace: &Keyspace) {
         for primary in self.primaries() {
             primary.outbox().forget(keyspace);
@@ -100,28 +99,25 @@ async fn page(
         .arg(count);
     let reply = primary.directly(&command, limit).await?;
     redis::from_redis_value(reply).map_err(|_| {
-        Error::new(
-            ErrorKind::Protocol,
-            "SCAN was answered with no cursor and keys",
-        )
-        .on_host(primary.host())
+        Error::new(ErrorKind::Protocol, "SCAN did not return a cursor and keys")
+            .on_host(primary.host())
     })
 }
 
-/// How far a sweep has come.
+/// The position of a sweep.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Position {
-    /// How many scans it has ended: one of the leases for each primary, then one of the keys for each.
+    /// How many scans are complete: first a scan for leases on each primary, then a scan for keys on each.
     scans: usize,
-    /// Where the one that is under way goes on.
+    /// The cursor of the current scan.
     cursor: u64,
 }
 
-/// Deletes the keys that match, and before them every lease of the key space; says how many keys of the
-/// user's that were. It begins at a position, and tells each that it comes to, where it may be ended.
+/// Deletes every lease of the keyspace, and then the matching keys. Returns how many of them were users' keys. It
+/// starts at the position `from` and passes each later position to `come_to`, which can stop it with an error.
 ///
-/// The leases first, all of them: only then can no load that began before fill what has just been
-/// deleted. (A load of a key that does not match is fenced, too; it is asked for again.)
+/// All leases go first: only then can no earlier load fill a key that was just deleted. (A load of a key that does not
+/// match is fenced too; it is repeated.)
 ///
 /// model: Action::ClearLeases, Action::ClearKeys
 pub(super) async fn matching(
@@ -148,7 +144,7 @@ pub(super) async fn matching(
                 .into_iter()
                 .partition(|key| keyspace.user(key).is_some());
             deleted += unlink(primary, users, limit).await?;
-            // Without entries, the versions of their tags and their index are of no use.
+            // Without entries, tag versions and the index have no use.
             let useless = |key: &Vec<u8>| everything && keyspace.is_tag_or_index(key);
             unlink(primary, others.into_iter().filter(useless).collect(), limit).await?;
         }
@@ -188,7 +184,7 @@ mod tests {
 
     type Log = Arc<Mutex<Vec<Vec<u8>>>>;
 
-    /// A store that notes which patterns it was scanned for, and the primaries beside it.
+    /// A store that records the scanned patterns, with further primaries as its nodes.
     #[derive(Debug)]
     struct Primary {
         store: Arc<dyn Backend>,
@@ -228,7 +224,7 @@ mod tests {
         }
     }
 
-    /// Two primaries behind one, with the target of a server: a store in this process has no outbox.
+    /// Two primaries behind one backend. The target is a server, because a store in this process has no outbox.
     fn two_primaries(scans: &Log) -> (Arc<Guarded>, [Store; 2]) {
         let target = Target::new(Place::Tcp {
             host: "cluster".into(),

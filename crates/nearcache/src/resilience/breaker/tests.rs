@@ -1,4 +1,4 @@
-//! When it opens, whom it admits, and when it closes.
+//! When the breaker opens, which calls it admits, and when it closes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::connect::{BoxFuture, Common, Raw, Terms};
 use crate::resilience::Guarded;
 use crate::runtime::{Runtime, moved};
 
-/// A server that does what the test says, call by call; without a script it answers.
+/// A server whose reply to each call is set by the test; without a script it answers.
 #[derive(Debug)]
 struct Scripted {
     common: Common,
@@ -156,7 +156,7 @@ async fn invariant_2_one_probe_at_a_time_and_its_success_closes() {
         ErrorKind::Unavailable
     );
     assert_eq!(server.asked(), asked + 1);
-    // Invariant 3: given up, it makes room at once.
+    // Invariant 3: when the probe is cancelled, another one may go at once.
     drop(probe);
     server.set().await.unwrap();
     assert_eq!(server.guarded.breaker().state(), BreakerState::Closed);
@@ -170,7 +170,7 @@ async fn invariant_2_the_pause_doubles_up_to_the_longest() {
     for _ in 0..10 {
         server.will([ErrorKind::Connect]);
         let asked = server.asked();
-        // Jitter takes away up to half.
+        // Jitter shortens the pause by up to half.
         clock.advance(pause.mul_f64(0.49));
         assert_eq!(
             server.set().await.unwrap_err().kind(),

@@ -1,4 +1,4 @@
-//! What is kept, replaced, forgotten and sent again, without a server. With one: `tests/outage`.
+//! The outbox without a server: what it keeps, replaces, forgets and sends again. With a server: `tests/outage`.
 
 use super::*;
 
@@ -57,7 +57,7 @@ fn invariant_5_what_was_acknowledged_shortly_before_a_loss_waits_when_the_server
     let last = start + RECENT + Duration::from_millis(1);
     outbox.record([key("recent")], last);
     outbox.record_sweep(&keyspace("p"), b"user:*", last);
-    // Noticed whenever that may be: what counts is when the last one was acknowledged.
+    // However late the loss is noticed, the time of the last acknowledgement counts.
     outbox.note_loss();
     outbox.note_connection(Some("first".into()));
     assert!(!outbox.is_waiting(), "the same server lost nothing");
