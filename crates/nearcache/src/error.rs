@@ -204,8 +204,8 @@ impl Error {
         self.0.trace.as_deref()
     }
 
-    /// Whether a failed invalidation is kept in the outbox. It will be sent before any other command once Redis answers
-    /// again. (A `set` is kept as the deletion of its key.) Until then, other processes may still get the invalidated
+    /// Whether a failed invalidation is kept in the outbox. Once Redis answers again, it is sent before any command of
+    /// this process about the same keys or tags. (A `set` is kept as the deletion of its key.) Until then, other processes may still get the invalidated
     /// value.
     pub fn is_deferred(&self) -> bool {
         self.0.deferred

@@ -129,19 +129,27 @@ impl StoredKey {
     /// The key's lease key. It is in the same cluster slot and under the same prefix. The forms must never change:
     /// processes of all versions must agree on them.
     pub(crate) fn lease(&self) -> Vec<u8> {
-        let key = self.as_bytes();
-        if slot::hash_tag(key).is_some() {
-            return [key, LEASE_MARKER].concat();
-        }
-        if !key.iter().any(|byte| matches!(byte, b'{' | b'}')) {
-            return [&key[..self.prefix], b"{", key, b"}", LEASE_MARKER].concat();
-        }
-        // A brace, but no hash tag: the whole key decides the slot, and so does the whole lease key, so a suffix is
-        // needed.
-        let mut lease = [key, LEASE_MARKER].concat();
-        lease.extend(slot::suffix(&lease, slot::slot(key)));
-        lease
+        lease_of(self.as_bytes(), self.prefix)
     }
+
+    /// The length of the prefix, with its separator.
+    pub(crate) fn prefix_len(&self) -> usize {
+        self.prefix
+    }
+}
+
+/// The lease key of a stored key whose prefix has this length.
+pub(crate) fn lease_of(key: &[u8], prefix: usize) -> Vec<u8> {
+    if slot::hash_tag(key).is_some() {
+        return [key, LEASE_MARKER].concat();
+    }
+    if !key.iter().any(|byte| matches!(byte, b'{' | b'}')) {
+        return [&key[..prefix], b"{", key, b"}", LEASE_MARKER].concat();
+    }
+    // A brace, but no hash tag: the whole key decides the slot, and so does the whole lease key, so a suffix is needed.
+    let mut lease = [key, LEASE_MARKER].concat();
+    lease.extend(slot::suffix(&lease, slot::slot(key)));
+    lease
 }
 
 impl redis::ToRedisArgs for StoredKey {
@@ -180,6 +188,18 @@ impl Keyspace {
             );
         }
         Ok(Keyspace { prefix })
+    }
+
+    /// The keyspace of a stored key whose prefix has this length.
+    pub(crate) fn of(stored: &[u8], prefix: usize) -> Self {
+        Keyspace {
+            prefix: stored[..prefix].to_vec(),
+        }
+    }
+
+    /// The length of the prefix, with its separator.
+    pub(crate) fn prefix_len(&self) -> usize {
+        self.prefix.len()
     }
 
     /// The stored form of a user's key.
@@ -275,6 +295,23 @@ impl Keyspace {
         stored
             .strip_prefix(&*self.prefix)
             .is_some_and(|key| contains(key, LEASE_MARKER))
+    }
+
+    /// The stored keys that a lease key which a server listed may belong to. (A key may look like the lease of another
+    /// one with a shorter prefix, so there can be two.)
+    pub(crate) fn entries_of<'l>(
+        &self,
+        lease: &'l [u8],
+    ) -> impl Iterator<Item = &'l [u8]> + use<'l> {
+        let mut parts = lease.windows(LEASE_MARKER.len());
+        let at = parts.rposition(|part| part == LEASE_MARKER);
+        let whole = at.map(|at| &lease[..at]);
+        let tagged = whole.and_then(|whole| whole.strip_suffix(b"}"));
+        let inner = tagged.and_then(|tagged| {
+            let brace = tagged.iter().rposition(|byte| *byte == b'{')?;
+            Some(&tagged[brace + 1..])
+        });
+        whole.into_iter().chain(inner)
     }
 
     /// Whether a key that a server listed is a version key, the epoch or the index.
@@ -390,6 +427,9 @@ mod tests {
             assert_eq!(String::from_utf8(stored.lease()).unwrap(), lease);
             assert_eq!(slot::slot(&stored.lease()), slot::slot(stored.as_bytes()));
             assert_eq!(space.user(&stored.lease()), None);
+            let lease = stored.lease();
+            let mut entries = space.entries_of(&lease);
+            assert!(entries.any(|entry| entry == stored.as_bytes()));
             assert!(space.is_lease(&stored.lease()) && !space.is_lease(stored.as_bytes()));
         }
     }

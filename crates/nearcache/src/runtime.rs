@@ -57,11 +57,23 @@ impl Runtime {
         self.timeout(time, std::future::pending::<()>).await;
     }
 
-    /// Like [`detach`](Runtime::detach).
+    /// Runs a task in the background until it ends, or its runtime does: as a tokio task, or on a thread of its own.
     ///
     /// # Errors
     /// `InvalidConfig` if an async caller has no runtime.
     pub(crate) fn try_detach(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        self.try_detach_as("nearcache-load", task)
+    }
+
+    /// Like [`try_detach`](Runtime::try_detach). If the task gets a thread, the thread has this name.
+    ///
+    /// # Errors
+    /// `InvalidConfig` if an async caller has no runtime.
+    pub(crate) fn try_detach_as(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<()> {
         let possible = match self {
             #[cfg(feature = "blocking")]
             Runtime::Threads => true,
@@ -70,25 +82,31 @@ impl Runtime {
         if !possible {
             return Err(Error::no_runtime());
         }
-        self.detach(task);
+        self.detach_as(name, task);
         Ok(())
     }
 
-    /// Runs a task in the background until it ends, or its runtime does: as a tokio task, or on a thread of its own.
+    /// Like [`try_detach`](Runtime::try_detach), for a caller that has a runtime.
+    #[cfg(feature = "blocking")]
     pub(crate) fn detach(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.detach_as("nearcache-load", task);
+    }
+
+    #[cfg_attr(not(feature = "blocking"), allow(unused_variables))]
+    fn detach_as(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         match self {
             #[cfg(feature = "blocking")]
             Runtime::Threads => {
-                let thread = std::thread::Builder::new().name("nearcache-load".to_owned());
+                let thread = std::thread::Builder::new().name(name.to_owned());
                 if let Err(error) = thread.spawn(move || block_on(task)) {
-                    tracing::warn!(%error, "could not start a thread for a background load");
+                    tracing::warn!(%error, name, "could not start a thread for work in the background");
                 }
             }
             _ => drop(tokio::spawn(task)),
         }
     }
 
-    /// Like [`detach`](Runtime::detach) on tokio, and returns a handle that can abort the task.
+    /// Like [`try_detach`](Runtime::try_detach) on tokio, and returns a handle that can abort the task.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         tokio::spawn(task).abort_handle()
     }

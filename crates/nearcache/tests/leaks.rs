@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use nearcache::{Cache, blocking};
-use nearcache_testkit::{Redis, eventually, random_prefix};
+use nearcache_testkit::{Fault, Proxy, Redis, eventually, random_prefix};
 use tokio::runtime::Runtime;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,7 +33,7 @@ fn runtime() -> Runtime {
 
 #[test]
 fn the_last_handle_takes_everything_along() {
-    let redis = Redis::start();
+    let redis = Redis::start_with(&["--enable-debug-command", "yes"]);
     let url = redis.url();
     let runtimes = [runtime(), runtime(), runtime()];
     // Everything that is made once and kept: a runtime's threads, the first look-up of a name.
@@ -93,6 +93,7 @@ fn the_last_handle_takes_everything_along() {
     eventually("the pool's sockets are closed", || held() == before);
 
     loads_leave_nothing(&url, &runtimes[0], before);
+    a_sweep_leaves_nothing(&redis, &runtimes[0], before);
 
     let store = Cache::open("memory://").unwrap();
     runtimes[0].block_on(async {
@@ -171,6 +172,56 @@ fn loads_leave_nothing(url: &str, runtime: &Runtime, before: Held) {
     eventually("the threads of the loads have ended", || {
         self::held() == before
     });
+}
+
+/// A sweep in the background ends with its cache, wherever it is.
+fn a_sweep_leaves_nothing(redis: &Redis, runtime: &Runtime, before: Held) {
+    // Many keys, so that it is still going on.
+    redis.inline("DEBUG POPULATE 300000");
+    let proxy = Proxy::start(&redis.address());
+    let url = format!("{}?prefix={}&breaker=off", proxy.url(), random_prefix());
+    let before = Held {
+        threads: held().threads,
+        descriptors: held().descriptors.max(before.descriptors),
+    };
+    for closed in [true, false] {
+        let cache = Cache::open(&url).unwrap();
+        runtime.block_on(async {
+            proxy.set(Fault::Refuse);
+            assert!(cache.clear().await.unwrap_err().is_deferred());
+            proxy.heal();
+            cache.ping().await.unwrap();
+            assert_eq!(cache.stats().sweeps_waiting, 1);
+            if closed {
+                cache.close().await.unwrap();
+            }
+        });
+        let kept = closed.then_some(cache);
+        eventually("its task has ended", || {
+            runtime.block_on(tokio::task::yield_now());
+            runtime.metrics().num_alive_tasks() == 0
+        });
+        eventually("its connection is closed", || proxy.live() == 0);
+        drop(kept);
+
+        let cache = blocking::Cache::open(&url).unwrap();
+        proxy.set(Fault::Refuse);
+        assert!(cache.clear().run().unwrap_err().is_deferred());
+        proxy.heal();
+        cache.ping().run().unwrap();
+        assert_eq!(cache.stats().sweeps_waiting, 1);
+        assert!(has_thread("nearcache-outbo"));
+        if closed {
+            cache.close().run().unwrap();
+        }
+        let kept = closed.then_some(cache);
+        eventually("its thread has ended", || !has_thread("nearcache-outbo"));
+        eventually("its connections are closed", || proxy.live() == 0);
+        drop(kept);
+    }
+    drop(proxy);
+    redis.inline("FLUSHALL");
+    eventually("nothing is left", || held().threads <= before.threads);
 }
 
 fn has_thread(name: &str) -> bool {

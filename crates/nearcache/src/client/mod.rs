@@ -347,6 +347,7 @@ impl Shared {
             breaker: guarded.breaker().state(),
             breaker_openings: guarded.breaker().openings(),
             invalidations_waiting: guarded.outbox().waiting() as u64,
+            sweeps_waiting: guarded.outbox().sweeps() as u64,
             ..self.telemetry.stats()
         }
     }

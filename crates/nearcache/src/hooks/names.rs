@@ -92,6 +92,14 @@ macro_rules! counted {
             value: Value::Gauge(|stats| stats.invalidations_waiting),
         }, Counted {
             instrument: Instrument {
+                otel: "nearcache.sweeps_waiting",
+                prometheus: "nearcache_sweeps_waiting",
+                unit: "{sweep}",
+                about: "Deletions of many keys that go on in the background",
+            },
+            value: Value::Gauge(|stats| stats.sweeps_waiting),
+        }, Counted {
+            instrument: Instrument {
                 otel: "nearcache.breaker_open",
                 prometheus: "nearcache_breaker_open",
                 unit: "1",

@@ -36,10 +36,13 @@ pub struct Stats {
     pub refreshes: u64,
     /// Invalidations of keys and tags that Redis has acknowledged (a `set` counts as one).
     pub invalidations: u64,
-    /// Invalidations that Redis did not acknowledge, and that are sent again as soon as it answers.
+    /// Invalidations that Redis did not acknowledge, and that are sent again when it answers.
     pub invalidations_deferred: u64,
     /// How many of these are waiting now. Caches that share a connection share this number.
     pub invalidations_waiting: u64,
+    /// How many deletions of many keys (a `clear` that did not end, for example) go on in the background, or wait for
+    /// Redis to answer again. Caches that share a connection share this number.
+    pub sweeps_waiting: u64,
     /// Values written.
     pub writes: u64,
     /// Keys deleted.

@@ -12,7 +12,8 @@ use crate::keyspace::StoredKey;
 use crate::resilience::{Invalidation, leaves_open};
 
 /// What an invalidation (`delete`, `set`, `invalidate_tag`, ...) returns when Redis did not acknowledge it. Either way
-/// the invalidation is kept in the outbox, and is sent before any other command once Redis answers again.
+/// the invalidation is kept in the outbox. Once Redis answers again, it is sent before any command about the same keys
+/// or tags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Undelivered {
@@ -89,10 +90,7 @@ impl<'c> Delivery<'c> {
         cache: &'c ReadThrough,
         keys: impl IntoIterator<Item = &'c StoredKey>,
     ) -> Self {
-        Self::each(cache, keys, |key| Invalidation::Entry {
-            key: key.as_bytes().into(),
-            lease: key.lease().into(),
-        })
+        Self::each(cache, keys, Invalidation::entry)
     }
 
     /// Invalidates only the leases of keys, not their entries.
@@ -100,9 +98,7 @@ impl<'c> Delivery<'c> {
         cache: &'c ReadThrough,
         keys: impl IntoIterator<Item = &'c StoredKey>,
     ) -> Self {
-        Self::each(cache, keys, |key| Invalidation::Lease {
-            lease: key.lease().into(),
-        })
+        Self::each(cache, keys, Invalidation::lease)
     }
 
     fn each(
@@ -132,11 +128,10 @@ impl<'c> Delivery<'c> {
 
     /// Invalidates tags.
     pub(crate) fn tags(cache: &'c ReadThrough, tags: &[Tag]) -> Self {
-        let epoch = cache.client.keyspace().tag_epoch();
-        let invalidations = tags.iter().map(|tag| Invalidation::Tag {
-            version: tag.version_key.as_slice().into(),
-            epoch: epoch.as_slice().into(),
-        });
+        let keyspace = cache.client.keyspace();
+        let invalidations = tags
+            .iter()
+            .map(|tag| Invalidation::tag(keyspace, &tag.version_key));
         let delivery = Delivery {
             cache,
             invalidations: invalidations.collect(),
@@ -220,11 +215,8 @@ impl<'c> Delivery<'c> {
     fn defer(&mut self) -> bool {
         let invalidations = std::mem::take(&mut self.invalidations);
         let count = invalidations.len() as u64;
-        let kept = self
-            .cache
-            .client
-            .outbox()
-            .defer(invalidations, self.cache.client.keyspace());
+        let client = &self.cache.client;
+        let kept = client.outbox().defer(invalidations, client.runtime().now());
         if kept {
             self.cache
                 .client

@@ -27,13 +27,13 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) const RUN: u32 = 5;
 
 /// The pause before the first probe.
-const SHORTEST: Duration = Duration::from_millis(100);
+pub(super) const SHORTEST: Duration = Duration::from_millis(100);
 
 /// The longest pause between probes: after Redis is back, calls fail for this time at most.
 pub(crate) const LONGEST: Duration = Duration::from_secs(2);
 
-/// How often a continuing outage is logged.
-const LOG_EVERY: Duration = Duration::from_secs(15);
+/// How often something that goes on is logged.
+pub(super) const LOG_EVERY: Duration = Duration::from_secs(15);
 
 /// The value of `run` that means open.
 const OPEN: u32 = u32::MAX;

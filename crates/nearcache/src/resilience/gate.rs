@@ -33,6 +33,7 @@ pub(crate) struct Pass<'g> {
 impl Gate {
     pub(crate) fn new(guarded: Arc<Guarded>) -> Self {
         guarded.users.fetch_add(1, Ordering::Relaxed);
+        guarded.note_use(true);
         Gate {
             guarded,
             open: AtomicBool::new(true),
@@ -68,6 +69,7 @@ impl Gate {
         if self.open.swap(false, Ordering::SeqCst)
             && self.guarded.users.fetch_sub(1, Ordering::AcqRel) == 1
         {
+            self.guarded.note_use(false);
             self.guarded.disconnect();
         }
     }

@@ -3,14 +3,15 @@
 //! [`Guarded::request`] and [`Guarded::pipeline`] are for the commands of a cache. [`Guarded::directly`] skips the
 //! outbox, for the commands that empty the outbox.
 
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Arg, Cmd, Pipeline, Value};
+use tokio::sync::Notify;
 
 use super::breaker::{Breaker, Permit};
-use super::outbox::Outbox;
+use super::outbox::{Claim, Drain, Outbox};
 use super::retry;
 use crate::connect::target::{Place, Target};
 use crate::connect::{Backend, BoxFuture, LinkEvent, Raw, ServerInfo, Terms};
@@ -20,7 +21,7 @@ use crate::script::Script;
 
 /// The shortest time for which a retry is worthwhile. A limit never falls below it, because only the backend reports
 /// timeouts.
-const LEAST: Duration = Duration::from_millis(1);
+pub(super) const LEAST: Duration = Duration::from_millis(1);
 
 /// A backend with a breaker and an outbox: callers do not wait for a server that is away, and do not read what they
 /// have invalidated.
@@ -37,6 +38,13 @@ pub(crate) struct Guarded {
     others: OnceLock<Vec<Arc<Guarded>>>,
     /// How many caches use it.
     pub(super) users: AtomicUsize,
+    /// Whether its caches were closed.
+    unused: AtomicBool,
+    /// Told when they are.
+    closing: Arc<Notify>,
+    /// Whether a task empties the outbox.
+    draining: AtomicBool,
+    me: Weak<Guarded>,
 }
 
 impl Guarded {
@@ -51,22 +59,82 @@ impl Guarded {
         let epoch = backend.common().epoch().clone();
         let outbox = Arc::new(Outbox::new(outbox, epoch));
         let listening = Arc::clone(&outbox);
+        let runtime = backend.common().runtime().clone();
         // The outbox is told of a new connection before anyone can use it, so it knows by then what must be sent first.
         backend
             .common()
             .listeners()
             .add(Arc::new(move |event| match event {
-                LinkEvent::Ready { run_id } => listening.note_connection(run_id.clone()),
+                LinkEvent::Ready { run_id } => {
+                    listening.note_connection(run_id.clone(), runtime.now());
+                }
                 LinkEvent::Lost | LinkEvent::Dropped => listening.note_loss(),
             }));
-        Arc::new(Guarded {
+        Arc::new_cyclic(|me| Guarded {
             backend,
             breaker: Breaker::new(breaker),
             outbox,
             server: OnceLock::new(),
             others: OnceLock::new(),
             users: AtomicUsize::new(0),
+            unused: AtomicBool::new(false),
+            closing: Arc::default(),
+            draining: AtomicBool::new(false),
+            me: Weak::clone(me),
         })
+    }
+
+    /// Notes that caches use it, or that the last of them was closed.
+    pub(super) fn note_use(&self, used: bool) {
+        self.unused.store(!used, Ordering::SeqCst);
+        if !used {
+            self.closing.notify_waiters();
+        }
+        for other in self.others.get().into_iter().flatten() {
+            other.note_use(used);
+        }
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        !self.unused.load(Ordering::SeqCst)
+    }
+
+    /// Told when the last cache is closed.
+    pub(super) fn closing(&self) -> &Arc<Notify> {
+        &self.closing
+    }
+
+    /// Closes the connections, unless a cache uses them.
+    pub(super) fn disconnect_unused(&self) {
+        if !self.is_used() {
+            self.disconnect();
+        }
+    }
+
+    /// Starts to empty the outbox in the background, unless that goes on already.
+    pub(super) fn drain(&self, limit: Duration) {
+        if self.outbox.is_waiting() && !self.draining.swap(true, Ordering::SeqCst) {
+            let drain = Drain::new(Weak::clone(&self.me), limit);
+            // Without a runtime, or without a thread, the next call tries again.
+            let started = self
+                .runtime()
+                .try_detach_as("nearcache-outbox", drain.run());
+            if let Err(error) = started {
+                tracing::debug!(%error, "the outbox is not emptied in the background");
+            }
+        }
+    }
+
+    /// The task that empties the outbox has found nothing more to do. Returns whether it may end: not if something came
+    /// meanwhile.
+    pub(super) fn end_draining(&self) -> bool {
+        self.stop_draining();
+        !self.outbox.has_work() || self.draining.swap(true, Ordering::SeqCst)
+    }
+
+    /// The task that empties the outbox is gone.
+    pub(super) fn stop_draining(&self) {
+        self.draining.store(false, Ordering::SeqCst);
     }
 
     /// All primaries: this one, or those behind it. A command for all keys, such as a scan, goes to each.
@@ -153,7 +221,7 @@ impl Guarded {
         self.report(permit, self.backend.connection(limit).await)
     }
 
-    /// Sends one command, within the limit, after what the outbox holds.
+    /// Sends one command, within the limit, after what the outbox holds of its keys.
     pub(crate) fn request<'a>(
         &'a self,
         command: &'a Cmd,
@@ -162,7 +230,7 @@ impl Guarded {
         self.in_order(command, limit)
     }
 
-    /// Sends commands together, within the limit, after what the outbox holds.
+    /// Sends commands together, within the limit, after what the outbox holds of their keys.
     pub(crate) fn pipeline<'a>(
         &'a self,
         pipeline: &'a Pipeline,
@@ -196,17 +264,45 @@ impl Guarded {
             if left.is_zero() {
                 return Err(self.gave_up(limit));
             }
-            let limit = self.catch_up(left).await?;
-            let (terms, begun) = (Terms { limit, epoch }, self.begin());
-            let outcome = self.attempt(what, terms, begun).await;
+            let left = self.send_first(what, left).await?;
+            let terms = Terms { limit: left, epoch };
+            let outcome = self.attempt(what, terms, self.begin()).await;
             if !is_outdated(&outcome) {
+                if outcome.is_ok() {
+                    self.drain(limit);
+                }
                 return outcome;
             }
         }
     }
 
+    /// Sends what waits of the keys and tags that a command names. Returns what is left of the limit.
+    async fn send_first<S: Sendable>(&self, what: &S, limit: Duration) -> Result<Duration> {
+        let (now, reads) = (self.runtime().now(), what.changes_nothing());
+        let claim = self.outbox.claim(&what.names(), reads, now);
+        if claim.part().is_empty() {
+            return Ok(limit);
+        }
+        match self.send_claim(&claim, limit).await {
+            // What only reads goes on, with what is there.
+            Err(error) if self.outbox.takes_no_writes(self, &error) && reads => {}
+            outcome => outcome?,
+        }
+        Ok(self.left_of(limit, Some(now)).max(LEAST))
+    }
+
+    async fn send_claim(&self, claim: &Claim<'_>, limit: Duration) -> Result<()> {
+        let begun = self.begin();
+        if claim.must_wait() {
+            let held = self.runtime().timeout(limit, || self.outbox.hold()).await;
+            drop(held.ok_or_else(|| self.gave_up(limit))?);
+        }
+        let left = self.left_of(limit, begun).max(LEAST);
+        self.outbox.send(self, claim.part(), left).await
+    }
+
     /// Sends without the outbox, even to a server that has replaced another: for the commands that empty the outbox,
-    /// and for sweeps, which begin after it was emptied.
+    /// and for sweeps, which only delete.
     pub(super) async fn directly<S: Sendable>(
         &self,
         what: &S,
@@ -264,25 +360,13 @@ impl Guarded {
         }
     }
 
-    /// Empties the outbox. Returns what is left of the limit.
-    pub(super) async fn catch_up(&self, limit: Duration) -> Result<Duration> {
-        if !self.outbox.is_waiting() {
-            return Ok(limit);
-        }
-        let begun = self.begin();
-        let emptying = || self.outbox.empty(self, limit);
-        let sent = self.runtime().timeout(limit, emptying).await;
-        sent.unwrap_or_else(|| Err(self.gave_up(limit)))?;
-        Ok(self.left_of(limit, begun).max(LEAST))
-    }
-
     /// When a call begins. A store in this process answers at once: there is no time to count, and none to read the
     /// clock in.
-    fn begin(&self) -> Option<Instant> {
+    pub(super) fn begin(&self) -> Option<Instant> {
         self.outbox.is_enabled().then(|| self.runtime().now())
     }
 
-    fn left_of(&self, limit: Duration, begun: Option<Instant>) -> Duration {
+    pub(super) fn left_of(&self, limit: Duration, begun: Option<Instant>) -> Duration {
         let Some(begun) = begun else {
             return limit;
         };
@@ -292,7 +376,7 @@ impl Guarded {
     pub(super) fn gave_up(&self, limit: Duration) -> Error {
         Error::new(
             ErrorKind::Timeout,
-            format!("gave up after {limit:?} while sending deferred invalidations, which go first"),
+            format!("gave up after {limit:?} while sending deferred invalidations of the same keys, which go first"),
         )
         .on_host(self.host())
     }
@@ -314,6 +398,20 @@ pub(super) trait Sendable: Sync {
 
     /// Whether it may be sent again after this error.
     fn may_be_sent_again(&self, error: &Error) -> bool;
+
+    /// Whether it only reads.
+    fn changes_nothing(&self) -> bool;
+
+    /// The arguments, keys among them. (To take another argument for a key does no harm: only keys that must be deleted
+    /// anyway can be found by it.)
+    fn names(&self) -> Vec<&[u8]>;
+}
+
+fn names_of(command: &Cmd) -> impl Iterator<Item = &[u8]> {
+    command.args_iter().skip(1).filter_map(|arg| match arg {
+        Arg::Simple(name) => Some(name),
+        _ => None,
+    })
 }
 
 impl Sendable for Cmd {
@@ -325,6 +423,14 @@ impl Sendable for Cmd {
 
     fn may_be_sent_again(&self, error: &Error) -> bool {
         retry::may_be_sent_again([self], error)
+    }
+
+    fn changes_nothing(&self) -> bool {
+        retry::change_nothing([self])
+    }
+
+    fn names(&self) -> Vec<&[u8]> {
+        names_of(self).collect()
     }
 }
 
@@ -341,5 +447,13 @@ impl Sendable for Pipeline {
 
     fn may_be_sent_again(&self, error: &Error) -> bool {
         retry::may_be_sent_again(self.cmd_iter(), error)
+    }
+
+    fn changes_nothing(&self) -> bool {
+        retry::change_nothing(self.cmd_iter())
+    }
+
+    fn names(&self) -> Vec<&[u8]> {
+        self.cmd_iter().flat_map(names_of).collect()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Every command goes through `guarded`, a backend with all of these around it. `registry` shares one among equal
 //! targets, and `gate` is one cache's entrance to it. `outbox` keeps each `invalidation` that the server has not
-//! acknowledged, and sends it before any other command. `breaker` keeps callers from a server that does not answer,
+//! acknowledged, and sends it before any command about the same keys or tags. `breaker` keeps callers from a server that does not answer,
 //! `retry` says which commands may be sent twice, and `fallback` what a read returns instead. `sweep` scans all keys.
 //! The time limit is passed with each command, and the backend enforces it. Time in the caller's own code does not
 //! count, because the clock starts when something is sent.
@@ -10,12 +10,13 @@
 //! 1. A call costs at most its limit of time on Redis, connecting and retrying included.
 //! 2. While the breaker is open no call waits for Redis, except for one probe at a time.
 //! 3. Only commands that change nothing are sent twice, and only within the time limit.
-//! 4. Redis acknowledges what the outbox holds before any other command goes through. This includes what comes into the
+//! 4. Redis acknowledges what the outbox holds of a command's keys before the command goes through. This includes what comes into the
 //!    outbox because the command's own connection turned out to lead to another server than before.
 
 mod breaker;
 mod fallback;
 mod gate;
+mod glob;
 mod guarded;
 mod invalidation;
 mod outbox;

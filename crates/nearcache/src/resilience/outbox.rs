@@ -1,55 +1,62 @@
 //! The outbox: invalidations that a primary has not acknowledged, and the last ones that it has.
 //!
 //! While Redis is away an invalidation cannot be carried out. If it were dropped, readers would find the old value once
-//! Redis answers again. So the outbox keeps it, and sends it before any other command. Redis may also lose
+//! Redis answers again. So the outbox keeps it, and sends it before any command that it is about. Redis may also lose
 //! invalidations that it has acknowledged, when a replica takes over or an older snapshot is loaded. So the outbox
 //! remembers the last acknowledged ones, and repeats them on a server that has replaced the one that acknowledged them.
 //!
-//! 1. What is in the outbox when a call is made reaches the server before the call does. So no call of this process
-//!    reads or fills what this process has invalidated before it.
+//! 1. Before a command of this process is sent, the server has acknowledged what waits of the keys, leases and tag
+//!    versions that the command names. So no call of this process reads or fills what this process has invalidated
+//!    before it. A call waits for nothing else: the rest is sent in the background.
 //! 2. Invariant 1 also holds for what comes into the outbox by invariant 5 while a call connects. The outbox is told of
-//!    a new connection before anyone can use it, and begins a new epoch if it has something to send first. A call that
-//!    found the outbox empty in an earlier epoch is not sent.
+//!    a new connection before anyone can use it, and begins a new epoch if something waits then. A call that looked
+//!    into the outbox in an earlier epoch is not sent.
 //! 3. An invalidation leaves the outbox when the server has acknowledged it, unless a newer one of the same key or tag
 //!    came meanwhile. Each key and tag is kept once, under the number of the newest invalidation. A `set` is kept as
 //!    the deletion of its key, an `add` as that of its lease (the entry may be another caller's).
-//! 4. The outbox is bounded. When it is full, the cache's whole prefix will be cleared instead, and that is logged. For
-//!    a cache without a prefix, the invalidation is not kept, and its error says so.
+//! 4. The outbox is bounded. What the list cannot hold is kept as a mark of 8 bytes, and what the marks cannot hold as
+//!    the clearing of all entries of the prefix (for an `add`: of its leases), which is logged. For a cache without a
+//!    prefix, such an invalidation is not kept, and its error says so. Tags have no marks. Marks and patterns are
+//!    swept in the background: see `owed`.
 //! 5. When another server answers than before, the last acknowledged invalidation is sent again, and all of the
-//!    [`RECENT`] before it.
+//!    [`RECENT`](ring::RECENT) before it. The first server that answers has replaced nobody.
 //! 6. A server that accepts no writes (a replica, or one that is out of memory) is still read from. The outbox tries
 //!    again every [`PAUSE`].
 //! 7. The outbox is lost with the process.
+//! 8. A deletion that nobody asked for (by invariants 4 and 5) takes only strings: entries are strings.
 
-use std::collections::{HashMap, VecDeque};
+mod drain;
+mod owed;
+mod ring;
+mod waiting;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use redis::{Pipeline, Value};
 
-use super::sweep::{self, EVERYTHING, Position};
+use super::breaker::LOG_EVERY;
 use super::{Fallback, Guarded, Invalidation};
 use crate::connect::Epoch;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::keyspace::Keyspace;
+pub(super) use drain::Drain;
+use owed::{Scope, Sweep};
+use ring::{Done, Ring};
+use waiting::{Numbered, Waiting};
 
-/// The maximum number of invalidations.
+/// The maximum number of invalidations in the list.
 const ENTRIES: usize = 10_000;
 
-/// The maximum size of their keys in bytes.
+/// The maximum size of their names in bytes.
 const BYTES: usize = 4 * 1024 * 1024;
+
+/// The maximum number of marks.
+const MARKS: usize = 1 << 20;
 
 /// The maximum number of patterns.
 const SWEEPS: usize = 100;
-
-/// The maximum number of acknowledged invalidations to remember.
-const REMEMBERED: usize = 4_096;
-
-/// How far back from the last acknowledged invalidation others may have been lost with it. Replication is asynchronous,
-/// but lags by less than this. (Counted from the last acknowledgement, because the loss itself came after it and may be
-/// noticed much later.)
-const RECENT: Duration = Duration::from_secs(5);
 
 /// The pause between tries on a server that accepts no writes.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -64,7 +71,8 @@ pub enum DataLoss {
     /// Repeat the invalidations of the last 5 s before the connection was lost.
     #[default]
     Replay,
-    /// Clear the cache's whole prefix, so that no entry survives whose invalidation was lost.
+    /// Delete all entries under the cache's prefix, so that none survives whose invalidation was lost. What is no
+    /// entry, a list for example, stays. The first server that a process meets is not another one.
     Clear,
 }
 
@@ -76,38 +84,32 @@ pub(crate) struct Outbox {
     /// The backend's epoch (invariant 2).
     epoch: Epoch,
     state: Mutex<State>,
-    /// Held while the outbox is being emptied.
+    /// Held while the background deletes something.
     emptying: tokio::sync::Mutex<()>,
-}
-
-/// A pattern in a cache's keyspace.
-type Sweep = (Keyspace, Vec<u8>);
-
-/// An acknowledged invalidation.
-#[derive(Debug)]
-enum Done {
-    One(Invalidation),
-    Sweep(Sweep),
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Each with the number of its newest request.
-    invalidations: HashMap<Invalidation, u64>,
-    bytes: usize,
-    next: u64,
-    /// Patterns whose keys are to be deleted (`*` for a whole prefix), each with its number and its position.
-    sweeps: HashMap<Sweep, (u64, Position)>,
-    /// The acknowledged invalidations, the oldest first.
-    done: VecDeque<(Instant, Done)>,
+    waiting: Waiting,
+    done: Ring,
+    /// Whether a server has answered yet.
+    met: bool,
     /// Whether a connection was lost, and none has been made since.
     lost: bool,
     /// The server's `run_id`.
     server: Option<String>,
+    /// How many servers have answered so far.
+    servers: u64,
     /// No try before this time, because the server accepts no writes.
     not_before: Option<Instant>,
     /// Prefixes to clear when another server answers.
     clear_on_loss: Vec<Keyspace>,
+    /// How many deferred invalidations were sent and not yet logged.
+    sent: usize,
+    said_sent: Seldom,
+    said_cleared: Seldom,
+    said_refused: Seldom,
+    said_no_writes: Seldom,
 }
 
 impl Outbox {
@@ -123,13 +125,22 @@ impl Outbox {
 
     /// The number of waiting invalidations.
     pub(crate) fn waiting(&self) -> usize {
-        let state = self.state.lock();
-        state.invalidations.len() + state.sweeps.len()
+        self.state.lock().waiting.len()
     }
 
-    /// Whether there is something to send first.
+    /// The number of sweeps that go on in the background.
+    pub(crate) fn sweeps(&self) -> usize {
+        self.state.lock().waiting.sweeps()
+    }
+
+    /// Whether something waits.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::Acquire)
+    }
+
+    fn note_waiting(&self, state: &State) {
+        self.waiting
+            .store(!state.waiting.is_empty(), Ordering::Release);
     }
 
     /// The epoch for a command's terms. Read it before calling [`Outbox::is_waiting`].
@@ -141,7 +152,7 @@ impl Outbox {
     pub(crate) fn defer(
         &self,
         invalidations: impl IntoIterator<Item = Invalidation>,
-        of: &Keyspace,
+        now: Instant,
     ) -> bool {
         if !self.enabled {
             return false;
@@ -149,23 +160,23 @@ impl Outbox {
         let mut state = self.state.lock();
         let mut kept = true;
         for invalidation in invalidations {
-            kept &= state.add(invalidation, of);
+            kept &= state.add(invalidation, now);
         }
-        self.waiting.store(!state.is_empty(), Ordering::Release);
+        self.note_waiting(&state);
         kept
     }
 
     /// Keeps the deletion of the keys that match. Returns whether it could be kept.
     pub(super) fn defer_sweep(&self, of: &Keyspace, pattern: &[u8]) -> bool {
         let mut state = self.state.lock();
-        let sweep = (of.clone(), pattern.to_vec());
-        let room = state.sweeps.len() < SWEEPS || state.sweeps.contains_key(&sweep);
-        if !self.enabled || !room {
-            return false;
-        }
-        state.put_sweep(sweep);
-        self.waiting.store(true, Ordering::Release);
-        true
+        let kept = self.enabled && state.waiting.owe_asked(asked(of, pattern));
+        self.note_waiting(&state);
+        kept
+    }
+
+    /// The number of this sweep, if it is owed.
+    pub(super) fn number_of(&self, of: &Keyspace, pattern: &[u8]) -> Option<u64> {
+        self.state.lock().waiting.number_of(&asked(of, pattern))
     }
 
     /// Whether it keeps invalidations at all.
@@ -180,16 +191,29 @@ impl Outbox {
         }
         let mut state = self.state.lock();
         for invalidation in done {
-            state.remember(now, Done::One(invalidation));
+            state.done.remember(now, Done::One(invalidation));
         }
     }
 
-    /// Remembers that the keys that match were deleted.
-    pub(super) fn record_sweep(&self, of: &Keyspace, pattern: &[u8], now: Instant) {
-        if self.enabled {
-            let done = Done::Sweep((of.clone(), pattern.to_vec()));
-            self.state.lock().remember(now, done);
+    /// Remembers that the keys that match were deleted. If the same was owed before it began, under this number, it is
+    /// not owed any more.
+    pub(super) fn record_sweep(
+        &self,
+        of: &Keyspace,
+        pattern: &[u8],
+        number: Option<u64>,
+        now: Instant,
+    ) {
+        if !self.enabled {
+            return;
         }
+        let sweep = asked(of, pattern);
+        let mut state = self.state.lock();
+        if let Some(number) = number {
+            state.waiting.settle(&sweep, number);
+        }
+        self.note_waiting(&state);
+        state.done.remember(now, Done::Sweep(sweep));
     }
 
     /// Notes that a connection was lost.
@@ -197,8 +221,13 @@ impl Outbox {
         self.state.lock().lost = true;
     }
 
+    /// How many servers have answered so far.
+    pub(super) fn servers(&self) -> u64 {
+        self.state.lock().servers
+    }
+
     /// Notes a new connection, which nobody has used yet, and the server's `run_id` if it sends one.
-    pub(super) fn note_connection(&self, server: Option<String>) {
+    pub(super) fn note_connection(&self, server: Option<String>, now: Instant) {
         let mut state = self.state.lock();
         let lost = std::mem::take(&mut state.lost);
         // A server without a `run_id` may have been replaced whenever a connection was lost.
@@ -206,47 +235,45 @@ impl Outbox {
             (Some(before), Some(now)) => before == now,
             (None, Some(_)) | (_, None) => !lost,
         };
-        let first = state.server.is_none() && !lost;
+        let met = std::mem::replace(&mut state.met, true);
         if server.is_some() {
             state.server = server;
         }
-        if same || first {
+        if same || !met {
             return;
         }
-        let done = std::mem::take(&mut state.done);
-        // The loss may have been noticed late, but it came after the last acknowledgement: count back from there.
-        let since = done.back().and_then(|(last, _)| last.checked_sub(RECENT));
+        state.servers += 1;
+        // A sweep that began on the old server must begin again on this one.
+        state.waiting.restart();
         let mut replayed = 0;
-        for (at, done) in done {
-            if since.is_some_and(|since| at < since) {
-                continue;
-            }
+        for done in state.done.take() {
             replayed += 1;
             match done {
-                Done::One(invalidation) => state.put(invalidation),
-                Done::Sweep(sweep) => state.put_sweep(sweep),
+                Done::One(invalidation) => {
+                    state.add(invalidation, now);
+                }
+                Done::Sweep(sweep) => state.waiting.owe(sweep),
             }
-        }
-        // A sweep that began on the old server must start again on this one.
-        for sweep in state.sweeps.keys().cloned().collect::<Vec<_>>() {
-            state.put_sweep(sweep);
         }
         let cleared = state.clear_on_loss.len();
         for keyspace in state.clear_on_loss.clone() {
-            state.put_sweep((keyspace, EVERYTHING.to_vec()));
+            state.waiting.owe((keyspace, Scope::Entries));
         }
-        if replayed + cleared == 0 {
+        // Even if nothing was added: a key that was taken over from a sweep belongs to it again.
+        if state.waiting.is_empty() {
             return;
         }
-        self.waiting.store(!state.is_empty(), Ordering::Release);
+        self.note_waiting(&state);
         // Under the lock: a call that makes a second connection meanwhile waits until the new epoch has begun.
         self.epoch.advance();
         drop(state);
-        tracing::warn!(
-            replayed,
-            cleared,
-            "another Redis server answers than before the connection was lost: the last invalidations are repeated"
-        );
+        if replayed + cleared > 0 {
+            tracing::warn!(
+                replayed,
+                cleared,
+                "another Redis server answers than before the connection was lost: the last invalidations are repeated"
+            );
+        }
     }
 
     /// Clears this prefix whenever another server answers than before.
@@ -265,101 +292,107 @@ impl Outbox {
         }
     }
 
-    /// Sends the waiting invalidations.
-    ///
-    /// # Errors
-    /// The error that kept the server from acknowledging them. They stay in the outbox.
-    pub(super) async fn empty(&self, guarded: &Guarded, limit: Duration) -> Result<()> {
-        let _mine = self.emptying.lock().await;
-        let not_before = self.state.lock().not_before;
-        if not_before.is_some_and(|at| guarded.runtime().now() < at) {
-            return Ok(());
-        }
-        let refused = loop {
-            let (part, sweep) = self.state.lock().part();
-            let sent = match (part.is_empty(), sweep) {
-                (true, None) => break None,
-                (true, Some(sweep)) => self.sweep(guarded, sweep, limit).await,
-                (false, _) => self.send(guarded, &part, limit).await,
-            };
-            match sent {
-                Ok(()) => {}
-                Err(error) if takes_no_writes(&error) => break Some(error),
-                Err(error) => return Err(error),
-            }
-        };
+    /// What waits of the names in a command that is about to be sent. `reads`: the command changes nothing.
+    pub(super) fn claim(&self, names: &[&[u8]], reads: bool, now: Instant) -> Claim<'_> {
         let mut state = self.state.lock();
-        state.not_before = None;
-        if let Some(error) = refused {
-            state.not_before = Some(guarded.runtime().now() + PAUSE);
-            tracing::warn!(host = %guarded.host(), %error, "Redis accepts no writes: invalidations wait in the outbox, and reads go on");
+        let (part, wait) = if reads && state.not_before.is_some_and(|at| now < at) {
+            (Numbered::new(), false)
+        } else {
+            state.waiting.claim(names)
+        };
+        Claim {
+            outbox: self,
+            part,
+            wait,
         }
-        Ok(())
     }
 
-    /// Continues a sweep. It may take longer than one call allows; the next call continues from there.
-    async fn sweep(&self, guarded: &Guarded, sweep: Sweep, limit: Duration) -> Result<()> {
-        let Some((number, from)) = self.state.lock().sweeps.get(&sweep).copied() else {
-            return Ok(());
-        };
-        let runtime = guarded.runtime();
-        let begun = runtime.now();
-        let come_to = |position| {
+    /// Whether there is something for the background to do.
+    pub(super) fn has_work(&self) -> bool {
+        self.state.lock().waiting.has_work()
+    }
+
+    /// Waits until the background deletes nothing, and keeps it from going on until the guard is dropped.
+    pub(super) async fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.emptying.lock().await
+    }
+
+    /// From now on, [`Listing::hides`] also knows the keys that are deleted meanwhile.
+    pub(super) fn listing(&self) -> Listing<'_> {
+        self.state.lock().waiting.begin_listing();
+        Listing(self)
+    }
+
+    /// Whether the error says that the server currently answers reads but accepts no writes. Then nothing is tried for
+    /// a while. (A server that is loading its data does neither; invalidations go first once it is ready.)
+    pub(super) fn takes_no_writes(&self, guarded: &Guarded, error: &Error) -> bool {
+        let says = |code: &str| error.detail().starts_with(code);
+        let refused = error.kind() == ErrorKind::Unavailable
+            && ["READONLY", "OOM", "MISCONF", "NOREPLICAS"]
+                .into_iter()
+                .any(says);
+        if refused {
+            let now = guarded.runtime().now();
             let mut state = self.state.lock();
-            match state.sweeps.get_mut(&sweep) {
-                // The sweep was replaced: by a newer call, or because of another server.
-                Some((other, at)) if *other == number => *at = position,
-                _ => return Err(Error::outdated()),
+            state.not_before = Some(now + PAUSE);
+            if state.said_no_writes.may(now) {
+                tracing::warn!(host = %guarded.host(), %error, "Redis accepts no writes: invalidations wait in the outbox, and reads go on");
             }
-            if runtime.now().saturating_duration_since(begun) < limit {
-                Ok(())
-            } else {
-                Err(guarded.gave_up(limit))
-            }
-        };
-        match sweep::matching(&[guarded], &sweep.0, &sweep.1, limit, from, come_to).await {
-            Ok(_) => {}
-            // The newer sweep comes next.
-            Err(error) if error.is_outdated() => return Ok(()),
-            Err(error) if leaves_open(&error) => return Err(error),
-            Err(error) => refused(guarded, &error),
         }
-        let mut state = self.state.lock();
-        if matches!(state.sweeps.get(&sweep), Some((other, _)) if *other == number) {
-            state.sweeps.remove(&sweep);
-        }
-        self.waiting.store(!state.is_empty(), Ordering::Release);
-        Ok(())
+        refused
     }
 
-    async fn send(
-        &self,
-        guarded: &Guarded,
-        part: &[(Invalidation, u64)],
-        limit: Duration,
-    ) -> Result<()> {
-        let mut pipeline = Pipeline::with_capacity(part.len());
-        for (invalidation, _) in part {
-            invalidation.add_to(&mut pipeline);
+    /// Logs an invalidation that the server refuses for good. It is dropped, so that it does not block all calls.
+    fn refused(&self, guarded: &Guarded, error: &Error) {
+        if self.state.lock().said_refused.may(guarded.runtime().now()) {
+            tracing::error!(host = %guarded.host(), %error, "Redis refuses a deferred invalidation, which is dropped");
         }
-        for reply in guarded.directly(&pipeline, limit).await? {
-            let Value::ServerError(error) = reply else {
-                continue;
-            };
-            let error = Error::from_server(&error).on_host(guarded.host());
-            if leaves_open(&error) {
-                return Err(error);
-            }
-            refused(guarded, &error);
+    }
+}
+
+/// The invalidations that a call must send first. They wait on if it does not.
+#[derive(Debug)]
+pub(super) struct Claim<'o> {
+    outbox: &'o Outbox,
+    part: Numbered,
+    wait: bool,
+}
+
+impl Claim<'_> {
+    pub(super) fn part(&self) -> &Numbered {
+        &self.part
+    }
+
+    /// Whether the background is deleting one of them at this moment. The call waits for that step, so that it does
+    /// not delete what the call is about to write.
+    pub(super) fn must_wait(&self) -> bool {
+        self.wait
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.part.is_empty() {
+            self.outbox.state.lock().waiting.release(&self.part);
         }
-        let mut state = self.state.lock();
-        for (invalidation, number) in part {
-            state.remove(invalidation, *number);
-        }
-        self.waiting.store(!state.is_empty(), Ordering::Release);
-        drop(state);
-        tracing::info!(host = %guarded.host(), sent = part.len(), "deferred invalidations were sent");
-        Ok(())
+    }
+}
+
+/// A listing of keys that has not come back yet.
+#[derive(Debug)]
+pub(super) struct Listing<'o>(&'o Outbox);
+
+impl Listing<'_> {
+    /// Removes what was invalidated before it was listed.
+    pub(super) fn hide(&self, keys: &mut Vec<Vec<u8>>) {
+        let state = self.0.state.lock();
+        keys.retain(|key| !state.waiting.hides(key));
+    }
+}
+
+impl Drop for Listing<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().waiting.end_listing();
     }
 }
 
@@ -369,88 +402,46 @@ pub(crate) fn leaves_open(error: &Error) -> bool {
     Fallback::covers(error) || error.kind() == ErrorKind::Protocol
 }
 
-/// Whether the server currently answers reads but accepts no writes. (A server that is loading its data does neither;
-/// invalidations go first once it is ready.)
-fn takes_no_writes(error: &Error) -> bool {
-    let says = |code: &str| error.detail().starts_with(code);
-    error.kind() == ErrorKind::Unavailable
-        && ["READONLY", "OOM", "MISCONF", "NOREPLICAS"]
-            .into_iter()
-            .any(says)
-}
-
-/// Logs an invalidation that the server refuses for good. It is dropped, so that it does not block all calls.
-fn refused(guarded: &Guarded, error: &Error) {
-    tracing::error!(host = %guarded.host(), %error, "Redis refuses a deferred invalidation, which is dropped");
+fn asked(of: &Keyspace, pattern: &[u8]) -> Sweep {
+    (of.clone(), Scope::Asked(pattern.to_vec()))
 }
 
 impl State {
-    fn is_empty(&self) -> bool {
-        self.invalidations.is_empty() && self.sweeps.is_empty()
-    }
-
-    fn add(&mut self, invalidation: Invalidation, of: &Keyspace) -> bool {
-        let full = self.invalidations.len() >= ENTRIES || self.bytes + invalidation.bytes() > BYTES;
-        let everything = || (of.clone(), EVERYTHING.to_vec());
-        if matches!(invalidation, Invalidation::Entry { .. })
-            && self.sweeps.contains_key(&everything())
-        {
-            // Restart it, because it may have passed this key already.
-            self.put_sweep(everything());
-            return true;
-        }
-        if full && !self.invalidations.contains_key(&invalidation) {
-            if !of.has_prefix() {
-                return false;
-            }
+    fn add(&mut self, invalidation: Invalidation, now: Instant) -> bool {
+        let (mut cleared, keyspace) = (false, invalidation.keyspace());
+        let kept = self.waiting.add(invalidation, &mut cleared);
+        if cleared && self.said_cleared.may(now) {
             tracing::warn!(
-                prefix = %of,
-                "too many invalidations wait for Redis: the whole prefix will be cleared"
+                prefix = %keyspace,
+                "too many invalidations wait for Redis: all entries under the prefix will be deleted"
             );
-            self.put_sweep(everything());
-            return true;
         }
-        self.put(invalidation);
-        true
+        kept
     }
 
-    fn put(&mut self, invalidation: Invalidation) {
-        let (bytes, number) = (invalidation.bytes(), self.next);
-        self.next += 1;
-        if self.invalidations.insert(invalidation, number).is_none() {
-            self.bytes += bytes;
+    fn note_sent(&mut self, count: usize, now: Instant, host: &Arc<str>) {
+        self.not_before = None;
+        self.sent += count;
+        if self.said_sent.may(now) {
+            tracing::info!(%host, sent = self.sent, "deferred invalidations were sent");
+            self.sent = 0;
         }
     }
+}
 
-    fn put_sweep(&mut self, sweep: Sweep) {
-        self.sweeps.insert(sweep, (self.next, Position::default()));
-        self.next += 1;
-    }
+/// Lets something that happens often be logged every [`LOG_EVERY`].
+#[derive(Debug, Default)]
+struct Seldom(Option<Instant>);
 
-    fn remember(&mut self, now: Instant, done: Done) {
-        if self.done.len() >= REMEMBERED {
-            self.done.pop_front();
+impl Seldom {
+    fn may(&mut self, now: Instant) -> bool {
+        let due = self
+            .0
+            .is_none_or(|last| now.saturating_duration_since(last) >= LOG_EVERY);
+        if due {
+            self.0 = Some(now);
         }
-        self.done.push_back((now, done));
-    }
-
-    fn remove(&mut self, invalidation: &Invalidation, number: u64) {
-        if self.invalidations.get(invalidation) == Some(&number) {
-            self.invalidations.remove(invalidation);
-            self.bytes -= invalidation.bytes();
-        }
-    }
-
-    /// A part of the waiting invalidations; if there are none left, a sweep.
-    fn part(&self) -> (Vec<(Invalidation, u64)>, Option<Sweep>) {
-        let part: Vec<_> = self
-            .invalidations
-            .iter()
-            .take(PART)
-            .map(|(invalidation, number)| (invalidation.clone(), *number))
-            .collect();
-        let sweep = part.is_empty().then(|| self.sweeps.keys().next().cloned());
-        (part, sweep.flatten())
+        due
     }
 }
 

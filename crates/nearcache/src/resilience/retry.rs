@@ -26,10 +26,14 @@ pub(super) fn may_be_sent_again<'c>(
     error: &Error,
 ) -> bool {
     // A timeout has used up the time; any other error is the server's answer.
-    error.kind() == ErrorKind::Connect
-        && commands.into_iter().all(
-            |command| matches!(command.args_iter().next(), Some(Arg::Simple(verb)) if READS.contains(&verb)),
-        )
+    error.kind() == ErrorKind::Connect && change_nothing(commands)
+}
+
+/// Whether these commands only read.
+pub(super) fn change_nothing<'c>(commands: impl IntoIterator<Item = &'c Cmd>) -> bool {
+    commands.into_iter().all(
+        |command| matches!(command.args_iter().next(), Some(Arg::Simple(verb)) if READS.contains(&verb)),
+    )
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 //! The server saves a snapshot, goes on, is killed as by a crash, and starts again with the old snapshot: what
 //! was deleted after the snapshot is back, and so are counters of tags and leases.
 
-use nearcache::{DataLoss, ErrorKind};
+use nearcache::{BreakerState, DataLoss, ErrorKind};
 use nearcache_testkit::{Close, Fault};
 
 use crate::face::Face;
 use crate::scene::Source;
-use crate::site::{Site, both, so};
+use crate::site::{Site, both, settled, so};
 
 /// A snapshot of now.
 fn save(site: &Site) {
@@ -118,6 +118,7 @@ fn what_was_acknowledged_and_lost_is_invalidated_again_before_the_first_read() {
                         assert_eq!(call!(cache.get::<u8>("k")).unwrap(), None, "{what}");
                     }
                 }
+                settled(&cache).await;
             }
         }
     });
@@ -230,6 +231,80 @@ fn a_whole_prefix_is_cleared_where_that_is_asked_for() {
         site.proxy.cut(Close::Reset);
         while call!(cache.ping()).is_err() {}
         assert_eq!(call!(cache.get::<u8>("k")).unwrap(), Some(2));
+    });
+}
+
+#[test]
+fn what_is_cleared_unasked_are_entries_only() {
+    both(&[], async |mut site| {
+        let options = configured!(.on_data_loss(DataLoss::Clear));
+        let cache = site.cache_with(&options);
+        call!(cache.set("k", &1)).unwrap();
+        call!(cache.set("another", &1)).unwrap();
+        let foreign = ["RPUSH app:queue job", "HSET app:session user 1"];
+        site.redis.inlines(&foreign);
+        save(&site);
+        fall_back(&mut site);
+        // Not even by a call that names it.
+        assert!(call!(cache.contains("queue")).unwrap());
+        settled(&cache).await;
+        assert!(site.redis.inline("LLEN app:queue").starts_with(":1"));
+        assert!(site.redis.inline("HLEN app:session").starts_with(":1"));
+        assert_eq!(site.stored("k"), "");
+        assert_eq!(site.stored("another"), "");
+        // A caller's own clearing takes everything.
+        call!(cache.clear()).unwrap();
+        assert!(site.redis.inline("EXISTS app:queue").starts_with(":0"));
+    });
+}
+
+/// A program that starts before its server does.
+#[test]
+fn the_first_server_has_replaced_nobody() {
+    both(&[], async |mut site| {
+        let options = configured!(.on_data_loss(DataLoss::Clear));
+        let url = format!("{}?prefix=app&breaker=on", site.proxy.url());
+        let (cache, other) = (site.open(&url, &options), site.other());
+        call!(other.set("theirs", &1)).unwrap();
+        call!(other.set("deleted", &1)).unwrap();
+        save(&site);
+        site.redis.kill();
+        let error = call!(cache.delete("deleted")).unwrap_err();
+        assert!(error.is_deferred(), "{error}");
+        // It drops connections that there never were.
+        while ask!(cache.stats()).breaker == BreakerState::Closed {
+            call!(cache.get::<u8>("theirs")).unwrap_err();
+        }
+        site.redis.restart();
+        let found = loop {
+            if let Ok(found) = call!(cache.get::<u8>("theirs")) {
+                break found;
+            }
+        };
+        assert_eq!(found, Some(1), "it was cleared");
+        assert_eq!(call!(cache.get::<u8>("deleted")).unwrap(), None);
+        settled(&cache).await;
+        assert_eq!(site.stored("theirs"), "1");
+    });
+}
+
+/// What waited was acknowledged as well.
+#[test]
+fn what_was_deferred_and_sent_and_then_lost_is_invalidated_again() {
+    both(&[], async |mut site| {
+        let (cache, other) = (site.cache(), site.other());
+        call!(other.set("k", &1)).unwrap();
+        call!(cache.ping()).unwrap();
+        save(&site);
+        site.proxy.set(Fault::Refuse);
+        site.proxy.cut(Close::Reset);
+        assert!(call!(cache.delete("k")).unwrap_err().is_deferred());
+        site.proxy.heal();
+        call!(cache.ping()).unwrap();
+        settled(&cache).await;
+        fall_back(&mut site);
+        assert_eq!(site.stored("k"), "1", "it came back");
+        assert_eq!(call!(cache.get::<u8>("k")).unwrap(), None);
     });
 }
 

@@ -14,4 +14,5 @@ mod site;
 mod data_loss;
 mod invalidation;
 mod load;
+mod many;
 mod stale;

@@ -111,6 +111,15 @@ impl Site {
     }
 }
 
+/// Waits until nothing waits in the outbox.
+pub(crate) async fn settled(cache: &crate::face::Face) {
+    so("nothing waits", || {
+        let stats = ask!(cache.stats());
+        stats.invalidations_waiting + stats.sweeps_waiting == 0
+    })
+    .await;
+}
+
 /// Waits until something is so.
 pub(crate) async fn so(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
