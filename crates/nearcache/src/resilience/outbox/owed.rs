@@ -245,8 +245,12 @@ impl Owed {
             };
             doomed.retain(|name| about(name) || useless(name));
         } else {
+            // Whatever key it belongs to: the lease of a key that was taken over was deleted then.
+            let spared = |entry: &[u8]| self.spared.contains(&hashes.of(entry));
             doomed.retain(|lease| {
-                keyspace.is_lease(lease) && (about(lease) || keyspace.entries_of(lease).any(about))
+                keyspace.is_lease(lease)
+                    && !keyspace.entries_of(lease).any(spared)
+                    && (about(lease) || keyspace.entries_of(lease).any(about))
             });
         }
         doomed

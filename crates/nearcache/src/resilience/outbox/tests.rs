@@ -271,6 +271,17 @@ fn a_sweep_goes_on_whatever_comes_meanwhile() {
 }
 
 #[test]
+fn a_sweep_spares_the_leases_of_what_was_taken_over() {
+    let (outbox, _) = outbox();
+    outbox.defer_sweep(&keyspace("p"), b"*");
+    outbox.acknowledge("p:a");
+    // By its name, the first could also belong to a key "{p:a}".
+    let leases = ["a", "b"].map(|key| format!("p:{{p:{key}}}#nearcache:lease"));
+    let found = leases.each_ref().map(String::as_str);
+    assert_eq!(outbox.swept(&found, 0), leases[1..]);
+}
+
+#[test]
 fn a_sweep_that_is_owed_again_goes_on_and_then_begins_again() {
     let (outbox, _) = outbox();
     let owe = || outbox.defer_sweep(&keyspace("p"), b"*");
