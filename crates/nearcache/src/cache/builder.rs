@@ -234,7 +234,7 @@ impl<M> Builder<M> {
     }
 
     /// What an invalidation returns when Redis did not acknowledge it. Default: the error. Either way the invalidation
-    /// is kept in the outbox, and is sent before any other command once Redis answers again.
+    /// is kept in the outbox. Once Redis answers again, it is sent before any command about the same keys or tags.
     pub fn on_undelivered(mut self, undelivered: Undelivered) -> Self {
         self.undelivered = undelivered;
         self

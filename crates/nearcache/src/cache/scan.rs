@@ -160,7 +160,7 @@ fn defer_sweep(client: &Client, pattern: &[u8]) -> bool {
     kept
 }
 
-/// A running sweep. If its caller is cancelled, the sweep goes to the outbox and is repeated before the next call.
+/// A running sweep. If its caller is cancelled, the outbox goes on with it in the background.
 struct Unfinished<'c> {
     _poison: Poison<'c>,
     client: &'c Client,
