@@ -317,7 +317,7 @@ impl Outbox {
         self.emptying.lock().await
     }
 
-    /// From now on, [`Listing::hides`] also knows the keys that are deleted meanwhile.
+    /// From now on, [`Listing::hide`] also knows the keys that are deleted meanwhile.
     pub(super) fn listing(&self) -> Listing<'_> {
         self.state.lock().waiting.begin_listing();
         Listing(self)
