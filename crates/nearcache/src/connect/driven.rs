@@ -16,13 +16,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisError, RedisResult};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
 
 use super::target::{Place, Protocol, Target};
-use super::{Common, LinkEvent, server};
+use super::{Common, LinkEvent, dial, server};
 use crate::error::{Error, ErrorKind, Result};
 
 /// TCP keepalive: after how much silence the peer is probed, and how often after that.
@@ -76,8 +75,7 @@ impl Driven {
     ) -> RedisResult<Self> {
         match &target.place {
             Place::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                set_up(&SockRef::from(&stream))?;
+                let stream = dial::tcp(host, *port, common.runtime()).await?;
                 Self::over(stream, target, protocol, common).await
             }
             #[cfg(unix)]

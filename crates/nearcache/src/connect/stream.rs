@@ -2,16 +2,15 @@
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::driven::set_up;
+use super::dial::blocking as dial;
+use super::dial::blocking::left;
 use super::target::Place;
 
 pub(super) enum Stream {
@@ -23,20 +22,7 @@ pub(super) enum Stream {
 impl Stream {
     pub(super) fn open(place: &Place, deadline: Instant) -> io::Result<Self> {
         match place {
-            Place::Tcp { host, port } => {
-                let mut failure =
-                    io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-                for address in resolve(host, *port, deadline)? {
-                    match TcpStream::connect_timeout(&address, left(deadline)?) {
-                        Ok(stream) => {
-                            set_up(&SockRef::from(&stream))?;
-                            return Ok(Stream::Tcp(stream));
-                        }
-                        Err(error) => failure = error,
-                    }
-                }
-                Err(failure)
-            }
+            Place::Tcp { host, port } => dial::tcp(host, *port, deadline).map(Stream::Tcp),
             #[cfg(unix)]
             Place::Unix { path } => {
                 let socket =
@@ -54,38 +40,6 @@ impl Stream {
             #[cfg(unix)]
             Stream::Unix(stream) => SockRef::from(stream),
         }
-    }
-}
-
-/// The addresses of a host. Names are looked up on another thread, because the system's resolver has no deadline: if it
-/// hangs, it blocks that thread and not the caller's.
-fn resolve(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![(address, port).into()]);
-    }
-    let (tell, told) = mpsc::channel();
-    let host = host.to_owned();
-    thread::Builder::new()
-        .name("nearcache-resolve".into())
-        .spawn(move || {
-            let addresses = (host.as_str(), port)
-                .to_socket_addrs()
-                .map(Iterator::collect);
-            // The caller may have stopped waiting.
-            let _ = tell.send(addresses);
-        })?;
-    told.recv_timeout(left(deadline)?)
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
-
-/// # Errors
-/// `TimedOut` if no time is left.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        Err(io::ErrorKind::TimedOut.into())
-    } else {
-        Ok(left)
     }
 }
 
