@@ -305,13 +305,16 @@ impl Error {
 
     /// An error reply of a server, classified by its code.
     pub(crate) fn from_server(error: &redis::ServerError) -> Self {
-        let code = error.code();
         // A server that does not know a command quotes its arguments, which may include the password of a handshake.
         let detail = error.details().unwrap_or_default();
         let detail = detail
             .split(", with args beginning with")
             .next()
             .unwrap_or_default();
+        let (code, detail) = match error.code() {
+            "ERR" => within_script(detail).unwrap_or(("ERR", detail)),
+            code => (code, detail),
+        };
         let kind = match code {
             "WRONGTYPE" => ErrorKind::WrongType,
             "NOAUTH" | "WRONGPASS" => ErrorKind::Auth,
@@ -412,6 +415,21 @@ impl Error {
     }
 }
 
+/// The error of a command that a script called, as its code and the rest. Servers before Redis 7 wrap it:
+/// `Error running script (call to f_...): @user_script:5: @user_script: 5: -OOM command not allowed ...`.
+fn within_script(detail: &str) -> Option<(&str, &str)> {
+    let (_, mut rest) = detail
+        .strip_prefix("Error running script")?
+        .split_once("): ")?;
+    while let Some(line) = rest.trim_start_matches('@').strip_prefix("user_script:") {
+        rest = line.trim_start().split_once(": ")?.1;
+    }
+    let error = rest.trim_start_matches('-');
+    let (code, detail) = error.split_once(' ').unwrap_or((error, ""));
+    let is_code = code.len() > 1 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+    is_code.then_some((code, detail))
+}
+
 /// Adds advice if the connection was refused.
 fn with_advice(mut text: String) -> String {
     if text.contains("refused") {
@@ -501,6 +519,54 @@ mod tests {
         ];
         for (line, kind) in cases {
             assert_eq!(server_error(line).kind(), kind, "{line}");
+        }
+    }
+
+    /// The texts as servers of 6.2 and 7.0 send them for a `redis.call` that is refused in a script.
+    #[test]
+    fn an_error_inside_a_script_is_sorted_by_its_own_code() {
+        let before_7 = |inner: &str| {
+            let sha1 = "f_2067d915024a3e1657c4169c84f809f8ebec75d0";
+            format!("ERR Error running script (call to {sha1}): @user_script:5: {inner}")
+        };
+        let since_7 = |error: &str| {
+            format!("{error} script: 2067d915024a3e1657c4169c84f809f8ebec75d0, on @user_script:5.")
+        };
+        for error in [
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "READONLY You can't write against a read only replica.",
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+            "NOREPLICAS Not enough good replicas to write.",
+        ] {
+            for line in [
+                before_7(&format!("@user_script: 5: -{error}")),
+                before_7(&format!("-{error}")),
+                since_7(error),
+            ] {
+                let sorted = server_error(&line);
+                assert_eq!(sorted.kind(), ErrorKind::Unavailable, "{line}");
+                let (code, _) = error.split_once(' ').unwrap();
+                // The outbox knows by the first word that no writes are accepted.
+                assert!(sorted.detail().starts_with(code), "{sorted}");
+            }
+        }
+        for (inner, kind) in [
+            (
+                "WRONGTYPE Operation against a key holding the wrong kind of value",
+                ErrorKind::WrongType,
+            ),
+            (
+                "ERR value is not an integer or out of range",
+                ErrorKind::NotInteger,
+            ),
+            (
+                "NOPERM this user has no permissions to run the 'set' command",
+                ErrorKind::Denied,
+            ),
+            ("attempt to index a nil value", ErrorKind::Server),
+            ("", ErrorKind::Server),
+        ] {
+            assert_eq!(server_error(&before_7(inner)).kind(), kind, "{inner}");
         }
     }
 
