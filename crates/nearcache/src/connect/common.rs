@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
 
 use super::Terms;
 use super::events::{LinkEvent, Listeners};
 use super::target::Target;
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
+
+/// How often a replica is left at most, to look for the primary.
+const LEAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// The parts that every backend has.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(crate) struct Common {
     runtime: Runtime,
     epoch: Epoch,
     wall: Wall,
+    /// When a replica was left last.
+    left: Mutex<Option<Instant>>,
 }
 
 /// The source of the time of day.
@@ -36,6 +43,7 @@ impl Common {
             runtime,
             epoch: Epoch::default(),
             wall: Wall::System,
+            left: Mutex::default(),
         }
     }
 
@@ -48,6 +56,7 @@ impl Common {
             runtime,
             epoch: Epoch::default(),
             wall: self.wall.clone(),
+            left: Mutex::default(),
         }
     }
 
@@ -102,6 +111,20 @@ impl Common {
         } else {
             Err(Error::outdated())
         }
+    }
+
+    /// Whether to leave a server that says that it is a replica, and connect anew: after a failover its name leads to
+    /// the new primary. Rarely enough that a cache on a replica for good can go on reading.
+    pub(super) fn may_leave(&self) -> bool {
+        let now = self.runtime.now();
+        let mut left = self.left.lock();
+        let due = left.is_none_or(|at| now.saturating_duration_since(at) >= LEAVE_EVERY);
+        if due {
+            *left = Some(now);
+            drop(left);
+            tracing::warn!(host = %self.host, "Redis is a read-only replica: connecting anew, because the primary may have moved");
+        }
+        due
     }
 
     pub(super) fn tell(&self, event: &LinkEvent) {

@@ -66,6 +66,8 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// 5. A command is not sent if the epoch has advanced past that of its terms; the call fails with
 ///    [`Error::is_outdated`]. Listeners are told of a new connection before anyone can use it, and may begin a new
 ///    epoch.
+/// 6. After a reply that says that the server is a read-only replica, later calls go over a new connection to whatever
+///    the place leads to by then, at most once a second.
 pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// Sends one command and returns its reply. An error reply is an `Err`. (Errors need not contain the host: the
     /// caller of the backend adds it.)
@@ -121,6 +123,17 @@ fn result_of(value: Value) -> Result<Value> {
         Value::ServerError(error) => Err(Error::from_server(&error)),
         value => Ok(value),
     }
+}
+
+/// Whether one of the replies, or of those inside `EXEC`, says that the server is a read-only replica (promise 6).
+fn is_replica(replies: &[Value]) -> bool {
+    replies.iter().any(|reply| match reply {
+        Value::ServerError(error) => Error::from_server(error).detail().starts_with("READONLY"),
+        Value::Array(inside) => inside
+            .iter()
+            .any(|reply| matches!(reply, Value::ServerError(error) if error.code() == "READONLY")),
+        _ => false,
+    })
 }
 
 /// How many replies a pipeline gets, those of MULTI and EXEC included. They are needed because a command that a

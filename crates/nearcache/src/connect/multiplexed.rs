@@ -24,7 +24,9 @@ use tokio::sync::watch;
 use super::driven::Driven;
 use super::raw::Raw;
 use super::target::Target;
-use super::{Backend, BoxFuture, Common, LinkEvent, Terms, count, replies, result_of, timed_out};
+use super::{
+    Backend, BoxFuture, Common, LinkEvent, Terms, count, is_replica, replies, result_of, timed_out,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
@@ -163,6 +165,13 @@ impl Multiplexed {
         });
     }
 
+    /// See promise 6 of [`Backend`]. Calls that are running stay on their connection.
+    fn leave_replica(&self, replies: &[Value]) {
+        if is_replica(replies) && self.common.may_leave() {
+            self.disconnect();
+        }
+    }
+
     /// Runs `work` on the connection, with these terms.
     async fn within<T, F>(
         &self,
@@ -209,7 +218,9 @@ impl Backend for Multiplexed {
             let send = async |mut connection: MultiplexedConnection| {
                 connection.send_packed_command(command).await
             };
-            self.within(terms, send).await.and_then(result_of)
+            let reply = self.within(terms, send).await?;
+            self.leave_replica(std::slice::from_ref(&reply));
+            result_of(reply)
         })
     }
 
@@ -223,7 +234,9 @@ impl Backend for Multiplexed {
             let send = async |mut connection: MultiplexedConnection| {
                 connection.send_packed_commands(pipeline, 0, count).await
             };
-            replies(pipeline, self.within(terms, send).await?)
+            let all = self.within(terms, send).await?;
+            self.leave_replica(&all);
+            replies(pipeline, all)
         })
     }
 

@@ -15,7 +15,9 @@ use redis::{Cmd, Pipeline, Value};
 use super::raw::Raw;
 use super::socket::Socket;
 use super::target::Target;
-use super::{Backend, BoxFuture, Common, LinkEvent, Terms, count, replies, result_of, timed_out};
+use super::{
+    Backend, BoxFuture, Common, LinkEvent, Terms, count, is_replica, replies, result_of, timed_out,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
@@ -65,6 +67,10 @@ impl Pooled {
         {
             Ok(values) => {
                 self.give_back(taken);
+                // Promise 6 of [`Backend`].
+                if is_replica(&values) && self.common.may_leave() {
+                    self.disconnect();
+                }
                 Ok(values)
             }
             Err(error) if error.is_timeout() => {

@@ -1,0 +1,75 @@
+//! What a connection leads to, and when it is replaced: another server behind the same name, a server of another kind,
+//! a connection that has died.
+
+#[macro_use]
+#[path = "../support/face.rs"]
+mod face;
+mod way;
+
+use nearcache::{Cache, ErrorKind, blocking};
+use nearcache_testkit::{Redis, eventually};
+
+use crate::face::{Face, run};
+use crate::way::Way;
+
+/// An async and a blocking cache.
+fn faces(url: &str) -> [Face; 2] {
+    [
+        Face::Async(Cache::open(url).unwrap()),
+        Face::Blocking(blocking::Cache::open(url).unwrap()),
+    ]
+}
+
+/// One name, and a failover behind it: the old primary goes on as a replica, and closes no connection.
+#[test]
+fn after_a_failover_behind_one_name_writes_go_to_the_new_primary() {
+    let (old, new) = (Redis::start(), Redis::start());
+    run(async {
+        for script in [false, true] {
+            let way = Way::to(old.port());
+            for face in faces(&format!("{}?timeout=20s&breaker=off", way.url())) {
+                old.inline("REPLICAOF NO ONE");
+                way.lead_to(old.port());
+                call!(face.set("k", &1)).unwrap();
+                old.inline(&format!("REPLICAOF 127.0.0.1 {}", new.port()));
+                way.lead_to(new.port());
+                let outcome = if script {
+                    call!(face.incr("n")).map(drop)
+                } else {
+                    call!(face.set("k", &2))
+                };
+                let error = outcome.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                // The call after the one that found out.
+                call!(face.set("k", &3)).unwrap();
+                assert_eq!(new.inline("GET k"), "3", "{face:?}");
+            }
+        }
+        old.inline("REPLICAOF NO ONE");
+    });
+}
+
+/// A replica for good: it is read from, and each write finds out the same.
+#[test]
+fn a_cache_on_a_replica_does_not_connect_for_each_write() {
+    let primary = Redis::start_with(&["--repl-diskless-sync-delay", "0"]);
+    let replica = Redis::start();
+    replica.inline(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    eventually("the replica follows", || {
+        replica
+            .inline("INFO replication")
+            .contains("master_link_status:up")
+    });
+    run(async {
+        for face in faces(&format!("{}?timeout=20s&breaker=off", replica.url())) {
+            let begun = std::time::Instant::now();
+            for _ in 0..200 {
+                assert!(call!(face.incr("n")).is_err());
+                call!(face.get::<u8>("n")).unwrap();
+            }
+            let most = 2 + begun.elapsed().as_secs();
+            let stats = ask!(face.stats());
+            assert!(stats.connects <= most, "{stats:?}");
+        }
+    });
+}
