@@ -166,6 +166,9 @@ struct Inner {
 }
 
 impl Error {
+    /// What to say of a node of a cluster.
+    pub(crate) const CLUSTER: &str = "this is a Redis Cluster node; Cluster is not supported yet";
+
     pub(crate) fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Error(Arc::new(Inner {
             kind,
@@ -321,6 +324,17 @@ impl Error {
             "NOPERM" => ErrorKind::Denied,
             "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "OOM" | "BUSY" | "TRYAGAIN"
             | "MISCONF" | "NOREPLICAS" => ErrorKind::Unavailable,
+            // A node of a cluster, or a Sentinel, whose INFO this user may not ask.
+            "MOVED" | "ASK" | "CROSSSLOT" => {
+                let why = format!("{}; it said: {code} {detail}", Self::CLUSTER);
+                return Error::new(ErrorKind::InvalidConfig, why);
+            }
+            "ERR" if unknown(detail, &["GET", "SET"]) => {
+                let why = format!(
+                    "this server has no keys; if it is a Sentinel, give the address of the primary; it said: ERR {detail}"
+                );
+                return Error::new(ErrorKind::InvalidConfig, why);
+            }
             // A refused connection: the answer to a handshake, before the server closes the connection.
             "ERR" if detail.contains("max number of clients") => ErrorKind::Connect,
             "ERR" if detail.contains("is not an integer") => ErrorKind::NotInteger,
@@ -413,6 +427,13 @@ impl Error {
             format!("{command} was answered with {shape}"),
         )
     }
+}
+
+/// Whether the server does not know one of these commands. (Servers quote the name in several ways.)
+fn unknown(detail: &str, commands: &[&str]) -> bool {
+    let name = detail.strip_prefix("unknown command ").unwrap_or_default();
+    let name = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    commands.contains(&name)
 }
 
 /// The error of a command that a script called, as its code and the rest. Servers before Redis 7 wrap it:
@@ -516,6 +537,13 @@ mod tests {
             ("OOM command not allowed", ErrorKind::Unavailable),
             ("READONLY You can't write", ErrorKind::Unavailable),
             ("ERR unknown command", ErrorKind::Server),
+            ("ERR unknown command 'EVAL'", ErrorKind::Server),
+            ("ERR unknown command `GET`", ErrorKind::InvalidConfig),
+            (
+                "ERR unknown command 'GET', with args beginning with: 'k' ",
+                ErrorKind::InvalidConfig,
+            ),
+            ("MOVED 12182 127.0.0.1:7001", ErrorKind::InvalidConfig),
         ];
         for (line, kind) in cases {
             assert_eq!(server_error(line).kind(), kind, "{line}");

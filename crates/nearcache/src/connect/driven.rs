@@ -13,15 +13,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, Pipeline};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 #[cfg(unix)]
 use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
 
+use super::greeting::{self, Met};
 use super::target::{Place, Protocol, Target};
-use super::{Common, LinkEvent, dial, server};
+use super::{Common, LinkEvent, dial};
 use crate::error::{Error, ErrorKind, Result};
 
 /// TCP keepalive: after how much silence the peer is probed, and how often after that.
@@ -45,8 +46,8 @@ pub(crate) struct Driven {
     connection: MultiplexedConnection,
     alive: Arc<Alive>,
     driver: AbortHandle,
-    /// The server's `run_id`, which tells it from another server, if it sends one.
-    pub(super) run_id: Option<String>,
+    /// What the server said when the connection was made.
+    pub(super) met: Met,
     /// A weak reference for the driver, which shows how many calls hold the connection.
     itself: Arc<OnceLock<Weak<Driven>>>,
 }
@@ -54,37 +55,33 @@ pub(crate) struct Driven {
 impl Driven {
     /// Connects, and does the handshake.
     pub(super) async fn open(target: &Target, common: &Arc<Common>) -> Result<Self> {
-        let open_as = async |protocol| {
-            let opening = Self::open_as(target, protocol, common);
-            opening.await.map_err(Error::from_redis)
-        };
         match target.protocol {
-            Some(protocol) => open_as(protocol).await,
-            None => match open_as(Protocol::Resp3).await {
+            Some(protocol) => Self::open_as(target, protocol, common).await,
+            None => match Self::open_as(target, Protocol::Resp3, common).await {
                 // The server does not support HELLO or RESP3.
-                Err(error) if error.kind() == ErrorKind::Server => open_as(Protocol::Resp2).await,
+                Err(error) if error.kind() == ErrorKind::Server => {
+                    Self::open_as(target, Protocol::Resp2, common).await
+                }
                 outcome => outcome,
             },
         }
     }
 
-    async fn open_as(
-        target: &Target,
-        protocol: Protocol,
-        common: &Arc<Common>,
-    ) -> RedisResult<Self> {
+    async fn open_as(target: &Target, protocol: Protocol, common: &Arc<Common>) -> Result<Self> {
+        let failed = |error: io::Error| Error::from_redis(error.into());
         match &target.place {
             Place::Tcp { host, port } => {
-                let stream = dial::tcp(host, *port, common.runtime()).await?;
+                let stream = dial::tcp(host, *port, common.runtime())
+                    .await
+                    .map_err(failed)?;
                 Self::over(stream, target, protocol, common).await
             }
             #[cfg(unix)]
             Place::Unix { path } => {
-                Self::over(UnixStream::connect(path).await?, target, protocol, common).await
+                let stream = UnixStream::connect(path).await.map_err(failed)?;
+                Self::over(stream, target, protocol, common).await
             }
-            place => Err(RedisError::from(io::Error::other(format!(
-                "{place} is not a server"
-            )))),
+            place => Err(failed(io::Error::other(format!("{place} is not a server")))),
         }
     }
 
@@ -93,7 +90,7 @@ impl Driven {
         target: &Target,
         protocol: Protocol,
         common: &Arc<Common>,
-    ) -> RedisResult<Self>
+    ) -> Result<Self>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -102,7 +99,9 @@ impl Driven {
             .set_pipeline_buffer_size(QUEUE);
         let handshake = target.handshake(protocol);
         let (connection, driver) =
-            MultiplexedConnection::new_with_config(&handshake, stream, config).await?;
+            MultiplexedConnection::new_with_config(&handshake, stream, config)
+                .await
+                .map_err(Error::from_redis)?;
         let alive = Arc::new(Alive {
             alive: AtomicBool::new(true),
             submitted: AtomicBool::new(false),
@@ -120,20 +119,17 @@ impl Driven {
             connection,
             alive,
             driver,
-            run_id: None,
+            met: Met::default(),
             itself,
         };
-        if let Some(name) = &target.client_name {
-            let name = redis::cmd("CLIENT").arg("SETNAME").arg(name).to_owned();
-            connected
-                .connection
-                .send_packed_command(&name)
-                .await?
-                .extract_error()?;
-        }
-        let mut info = redis::cmd("INFO");
-        let info = connected.connection.send_packed_command(info.arg("server"));
-        connected.run_id = info.await.ok().as_ref().and_then(server::run_id);
+        let mut greeting = Pipeline::new();
+        greeting::write(target, &mut greeting);
+        let replies = connected
+            .connection
+            .send_packed_commands(&greeting, 0, greeting.len())
+            .await
+            .map_err(Error::from_redis)?;
+        connected.met = greeting::read(target, replies)?;
         Ok(connected)
     }
 

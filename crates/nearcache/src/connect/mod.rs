@@ -7,7 +7,8 @@
 //! `target` is the place and the user, `open` makes a backend for it. Three files implement the trait: `embedded` (a
 //! store in this process), `multiplexed` (a server, for async callers, over connections of `driven`) and `pooled` (a
 //! server, for blocking callers, over a pool of `socket`s, each on a `stream` with a deadline). `common` and `events`
-//! are shared by all of them. `dial` finds which address of a host answers. `raw` has the connections for commands that bypass the cache.
+//! are shared by all of them. `dial` finds which address of a host answers, `greeting` what
+//! is asked first on a connection. `raw` has the connections for commands that bypass the cache.
 
 mod common;
 mod dial;
@@ -15,6 +16,7 @@ mod driven;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod events;
+mod greeting;
 mod multiplexed;
 mod open;
 #[cfg(feature = "blocking")]

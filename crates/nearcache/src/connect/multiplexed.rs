@@ -153,7 +153,7 @@ impl Multiplexed {
             let outcome = outcome.map_err(|error| error.on_host(common.host()));
             if let Ok(connected) = &outcome {
                 // Tell the listeners before anyone can use the connection.
-                let run_id = connected.run_id.clone();
+                let run_id = connected.met.run_id.clone();
                 common.tell(&LinkEvent::Ready { run_id });
             }
             // If the link is gone, the backend was disconnected meanwhile; the waiting callers still get the

@@ -112,7 +112,7 @@ impl Pooled {
                         _ => error,
                     }
                 })?;
-                let run_id = socket.run_id.clone();
+                let run_id = socket.met.run_id.clone();
                 self.common.tell(&LinkEvent::Ready { run_id });
                 return Ok(Taken {
                     socket,

@@ -142,12 +142,11 @@ impl Target {
         Arc::from(self.place.to_string())
     }
 
-    /// The settings that redis-rs needs for the handshake.
+    /// The settings that redis-rs needs for its part of the handshake: `HELLO` or `AUTH`.
     pub(crate) fn handshake(&self, protocol: Protocol) -> redis::RedisConnectionInfo {
         let mut info = redis::RedisConnectionInfo::default()
-            .set_db(i64::from(self.db))
             .set_protocol(protocol.into())
-            .set_lib_name("nearcache", env!("CARGO_PKG_VERSION"));
+            .set_skip_set_lib_name();
         if let Some(username) = &self.username {
             info = info.set_username(username);
         }

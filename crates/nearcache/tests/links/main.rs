@@ -73,3 +73,45 @@ fn a_cache_on_a_replica_does_not_connect_for_each_write() {
         }
     });
 }
+
+/// Each verb's error on both faces, and that of a connection of the caller's own.
+async fn each_says(url: &str, what: &str) {
+    for face in faces(url) {
+        let connection = match &face {
+            Face::Async(cache) => cache.connection().await.map(drop),
+            Face::Blocking(cache) => cache.connection().run().map(drop),
+        };
+        for outcome in [
+            call!(face.ping()),
+            call!(face.get::<u8>("k")).map(drop),
+            call!(face.set("k", &1)),
+            call!(face.delete("k")).map(drop),
+            call!(face.incr("n")).map(drop),
+            connection,
+        ] {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+            assert!(error.to_string().contains(what), "{error}");
+            assert!(!error.is_deferred(), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_cluster_node_and_a_sentinel_say_what_to_use_instead() {
+    let cluster = Redis::start_with(&["--cluster-enabled", "yes"]);
+    let sentinel = Redis::start_sentinel();
+    run(async {
+        let says = "this is a Redis Cluster node; Cluster is not supported yet";
+        for url in [cluster.url(), cluster.unix_url()] {
+            each_says(&url, says).await;
+            // A database is refused there, which is not the point.
+            let db = if url.contains("unix") { "?db=1" } else { "/1" };
+            each_says(&format!("{url}{db}"), says).await;
+        }
+        let says = "this is a Sentinel; give the address of the primary";
+        for options in ["", "?protocol=2", "/1"] {
+            each_says(&format!("{}{options}", sentinel.url()), says).await;
+        }
+    });
+}
