@@ -45,10 +45,9 @@ impl Stream {
 
 /// A stream with a deadline.
 ///
-/// The kernel's timeout applies to each read, so before each read it is set to what is left. The first write and the
-/// first read of an exchange use the whole limit (the moment between them does not matter). The exchange before has
-/// usually set this timeout already. So an exchange of one write and one read takes no further system call, and reads
-/// the clock once.
+/// The kernel's timeout applies to each read, so before each read it is set to what is left. The first write of an
+/// exchange uses the whole limit, and so does the first read if the write took less than [`MOMENT`]. The exchange before
+/// has usually set this timeout already. So an exchange of one write and one read takes no further system call.
 pub(super) struct Timed {
     stream: Stream,
     /// The timeouts that are set in the kernel, for reading and for writing.
@@ -58,6 +57,9 @@ pub(super) struct Timed {
     /// Whether no step of this exchange has taken time yet.
     fresh: bool,
 }
+
+/// A time that does not matter.
+const MOMENT: Duration = Duration::from_millis(1);
 
 const READ: usize = 0;
 const WRITE: usize = 1;
@@ -115,10 +117,11 @@ impl Timed {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+            // A write that waited for a slow server leaves less to the read.
+            self.fresh &= bytes.is_empty() && self.begun.elapsed() < MOMENT;
             if bytes.is_empty() {
                 return Ok(());
             }
-            self.fresh = false;
         }
     }
 
@@ -155,5 +158,31 @@ impl Read for Timed {
                 read => return read,
             }
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_took_its_time_leaves_the_read_what_is_left() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut stream = Timed::new(Stream::Unix(ours));
+        let limit = Duration::from_secs(600);
+        (&theirs).write_all(b"ab").unwrap();
+        // The exchange began a while ago: the time that the write took.
+        let took = Duration::from_secs(100);
+        let begun = Instant::now().checked_sub(took).unwrap();
+        stream.start(begun, begun + limit);
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        assert!(stream.armed[READ].unwrap() <= limit - took);
+        // When all of it is gone, nothing is read any more.
+        let begun = Instant::now().checked_sub(limit).unwrap();
+        stream.start(begun, begun + limit);
+        stream.write_all(b"x").unwrap();
+        let error = stream.read_exact(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }
