@@ -36,6 +36,9 @@ pub enum ErrorKind {
     /// Redis is reachable, but cannot serve the call: it is loading its data, is a read-only replica, is out of memory,
     /// or has no primary. Or the circuit breaker is open.
     Unavailable,
+    /// All connections of a blocking cache were in use for as long as the call may take. It says nothing about Redis:
+    /// `pool_size` is too small for so many threads, or their calls are slow.
+    PoolExhausted,
     /// Redis answered with an error that no other kind describes.
     Server,
     /// Redis sent a reply that this command never gets.
@@ -83,6 +86,7 @@ impl ErrorKind {
             ErrorKind::Denied => "Redis denies this user the command or the key",
             ErrorKind::Timeout => "Redis did not answer in time",
             ErrorKind::Unavailable => "Redis is not serving",
+            ErrorKind::PoolExhausted => "all connections are in use",
             ErrorKind::Server => "Redis answered with an error",
             ErrorKind::Protocol => "Redis gave an answer that makes no sense here",
             ErrorKind::Codec => "the value cannot be encoded or decoded",
@@ -112,6 +116,7 @@ impl ErrorKind {
             ErrorKind::Denied => "denied",
             ErrorKind::Timeout => "timeout",
             ErrorKind::Unavailable => "unavailable",
+            ErrorKind::PoolExhausted => "pool_exhausted",
             ErrorKind::Server => "server",
             ErrorKind::Protocol => "protocol",
             ErrorKind::Codec => "codec",

@@ -121,8 +121,11 @@ impl Pooled {
                 });
             }
             if self.freed.wait_until(&mut pool, begun + limit).timed_out() && pool.idle.is_empty() {
-                let doing = format!("waiting for one of {} connections", self.target.pool_size);
-                return Err(timed_out(limit, &doing));
+                let doing = format!(
+                    "gave up after {limit:?} waiting for one of {} connections; raise pool_size",
+                    self.target.pool_size
+                );
+                return Err(Error::new(ErrorKind::PoolExhausted, doing));
             }
             now = Instant::now();
         }

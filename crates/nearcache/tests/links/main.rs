@@ -115,3 +115,36 @@ fn a_cluster_node_and_a_sentinel_say_what_to_use_instead() {
         }
     });
 }
+
+/// One connection, and a thread that has it for longer than another one waits.
+#[test]
+fn a_pool_without_a_free_connection_is_an_error_of_its_own() {
+    let redis = Redis::start();
+    let url = format!("{}?pool_size=1&timeout=60s", redis.url());
+    let cache = blocking::Cache::builder(&url)
+        .on_unavailable(nearcache::Fallback::Miss)
+        .build()
+        .unwrap();
+    cache.set("k", &1).run().unwrap();
+    redis.inline("CLIENT PAUSE 60000 WRITE");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| cache.set("k", &2).run());
+        eventually("the connection is in use", || {
+            redis.inline("CLIENT LIST").contains("cmd=set")
+        });
+        let short = cache.within(std::time::Duration::from_millis(20));
+        for _ in 0..10 {
+            let error = short.ping().run().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PoolExhausted, "{error}");
+            assert_eq!(error.kind().as_str(), "pool_exhausted");
+            assert!(error.to_string().contains("pool_size"), "{error}");
+        }
+        assert_eq!(short.get::<u8>("k").run().unwrap(), None, "a fallback");
+        assert!(short.delete("other").run().unwrap_err().is_deferred());
+        let stats = cache.stats();
+        assert_eq!(stats.breaker, nearcache::BreakerState::Closed, "{stats:?}");
+        redis.inline("CLIENT UNPAUSE");
+        writer.join().unwrap().unwrap();
+    });
+    assert_eq!(cache.get::<u8>("k").run().unwrap(), Some(2));
+}
