@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::Terms;
 use super::events::{LinkEvent, Listeners};
+use super::pace::Pace;
 use super::target::Target;
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
@@ -25,6 +26,7 @@ pub(crate) struct Common {
     wall: Wall,
     /// When a replica was left last.
     left: Mutex<Option<Instant>>,
+    pace: Pace,
 }
 
 /// The source of the time of day.
@@ -44,6 +46,7 @@ impl Common {
             epoch: Epoch::default(),
             wall: Wall::System,
             left: Mutex::default(),
+            pace: Pace::new(target.breaker),
         }
     }
 
@@ -57,6 +60,7 @@ impl Common {
             epoch: Epoch::default(),
             wall: self.wall.clone(),
             left: Mutex::default(),
+            pace: Pace::new(false),
         }
     }
 
@@ -111,6 +115,11 @@ impl Common {
         } else {
             Err(Error::outdated())
         }
+    }
+
+    /// The pace of connecting, whose outcomes are noted here.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Whether to leave a server that says that it is a replica, and connect anew: after a failover its name leads to

@@ -7,11 +7,12 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline};
 use socket2::{SockRef, TcpKeepalive};
@@ -48,6 +49,9 @@ pub(crate) struct Driven {
     driver: AbortHandle,
     /// What the server said when the connection was made.
     pub(super) met: Met,
+    /// The calls in a row that got no reply, and since when.
+    in_vain: AtomicU32,
+    in_vain_since: Mutex<Option<Instant>>,
     /// A weak reference for the driver, which shows how many calls hold the connection.
     itself: Arc<OnceLock<Weak<Driven>>>,
 }
@@ -120,6 +124,8 @@ impl Driven {
             alive,
             driver,
             met: Met::default(),
+            in_vain: AtomicU32::new(0),
+            in_vain_since: Mutex::default(),
             itself,
         };
         let mut greeting = Pipeline::new();
@@ -149,6 +155,22 @@ impl Driven {
     pub(super) fn submitting(&self) -> MultiplexedConnection {
         self.alive.submitted.store(true, Ordering::Relaxed);
         self.connection.clone()
+    }
+
+    /// A call got its reply.
+    pub(super) fn heard(&self) {
+        if self.in_vain.load(Ordering::Relaxed) != 0 {
+            self.in_vain.store(0, Ordering::Relaxed);
+            *self.in_vain_since.lock() = None;
+        }
+    }
+
+    /// A call waited so long without a reply. Returns how many did so in a row, and for how long together.
+    pub(super) fn waited(&self, time: Duration, now: Instant) -> (u32, Duration) {
+        let mut since = self.in_vain_since.lock();
+        let since = *since.get_or_insert(now.checked_sub(time).unwrap_or(now));
+        let calls = self.in_vain.fetch_add(1, Ordering::Relaxed) + 1;
+        (calls, now.saturating_duration_since(since))
     }
 
     pub(super) fn is_alive(&self) -> bool {

@@ -8,7 +8,7 @@
 //! store in this process), `multiplexed` (a server, for async callers, over connections of `driven`) and `pooled` (a
 //! server, for blocking callers, over a pool of `socket`s, each on a `stream` with a deadline). `common` and `events`
 //! are shared by all of them. `dial` finds which address of a host answers, `greeting` what
-//! is asked first on a connection. `raw` has the connections for commands that bypass the cache.
+//! is asked first on a connection, `pace` how often connecting is tried. `raw` has the connections for commands that bypass the cache.
 
 mod common;
 mod dial;
@@ -19,6 +19,7 @@ mod events;
 mod greeting;
 mod multiplexed;
 mod open;
+mod pace;
 #[cfg(feature = "blocking")]
 mod pooled;
 mod raw;

@@ -6,8 +6,9 @@
 //! 2. Callers share a connect: those that come while it is in progress wait for it, each within its own limit, and a
 //!    caller that stops waiting does not stop it.
 //! 3. A connection whose driver has ended is never used again; the next call makes a new one.
-//! 4. If a call of at least [`SILENT`] gets no reply, its connection is retired: the running calls stay on it, later
-//!    calls use another. (It may be half-open, or out of step because the server sent garbage.)
+//! 4. If a call of at least [`SILENT`] gets no reply, or [`SHORT_CALLS`] shorter ones in a row over as long a time, the
+//!    connection is retired: the running calls stay on it, later calls use another. (It may be half-open, or out of step
+//!    because the server sent garbage.)
 //! 5. redis-rs's own timeouts are off. Ours is the only one, and includes connecting.
 
 use std::future::Future;
@@ -33,9 +34,12 @@ use crate::runtime::Runtime;
 /// How long a connect goes on at least, even if nobody waits for it any more.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// A call that waits this long without a reply retires its connection. A shorter limit is the caller's choice, and does
-/// not mean that the connection is bad.
+/// A call that waits this long without a reply retires its connection. A shorter limit is the caller's choice: a single
+/// such call does not mean that the connection is bad.
 const SILENT: Duration = Duration::from_millis(100);
+
+/// How many calls in a row must have waited in vain to retire a connection, if each was shorter than [`SILENT`].
+const SHORT_CALLS: u32 = 3;
 
 /// A server, and a link for each runtime that has called.
 #[derive(Debug)]
@@ -106,6 +110,12 @@ impl Multiplexed {
             Found::Ready(connected) => return Ok(connected),
             Found::Connecting(outcome) => outcome,
             Found::Nothing(tell) => {
+                let now = self.common.runtime().now();
+                if let Err(error) = self.common.pace().admit(now) {
+                    link.settle(None);
+                    tell.send_replace(Some(Err(error.clone())));
+                    return Err(error);
+                }
                 let outcome = tell.subscribe();
                 self.connect_in_background(&link, tell, limit);
                 outcome
@@ -150,6 +160,7 @@ impl Multiplexed {
                 Some(outcome) => outcome.map(Driven::shared),
                 None => Err(timed_out(patience, "while connecting")),
             };
+            common.pace().note(&outcome, common.runtime().now());
             let outcome = outcome.map_err(|error| error.on_host(common.host()));
             if let Ok(connected) = &outcome {
                 // Tell the listeners before anyone can use the connection.
@@ -195,7 +206,10 @@ impl Multiplexed {
             .timeout(left, || work(connected.submitting()))
             .await
         {
-            Some(Ok(output)) => Ok(output),
+            Some(Ok(output)) => {
+                connected.heard();
+                Ok(output)
+            }
             Some(Err(error)) => {
                 if error.is_unrecoverable_error() {
                     connected.lose();
@@ -203,7 +217,8 @@ impl Multiplexed {
                 Err(Error::from_redis(error))
             }
             None => {
-                if left >= SILENT {
+                let (calls, time) = connected.waited(left, self.common.runtime().now());
+                if left >= SILENT || (calls >= SHORT_CALLS && time >= SILENT) {
                     connected.lose();
                 }
                 Err(timed_out(limit, ""))
@@ -243,11 +258,13 @@ impl Backend for Multiplexed {
     fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
         Box::pin(async move {
             Handle::try_current().map_err(|_| Error::no_runtime())?;
+            let (runtime, pace) = (self.common.runtime(), self.common.pace());
+            pace.admit(runtime.now())?;
             let opening = Driven::open(&self.target, &self.common);
-            match self.common.runtime().timeout(limit, || opening).await {
-                Some(opened) => Ok(Raw::Multiplexed(opened?.shared())),
-                None => Err(timed_out(limit, "while connecting")),
-            }
+            let opened = runtime.timeout(limit, || opening).await;
+            let opened = opened.unwrap_or_else(|| Err(timed_out(limit, "while connecting")));
+            pace.note(&opened, runtime.now());
+            Ok(Raw::Multiplexed(opened?.shared()))
         })
     }
 
@@ -345,6 +362,51 @@ mod tests {
         let clock = moved::Clock::new();
         let server = Multiplexed::new(Target::new(place), Runtime::Moved(clock.clone()));
         (Arc::new(server), clock, listener)
+    }
+
+    /// A real server whose way goes silent, and calls that are each too short to be a proof.
+    #[tokio::test]
+    async fn invariant_4_short_calls_in_vain_retire_a_silent_connection_too() {
+        let redis = nearcache_testkit::Redis::start();
+        let proxy = nearcache_testkit::Proxy::start(&redis.address());
+        let client = redis::Client::open(proxy.url()).unwrap();
+        let clock = moved::Clock::new();
+        let server = Arc::new(Multiplexed::new(
+            Target::from_client(&client).unwrap(),
+            Runtime::Moved(clock.clone()),
+        ));
+        let ping = redis::cmd("PING");
+        let runtime = Handle::current().id();
+        let limit = SILENT / 2;
+        let in_vain = async || {
+            let mut call = server.request(&ping, Terms { limit, epoch: 0 });
+            assert!(futures_util::poll!(&mut call).is_pending());
+            clock.advance(limit);
+            call.await.unwrap_err();
+        };
+        server.request(&ping, TERMS).await.unwrap();
+        proxy.set(nearcache_testkit::Fault::delay(
+            nearcache_testkit::Frames::replies(),
+            Duration::from_secs(600),
+        ));
+        for _ in 1..SHORT_CALLS {
+            in_vain().await;
+            assert!(server.ready(runtime).is_some(), "too early");
+        }
+        in_vain().await;
+        assert!(server.ready(runtime).is_none());
+
+        // A reply in between starts the count again.
+        proxy.heal();
+        server.request(&ping, TERMS).await.unwrap();
+        for _ in 0..2 * SHORT_CALLS {
+            let hold = proxy.hold(nearcache_testkit::Frames::replies());
+            in_vain().await;
+            drop(hold);
+            server.request(&ping, TERMS).await.unwrap();
+        }
+        assert!(server.ready(runtime).is_some());
+        assert_eq!(proxy.connections(), 2);
     }
 
     async fn settle() {

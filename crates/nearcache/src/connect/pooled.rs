@@ -102,9 +102,11 @@ impl Pooled {
                 self.common.tell(&LinkEvent::Dropped);
             }
             if pool.open < self.target.pool_size {
+                self.common.pace().admit(now)?;
                 pool.open += 1;
                 drop(pool);
                 let opened = Socket::open(&self.target, begun + limit);
+                self.common.pace().note(&opened, Instant::now());
                 let socket = opened.map_err(|error| {
                     self.drop_one(generation, false);
                     match error.kind() {
@@ -188,8 +190,11 @@ impl Backend for Pooled {
 
     fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
         Box::pin(async move {
-            let socket = Socket::open(&self.target, Instant::now() + limit)?;
-            Ok(Raw::Socket(Box::new(socket)))
+            let (begun, pace) = (Instant::now(), self.common.pace());
+            pace.admit(begun)?;
+            let opened = Socket::open(&self.target, begun + limit);
+            pace.note(&opened, Instant::now());
+            Ok(Raw::Socket(Box::new(opened?)))
         })
     }
 

@@ -148,3 +148,40 @@ fn a_pool_without_a_free_connection_is_an_error_of_its_own() {
     });
     assert_eq!(cache.get::<u8>("k").run().unwrap(), Some(2));
 }
+
+/// A server that accepts and hangs up, and calls as fast as they come.
+#[test]
+fn without_a_breaker_a_server_that_is_away_is_not_run_into_by_every_call() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}?breaker=off", listener.local_addr().unwrap());
+    let tries = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counting = std::sync::Arc::clone(&tries);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            counting.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            drop(stream);
+        }
+    });
+    run(async {
+        for face in faces(&url) {
+            let begun = std::time::Instant::now();
+            let before = tries.load(std::sync::atomic::Ordering::Relaxed);
+            for n in 0..1_000 {
+                let error = if n % 100 == 99 {
+                    match &face {
+                        Face::Async(cache) => cache.connection().await.map(drop),
+                        Face::Blocking(cache) => cache.connection().run().map(drop),
+                    }
+                    .unwrap_err()
+                } else {
+                    call!(face.get::<u8>("k")).unwrap_err()
+                };
+                assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+            }
+            // At most ten a second, and the first ones.
+            let most = 10 + begun.elapsed().as_millis() as u64 / 100;
+            let tries = tries.load(std::sync::atomic::Ordering::Relaxed) - before;
+            assert!(tries <= most, "{tries} tries: {face:?}");
+        }
+    });
+}
