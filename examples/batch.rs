@@ -1,8 +1,8 @@
 //! Many keys at once: one round trip instead of a thousand.
 //!
-//! Writes, reads and deletes 1,000 entries, first one by one, then with `set_many`, `get_many` and
-//! `delete_many`. Up to 1,000 keys travel together; larger batches are split. In this process there
-//! is no round trip to save, and little to see: give it a server.
+//! Writes, reads and deletes 1,000 entries, first one by one, then with `set_many`, `get_many` and `delete_many`. Up
+//! to 1,000 keys go in one round trip; larger batches are split. In this process there is no round trip to save, and
+//! the difference is small: run it on a server.
 //!
 //! ```text
 //! cargo run --release --example batch -- redis://localhost
@@ -39,11 +39,11 @@ async fn main() -> Result<()> {
         .collect();
     let keys: Vec<String> = (0..ENTRIES).map(|id| format!("user:{id}")).collect();
 
-    // Once without a watch: whoever came first would pay for connecting, and for new memory.
+    // A warm-up that is not measured: the first call connects, and allocates memory.
     cache.set_many(keys.iter().zip(&users)).await?;
     cache.clear().await?;
 
-    // One by one: each call waits for its answer.
+    // One by one: each call waits for its reply.
     let start = Instant::now();
     for (key, user) in keys.iter().zip(&users) {
         cache.set(key, user).await?;
@@ -74,7 +74,7 @@ async fn main() -> Result<()> {
     let get_many = start.elapsed();
     assert!(read.iter().flatten().eq(&users));
 
-    // The answers are in the order of the keys, with None where there is nothing.
+    // The answers are in the order of the keys, with None for a missing one.
     let some: Vec<Option<User>> = cache.get_many(["user:7", "user:x", "user:8"]).await?;
     assert_eq!(some, [Some(users[7].clone()), None, Some(users[8].clone())]);
 

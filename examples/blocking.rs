@@ -1,8 +1,7 @@
-//! The cache without an async runtime: threads share one, and each that waits has a connection of its
-//! own.
+//! The cache without an async runtime: threads share one cache, and each call uses a connection from its pool.
 //!
-//! Eight threads draw the thumbnails of a gallery, each once for everyone; then they race for a key
-//! that only one can have, and share out work that each of them takes exactly once.
+//! Eight threads draw the thumbnails of a gallery, and each finds what the others have drawn. Then they compete for a
+//! key that only one of them can add, and share jobs so that each job is done exactly once.
 //!
 //! ```text
 //! cargo run --example blocking
@@ -24,17 +23,17 @@ const JOBS: u32 = 100;
 
 fn main() -> Result<()> {
     let url = support::url();
-    // The verbs are those of the async cache; each ends in `.run()` instead of `.await`.
+    // The operations are those of the async cache; each ends in `.run()` instead of `.await`.
     let cache = Cache::builder(&url)
         .prefix("nearcache-blocking")
         .default_ttl("10m")
         .build()?;
     cache.clear().run()?;
 
-    // Cache-aside, from eight threads. A clone would do as well: clones are the same cache.
+    // Cache-aside, from eight threads. They could also have clones, which are the same cache.
     let start = Instant::now();
     on_all_threads(|thread| {
-        // Each thread begins elsewhere, and finds what the others have drawn when it gets there.
+        // Each thread begins at another image, and later finds those that the others have drawn.
         let first = thread * IMAGES / THREADS;
         for id in (first..IMAGES).chain(0..first) {
             thumbnail(&cache, id)?;
@@ -53,7 +52,7 @@ fn main() -> Result<()> {
     );
     println!("    found in the cache: {}", percent(stats.hit_ratio()));
 
-    // Who is first? `add` stores only where there is nothing, and says whether it did.
+    // Who is first? `add` stores only if there is no entry, and returns whether it did.
     let first = on_all_threads(|thread| cache.add("leader", &thread).ttl("30s").run())?;
     assert_eq!(first.iter().filter(|added| **added).count(), 1);
     let leader: Option<u32> = cache.get("leader").run()?;
@@ -80,7 +79,7 @@ fn main() -> Result<()> {
     assert!(jobs.into_iter().eq(0..JOBS));
     println!("  {JOBS} jobs, each taken once; by thread: {shares:?}");
 
-    // Keys come as an iterator, page by page.
+    // Keys are returned by an iterator, page by page.
     let mut thumbnails = 0;
     for key in cache.keys().matching("thumbnail:*") {
         assert!(
@@ -97,10 +96,10 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The small picture of a large one: from the cache, or drawn and left there for the others.
+/// A thumbnail: from the cache, or drawn and cached for the other threads.
 fn thumbnail(cache: &Cache, id: u32) -> Result<Vec<u8>> {
     let key = format!("thumbnail:{id}");
-    // `Raw` is stored byte for byte; everything else that serde knows, as JSON.
+    // `Raw` is stored byte for byte; other values are stored as JSON.
     if let Some(Raw(image)) = cache.get(&key).run()? {
         return Ok(image);
     }
@@ -110,7 +109,7 @@ fn thumbnail(cache: &Cache, id: u32) -> Result<Vec<u8>> {
     Ok(image)
 }
 
-/// What each of the threads has to say.
+/// Runs the work on all threads, and collects the results.
 fn on_all_threads<T: Send>(work: impl Fn(u32) -> Result<T> + Sync) -> Result<Vec<T>> {
     let work = &work;
     thread::scope(|scope| {

@@ -1,7 +1,7 @@
-//! Codecs: how values are written, changed while there are entries.
+//! Codecs: how values are written. They can be changed while there are entries.
 //!
-//! One struct in each format, with its size in Redis; a cache that writes one of them reads them all, and what
-//! other programs wrote.
+//! Writes one struct in each format and shows its size in Redis. A cache that writes one format reads all of them,
+//! and also what other programs wrote.
 //!
 //! ```text
 //! cargo run --example codecs
@@ -51,7 +51,7 @@ async fn main() -> Result<()> {
     let mut table = support::Table::new(["format", "bytes in Redis", "÷ JSON"]);
     let mut json = 0;
     for codec in &codecs {
-        // One handle of the cache for each: the builder and the URL say it for all calls.
+        // A handle of the cache for each codec. (The builder and the URL set the codec for all calls.)
         let cache = cache.with_codec(codec.clone());
         let before = cache.stats().bytes_out;
         cache
@@ -68,14 +68,14 @@ async fn main() -> Result<()> {
     }
     print!("{table}");
 
-    // Whatever was written is read, by a cache that writes something else.
+    // A cache that writes JSON reads all of them.
     for codec in &codecs {
         let found: Option<Order> = cache.get(codec.format().as_str()).await?;
         assert_eq!(found, Some(order()));
     }
     println!("\nAll three read, by a cache that writes JSON.");
 
-    // Text and bytes are what they are, in any format.
+    // Text and bytes are stored unchanged, in any format.
     let cache = cache.with_codec(Codec::postcard());
     cache.set("page", &Text("<h1>Hello</h1>")).await?;
     cache.set("icon", &Raw(b"\x89PNG")).await?;
@@ -84,7 +84,7 @@ async fn main() -> Result<()> {
         Some(Text("<h1>Hello</h1>".to_owned()))
     );
 
-    // And what another program wrote reads as what it is.
+    // A value that another program wrote.
     cache.set("greeting", &Text("hello")).await?; // as `SET greeting hello` does
     assert_eq!(
         cache.get::<String>("greeting").await?.as_deref(),

@@ -1,5 +1,5 @@
-//! A cache with the life of a component: configured, told who knows where its server is, opened, used, closed.
-//! At the end, what it costs to hold at most so many values.
+//! A cache with the life cycle of a component: it is configured, given a discovery service, opened, used, closed. At
+//! the end it measures the cost of a maximum number of values.
 //!
 //! ```text
 //! cargo run --release --example component
@@ -33,7 +33,7 @@ async fn main() -> Result<()> {
     println!("Too early: {early}");
     let unknown = cache.open("123").await.unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::Unresolved);
-    println!("Nobody to ask: {unknown}\n");
+    println!("No discovery service: {unknown}\n");
 
     cache.set_references(&References::new().discovery("default", services));
     cache.open("123").await?;
@@ -43,7 +43,7 @@ async fn main() -> Result<()> {
     let value: Option<String> = cache.retrieve("123", "key1").await?;
     assert_eq!(value.as_deref(), Some("ABC"));
 
-    // At most three: the one that expires first makes room.
+    // At most three values: the one that expires first is evicted.
     for (key, seconds) in [("key2", 30), ("key3", 20), ("key4", 40)] {
         cache
             .store("123", key, seconds, Some(Duration::from_secs(seconds)))
@@ -73,13 +73,13 @@ async fn main() -> Result<()> {
         table.row([name, count(keys), time(took)]);
     }
     println!(
-        "What a bound costs, when it is reached (keys of 20 bytes, one call at a time):\n\n{table}"
+        "The cost of max_size when it is reached (keys of 20 bytes, one call at a time):\n\n{table}"
     );
     support::closing("component", &url);
     Ok(())
 }
 
-/// Bounds, and how many values are stored before it is measured.
+/// Values of `max_size`, and how many values are stored before the measurement.
 fn sizes() -> Vec<(u32, u32)> {
     let sizes = [(0, 100), (100, 100), (1_000, 1_000), (10_000, 10_000)];
     let largest = if cfg!(debug_assertions) {
@@ -93,7 +93,7 @@ fn sizes() -> Vec<(u32, u32)> {
         .collect()
 }
 
-/// What one more value costs a cache that is full.
+/// How long a `store` takes when the cache is full.
 async fn one_store(url: &str, max_size: u32, keys: u32) -> Result<Duration> {
     const STORES: u32 = 500;
     let cache = Component::new();

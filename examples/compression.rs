@@ -1,6 +1,6 @@
-//! Compression: smaller values, where it helps.
+//! Compression of values, where it helps.
 //!
-//! A page of 100 rows as JSON, with each algorithm: what it comes to in Redis, and what it costs.
+//! A page of 100 rows as JSON, with each algorithm: its size in Redis, and the time it takes.
 //!
 //! ```text
 //! cargo run --release --example compression
@@ -81,7 +81,7 @@ async fn main() -> Result<()> {
     }
     print!("{table}");
 
-    // What would not become smaller is stored as it was: noise, and what is short.
+    // A value that would not become smaller is stored uncompressed: noise, and short values.
     let cache = cache.with_codec(Codec::json().compressed(Compression::zstd()));
     let noise: Vec<u8> = (0..4_096).map(|_| fastrand::u8(..)).collect();
     let before = cache.stats().bytes_out;

@@ -1,4 +1,4 @@
-//! Caches described outside the code: a file with templates, the environment over it, and what that comes to.
+//! Caches that are described outside the code: a file with templates, overridden by the environment.
 //!
 //! ```text
 //! cargo run --example config
@@ -33,7 +33,7 @@ async fn main() -> Result<()> {
         url if url == "memory://" => "memory://example".to_owned(),
         url => url,
     };
-    // A file is read with `Config::load(path)`, and the process's variables are those that are put in.
+    // To read a file, use `Config::load(path)`; templates then use the process's variables.
     let file = Config::reader().vars([("CACHE_URL", &url)]).toml(FILE)?;
     let config = file.overridden_by(Config::from_env()?);
 
@@ -56,8 +56,8 @@ async fn main() -> Result<()> {
         cache.clear().await?;
     }
 
-    // What is wrong is told with its place and what to write; a value is never quoted.
-    println!("\nWhat is wrong is told:");
+    // Errors name the place and say what to write. They never quote a value.
+    println!("\nErrors:");
     for wrong in [
         "[caches.pages]\ndefualt_ttl = \"5m\"",
         "url = \"redis://{{REDIS_HOST_OF_NOBODY}}\"",

@@ -1,7 +1,7 @@
-//! Counting: `incr` loses nothing, however many count at once; reading, adding and writing back does.
+//! Counting: `incr` loses no count, however many tasks count at once; reading, adding and writing back does.
 //!
-//! A hundred tasks count visits, first the wrong way, then with `incr`. After that: what a counter
-//! says when it is not there, when it would overflow, and when it is no counter.
+//! A hundred tasks count visits, first the wrong way, then with `incr`. After that: a counter that does not exist,
+//! one that would overflow, and a value that is not a counter.
 //!
 //! ```text
 //! cargo run --example counters
@@ -23,7 +23,7 @@ async fn main() -> Result<()> {
     let cache = Cache::builder(&url).prefix("nearcache-counters").build()?;
     cache.clear().await?;
 
-    // The wrong way: between the read and the write, others write.
+    // The wrong way: other tasks write between the read and the write.
     let mut tasks = JoinSet::new();
     for _ in 0..TASKS {
         let cache = cache.clone();
@@ -38,7 +38,7 @@ async fn main() -> Result<()> {
     }
     all(tasks).await?;
 
-    // The right way: the addition happens where the number is.
+    // The right way: Redis does the addition.
     let mut tasks = JoinSet::new();
     for _ in 0..TASKS {
         let cache = cache.clone();
@@ -63,14 +63,14 @@ async fn main() -> Result<()> {
     table.row(["incr", &count(visits), "0"]);
     println!("{table}");
 
-    // A counter starts at 0 when it is first counted, and is None before.
+    // A counter is None before it is counted for the first time, and then starts at 0.
     assert_eq!(cache.counter("stock").await?, None);
     assert_eq!(cache.incr("stock").by(10).await?, 10);
     assert_eq!(cache.decr("stock").by(3).await?, 7);
     assert_eq!(cache.counter("stock").await?, Some(7));
     println!("  stock: nothing, + 10, - 3 = 7\n");
 
-    // What cannot be counted is an error, and changes nothing.
+    // A value that cannot be counted is an error, and does not change.
     cache.set("full", &i64::MAX).await?;
     let overflow = cache.incr("full").await.unwrap_err();
     assert_eq!(overflow.kind(), ErrorKind::Overflow);
@@ -88,7 +88,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Waits for all of them.
+/// Waits for all tasks.
 async fn all(mut tasks: JoinSet<Result<()>>) -> Result<()> {
     while let Some(finished) = tasks.join_next().await {
         finished.expect("no task panics")?;

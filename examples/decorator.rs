@@ -1,7 +1,7 @@
-//! `#[cached]`: a function that remembers what it returned, and what goes with it.
+//! `#[cached]`: caching the results of a function, and the functions that go with it.
 //!
-//! A hundred tasks ask for a user, and the database is asked once. After that: what is not there, what
-//! can be done about an entry, a tag, and a method.
+//! A hundred tasks ask for a user, and the database is asked once. After that: a missing user, the other functions, a
+//! tag, and a method.
 //!
 //! ```text
 //! cargo run --example decorator
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nearcache::{Cache, Result, cached};
 use serde::{Deserialize, Serialize};
 
-/// Opened when it is first asked, at the URL of the command line.
+/// Opened by the first call, at the URL of the command line.
 static CACHE: LazyLock<Cache> = LazyLock::new(|| {
     let url = support::url();
     let cache = Cache::builder(&url).prefix("nearcache-decorator");
@@ -32,7 +32,7 @@ struct User {
     name: String,
 }
 
-/// The database's work, remembered for an hour under `user:7`.
+/// A database query, cached for an hour under `user:7`.
 #[cached(cache = CACHE, key = "user:{id}", ttl = "1h", negative_ttl = "1m", tags = ["users"])]
 async fn find_user(id: u64) -> Result<Option<User>> {
     ASKED.fetch_add(1, Ordering::Relaxed);
@@ -43,7 +43,7 @@ async fn find_user(id: u64) -> Result<Option<User>> {
     }))
 }
 
-/// A service that has its cache in a field. Cheap to clone: a load has a clone of it.
+/// A service that has its cache in a field. It is cheap to clone: a load gets a clone.
 #[derive(Clone, Debug)]
 struct Shop {
     cache: Cache,
@@ -51,7 +51,7 @@ struct Shop {
 }
 
 impl Shop {
-    /// Without a key of its own it is remembered under its name and its arguments.
+    /// Without a `key`, the function's name and arguments are the key.
     #[cached(cache = self.cache, ttl = "10s", stale_for = "1h")]
     async fn price(&self, article: &str, pieces: u32) -> String {
         ASKED.fetch_add(1, Ordering::Relaxed);
@@ -64,7 +64,7 @@ async fn main() -> Result<()> {
     CACHE.clear().await?;
     println!("at {}\n", support::shown(&support::url()));
 
-    // A hundred tasks ask at once: one of them runs the function, the others wait for it.
+    // A hundred tasks ask at once: one of them runs the function, the others wait for its result.
     let asking: Vec<_> = (0..100).map(|_| tokio::spawn(find_user(0))).collect();
     for task in asking {
         let user = task.await.expect("no task panics")?;
@@ -75,13 +75,16 @@ async fn main() -> Result<()> {
         asked()
     );
 
-    // That there is no such user is remembered, too.
+    // "No such user" is cached, too.
     for _ in 0..10 {
         assert_eq!(find_user(404).await?, None);
     }
-    println!("  10 times nobody was found: asked {} time", asked());
+    println!(
+        "  10 times no user was found: the database was asked {} time",
+        asked()
+    );
 
-    // What goes with the function.
+    // The other functions.
     let eve = User {
         id: 404,
         name: "Eve".into(),
@@ -92,7 +95,7 @@ async fn main() -> Result<()> {
     assert_eq!(find_user::uncached(404).await?, None);
     let (key, left) = (find_user::key(0)?, CACHE.ttl(find_user::key(0)?).await?);
     println!(
-        "  primed, invalidated, and called without the cache: asked {} time",
+        "  primed, invalidated, and called without the cache: the database was asked {} time",
         asked()
     );
     println!(
@@ -100,12 +103,12 @@ async fn main() -> Result<()> {
         left.duration().expect("a TTL")
     );
 
-    // One tag ends them all.
+    // The tag invalidates them all.
     CACHE.invalidate_tag("users").await?;
     find_user(0).await?;
     assert_eq!(asked(), 1);
 
-    // A method, by its name and arguments.
+    // A method, whose key is its name and arguments.
     let shop = Shop {
         cache: CACHE.clone(),
         currency: "EUR",
@@ -114,7 +117,7 @@ async fn main() -> Result<()> {
         assert_eq!(shop.price("pens", 2).await, "6 EUR pens");
     }
     println!(
-        "  a method: asked {} time for {:?}",
+        "  a method: the source was asked {} time for {:?}",
         asked(),
         shop.price_key("pens", 2)?
     );
@@ -124,7 +127,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// How often since it was last said.
+/// How often the source was asked since the last call of this function.
 fn asked() -> u32 {
     ASKED.swap(0, Ordering::Relaxed)
 }

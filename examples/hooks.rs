@@ -1,7 +1,7 @@
-//! Hooks: being told of every call, by what is built in and by a hook of one's own.
+//! Hooks: they are told of every call. Built-in ones, and one of your own.
 //!
-//! A hundred requests read through a cache. A collector counts them and their percentiles; a hook of our
-//! own keeps the slowest, and says what the loads alone took.
+//! A hundred requests read through a cache. A collector counts them and computes percentiles; a hook of our own keeps
+//! the slowest call, and the time that the loads took.
 //!
 //! ```text
 //! cargo run --example hooks
@@ -16,7 +16,7 @@ use std::time::Duration;
 use nearcache::hooks::{Call, Done, Hook, MetricsCollector};
 use nearcache::{Cache, Error, Result};
 
-/// The slowest call, and what failed.
+/// Keeps the slowest call, and the calls that failed.
 #[derive(Default)]
 struct Watchman {
     slowest: Mutex<(String, Duration)>,
@@ -65,8 +65,11 @@ async fn main() -> Result<()> {
         };
         cache.remember(format!("user:{id}"), load).ttl("1h").await?;
     }
-    // A counter that is none: an error, of which hooks are told.
-    let error = cache.incr("user:1").await.expect_err("text is no number");
+    // The value is not a counter: hooks are told of the error.
+    let error = cache
+        .incr("user:1")
+        .await
+        .expect_err("text is not a number");
     println!("{error}\n");
 
     println!("{metrics}");

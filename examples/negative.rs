@@ -1,8 +1,8 @@
-//! What is known not to exist: a loader that finds nothing, whose answer is remembered too.
+//! Caching that a value does not exist.
 //!
-//! Crawlers and typos ask for users that there are none of. Without a cached nothing, each of these
-//! requests goes to the database, for ever; with one, one does. It has a TTL of its own, and it ends when the
-//! user is made.
+//! Crawlers and typos ask for users that do not exist. Without a cached nothing, each of these requests goes to the
+//! database; with it, only the first one does. The cached nothing has a TTL of its own, and is deleted when the user
+//! is created.
 //!
 //! ```text
 //! cargo run --example negative
@@ -27,7 +27,7 @@ struct User {
     name: String,
 }
 
-/// The source: users by their number, and how often it was asked.
+/// The source: users by their number. It counts how often it was asked.
 #[derive(Clone, Default)]
 struct Users {
     rows: Arc<Mutex<HashMap<u32, User>>>,
@@ -40,7 +40,7 @@ impl Users {
         self.rows.lock().unwrap().insert(id, User { name });
     }
 
-    /// `None` says that there is no such user; an error, that nobody knows.
+    /// `None` means that there is no such user; an error, that this is not known.
     async fn find(self, id: u32) -> io::Result<Option<User>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if id == 13 {
@@ -54,7 +54,7 @@ impl Users {
     }
 }
 
-/// A user, or the knowledge that there is none: for an hour, and for a minute.
+/// A user, cached for an hour, or "no such user", cached for a minute.
 async fn user(cache: &Cache, users: &Users, id: u32) -> Result<Option<User>> {
     let users = users.clone();
     cache
@@ -89,7 +89,7 @@ async fn main() -> Result<()> {
     }
     println!("{table}");
 
-    // `get` says None for both; `lookup` tells what is known from what is not.
+    // `get` returns None for both; `lookup` distinguishes a cached nothing from a miss.
     let mut table = Table::new(["lookup", "", "for"]).left(1);
     for id in [1, 404, 405] {
         let key = format!("user:{id}");
@@ -108,7 +108,7 @@ async fn main() -> Result<()> {
     }
     println!("{table}");
 
-    // An error is no nothing: it is not remembered.
+    // An error is not a nothing, and is not cached.
     for _ in 0..2 {
         let error = user(&cache, &users, 13).await.unwrap_err();
         assert!(error.downcast_ref::<io::Error>().is_some());
@@ -118,12 +118,12 @@ async fn main() -> Result<()> {
         "  user:13 was an error twice, and the database was asked twice: errors are not cached."
     );
 
-    // User 404 registers. Whoever changes the source says so to the cache, here as everywhere.
+    // User 404 registers. As after every change of the source, the entry is deleted.
     users.add(404, "Newcomer");
     cache.delete("user:404").await?;
     let found = user(&cache, &users, 404).await?;
     assert_eq!(found.map(|user| user.name).as_deref(), Some("Newcomer"));
-    println!("  user:404 registers, the nothing is deleted: found at once.");
+    println!("  user:404 registers, and the cached nothing is deleted: found at once.");
 
     let stats = cache.stats();
     println!(

@@ -1,7 +1,7 @@
-//! OpenTelemetry: a request's trace through the cache to the query of its loader, and the cache's metrics.
+//! OpenTelemetry: a trace from the request through the cache to the loader's query, and the cache's metrics.
 //!
-//! The exporters here keep what they are given, so that it can be shown. A service has those of its
-//! collector instead, and the rest is the same.
+//! The exporters here keep everything in memory, to print it. A service uses those of its collector instead; the rest
+//! is the same.
 //!
 //! ```text
 //! cargo run --example otel
@@ -22,7 +22,7 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = support::url();
 
-    // What a service does once, with the exporters of its own.
+    // A service does this once, with its own exporters.
     let (spans, metrics) = (
         InMemorySpanExporter::default(),
         InMemoryMetricExporter::default(),

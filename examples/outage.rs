@@ -1,10 +1,11 @@
-//! Redis goes away: what still works, what is told, and what is made up for when it is back.
+//! Redis goes away and comes back: what works meanwhile, which errors you get, and which invalidations are sent
+//! again.
 //!
-//! Between the cache and its server is a plug, which is pulled. Then `remember` goes on with its loader,
-//! `get` answers with what it read last, and a `delete` that did not arrive is kept, and goes first when
-//! Redis answers again.
+//! Between the cache and its server there is a plug, which is pulled. Then `remember` goes on with its loader, `get`
+//! returns the value that it read last, and a `delete` that did not arrive is kept, and sent before anything else
+//! when Redis answers again.
 //!
-//! Without a URL the plug leads nowhere, and the example is about the time without Redis only.
+//! Without a URL the plug has no server behind it, and the example only shows the time without Redis.
 //!
 //! ```text
 //! cargo run --release --example outage
@@ -64,7 +65,7 @@ async fn main() -> Result<()> {
     }
     database.asked();
 
-    // The source is asked instead, together for those who ask together.
+    // The source is asked instead, once for all callers that ask together.
     let start = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..100 {
@@ -82,11 +83,13 @@ async fn main() -> Result<()> {
         time(start.elapsed())
     );
     if asked > 1 {
-        // What it reads may be older than what a later caller knows.
-        println!("             (who asks while a load runs is answered by the next one)");
+        // Its result may be older than something that a later caller already knows.
+        println!(
+            "             (a caller that asks while a load runs gets the result of the next one)"
+        );
     }
 
-    // Fallback::Stale: what this process read last, or a miss.
+    // Fallback::Stale: the value that this process read last, or a miss.
     let last: Option<u32> = cache.get("price").await?;
     assert_eq!(last, plug.has_server().then_some(10));
     match last {
@@ -94,7 +97,7 @@ async fn main() -> Result<()> {
         None => println!("  get        a miss: nothing was read before (Fallback::Stale)"),
     }
 
-    // The price changes in the database. The cache cannot be told now; it says so, and keeps it.
+    // The price changes in the database. The invalidation cannot be sent now; the error says so, and it is kept.
     let error = cache.delete("price").await.unwrap_err();
     assert!(error.is_deferred());
     let waiting = cache.stats().invalidations_waiting;
@@ -102,12 +105,12 @@ async fn main() -> Result<()> {
     println!("  delete     an error, is_deferred() = true, and {waiting} invalidation waits:");
     println!("             {error}");
 
-    // From here on this process does not answer with the old price any more.
+    // From here on, this process does not return the old price any more.
     let last: Option<u32> = cache.get("price").await?;
     assert_eq!(last, None);
-    println!("  get        a miss: what was deleted here is not answered with");
+    println!("  get        a miss: this process does not return what it has deleted");
 
-    // After five failures the breaker opens, and nobody waits for Redis any more.
+    // After five failures the breaker opens, and calls do not wait for Redis any more.
     while cache.stats().breaker != BreakerState::Open {
         let _: Option<u32> = cache.get("price").await?;
     }
@@ -128,7 +131,7 @@ async fn main() -> Result<()> {
         }
         println!("The plug is back");
         println!(
-            "  noticed    after {}, by the same cache",
+            "  noticed    by the same cache, after {}",
             time(start.elapsed())
         );
         assert_eq!(cache.lookup::<u32>("price").await?, Lookup::Miss);
@@ -149,7 +152,7 @@ async fn main() -> Result<()> {
     match server {
         Some(url) => support::closing("outage", &url),
         None => {
-            println!("\nTo see it come back, with a Redis that is there:");
+            println!("\nTo see it come back, run it on a Redis:");
             println!("  cargo run --release --example outage -- redis://localhost");
         }
     }

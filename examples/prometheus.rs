@@ -1,7 +1,7 @@
 //! Prometheus: a cache's metrics on the page that Prometheus scrapes.
 //!
-//! Without `serve` it does what Prometheus does, once, and shows what it was given; with it the page stays:
-//! `curl http://127.0.0.1:9464/metrics`.
+//! Without `serve` it requests the page once, as Prometheus does, and prints it. With `serve` it keeps serving: `curl
+//! http://127.0.0.1:9464/metrics`.
 //!
 //! ```text
 //! cargo run --example prometheus
@@ -62,7 +62,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// The page, whatever was asked for. A service that has a web framework has a route for it instead.
+/// Serves the page for every request. A service with a web framework has a route for it instead.
 async fn serve(
     listener: TcpListener,
     metrics: MetricsFacade,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use nearcache::Text;
 use nearcache::compat::registry::Registry;
 
-/// An element: its Type, and what its cache is to be.
+/// Writes an element: its Type, and the options of its cache.
 fn element(app: &Path, name: &str, kind: &str, config: &str) -> std::io::Result<()> {
     let folder = app.join(name.replace('.', "/"));
     fs::create_dir_all(&folder)?;
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "caches.RedisType",
         r#"{"url": "{{CACHE_URL}}"}"#,
     )?;
-    // A Type of the application's own, in a folder: what its instances need not say.
+    // A Type of the application's own, in a folder, with defaults for its instances.
     element(
         &app,
         "caches.ShortType",
@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "caches.ShortType",
         r#"{"ttl_jitter": 0.1}"#,
     )?;
-    // And one that is a function.
+    // And a Type that is a function.
     element(
         &app,
         "caches.Patient",
@@ -88,7 +88,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         registry.settings("caches.Patient")?.effective()?
     );
 
-    // What is wrong is told with the file.
+    // Errors name the file.
     element(&app, "caches.Wrong", "caches.RedisTyp", "{}")?;
     let error = registry.cache("caches.Wrong").unwrap_err();
     println!("caches.Wrong: {error}");

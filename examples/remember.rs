@@ -1,8 +1,8 @@
-//! A stampede: 500 tasks want a value that nobody has yet, and that takes long to make.
+//! A stampede: 500 tasks want a value that is not cached and takes long to make.
 //!
-//! First the usual way (`get`, on a miss load, then `set`): each of them finds nothing, and each of them
-//! loads. Then with `remember`: one loads, and the others wait for it. After that: ten keys side by side,
-//! a task that gives up, and a loader that fails.
+//! First the usual way (`get`, on a miss load, then `set`): each task misses and loads. Then with `remember`: one
+//! task loads, and the others wait for it. After that: ten keys at once, a task that is aborted, and a loader that
+//! fails.
 //!
 //! ```text
 //! cargo run --release --example remember
@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 const TASKS: u64 = 500;
 
-/// Where reports are made, which takes its time: so many at once, and counted.
+/// Makes reports. This takes time, only a few are made at once, and they are counted.
 #[derive(Clone)]
 struct Reports {
     made: Arc<AtomicU64>,
@@ -51,7 +51,7 @@ impl Reports {
         }
     }
 
-    /// How often since it was asked last.
+    /// How many reports were made since the last call of this function.
     fn made(&self) -> u64 {
         self.made.swap(0, Ordering::SeqCst)
     }
@@ -68,7 +68,7 @@ impl fmt::Display for NoSuchReport {
 
 impl std::error::Error for NoSuchReport {}
 
-/// The usual way, which has a gap: between the miss and the `set` everyone else misses too.
+/// The usual way, which has a gap: between the miss and the `set`, all other callers miss, too.
 async fn get_or_set(cache: &Cache, reports: Reports, key: String) -> Result<String> {
     if let Some(report) = cache.get(&key).await? {
         return Ok(report);
@@ -78,7 +78,7 @@ async fn get_or_set(cache: &Cache, reports: Reports, key: String) -> Result<Stri
     Ok(report)
 }
 
-/// The same with `remember`: the loader runs if nothing is cached and nobody is loading already.
+/// The same with `remember`: the loader runs only if nothing is cached and no other load is in progress.
 async fn remember(cache: &Cache, reports: Reports, key: String) -> Result<String> {
     let name = key.clone();
     cache.remember(&key, || reports.make(name)).ttl("10m").await
@@ -110,7 +110,7 @@ async fn main() -> Result<()> {
     assert!(made > 1, "a stampede");
     table.row(["get, make, set", &times(made), &time(start.elapsed())]);
 
-    // Each task in its turn, with the key that it is to ask for.
+    // Runs each task, with the key that it asks for.
     let ask = |key: fn(u64) -> String| {
         let mut tasks = JoinSet::new();
         for task in 0..TASKS {
@@ -134,11 +134,11 @@ async fn main() -> Result<()> {
     let start = Instant::now();
     ask(|task| format!("report:{}", task % 10)).await?;
     let made = reports.made();
-    assert_eq!(made, 10, "each key once, and none waits for another's");
+    assert_eq!(made, 10, "each key once, and no key waits for another");
     table.row(["remember, 10 keys", &times(made), &time(start.elapsed())]);
     println!("{table}");
 
-    // The loader belongs to nobody: the task that began it can go.
+    // A load does not depend on its caller: the task that began it may be aborted.
     let begun = tokio::spawn({
         let (cache, reports) = (cache.clone(), reports.clone());
         async move { remember(&cache, reports, "report:july".into()).await }
@@ -152,7 +152,7 @@ async fn main() -> Result<()> {
     println!("  The task that asked first was aborted; its load went on, and the next got");
     println!("    {july:?}\n");
 
-    // An error reaches everyone who waited, as the loader gave it, and is not cached.
+    // All callers that waited get the loader's error, and it is not cached.
     let mut tasks = JoinSet::new();
     for _ in 0..TASKS {
         let (cache, reports) = (cache.clone(), reports.clone());
@@ -169,7 +169,7 @@ async fn main() -> Result<()> {
         assert!(error.downcast_ref::<NoSuchReport>().is_some());
     }
     println!(
-        "  A loader that fails was tried {}, and {} tasks were told:",
+        "  A loader that fails ran {}, and {} tasks got its error:",
         times(made),
         errors.len()
     );
@@ -199,7 +199,7 @@ fn times(count: u64) -> String {
     }
 }
 
-/// Waits for all of them.
+/// Waits for all tasks.
 async fn all(mut tasks: JoinSet<Result<String>>) -> Result<()> {
     while let Some(finished) = tasks.join_next().await {
         finished.expect("no task panics")?;

@@ -1,7 +1,7 @@
-//! Answering with yesterday's value: while today's is loaded, while loading fails, and while it takes long.
+//! Serving an old value: while a new one is loading, if loading fails, and if it takes too long.
 //!
-//! The weather, from a service that needs 100 ms, may be off line, and may be slow. It is fresh for 300 ms
-//! here, so that the example ends before you do.
+//! A forecast from a weather service, which takes 100 ms, and is sometimes off line or slow. It is fresh for only 300
+//! ms, so that the example is short.
 //!
 //! ```text
 //! cargo run --example stale
@@ -24,7 +24,7 @@ const LOAD: Duration = Duration::from_millis(100);
 const SLOW: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// How the service is today.
+/// The state of the service.
 #[derive(Clone, Copy)]
 enum Service {
     Well,
@@ -53,7 +53,7 @@ impl Weather {
     }
 }
 
-/// A table of who was answered with what.
+/// A table of the answers.
 struct Story {
     cache: Cache,
     weather: Weather,
@@ -65,7 +65,7 @@ impl Story {
         self.table.row([when, how, answer, &time(took)]);
     }
 
-    /// Answered at once with a value up to a minute past its time, which is loaded anew beside.
+    /// Returns a value up to a minute past its TTL at once, and reloads it in the background.
     async fn stale_for(&mut self, when: &str) -> Result<String> {
         let (start, weather) = (Instant::now(), self.weather.clone());
         let answer = self
@@ -78,7 +78,7 @@ impl Story {
         Ok(answer)
     }
 
-    /// Answered with a value up to an hour past its time, if no other can be had.
+    /// Returns a value up to an hour past its TTL, if loading fails.
     async fn stale_if_error(&mut self, when: &str, service: Service) -> Result<String> {
         let (start, weather) = (Instant::now(), self.weather.clone());
         let answer = self
@@ -91,7 +91,7 @@ impl Story {
         Ok(answer)
     }
 
-    /// The same, and if it takes too long.
+    /// The same, and also if loading takes too long.
     async fn soft_timeout(&mut self, when: &str, service: Service) -> Result<String> {
         let (start, weather) = (Instant::now(), self.weather.clone());
         let answer = self
@@ -125,7 +125,7 @@ async fn main() -> Result<()> {
             .left(2),
     };
 
-    // While it is loaded anew, the old one is the answer.
+    // While a new value is loading, the old one is returned.
     assert_eq!(story.stale_for("nothing cached").await?, "forecast 1");
     assert_eq!(story.stale_for("fresh").await?, "forecast 1");
     sleep(FRESH).await;
@@ -133,7 +133,7 @@ async fn main() -> Result<()> {
     stored(&cache, 2).await;
     assert_eq!(story.stale_for("a moment later").await?, "forecast 2");
 
-    // A forecast of a while ago is better than none.
+    // An old forecast is better than none.
     let well = Service::Well;
     sleep(FRESH).await;
     assert_eq!(
@@ -149,7 +149,7 @@ async fn main() -> Result<()> {
     let errors = cache.stats().load_errors;
     assert_eq!(errors, 1, "the error is counted, and not hidden");
 
-    // And better than a long wait. The load goes on beside.
+    // And better than a long wait. The load goes on in the background.
     assert_eq!(
         story.soft_timeout("service slow", Service::Slow).await?,
         "forecast 3"
@@ -163,15 +163,15 @@ async fn main() -> Result<()> {
     );
     print!("{}", story.table);
 
-    // What was invalidated is never an answer, however stale a value one takes.
+    // An invalidated value is never returned, however old a value the caller accepts.
     cache.delete("weather").await?;
     let error = story.stale_if_error("", off_line).await.unwrap_err();
-    println!("\n  Deleted while the service is off line: no forecast is left to answer with.");
+    println!("\n  Deleted while the service is off line: there is no old forecast any more.");
     println!("    {error}");
 
     let stats = cache.stats();
     println!(
-        "\n  {} loads of which {} failed, {} stale answers, {} refresh beside",
+        "\n  {} loads of which {} failed, {} stale answers, {} refresh in the background",
         stats.loads, stats.load_errors, stats.stale_hits, stats.refreshes
     );
 
@@ -180,7 +180,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Waits until the cache has stored so often.
+/// Waits until the cache has stored this many values.
 async fn stored(cache: &Cache, writes: u64) {
     while cache.stats().writes < writes {
         sleep(Duration::from_millis(1)).await;

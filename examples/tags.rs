@@ -1,8 +1,8 @@
-//! Tags: ending thousands of entries in one round trip, without knowing their keys.
+//! Tags: invalidating thousands of entries in one round trip, without knowing their keys.
 //!
-//! A shop caches its product pages. Each carries tags: the shop's, its category's, and that of the brand,
-//! which only the loader knows. A category changes its tax, a brand its name: one call each. At the end the
-//! race that caches lose: a page that is being made from the old price while the new one is written.
+//! A shop caches its product pages. Each has tags for the shop, its category and its brand; only the loader knows the
+//! brand. A category changes its tax and a brand its name: one call each. At the end comes the race that other caches
+//! lose: a page is made from the old price while the new one is written.
 //!
 //! ```text
 //! cargo run --release --example tags
@@ -22,7 +22,7 @@ const PRODUCTS: u32 = 3_000;
 const CATEGORIES: [&str; 4] = ["garden", "kitchen", "office", "toys"];
 const BRANDS: [&str; 3] = ["Acme", "Globex", "Initech"];
 
-/// Makes a page: what it says, and the brand that is found on the way.
+/// Makes a page, and returns it with the tag of its brand.
 async fn make(id: u32) -> io::Result<Loaded<String>> {
     let brand = BRANDS[id as usize % BRANDS.len()];
     let page = format!("Product {id} by {brand}");
@@ -77,8 +77,10 @@ async fn main() -> Result<()> {
         left = now;
     }
     println!("{table}");
-    println!("  No page was listed or deleted: a tag has a counter, which is gone now, and a page");
-    println!("  that carries a version of before is a miss.\n");
+    println!(
+        "  No page was listed or deleted: a tag has a version, which is deleted now, and a page"
+    );
+    println!("  with an older version is a miss.\n");
 
     race(&cache).await?;
 
@@ -87,7 +89,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// A loader has read the old price; the new one is written and its tag invalidated; the loader returns.
+/// A loader reads the old price; the new one is written and its tag invalidated; then the loader returns.
 async fn race(cache: &Cache) -> Result<()> {
     let (has_read, read) = oneshot::channel();
     let (go_on, may_go_on) = oneshot::channel::<()>();
@@ -119,13 +121,13 @@ async fn race(cache: &Cache) -> Result<()> {
     assert_eq!((old, stored, new), (10, None, 12));
     assert_eq!(cache.stats().fenced, 1);
     println!("  A loader read the price 10; then it became 12, and its tag was invalidated.");
-    println!("    who had asked before      {old}");
+    println!("    a caller from before      {old}");
     println!("    stored                    nothing: the load was fenced");
-    println!("    who asks afterwards       {new}");
+    println!("    a caller afterwards       {new}");
     Ok(())
 }
 
-/// How many pages are there to be read.
+/// How many pages are cached.
 async fn live(cache: &Cache) -> Result<u32> {
     let keys = (0..PRODUCTS).map(|id| format!("page:{id}"));
     let pages: Vec<Option<String>> = cache.get_many(keys).await?;

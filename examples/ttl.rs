@@ -1,7 +1,7 @@
-//! How long entries stay: every way to say it, and expiry that is seen without waiting for it.
+//! TTLs: every way to write them, and testing expiry without waiting.
 //!
-//! The embedded store has a clock that can be moved, so a test of "it is gone after two hours" takes
-//! microseconds, and no sleep. (On a server time is the server's: this example has no URL to give.)
+//! The clock of the embedded store can be advanced, so a test of "it is gone after two hours" takes microseconds and
+//! does not sleep. (A server has its own clock, so this example takes no URL.)
 //!
 //! ```text
 //! cargo run --example ttl
@@ -46,19 +46,19 @@ async fn main() -> Result<()> {
     table.row([".forever()", &left(&cache, "e").await?]);
     println!("{table}");
 
-    // What makes no sense is an error that says why, and nothing is stored.
+    // An invalid TTL is an error that says why, and nothing is stored.
     let error = cache.set("f", "?").ttl("2 hours").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidTtl);
     println!("  .ttl(\"2 hours\") is an error:\n  {error}\n");
 
-    // Expiry, with no sleep: the clock is ours.
+    // Expiry without sleeping: we advance the clock.
     clock.advance(Duration::from_secs(2 * 60 * 60 + 30 * 60 - 1));
     assert!(cache.contains("a").await?);
     clock.advance(Duration::from_secs(1));
     assert!(!cache.contains("a").await?);
     println!("  2h29m59s later \"a\" is there; a second after that it is gone.");
 
-    // A session that lives as long as it is used, at most 30 minutes after.
+    // A session that ends 30 minutes after its last use.
     cache.set("session", "alice").ttl("30m").await?;
     for _ in 0..10 {
         clock.advance(Duration::from_secs(20 * 60));
@@ -66,13 +66,13 @@ async fn main() -> Result<()> {
     }
     println!("  touched every 20 minutes, a session of 30m is there after 3h20m.");
 
-    // A new value that leaves the old deadline where it is.
+    // A new value that keeps the old deadline.
     clock.advance(Duration::from_secs(10 * 60));
     cache.set("session", "bob").keep_ttl().await?;
     assert_eq!(cache.ttl("session").await?, minutes(20));
     println!("  a set with keep_ttl() 10 minutes later leaves it 20m.");
 
-    // Expire gives a TTL to what is there, persist takes it away.
+    // `expire` gives an existing entry a TTL, `persist` removes it.
     assert!(cache.expire("session", "1m").await?);
     assert_eq!(cache.ttl("session").await?, minutes(1));
     assert!(cache.persist("session").await?);
@@ -80,7 +80,7 @@ async fn main() -> Result<()> {
     assert!(!cache.expire("nobody", "1m").await?, "not there: false");
     assert_eq!(cache.ttl("nobody").await?, Remaining::Missing);
 
-    // Jitter: what is written together does not expire together, and is not reloaded together.
+    // Jitter: entries that are written together do not all expire, and are not all reloaded, at the same time.
     let jittered = Cache::builder("memory://")
         .store(&store)
         .ttl_jitter(0.1)
@@ -112,7 +112,7 @@ fn minutes(minutes: u64) -> Remaining {
     Remaining::In(Duration::from_secs(minutes * 60))
 }
 
-/// What is left of an entry's life, as text that `.ttl(..)` takes.
+/// The remaining TTL of an entry, as text that `.ttl(..)` takes.
 async fn left(cache: &Cache, key: &str) -> Result<String> {
     Ok(match cache.ttl(key).await? {
         Remaining::In(left) => Ttl::from_millis(left.as_millis() as u64)?.to_string(),

@@ -1,7 +1,7 @@
-//! Versions of keys: a deploy with a changed struct, beside the one that is still running.
+//! Key versions: deploying a changed struct next to the running release.
 //!
-//! With a version, neither reads the other's entries. Without one, what cannot be read is a miss that makes
-//! room for what can.
+//! With a version, neither release reads the other's entries. Without one, an entry that cannot be decoded is a miss,
+//! and is deleted.
 //!
 //! ```text
 //! cargo run --example versioning
@@ -13,13 +13,13 @@
 use nearcache::{Cache, Result};
 use serde::{Deserialize, Serialize};
 
-/// Of the release that is running.
+/// The struct of the running release.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct UserOfV1 {
     name: String,
 }
 
-/// Of the next one.
+/// The struct of the next release.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct UserOfV2 {
     first_name: String,
@@ -42,7 +42,7 @@ fn of_v2() -> UserOfV2 {
 #[tokio::main]
 async fn main() -> Result<()> {
     let url = support::url();
-    // An embedded store that both see; a server is one for both anyway.
+    // An embedded store that both releases share, as they would share a server.
     let shared = if url == "memory://" {
         "memory://versioning"
     } else {
@@ -60,7 +60,7 @@ async fn main() -> Result<()> {
     assert_eq!(running.get("user:1").await?, Some(of_v1()));
     println!("Both releases have their own user:1.");
 
-    // Without a version: what is not readable is a miss, and gone.
+    // Without a version: an entry that cannot be decoded is a miss, and is deleted.
     let cache = Cache::builder(shared)
         .prefix("nearcache-versioning:none")
         .build()?;
@@ -70,7 +70,7 @@ async fn main() -> Result<()> {
     assert!(cache.add("user:1", &of_v2()).ttl("1h").await?);
     assert_eq!(cache.get("user:1").await?, Some(of_v2()));
     println!(
-        "Without versions the old one made room: {} undecodable.",
+        "Without versions, the old entry was deleted: {} undecodable.",
         cache.stats().undecodable
     );
 

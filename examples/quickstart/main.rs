@@ -1,8 +1,8 @@
-//! A cache in front of a database: what it saves, and how to keep it true.
+//! A cache in front of a database: what it saves, and how to keep it correct.
 //!
-//! A shop in SQLite (100,000 products, 500,000 reviews) shows a product page that takes a real query.
-//! The page is read cold, read warm, changed in the database and dropped from the cache, read again;
-//! then shoppers read thousands of pages, the popular ones most.
+//! A shop in SQLite (100,000 products, 500,000 reviews) shows a product page that takes a real query. The page is
+//! read cold and warm; then the product changes in the database, its entry is deleted, and the page is read again.
+//! After that, shoppers read thousands of pages, the popular ones most.
 //!
 //! ```text
 //! cargo run --release --example quickstart                         # in this process
@@ -21,7 +21,7 @@ use support::{Table, Zipf, count, percent, time};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// The heart of it: ask the cache; on a miss ask the database, and leave the answer for the next one.
+/// Cache-aside: ask the cache; on a miss, ask the database and cache the answer.
 async fn page(cache: &Cache, shop: &Shop, id: u32) -> Result<Page> {
     let key = format!("page:{id}");
     if let Some(page) = cache.get(&key).await? {
@@ -66,7 +66,7 @@ async fn one_page(cache: &Cache, shop: &Shop) -> Result<()> {
     table.row(["second read", "a hit", &time(start.elapsed())]);
     assert_eq!(warm, cold);
 
-    // First the database, then the cache: whoever reads from here on reads the new price.
+    // First the database, then the cache: every read from here on gets the new price.
     let start = Instant::now();
     shop.set_price(ID, cold.cents - 100)?;
     cache.delete(format!("page:{ID}")).await?;
@@ -133,7 +133,7 @@ async fn many_pages(cache: &Cache, shop: &Shop) -> Result<()> {
     Ok(())
 }
 
-/// Reads, and how long they took together.
+/// A number of reads, and how long they took in total.
 #[derive(Default)]
 struct Tally {
     reads: u32,

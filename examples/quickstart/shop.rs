@@ -8,7 +8,7 @@ use crate::Result;
 pub(crate) const PRODUCTS: u32 = 100_000;
 pub(crate) const REVIEWS: u32 = 500_000;
 
-/// What a product page shows. Anything serde knows can be cached.
+/// The contents of a product page. Any type that serde supports can be cached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Page {
     pub(crate) name: String,
@@ -24,7 +24,7 @@ pub(crate) struct Shop(Connection);
 
 impl Shop {
     pub(crate) fn open() -> Result<Self> {
-        // An empty path: a temporary file of SQLite's own, which is gone when it is closed.
+        // With an empty path, SQLite uses a temporary file, and deletes it when the database is closed.
         let db = Connection::open("")?;
         db.execute_batch(
             "BEGIN;
@@ -52,9 +52,9 @@ impl Shop {
         Ok(Shop(db))
     }
 
-    /// The page of a product, with its place among the hundred of its category.
+    /// The page of a product, with its rank among the hundred of its category.
     pub(crate) fn load(&self, id: u32) -> Result<Page> {
-        // SQLite blocks its caller: this tells tokio to run other tasks elsewhere meanwhile.
+        // SQLite blocks its thread, so this tells tokio to run other tasks elsewhere meanwhile.
         tokio::task::block_in_place(|| {
             let page = self.0.query_row(
                 "WITH rated AS (

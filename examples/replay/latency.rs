@@ -1,4 +1,4 @@
-//! How long the accesses took: percentiles, and a picture.
+//! How long the accesses took: percentiles, and a chart.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use support::{percent, time};
 
-/// Hits and misses apart: a miss is two round trips.
+/// Hits and misses are separate, because a miss takes two round trips.
 pub(crate) struct Latency {
     hits: Histogram<u64>,
     misses: Histogram<u64>,
@@ -14,7 +14,7 @@ pub(crate) struct Latency {
 
 impl Latency {
     pub(crate) fn new() -> Self {
-        // Nanoseconds, to three digits, up to a minute; what takes longer counts as a minute.
+        // Nanoseconds, to three digits, up to a minute; longer times count as a minute.
         let empty = || Histogram::new_with_max(60_000_000_000, 3).expect("these bounds are valid");
         Latency {
             hits: empty(),
@@ -46,7 +46,7 @@ impl Latency {
         all
     }
 
-    /// What there is to tell about, by name.
+    /// The histograms to report, by name.
     pub(crate) fn parts(&self) -> [(&'static str, Histogram<u64>); 3] {
         [
             ("hits", self.hits.clone()),
@@ -55,8 +55,8 @@ impl Latency {
         ]
     }
 
-    /// A bar for each step of time, as long as its part of the accesses. The slowest, of which there
-    /// are too few to see, share the last.
+    /// A bar for each step of time, proportional to its share of the accesses. The slowest accesses, which are too
+    /// few to see, share the last bar.
     pub(crate) fn bars(&self) -> String {
         const WIDTH: f64 = 48.0;
         const TOO_FEW: f64 = 0.0005;

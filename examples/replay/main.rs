@@ -1,21 +1,21 @@
-//! A day of real traffic, replayed through a cache: how often it hits, how fast it is.
+//! A day of real traffic, replayed through a cache: its hit ratio and its speed.
 //!
-//! Takes a trace of accesses (a 4-byte big-endian key for each, plain or compressed with xz), or makes
-//! one up in which some keys are far more popular than others. N tasks go through it together, each
-//! access cache-aside: `get` and, on a miss, `set`.
+//! Takes a trace of accesses (a 4-byte big-endian key for each, plain or compressed with xz), or generates one in
+//! which some keys are far more popular than others. N tasks replay it together, and each access is cache-aside:
+//! `get` and, on a miss, `set`.
 //!
 //! ```text
 //! cargo run --release --example replay
 //! cargo run --release --example replay -- day.trace.xz --url redis://localhost --tasks 64
 //! ```
 //!
-//! What it needs in memory is bounded by `--limit`: 4 bytes for each access and, in this process, the
-//! distinct keys with their values. Nothing is evicted, so the hit ratio is that of a cache without a
-//! bound: the best that any cache could have on this trace. On a server it keeps to a prefix of its
-//! own, which it clears at the end; values have a TTL, in case it does not get there.
+//! `--limit` limits its memory: 4 bytes for each access and, in this process, the distinct keys with their values.
+//! Nothing is evicted, so the hit ratio is that of a cache without a memory limit, the best that any cache could have
+//! on this trace. On a server it uses a prefix of its own, and clears it at the end; values have a TTL, in case it
+//! does not get that far.
 //!
-//! Tasks that miss one key at the same time load it each, as cache-aside does: see the hit ratio fall
-//! as `--tasks` grows.
+//! Tasks that miss the same key at the same time each load it, as is usual for cache-aside, so the hit ratio falls as
+//! `--tasks` grows.
 
 #![allow(clippy::print_stdout)]
 
@@ -48,7 +48,7 @@ async fn main() -> Result<()> {
         Some(path) => trace::read(path, options.limit)?.into(),
         None => trace::synthetic(options.limit).into(),
     };
-    // Two replays at once do not meet.
+    // Two replays at the same time have different prefixes.
     let cache = Cache::builder(&options.url)
         .prefix(format!("nearcache-replay-{}", std::process::id()))
         .build()?;
@@ -58,13 +58,13 @@ async fn main() -> Result<()> {
     let start = Instant::now();
     let latency = replay(&cache, &keys, &options).await;
     let took = start.elapsed();
-    // Clear whatever happened, then say what happened.
+    // Clears the cache before an error is returned.
     cache.clear().await?;
     report(&cache, &keys, &latency?, took);
     Ok(())
 }
 
-/// Every access once, by all tasks together, nearly in the order of the trace.
+/// Makes every access once, with all tasks together, nearly in the order of the trace.
 async fn replay(cache: &Cache, keys: &Arc<[u32]>, options: &Options) -> Result<Latency> {
     let next = Arc::new(AtomicUsize::new(0));
     let value: Arc<[u8]> = vec![b'v'; options.value_bytes].into();
@@ -83,7 +83,7 @@ async fn replay(cache: &Cache, keys: &Arc<[u32]>, options: &Options) -> Result<L
         });
     }
 
-    // Drawn on stderr, and only where that is a terminal.
+    // Drawn on stderr, and only if that is a terminal.
     let style = "  {bar:48} {percent:>3} %  {per_sec}  {eta} left";
     let bar = ProgressBar::new(keys.len() as u64).with_style(ProgressStyle::with_template(style)?);
     let mut tick = tokio::time::interval(Duration::from_millis(100));
@@ -101,7 +101,7 @@ async fn replay(cache: &Cache, keys: &Arc<[u32]>, options: &Options) -> Result<L
     Ok(latency)
 }
 
-/// One access, cache-aside; says whether it hit.
+/// One access, cache-aside; returns whether it hit.
 async fn access(cache: &Cache, key: u32, value: &[u8], ttl: Ttl) -> nearcache::Result<bool> {
     let key = key.to_string();
     if cache.get::<Raw>(&key).await?.is_some() {

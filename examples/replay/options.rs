@@ -1,4 +1,4 @@
-//! What the command line says.
+//! The options on the command line.
 
 use std::path::PathBuf;
 
@@ -34,7 +34,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// What was asked for, or `None` where that is `--help`.
+    /// Parses the options; `None` for `--help`.
     pub(crate) fn parse() -> Result<Option<Self>> {
         let mut options = Options {
             file: None,

@@ -1,4 +1,4 @@
-//! Where the accesses come from: a file, or thin air.
+//! Where the accesses come from: a file, or a generator.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -10,11 +10,11 @@ use support::Zipf;
 
 use crate::{Result, in_file};
 
-/// How an xz file begins.
+/// The first bytes of an xz file.
 const XZ: &[u8] = b"\xfd7zXZ\0";
 
-/// The first `limit` keys of a file. No more than these are read, however large it is, or becomes when
-/// it is unpacked.
+/// The first `limit` keys of a file. No more than these are read, however large the file is, or becomes when it is
+/// decompressed.
 pub(crate) fn read(path: &Path, limit: usize) -> Result<Vec<u32>> {
     let file = File::open(path).map_err(|error| in_file(path, &error))?;
     let mut file = BufReader::new(file);
@@ -38,12 +38,12 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<Vec<u32>> {
     Ok(keys.iter().copied().map(u32::from_be_bytes).collect())
 }
 
-/// Accesses to 100,000 keys, some far more popular than others: the same each time.
+/// Accesses to 100,000 keys, some far more popular than others. They are the same in every run.
 pub(crate) fn synthetic(limit: usize) -> Vec<u32> {
     Zipf::new(100_000, 0.9, 1).take(limit).collect()
 }
 
-/// How many keys there are.
+/// The number of different keys.
 pub(crate) fn distinct(keys: &[u32]) -> u64 {
     keys.iter().collect::<HashSet<_>>().len() as u64
 }

@@ -15,7 +15,7 @@ pub fn count(number: impl Into<u64>) -> String {
     grouped
 }
 
-/// Three digits that matter, and the unit that suits: `1.23 µs`, `45.6 ms`, `789 ns`.
+/// Three significant digits, and a suitable unit: `1.23 µs`, `45.6 ms`, `789 ns`.
 pub fn time(time: Duration) -> String {
     let nanos = time.as_nanos() as f64;
     let (value, unit) = match nanos {
@@ -27,7 +27,7 @@ pub fn time(time: Duration) -> String {
     format!("{value:.*} {unit}", decimals(value))
 }
 
-/// How often something happened in a second.
+/// Events per second.
 pub fn rate(events: u64, time: Duration) -> String {
     let per_second = events as f64 / time.as_secs_f64().max(1e-9);
     format!("{}/s", count(per_second.round() as u64))
@@ -38,7 +38,7 @@ pub fn percent(part: f64) -> String {
     format!("{:.1} %", part * 100.0)
 }
 
-/// How many times as long one time is as another: `12.3 ×`.
+/// The ratio of two times: `12.3 ×`.
 pub fn times(long: Duration, short: Duration) -> String {
     let ratio = long.as_secs_f64() / short.as_secs_f64().max(1e-9);
     if ratio >= 100.0 {
@@ -48,7 +48,7 @@ pub fn times(long: Duration, short: Duration) -> String {
     }
 }
 
-/// How many decimals leave three digits.
+/// How many decimals give three significant digits.
 fn decimals(value: f64) -> usize {
     match value {
         ..9.995 => 2,

@@ -1,7 +1,7 @@
-//! What the examples share, so that each of them is about nearcache only: the URL to run against,
-//! aligned tables, numbers as people read them, and keys of which some are more popular than others.
+//! The code that the examples share, so that each of them is only about nearcache: the URL to run on, tables,
+//! readable numbers, and keys of different popularity.
 
-// Printing is what examples are for.
+// Examples print their results.
 #![allow(clippy::print_stdout)]
 
 mod format;
@@ -21,7 +21,7 @@ pub fn url() -> String {
         .unwrap_or_else(|| "memory://".to_owned())
 }
 
-/// A URL as it may be shown: without user and password.
+/// A URL for printing: without user and password.
 pub fn shown(url: &str) -> String {
     match (url.split_once("://"), url.rfind('@')) {
         (Some((scheme, _)), Some(at)) => format!("{scheme}://{}", &url[at + 1..]),
@@ -29,7 +29,7 @@ pub fn shown(url: &str) -> String {
     }
 }
 
-/// Ends an example: how to run it against Redis or, if it was, that it was.
+/// The end of an example's output: how to run it on Redis, or that it ran there.
 pub fn closing(example: &str, url: &str) {
     if url.starts_with("memory:") {
         println!("\nThe same against Redis, by its URL:");

@@ -1,4 +1,4 @@
-//! A plug between a cache and its server, to be pulled.
+//! A plug between a cache and its server, which can be pulled.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,19 +7,19 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// A port of this machine that leads to a server, until it is pulled: then all connections break, and new
-/// ones are refused.
+/// A port of this machine that forwards to a server. When the plug is pulled, all connections break, and new ones are
+/// refused.
 #[derive(Debug)]
 pub struct Plug {
     address: SocketAddr,
-    /// `host:port`; nowhere, if there is none.
+    /// `host:port`; `None` if there is no server.
     server: Option<String>,
     forwarding: Option<JoinHandle<()>>,
     url: String,
 }
 
 impl Plug {
-    /// A plug to the server of this `redis://` URL; without one, to a port where nobody listens.
+    /// A plug to the server of this `redis://` URL; without a URL, nobody listens on its port.
     ///
     /// # Errors
     /// There is no free port, or the URL has no host.
@@ -35,7 +35,7 @@ impl Plug {
                 url,
             });
         };
-        let other = || io::Error::other("this example wants a URL as redis://host:port");
+        let other = || io::Error::other("this example needs a URL like redis://host:port");
         let (scheme, rest) = url.split_once("://").ok_or_else(other)?;
         if scheme.contains("unix") || scheme == "memory" {
             return Err(other());
@@ -56,17 +56,17 @@ impl Plug {
         Ok(plug)
     }
 
-    /// The URL by which the server is reached through it.
+    /// The URL of the plug.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Whether there is a server behind it.
+    /// Whether there is a server behind the plug.
     pub fn has_server(&self) -> bool {
         self.server.is_some()
     }
 
-    /// Pulls it.
+    /// Pulls the plug.
     pub async fn pull(&mut self) {
         if let Some(forwarding) = self.forwarding.take() {
             forwarding.abort();
@@ -74,10 +74,10 @@ impl Plug {
         }
     }
 
-    /// Puts it back.
+    /// Puts the plug back.
     ///
     /// # Errors
-    /// Somebody else has taken its port.
+    /// Another process has taken its port.
     pub async fn put_back(&mut self) -> io::Result<()> {
         let listener = TcpListener::bind(self.address).await?;
         self.forward(listener);
@@ -87,7 +87,7 @@ impl Plug {
     fn forward(&mut self, listener: TcpListener) {
         let server = self.server.clone().unwrap_or_default();
         self.forwarding = Some(tokio::spawn(async move {
-            // Dropped with this task, and all connections with it.
+            // Dropped with this task, which closes all connections.
             let mut connections = JoinSet::new();
             while let Ok((mut near, _)) = listener.accept().await {
                 let server = server.clone();

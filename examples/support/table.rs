@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Rows of text under a heading: the first column to the left, the others to the right, unless
-/// [`left`](Table::left) says otherwise.
+/// Rows of text under a heading. The first column is aligned to the left, the others to the right, unless
+/// [`left`](Table::left) is used.
 ///
 /// ```text
 /// read       took
@@ -41,7 +41,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
 impl<const COLUMNS: usize> fmt::Display for Table<COLUMNS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const GAP: usize = 3;
-        // In characters, not bytes: µ and × are one column each.
+        // Counts characters, not bytes: µ and × are one column each.
         let widths: [usize; COLUMNS] = std::array::from_fn(|column| {
             let widths = self.rows.iter().map(|row| row[column].chars().count());
             widths.max().unwrap_or(0)

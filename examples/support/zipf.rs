@@ -1,26 +1,26 @@
-//! Popularity as it is found on shops and pages: the second most popular thing is asked for about
-//! half as often as the first, the third a third as often, and so on (Zipf's law).
+//! Realistic popularity: the second most popular thing is asked for about half as often as the first, the third a
+//! third as often, and so on (Zipf's law).
 
 use fastrand::Rng;
 
-/// An endless sequence of numbers below a limit, some far more popular than others. The same seed
-/// gives the same sequence.
+/// An endless sequence of numbers below a limit, some far more popular than others. The same seed gives the same
+/// sequence.
 #[derive(Clone, Debug)]
 pub struct Zipf {
     random: Rng,
-    /// For each rank, the chance of it or a more popular one.
+    /// For each rank, the probability of it or a more popular one.
     cumulative: Vec<f64>,
-    /// Which number has which rank, so that the popular ones are not all neighbours.
+    /// Maps ranks to numbers, so that the popular numbers are not all neighbours.
     numbers: Vec<u32>,
 }
 
 impl Zipf {
-    /// Numbers from 0 to `limit - 1`; the thing of rank r is asked for with weight 1 / r^`exponent`.
+    /// Numbers from 0 to `limit - 1`; rank r has the weight 1 / r^`exponent`.
     ///
     /// # Panics
     /// If `limit` is 0.
     pub fn new(limit: u32, exponent: f64, seed: u64) -> Self {
-        assert!(limit > 0, "there must be something to choose from");
+        assert!(limit > 0, "the limit must not be 0");
         let mut random = Rng::with_seed(seed);
         let mut sum = 0.0;
         let mut cumulative: Vec<f64> = (1..=limit)
@@ -46,7 +46,7 @@ impl Iterator for Zipf {
     fn next(&mut self) -> Option<u32> {
         let drawn = self.random.f64();
         let rank = self.cumulative.partition_point(|chance| *chance <= drawn);
-        // Rounding may leave the last sum a hair below 1.
+        // Rounding may leave the last sum slightly below 1.
         Some(self.numbers[rank.min(self.numbers.len() - 1)])
     }
 }

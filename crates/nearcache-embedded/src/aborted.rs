@@ -1,13 +1,13 @@
-//! The error of a transaction that was refused.
+//! The error of a transaction in which commands were refused.
 //!
-//! redis-rs tells it apart from every other error and lists the refused commands in it, but makes it in
-//! its own connections only. So one of those is given, in memory, the replies that a server would have
-//! sent, and what it makes of them is handed on. This is as slow as it is rare.
+//! redis-rs has a distinct error for this, which lists the refused commands, but only its own connections can create
+//! it. So we feed one of these, in memory, the replies that a server would have sent, and return the error that it
+//! makes of them. This is slow, but refused transactions are rare.
 
 use redis::{RedisError, ServerError, Value};
 
-/// The error for a transaction in which the commands at these positions were refused with these errors,
-/// and the `EXEC` with `exec`.
+/// The error for a transaction in which the commands at these positions were refused with these errors, and the
+/// `EXEC` with `exec`.
 #[cold]
 pub(crate) fn transaction_aborted(
     errors: &[(usize, ServerError)],
@@ -18,7 +18,7 @@ pub(crate) fn transaction_aborted(
         .unwrap_or_else(crate::wire::empty_command)
 }
 
-/// What can be said without the help of redis-rs's async connection: the server's own words.
+/// The server's error, for builds without redis-rs's async connection.
 fn plain(exec: Option<Value>) -> Option<RedisError> {
     exec?.extract_error().err()
 }
@@ -48,8 +48,8 @@ fn replayed(errors: &[(usize, ServerError)]) -> Option<RedisError> {
     let mut request =
         pin!(connection.send_packed_commands(pipeline.atomic().cmd("PING"), count, 1));
 
-    // Nothing here ever waits, so nobody needs waking: the request is handed to the driver, which sends
-    // it and, as soon as there are replies, reads them.
+    // Nothing here waits, so no waker is needed: the first poll hands the request to the driver, and the driver sends
+    // it and reads the replies as soon as there are any.
     let mut cx = Context::from_waker(Waker::noop());
     let _ = request.as_mut().poll(&mut cx);
     let _ = driver.as_mut().poll(&mut cx);
@@ -61,8 +61,8 @@ fn replayed(errors: &[(usize, ServerError)]) -> Option<RedisError> {
     }
 }
 
-/// What a server sends: a reply to MULTI, one to each command up to the last refused one, and one to EXEC.
-/// Returns the number of those before the last as well.
+/// The replies of a server: one to MULTI, one to each command up to the last refused one, and one to EXEC. Also
+/// returns how many replies come before the last one.
 #[cfg(feature = "aio")]
 fn replies(errors: &[(usize, ServerError)]) -> (Vec<u8>, usize) {
     let mut replies = b"+OK\r\n".to_vec();

@@ -1,4 +1,4 @@
-//! The clock that deadlines are measured by: the system's, or one that a test moves.
+//! The clock for deadlines: the system's, or one that a test advances.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Where a manual clock starts: 2026-01-01T00:00:00Z.
 const MANUAL_START_MS: i64 = 1_767_225_600_000;
 
-/// What time it is for a [`Store`](crate::Store). Clones are the same clock.
+/// The clock of a [`Store`](crate::Store). Clones are the same clock.
 ///
 /// ```
 /// use nearcache_embedded::{Clock, Store};
@@ -60,8 +60,7 @@ impl Clock {
         }
     }
 
-    /// Milliseconds since whenever, a few of them late, at a quarter of what asking for the exact time
-    /// costs.
+    /// Milliseconds from an arbitrary start. They may lag by a few, at a quarter of the cost of the exact time.
     #[inline]
     pub(crate) fn coarse_ms(&self) -> u64 {
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -72,8 +71,8 @@ impl Clock {
         self.now_ms().cast_unsigned()
     }
 
-    /// Moves a manual clock on. It counts whole milliseconds, and stops at the end of time. The system's
-    /// clock is not ours to move: nothing happens to it.
+    /// Advances a manual clock, in whole milliseconds; it stops at the largest time. Does nothing to the system's
+    /// clock.
     pub fn advance(&self, by: Duration) {
         if let Kind::Manual(now) = &self.0 {
             let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
@@ -84,7 +83,7 @@ impl Clock {
         }
     }
 
-    /// Whether this clock is moved by [`advance`](Clock::advance) only.
+    /// Whether only [`advance`](Clock::advance) moves this clock.
     #[must_use]
     pub fn is_manual(&self) -> bool {
         matches!(self.0, Kind::Manual(_))

@@ -13,11 +13,11 @@ use crate::session::{Queued, Session};
 use crate::store::Shared;
 use crate::wire;
 
-/// A client's connection to a [`Store`](crate::Store): both of redis-rs's `ConnectionLike` traits.
+/// A client's connection to a [`Store`](crate::Store). It implements both of redis-rs's `ConnectionLike` traits.
 ///
-/// A clone is another handle of the same client: the same id, and from then on a database, protocol, name,
-/// `MULTI` and `WATCH` of its own, so that tasks which share a client do not get into each other's
-/// transactions. Cloning allocates nothing. For another client, [`connect`](crate::Store::connect) again.
+/// A clone is another handle of the same client: it has the same id, but from then on its own database, protocol,
+/// name, `MULTI` and `WATCH`, so that tasks which share a client do not get into each other's transactions. Cloning
+/// does not allocate. For another client, call [`connect`](crate::Store::connect) again.
 pub struct Connection {
     shared: Arc<Shared>,
     session: Session,
@@ -43,7 +43,7 @@ impl Connection {
         self.session.db.into()
     }
 
-    /// The protocol whose replies are given.
+    /// The protocol of the replies.
     #[must_use]
     pub fn protocol(&self) -> ProtocolVersion {
         self.session.protocol
@@ -58,21 +58,20 @@ impl Connection {
         Ok(())
     }
 
-    /// Chooses the protocol: which forms replies have. A connection starts with RESP2.
+    /// Chooses the protocol, which decides the forms of replies. A connection starts with RESP2.
     pub fn set_protocol(&mut self, protocol: ProtocolVersion) {
         self.session.protocol = protocol;
     }
 
-    /// Runs a command and returns the reply; an error of the command is a reply as well, a
-    /// [`Value::ServerError`].
+    /// Runs a command and returns the reply. An error of the command is a reply, too: [`Value::ServerError`].
     pub fn execute(&mut self, cmd: &Cmd) -> Value {
         wire::with_args(cmd, |args| self.run(args))
     }
 
-    /// Runs a command for one of many callers who share this connection: in a session that begins as this
-    /// one stands and ends with the reply. What `SELECT`, `MULTI` or `WATCH` would change is forgotten.
+    /// Runs a command for one of many callers that share this connection. It runs in a session that starts with the
+    /// state of this one, and ends with the reply: changes by `SELECT`, `MULTI` or `WATCH` are lost.
     ///
-    /// It is what a [`clone`](Clone) would do, without counting handles: threads that only read do not
+    /// This does the same as a [`clone`](Clone) would, but without counting handles, so threads that only read do not
     /// wait for each other.
     pub fn call(&self, cmd: &Cmd) -> Value {
         let mut session = self.session.handle();
@@ -81,9 +80,9 @@ impl Connection {
         })
     }
 
-    /// Runs commands in one step, as `MULTI` and `EXEC` around them would, for one of many callers who share
-    /// this connection (see [`call`](Connection::call)): the replies, or the error that kept all of them
-    /// from being run.
+    /// Runs commands in one step, as if `MULTI` and `EXEC` were around them, for one of many callers that share this
+    /// connection (see [`call`](Connection::call)). Returns the replies, or the error because of which none of them
+    /// ran.
     ///
     /// ```
     /// let store = nearcache_embedded::Store::new();
@@ -118,7 +117,7 @@ fn dispatch(shared: &Arc<Shared>, session: &mut Session, args: Args<'_>) -> Repl
         }
     };
     if session.transaction.is_some() && !command.ends_transaction() && shared.is_out_of_memory() {
-        // A queue takes memory as well, whatever is in it.
+        // Even a queued command that only reads takes memory in the queue.
         session.abort();
         return Err(Error::OUT_OF_MEMORY);
     }
@@ -181,8 +180,8 @@ fn perform(
     reply
 }
 
-/// Why a command cannot be run when there is no memory left, if it cannot. An `EXEC` of such commands ends
-/// the transaction.
+/// The error for a command that cannot run because the memory limit is reached; `None` if it may run. For an `EXEC`
+/// of such commands it also ends the transaction.
 #[cold]
 fn refuse_to_grow(session: &mut Session, command: &Command) -> Option<Error> {
     if command.grows {
@@ -201,8 +200,7 @@ fn refuse_to_grow(session: &mut Session, command: &Command) -> Option<Error> {
     None
 }
 
-/// A command that cannot be run makes the transaction fail that it would be part of. An `EXEC` that
-/// cannot be run ends it.
+/// A refused command makes its transaction fail. A refused `EXEC` ends the transaction.
 #[cold]
 fn refuse(session: &mut Session, args: Args<'_>) {
     session.abort();

@@ -1,8 +1,8 @@
-//! What a command runs in: the client that sent it, the shards that are locked for it, and the time.
+//! The context of a command: the client that sent it, the shards that are locked for it, and the time.
 //!
-//! Commands see keys through [`Context::get`] and change them through [`put`](Context::put),
-//! [`edit`](Context::edit), [`take`](Context::take) and [`flush`](Context::flush) only. These hide what has
-//! expired, wake who watches, and note down what subscribers are to be told.
+//! Commands read keys only through [`Context::get`], and change them only through [`put`](Context::put),
+//! [`edit`](Context::edit), [`take`](Context::take) and [`flush`](Context::flush). These hide expired keys, mark
+//! watched keys as changed, and record the events for subscribers.
 
 use std::cell::{Cell, RefCell, RefMut};
 
@@ -19,27 +19,27 @@ pub(crate) struct Context<'c> {
     pub(crate) shared: &'c Shared,
     pub(crate) session: &'c mut Session,
     held: Held<'c>,
-    /// The key that the shard was locked for, with its hash.
+    /// The key for which the shard was locked, with its hash.
     hashed: (&'c [u8], u64),
     now: Cell<Option<i64>>,
     coarse: Cell<Option<u64>>,
-    /// Whether there was no memory left when it began: a script's commands may then not grow anything,
-    /// unless the script has changed something already.
+    /// Whether the memory limit was reached when the command began. If so, commands of a script must not add data,
+    /// unless the script has already changed something.
     pub(crate) out_of_memory: bool,
     aftermath: RefCell<Option<Box<Aftermath>>>,
 }
 
-/// What must wait until the locks are released. Most commands leave nothing.
+/// Work that must wait until the locks are released. Most commands have none.
 #[derive(Default)]
 struct Aftermath {
     journal: Journal,
-    /// Keys that were found expired, to be removed when there is a lock that allows it.
+    /// Keys that were found expired, to be removed under an exclusive lock.
     expired: Vec<(u32, Box<[u8]>)>,
     /// Tables that were flushed, to be dropped.
     flushed: Vec<Table>,
-    /// Whether there is another bound on memory.
+    /// Whether the memory limit was changed.
     bounded: bool,
-    /// Whether the first key with a deadline came into a shard.
+    /// Whether a shard got its first key with a deadline.
     volatile: bool,
 }
 
@@ -59,7 +59,7 @@ impl<'c> Context<'c> {
         }
     }
 
-    /// The hash of a key, which often is the one that was locked for.
+    /// The hash of a key, which often is the key that was locked.
     #[inline]
     fn hash(&self, key: &[u8]) -> u64 {
         let (hashed, hash) = self.hashed;
@@ -115,7 +115,7 @@ impl<'c> Context<'c> {
         Some(entry)
     }
 
-    /// The live entry of a key, which is thereby used: evictions choose by that.
+    /// The live entry of a key. It counts as a use, which evictions go by.
     #[inline]
     pub(crate) fn read(&self, key: &[u8]) -> Option<&Entry> {
         let hash = self.hash(key);
@@ -150,7 +150,7 @@ impl<'c> Context<'c> {
         }
     }
 
-    /// Gives a key a value and a deadline, whatever it had.
+    /// Gives a key a value and a deadline, whatever it had before.
     pub(crate) fn put(&mut self, key: &[u8], value: Given<'_>, deadline: Option<Deadline>) {
         self.put_in(self.session.db, key, value, deadline);
     }
@@ -189,7 +189,7 @@ impl<'c> Context<'c> {
         });
     }
 
-    /// Changes the live entry of a key, which counts as a change of the key.
+    /// Changes the live entry of a key. It counts as a change of the key.
     pub(crate) fn edit<R>(
         &mut self,
         key: &[u8],
@@ -213,7 +213,7 @@ impl<'c> Context<'c> {
         result
     }
 
-    /// Removes a key and returns what it held, if it was live.
+    /// Removes a key and returns its entry, if it was live.
     pub(crate) fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let db = self.session.db;
         let hash = self.hash(key);
@@ -235,7 +235,7 @@ impl<'c> Context<'c> {
         Some(entry)
     }
 
-    /// Empties a database, or all. Every shard must be held.
+    /// Empties one database, or all. Every shard must be held.
     pub(crate) fn flush(&mut self, db: Option<u32>) {
         let databases = db.map_or(0..self.shared.databases, |db| db..db + 1);
         for index in 0..self.shared.keyspace.shards() {
@@ -248,12 +248,13 @@ impl<'c> Context<'c> {
         self.note(|| Record::Flushed { db });
     }
 
-    /// Puts the bounds into force that the settings have now, once the locks are released.
+    /// Applies changed limits, once the locks are released.
     pub(crate) fn bound(&self) {
         self.after().bounded = true;
     }
 
-    /// Watches a key for a transaction. One that has expired is removed first, as that is no change.
+    /// Watches a key for a transaction. If it has expired it is removed first, because that does not count as a
+    /// change.
     pub(crate) fn watch(&mut self, key: &[u8]) {
         let db = self.session.db;
         let hash = self.hash(key);
@@ -267,7 +268,7 @@ impl<'c> Context<'c> {
         }
     }
 
-    /// Whether a watched key changed, or expired, since it was watched.
+    /// Whether a watched key was changed, or has expired, since it was watched.
     pub(crate) fn changed_since(&self, watching: &Watching) -> bool {
         watching.is_dirty()
             || watching
@@ -292,8 +293,8 @@ impl<'c> Context<'c> {
         shard
     }
 
-    /// Calls `visit` for shards from that index on, until it says that it has seen enough. They are
-    /// locked one after the other, unless they are held already.
+    /// Calls `visit` for the shards from that index on, until it returns that it has seen enough. Shards that are not
+    /// held are locked one at a time.
     pub(crate) fn walk_shards(&self, from: usize, mut visit: impl FnMut(usize, &Shard) -> bool) {
         for index in from..self.shared.keyspace.shards() {
             let go_on = match self.held.shard(index) {
@@ -307,7 +308,7 @@ impl<'c> Context<'c> {
         }
     }
 
-    /// Whether an entry is there for a client.
+    /// Whether an entry is visible to clients.
     pub(crate) fn is_live(&self, entry: &Entry) -> bool {
         !self.is_over(entry.deadline)
     }
@@ -326,7 +327,7 @@ impl<'c> Context<'c> {
         }
     }
 
-    /// Releases the locks, and then does what had to wait until then.
+    /// Releases the locks, and then does the work that had to wait for it.
     #[inline]
     pub(crate) fn finish(self) {
         let wrote = self.held.is_exclusive();

@@ -1,4 +1,4 @@
-//! What changed: events for whoever keeps copies of values, or waits for them.
+//! Events about changes, for subscribers that keep copies of values, or wait for them.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,19 +10,18 @@ use parking_lot::RwLock;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// One command changed these keys: their value or their time to live, or removed them.
+    /// One command changed these keys: their value or their deadline, or it removed them.
     Changed {
         /// The database they are in.
         db: u32,
         /// The keys, each once, in no particular order. Never empty.
         keys: &'a [&'a [u8]],
-        /// The id of the client that did it; `None` is the store itself, because they expired or were
-        /// evicted.
+        /// The id of the client that did it; `None` if the store did it, because the keys expired or were evicted.
         by: Option<u64>,
     },
     /// All keys are gone.
     Flushed {
-        /// Of this database; `None` is all of them.
+        /// The database; `None` means all of them.
         db: Option<u32>,
         /// The id of the client that did it.
         by: Option<u64>,
@@ -34,7 +33,7 @@ type Subscriber = dyn Fn(&Event<'_>) + Send + Sync;
 /// The subscribers of a store.
 #[derive(Default)]
 pub(crate) struct Hub {
-    /// How many there are, so that nobody pays who has none.
+    /// The number of subscribers, so that a store without any pays almost nothing.
     count: AtomicUsize,
     subscribers: RwLock<Vec<(u64, Arc<Subscriber>)>>,
 }
@@ -51,8 +50,8 @@ impl Hub {
         }
     }
 
-    /// Whether anyone listens. Asked while the changed key's shard is locked: whoever subscribed and
-    /// then read the key before the change, under the same lock, is seen here.
+    /// Whether there are subscribers. Asked while the shard of the changed key is locked: a caller that subscribed,
+    /// and then read the key before the change under the same lock, is counted.
     #[inline]
     pub(crate) fn is_listening(&self) -> bool {
         self.count.load(Ordering::Relaxed) > 0
@@ -80,8 +79,8 @@ impl fmt::Debug for Hub {
     }
 }
 
-/// Keeps a subscriber subscribed; dropping it ends that. A call that is under way on another thread may
-/// still end after the drop.
+/// Keeps a subscriber subscribed; dropping it unsubscribes. A call of the subscriber on another thread may still be
+/// running after the drop.
 #[derive(Debug)]
 #[must_use = "dropping it unsubscribes"]
 pub struct Subscription {
@@ -102,7 +101,7 @@ impl Drop for Subscription {
     }
 }
 
-/// What a command changed, to be told when the locks are released.
+/// The changes of a command, reported when the locks are released.
 #[derive(Default)]
 pub(crate) struct Journal {
     records: Vec<Record>,
@@ -113,7 +112,7 @@ pub(crate) enum Record {
         db: u32,
         key: Box<[u8]>,
     },
-    /// By the store itself, because it expired or was evicted.
+    /// The store removed them, because they expired or were evicted.
     Dropped {
         db: u32,
         key: Box<[u8]>,
@@ -121,7 +120,7 @@ pub(crate) enum Record {
     Flushed {
         db: Option<u32>,
     },
-    /// Commands of a transaction are told of one by one.
+    /// Separates the commands of a transaction, which are reported one by one.
     EndOfCommand,
 }
 
@@ -150,7 +149,7 @@ impl Journal {
 }
 
 fn tell_command(records: &[Record], hub: &Hub, client: Option<u64>) {
-    // What expired was gone before the command did anything.
+    // Expired keys were gone before the command changed anything, so they are reported first.
     let mut dropped: Vec<_> = records.iter().filter_map(Record::dropped).collect();
     tell_keys(&mut dropped, hub, None);
     for record in records {

@@ -1,18 +1,19 @@
-//! Eviction: making room when the keys take more memory than they may.
+//! Eviction makes room when the keys exceed the memory limit.
 //!
-//! Nobody keeps keys in order of their use: that would make every read a write. When there must be room, a few
-//! keys are looked at, picked at random (`maxmemory-samples`), and the best of them goes. The others that were
-//! good are remembered, and compete with those that are picked the next time: so the choice comes close to
-//! what a full order would give. This is how Redis does it. Two things are better here, which [`Judge::score`]
-//! does: times of use are finer than seconds, and tell apart keys that are used equally often; and a count of
-//! uses falls not only by the minute, but also by one whenever all of the memory was turned over. What was
-//! popular once would otherwise stay, however fast the rest comes and goes.
+//! Keys are not kept in order of use, because then every read would be a write. To make room, the store looks at a
+//! few keys picked at random (`maxmemory-samples`) and evicts the best candidate. The other good candidates are kept,
+//! and compete with the keys that are picked the next time, so the choice comes close to that of a full order. This
+//! is how Redis does it. Two things are better here, both in [`Judge::score`]: times of use are finer than seconds,
+//! and also decide between keys that are used equally often; and a count of uses falls not only by the minute, but
+//! also by one whenever as much was evicted as the store holds. Otherwise a key that was popular once would stay,
+//! however fast the others come and go.
 //!
 //! Invariants:
-//! 1. **Lock order.** Who makes room holds no shard when it begins. It holds the pool throughout, and one
-//!    shard at a time in addition; and nobody who holds a shard takes the pool.
-//! 2. A key goes only if it is as it was when it was picked, or better: a use in between saves it.
-//! 3. What has expired goes before anything else that is picked, and is no eviction.
+//! 1. **Lock order.** A thread that makes room holds no shard when it begins. It holds the pool throughout, and one
+//!    shard at a time in addition. A thread that holds a shard never takes the pool.
+//! 2. A key is evicted only if its access word is the same as when it was picked, and its score has not fallen: a use in
+//!    between saves it.
+//! 3. An expired key goes before any other that is picked, and does not count as evicted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,7 +26,7 @@ use crate::keyspace::table::Table;
 use crate::limits::Policy;
 use crate::store::Shared;
 
-/// How many candidates are remembered.
+/// How many candidates are kept.
 const POOL: usize = 16;
 
 #[derive(Debug, Default)]
@@ -33,9 +34,9 @@ pub(crate) struct Evictor {
     pool: Mutex<Pool>,
     pub(crate) evicted: AtomicU64,
     pub(crate) expired: AtomicU64,
-    /// How often all of the memory was turned over by evictions.
+    /// How often as much was evicted as the store may hold.
     age: AtomicU64,
-    /// At least as late it is: see [`Era`].
+    /// A lower bound of the time: see [`Era`].
     time: AtomicU64,
 }
 
@@ -49,29 +50,29 @@ impl Evictor {
     }
 }
 
-/// Candidates, the best last.
+/// Candidates for eviction, the best last.
 #[derive(Debug, Default)]
 struct Pool {
     candidates: Vec<Candidate>,
-    /// By what they were judged: another policy has other candidates.
+    /// The policy that they were scored by. When it changes, the candidates are discarded.
     policy: Policy,
     draws: u64,
-    /// How many bytes went since the store last aged.
+    /// How many bytes were evicted since `age` last grew.
     gone: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
-    /// The higher, the sooner it goes.
+    /// The key with the highest score is evicted first.
     score: u64,
     shard: usize,
     db: u32,
     hash: u64,
-    /// Its access as it was, which is its own in its shard.
+    /// Its access word when it was picked. A word is unique within its shard.
     word: u64,
 }
 
-/// What candidates are judged by.
+/// What candidates are scored by.
 #[derive(Clone, Copy)]
 struct Judge {
     policy: Policy,
@@ -94,13 +95,13 @@ impl Judge {
             Policy::AllKeysLru | Policy::VolatileLru => older,
             Policy::AllKeysLfu | Policy::VolatileLfu => {
                 let uses = u64::from(entry.access.count(self.coarse_ms, self.lfu));
-                // What is left of its uses, from 0 to 8191, and so that more is less.
+                // Its remaining uses, from 0 to 8191, inverted so that fewer uses give a higher score.
                 let rarer = 8191 - (4096 + uses).saturating_sub(entry.access.aged(self.age));
                 rarer << 50 | older & ((1 << 50) - 1)
             }
             Policy::VolatileTtl => {
                 let deadline = entry.deadline.map_or(i64::MAX, Deadline::unix_ms);
-                // From the earliest, which is negative, to the latest.
+                // Maps the earliest deadline, which is negative, to the highest score.
                 !(deadline.cast_unsigned() ^ 1 << 63)
             }
             Policy::AllKeysRandom | Policy::VolatileRandom | Policy::NoEviction => 0,
@@ -109,13 +110,13 @@ impl Judge {
 }
 
 impl Shared {
-    /// Whether the keys take more memory than they may, and nothing can be done about it.
+    /// Whether the keys exceed the memory limit and nothing may be evicted.
     #[inline]
     pub(crate) fn is_out_of_memory(&self) -> bool {
         self.keyspace.meter.is_over() && !self.make_room()
     }
 
-    /// Puts the bound into force that was set last.
+    /// Applies the limit that was set last.
     pub(crate) fn bound(&self) {
         let pool = self.evictor.pool.lock();
         let bytes = self.settings.maxmemory.load(Ordering::Relaxed);
@@ -124,7 +125,7 @@ impl Shared {
         self.trim();
     }
 
-    /// Makes room after a command, if anything may go. Under `noeviction` it is the next command that fails.
+    /// Makes room after a command, if the policy allows it. Under `noeviction` the next command fails instead.
     #[cold]
     pub(crate) fn trim(&self) {
         if self.settings.policy() != Policy::NoEviction {
@@ -132,8 +133,8 @@ impl Shared {
         }
     }
 
-    /// Evicts until the keys take no more memory than they may. False if that cannot be. No shard may be
-    /// held by the caller.
+    /// Evicts until the keys are within the memory limit. False if that is impossible. The caller must not hold a
+    /// shard.
     #[cold]
     pub(crate) fn make_room(&self) -> bool {
         let policy = self.settings.policy();
@@ -178,7 +179,7 @@ impl Shared {
         }
     }
 
-    /// Picks a few keys. False if there are none that may go.
+    /// Picks a few keys. False if no key may be evicted.
     fn fill(&self, pool: &mut Pool, judge: Judge) -> bool {
         let random = judge.policy.is_random();
         let mut left = if random {
@@ -198,7 +199,7 @@ impl Shared {
                 if judge.policy.is_volatile() && table.volatile() == 0 {
                     continue;
                 }
-                // Of few, only some: the next shards have as good ones.
+                // From a small table only a part is taken, because the next shards have candidates that are as good.
                 let mut share = left.min((1 + table.len() / 16).max(even));
                 table.sample(
                     scatter(draw ^ u64::from(db)),
@@ -237,7 +238,7 @@ impl Shared {
         };
         let entry = shard.change(db, |table: &mut Table| table.take_if(hash, is_it))?;
         shard.touch(db, &entry.key);
-        // Asked under the lock: see there.
+        // Must be asked under the lock: see `Hub::is_listening`.
         let listening = self.hub.is_listening();
         drop(shard);
         let count = if entry.is_over(judge.now_ms) {
@@ -253,7 +254,7 @@ impl Shared {
         Some(entry.bytes())
     }
 
-    /// Time goes on with every eviction; and once as much went as there may be, everything is older by one.
+    /// Every eviction advances the time; and when as much was evicted as the store may hold, everything ages by one.
     fn grow_older(&self, pool: &mut Pool, gone: usize) {
         let time = self.evictor.era().after_eviction(self.coarse_ms());
         self.evictor.time.store(time, Ordering::Relaxed);
@@ -266,7 +267,7 @@ impl Shared {
 }
 
 impl Pool {
-    /// Adds a candidate, if it is better than the worst of a full pool, and not in it yet.
+    /// Adds a candidate, unless it is in the pool already, or the pool is full of better ones.
     fn add(&mut self, score: u64, candidate: impl FnOnce() -> Candidate) {
         let full = self.candidates.len() >= POOL;
         if full && self.candidates[0].score >= score {

@@ -1,9 +1,9 @@
-//! Active expiry: removing keys that expired and that nobody asks for.
+//! Active expiry: removes expired keys that no command asks for.
 //!
-//! Commands never see an expired key (see [`crate::context`]), so this is about memory and events only. It
-//! goes in bounded steps. A thread makes them ten times a second while there are keys with a deadline; it
-//! starts with the first such key and ends when there are none, or with the store. A store with a manual
-//! clock has no thread: tests make the steps themselves.
+//! Commands never see an expired key (see [`crate::context`]), so this only matters for memory and events. It works
+//! in limited steps. While there are keys with a deadline, a thread makes ten steps a second; it starts with the
+//! first such key, and ends when there are none, or with the store. A store with a manual clock has no thread: tests
+//! make the steps themselves.
 //!
 //! Invariants:
 //! 1. While a key has a deadline (and the clock is the system's), the thread runs or is being started.
@@ -21,7 +21,7 @@ use crate::store::Shared;
 
 /// How long the thread rests between steps.
 const REST: Duration = Duration::from_millis(100);
-/// How long it rests when a step left something to do: others get the locks in between.
+/// The pause after a step that did not finish, so that other threads get the locks in between.
 const BREATH: Duration = Duration::from_millis(1);
 /// About how many keys one step removes.
 const STEP: usize = 1024;
@@ -43,7 +43,7 @@ impl Sweeper {
         }
     }
 
-    /// Lets the thread notice that the store is gone.
+    /// Wakes the thread, so that it notices that the store is gone.
     pub(crate) fn wake(&self) {
         if let Some(thread) = self.thread.lock().take() {
             thread.unpark();
@@ -52,7 +52,7 @@ impl Sweeper {
 }
 
 impl Shared {
-    /// Starts the thread, unless it runs. Called when a shard got its first key with a deadline.
+    /// Starts the thread, unless it is running. Called when a shard gets its first key with a deadline.
     #[cold]
     pub(crate) fn start_sweeper(&self) {
         if self.clock.is_manual() || self.sweeper.running.swap(true, Ordering::SeqCst) {
@@ -64,12 +64,12 @@ impl Shared {
             .spawn(move || sweep(&store));
         match spawned {
             Ok(handle) => *self.sweeper.thread.lock() = Some(handle.thread().clone()),
-            // Keys still expire when they are asked for. The next first key tries again.
+            // Keys still expire when they are asked for. The next first key tries to start a thread again.
             Err(_) => self.sweeper.running.store(false, Ordering::SeqCst),
         }
     }
 
-    /// One bounded step. Returns how many keys it removed.
+    /// Makes one limited step. Returns how many keys it removed.
     pub(crate) fn expire_step(&self) -> usize {
         let now = self.clock.now_ms();
         let shards = self.keyspace.shards();
@@ -124,7 +124,7 @@ impl Shared {
         let hash = self.keyspace.hash(key);
         let mut shard = self.keyspace.write(self.keyspace.shard_of(hash));
         let now = self.clock.now_ms();
-        // Meanwhile it may have been given another value.
+        // The key may have got another value meanwhile.
         let expired = shard
             .table(db)
             .and_then(|table| table.get(hash, key)?.deadline);
@@ -157,8 +157,8 @@ impl Shared {
         (0..self.keyspace.shards()).any(|index| self.keyspace.read(index).has_volatile())
     }
 
-    /// Whether the thread may end. Looks again after saying so: a key that came in between saw `running`
-    /// and did not start another thread.
+    /// Whether the thread may end. It checks again after it has cleared `running`, because a key that came in between
+    /// saw `running` and did not start another thread.
     fn may_rest(&self) -> bool {
         if self.has_volatile() {
             return false;
@@ -170,7 +170,7 @@ impl Shared {
 
 fn sweep(store: &Weak<Shared>) {
     loop {
-        // The store may be dropped here, on this thread, when the last handle went in between.
+        // If the last handle was dropped in between, this thread drops the store here.
         let Some(shared) = store.upgrade() else {
             return;
         };

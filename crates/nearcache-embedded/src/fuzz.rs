@@ -1,8 +1,8 @@
-//! Whatever commands come, in whatever order, with whatever arguments.
+//! Any commands, in any order, with any arguments.
 //!
 //! 1. No command panics.
-//! 2. What the meter says is what is there, counted anew after every step.
-//! 3. A reply has a form of the protocol that the connection speaks, and a line in it is one line.
+//! 2. The meter shows what the keys really take; this is recounted after every step.
+//! 3. A reply is in a form of the connection's protocol, and a line in it is a single line.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const KEYS: [&[u8]; 6] = [
     b"a key that is too long to lie in place",
 ];
 
-/// What arguments stand for something, somewhere.
+/// Words that mean something as arguments of some command.
 const WORDS: [&str; 46] = [
     "0",
     "1",
@@ -76,12 +76,12 @@ const WORDS: [&str; 46] = [
     "SETNAME",
 ];
 
-/// Steps with more than this are cut off: what a fuzzer finds should be short.
+/// Inputs with more steps are cut off, because findings should be short.
 const MOST_STEPS: usize = 200;
 
-/// Commands to a store, as the bytes say.
+/// Runs the commands that the bytes describe.
 pub fn commands(data: &[u8]) {
-    // Bytes that end early end the commands.
+    // Data that ends early ends the commands.
     let _ = run(&mut Unstructured::new(data));
 }
 
@@ -149,7 +149,7 @@ fn run(data: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that are no command, mostly.
+/// Bytes that are mostly not a command.
 fn packed(connection: &mut Connection, data: &mut Unstructured<'_>) -> Result<()> {
     let length = data.int_in_range(0..=60)?;
     let bytes = data.bytes(length.min(data.len()))?;
@@ -160,7 +160,7 @@ fn packed(connection: &mut Connection, data: &mut Unstructured<'_>) -> Result<()
     Ok(())
 }
 
-/// Half a gigabyte is no finding, and takes its time.
+/// Sizes of half a gigabyte are not interesting, and take too long.
 fn unsized_(bytes: &[u8]) -> bool {
     !bytes
         .to_ascii_uppercase()
@@ -172,7 +172,7 @@ fn command(data: &mut Unstructured<'_>) -> Result<Vec<Vec<u8>>> {
     let name = command::name(data.arbitrary()?);
     let mut args: Vec<Vec<u8>> = name.split('|').map(Vec::from).collect();
     if name == "eval" && data.ratio(7, 8)? {
-        // A script that is known, and what it calls.
+        // A registered script, and the command that it calls.
         args.push(CALL.lua().into());
         let key = argument(data)?;
         args.extend([b"1".to_vec(), key]);
@@ -210,7 +210,7 @@ fn argument(data: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     })
 }
 
-/// Whether a connection could send this; RESP2 has fewer forms.
+/// Whether a connection could send this reply; RESP2 has fewer forms.
 fn well_formed(reply: &Value, resp2: bool) -> bool {
     let one_line = |text: &str| !text.contains(['\r', '\n']);
     match reply {
@@ -227,7 +227,7 @@ fn well_formed(reply: &Value, resp2: bool) -> bool {
     }
 }
 
-/// Counts all entries anew, and compares that with what every shard and the meter say.
+/// Recounts all entries, and compares the result with every shard and the meter.
 pub(crate) fn check(store: &Store) {
     let shared = &store.shared;
     let (mut sum, mut keys) = (0, 0);
@@ -244,7 +244,7 @@ pub(crate) fn check(store: &Store) {
     assert_eq!(store.used_memory(), sum);
     assert_eq!(shared.keyspace.meter.told().cast_unsigned(), sum);
     let max = store.max_memory();
-    // The tables alone may be too large for a bound of a few bytes.
+    // Under a limit of a few bytes, the tables alone may be too large.
     let full = max > 0 && sum > max && keys > 0;
     if full && !store.policy().is_volatile() {
         assert_eq!(

@@ -1,6 +1,6 @@
-//! Patterns of `KEYS` and `SCAN`: `*`, `?`, `[a-z]`, `[^a-z]`, and `\` before a character to mean itself.
+//! Patterns of `KEYS` and `SCAN`: `*`, `?`, `[a-z]`, `[^a-z]`, and `\` to escape a character.
 
-/// A pattern. Matching never takes longer than the lengths of pattern and text multiplied.
+/// A pattern. Matching takes at most the product of the lengths of pattern and text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Glob<'a>(&'a [u8]);
 
@@ -11,8 +11,8 @@ impl<'a> Glob<'a> {
 
     pub(crate) fn matches(self, text: &[u8]) -> bool {
         let (mut pattern, mut text) = (self.0, text);
-        // Where to go on if what follows the last star does not match here: only that star needs to be
-        // tried again, as an earlier one could do no more.
+        // Where to continue if the pattern after the last star does not match here. Only that star needs to be
+        // retried: an earlier one could not match more.
         let mut retry: Option<(&[u8], &[u8])> = None;
         loop {
             if let [b'*', rest @ ..] = pattern {
@@ -22,7 +22,7 @@ impl<'a> Glob<'a> {
             }
             let step = match text {
                 [] if pattern.is_empty() => return true,
-                // A star that takes even more leaves even less to match.
+                // If the star took more of the text, even less would be left to match.
                 [] => return false,
                 [byte, rest @ ..] => one(pattern, *byte).map(|pattern| (pattern, rest)),
             };
@@ -50,8 +50,8 @@ fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     matched.then_some(rest)
 }
 
-/// Whether a class, which begins after its bracket, holds the byte; and what follows the class. One that
-/// is not closed goes to the end of the pattern.
+/// Whether a class (without its opening bracket) contains the byte, and the rest of the pattern after the class. A
+/// class that is not closed extends to the end of the pattern.
 fn class_matches(class: &[u8], byte: u8) -> (bool, &[u8]) {
     let (negated, mut class) = match class {
         [b'^', class @ ..] => (true, class),

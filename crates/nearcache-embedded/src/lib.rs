@@ -1,9 +1,9 @@
-//! An in-process Redis for [redis-rs](https://docs.rs/redis): the commands, replies and errors of a
-//! server, with nothing to install.
+//! An in-process Redis for [redis-rs](https://docs.rs/redis): the commands, replies and errors of a server, with
+//! nothing to install.
 //!
-//! A [`Store`] is the server. A [`Connection`] to it implements both of redis-rs's `ConnectionLike` traits,
-//! so whatever is written on redis-rs runs on it unchanged: in tests that need no server, or as the cache of
-//! a program that has no Redis yet.
+//! A [`Store`] is the server. A [`Connection`] to it implements both of redis-rs's `ConnectionLike` traits, so all
+//! code that uses redis-rs runs on it unchanged: in tests without a server, or as the cache of a program that has no
+//! Redis yet.
 //!
 //! ```
 //! use nearcache_embedded::Store;
@@ -39,7 +39,7 @@
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(tour()).unwrap();
 //! ```
 //!
-//! # What is there
+//! # What is supported
 //!
 //! | family | commands |
 //! | --- | --- |
@@ -52,50 +52,50 @@
 //! | transactions | `MULTI` `EXEC` `DISCARD` `WATCH` `UNWATCH` |
 //! | scripts | `EVAL` `EVALSHA` `SCRIPT LOAD` `SCRIPT EXISTS` `SCRIPT FLUSH`, for scripts with a native twin: see [`Script`] |
 //! | connection | `PING` `ECHO` `SELECT` `HELLO` `QUIT` `RESET` `CLIENT ID` `CLIENT INFO` `CLIENT GETNAME` `CLIENT SETNAME` `CLIENT SETINFO` `CLIENT NO-EVICT` |
-//! | server | `TIME` `INFO` `COMMAND COUNT` `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT`, for what bounds a store |
+//! | server | `TIME` `INFO` `COMMAND COUNT` `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT`, for the settings that limit a store |
 //!
-//! Replies have the forms of RESP2 or RESP3, whichever the connection [speaks](Connection::set_protocol), and
-//! errors the words of Redis 7.0. A test runs random commands, well-formed and not, here and on a real
-//! server, and compares every reply and what is left in the end.
+//! Replies have the forms of RESP2 or RESP3, whichever the connection [uses](Connection::set_protocol), and errors
+//! have the text of Redis 7.0. A test runs random commands, valid and invalid, here and on a real server, and
+//! compares every reply and the final contents.
 //!
-//! # What is not there
+//! # What is not supported
 //!
 //! Hashes, sets, sorted sets, streams, the other list commands, pub/sub, blocking commands, ACLs,
 //! persistence, replication: these are unknown commands. Other differences from a server:
 //!
-//! - There is no Lua. A script runs if it was [registered](Store::register) together with a Rust function
-//!   that does the same, its twin; any other is an error that says so. An error in a command that a twin
-//!   calls does not name a line of the script.
+//! - There is no Lua. A script runs if it was [registered](Store::register) together with its twin, a Rust function
+//!   that does the same; any other script is an error that says so. An error in a command that a twin calls does not
+//!   name a line of the script.
 //! - `CONFIG` knows `maxmemory`, `maxmemory-policy`, `maxmemory-samples`, `lfu-log-factor` and `lfu-decay-time`.
-//! - `OBJECT ENCODING` says what a server would choose for the value at hand: a short string that something was
-//!   appended to is `embstr` here, and `raw` on a server. `OBJECT REFCOUNT` is always 1.
-//! - `QUIT` and `RESET` both leave a connection that is as new. There is no line to cut.
-//! - `FLUSHALL` and `FLUSHDB` drop the values when the locks are released, `ASYNC` or not.
+//! - `OBJECT ENCODING` returns what a server would choose for the current value: a short string after an `APPEND` is
+//!   `embstr` here, and `raw` on a server. `OBJECT REFCOUNT` is always 1.
+//! - After `QUIT` and `RESET` a connection is like a new one. There is no socket to close.
+//! - `FLUSHALL` and `FLUSHDB` drop the values after the locks are released, with or without `ASYNC`.
 //! - `INCRBYFLOAT` computes as x86 servers do, with 64 bits of mantissa, but does not read hexadecimal.
-//! - Positions in `SCAN` replies are random numbers of up to 48 bits, and mean nothing to another store.
+//! - Positions in `SCAN` replies are random numbers of up to 48 bits, and are not valid for another store.
 //!
 //! # Consistency
 //!
-//! Every command is atomic, also those of several keys; so are transactions and scripts. Each key belongs to
-//! one of some shards, by its hash; a command locks the shards of its keys, in ascending order, shared if it
-//! only reads. So readers do not wait for each other, and two commands of different keys hardly ever do.
-//! Commands about the key space as a whole (`KEYS`, `DBSIZE`, `FLUSHALL` …) lock every shard for a moment;
-//! `SCAN` and `INFO` go from one to the next.
+//! Every command is atomic, also one with several keys, and so are transactions and scripts. Each key belongs to a
+//! shard, by its hash. A command locks the shards of its keys, in ascending order, and shared if it only reads. So
+//! readers do not wait for each other, and two commands on different keys hardly ever do. Commands on the whole key
+//! space (`KEYS`, `DBSIZE`, `FLUSHALL` …) lock every shard for a moment; `SCAN` and `INFO` go from one shard to the
+//! next.
 //!
-//! `SCAN` returns a key that is there during the whole scan **exactly once**, however many others come and go
+//! `SCAN` returns a key that exists during the whole scan **exactly once**, however many others are added and removed
 //! meanwhile. (A server may return it more than once.) A call looks at up to 112 keys more than `COUNT`.
 //!
 //! # Expiry
 //!
-//! No command sees a key past its deadline. It is removed when one comes across it; and a thread looks for
-//! the others ten times a second, in short steps. The thread runs only while there are keys that can expire.
-//! With a [manual clock](Clock::manual) there is none: tests move time, and never sleep.
+//! No command sees a key past its deadline. An expired key is removed when a command finds it, and a thread looks for
+//! the others ten times a second, in short steps. The thread runs only while there are keys that can expire. With a
+//! [manual clock](Clock::manual) there is no thread: tests advance the time, and never sleep.
 //!
-//! # Bounds
+//! # Memory limit
 //!
-//! A store takes any amount of memory, as a server does, unless it is [bounded](Builder::max_memory). Then the
-//! [policy](Builder::policy) says what happens: keys go, or commands that would store more fail with the
-//! server's `OOM command not allowed when used memory > 'maxmemory'.`
+//! A store takes any amount of memory, as a server does, unless it has a [limit](Builder::max_memory). When the limit
+//! is reached, the [policy](Builder::policy) decides: keys are evicted, or commands that would store more fail with
+//! the server's `OOM command not allowed when used memory > 'maxmemory'.`
 //!
 //! ```
 //! use nearcache_embedded::{Policy, Store};
@@ -109,30 +109,30 @@
 //! # Ok::<(), redis::RedisError>(())
 //! ```
 //!
-//! What is counted are keys, values, entries and the tables that they lie in, as large as the allocator makes
-//! them, and 3 % for what it loses between them: within 15 % of what the process grows by, and more often
-//! within 5 %. A small entry takes about 100 bytes beside its key and value. A server counts its connections
-//! and a megabyte of its own, too; a store does not.
+//! The keys, values, entries and their tables are counted at the sizes that the allocator gives them, plus 3 % for
+//! fragmentation. The result is within 15 % of what the process grows by, and mostly within 5 %. A small entry takes
+//! about 100 bytes in addition to its key and value. A server also counts its connections and a megabyte of its own;
+//! a store does not.
 //!
-//! Room is made as soon as a command that took it has returned its locks, and before it returns: so between two
-//! commands the keys never take more than they may, if any may go. (A server makes room before the next
-//! command.) A value that is larger than all memory is therefore gone at once. What goes is the best of a few
-//! keys that are picked at random, `maxmemory-samples` at a time. Under an LFU policy a key's count of uses falls
-//! by one not only every `lfu-decay-time` minutes, but also whenever as much was evicted as the store holds:
-//! what was popular once makes room for what is now, however fast it all goes.
+//! Room is made after a command has released its locks, and before it returns. So between two commands the keys never
+//! exceed the limit, if any may be evicted. (A server makes room before the next command.) This means that a value
+//! larger than the whole limit is evicted at once. The store evicts the best of a few keys that it picks at random,
+//! `maxmemory-samples` at a time. Under an LFU policy a key's count of uses falls by one not only every
+//! `lfu-decay-time` minutes, but also whenever as much was evicted as the store holds: keys that were popular once
+//! make room for those that are popular now, however fast they come and go.
 //!
-//! [`Connection::transaction`] is refused when there is no memory only if one of its commands would take some;
+//! When the limit is reached, [`Connection::transaction`] is refused only if one of its commands would take memory;
 //! between `MULTI` and `EXEC`, a store refuses whatever a server refuses.
 //!
 //! # Events
 //!
-//! [`Store::subscribe`] tells of every change, who made it, and of keys that expired or were evicted: what a
-//! second cache in front of the store needs to know to be right.
+//! [`Store::subscribe`] reports every change, the client that made it, and the keys that expired or were evicted.
+//! This is what a second cache in front of the store needs to stay correct.
 //!
 //! # Features
 //!
-//! - `aio` (default): redis-rs's async `ConnectionLike`. Without it, tokio is not built, and a transaction
-//!   that is refused fails with the server's `EXECABORT` instead of redis-rs's list of refused commands.
+//! - `aio` (default): redis-rs's async `ConnectionLike`. Without it, tokio is not built, and a refused transaction
+//!   fails with the server's `EXECABORT` instead of redis-rs's list of refused commands.
 
 mod aborted;
 mod clock;
@@ -152,7 +152,7 @@ mod store;
 mod traits;
 mod wire;
 
-/// What a fuzzer calls, with whatever bytes it finds.
+/// The entry points of the fuzz targets.
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 #[path = "fuzz.rs"]

@@ -1,5 +1,5 @@
-//! The bounds of a store: how much memory its keys may take, what goes when that is not enough, and the
-//! settings by which that is chosen.
+//! The limits of a store: how much memory its keys may take, what is evicted when that is not enough, and the
+//! settings for this choice.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,34 +7,33 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use crate::keyspace::access::Lfu;
 
-/// What a store does when its keys take more memory than they may: a server's `maxmemory-policy`.
+/// What a store does when its keys exceed the memory limit: a server's `maxmemory-policy`.
 ///
-/// What is evicted is the best of a few keys picked at random, as on a server: see
-/// [Bounds](crate#bounds).
+/// As on a server, the best of a few keys picked at random is evicted: see [Memory limit](crate#memory-limit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Policy {
-    /// Nothing goes: commands that would store more fail.
+    /// Evicts nothing: commands that would store more fail.
     #[default]
     NoEviction,
-    /// The key that has not been used for the longest time goes.
+    /// Evicts the key that has not been used for the longest time.
     AllKeysLru,
-    /// The key that is used least often goes.
+    /// Evicts the key that is used least often.
     AllKeysLfu,
-    /// Any key goes.
+    /// Evicts any key.
     AllKeysRandom,
-    /// Of the keys with a time to live, the one that has not been used for the longest time goes.
+    /// Of the keys with a TTL, evicts the one that has not been used for the longest time.
     VolatileLru,
-    /// Of the keys with a time to live, the one that is used least often goes.
+    /// Of the keys with a TTL, evicts the one that is used least often.
     VolatileLfu,
-    /// Of the keys with a time to live, any goes.
+    /// Of the keys with a TTL, evicts any.
     VolatileRandom,
-    /// The key goes that would expire next.
+    /// Evicts the key that would expire next.
     VolatileTtl,
 }
 
 impl Policy {
-    /// All policies, in the order in which a server names them.
+    /// All policies, in the order in which a server lists them.
     pub const ALL: [Policy; 8] = [
         Policy::VolatileLru,
         Policy::VolatileLfu,
@@ -46,7 +45,7 @@ impl Policy {
         Policy::NoEviction,
     ];
 
-    /// The name that a server gives it.
+    /// The server's name for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -65,7 +64,7 @@ impl Policy {
         matches!(self, Policy::AllKeysRandom | Policy::VolatileRandom)
     }
 
-    /// Whether only keys with a time to live go.
+    /// Whether only keys with a TTL are evicted.
     pub(crate) fn is_volatile(self) -> bool {
         matches!(
             self,
@@ -83,7 +82,7 @@ impl fmt::Display for Policy {
     }
 }
 
-/// There is no policy of that name.
+/// The name is not that of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownPolicy;
@@ -97,7 +96,7 @@ impl fmt::Display for UnknownPolicy {
 
 impl std::error::Error for UnknownPolicy {}
 
-/// Reads a policy's name, in whatever case.
+/// Parses a policy's name, in any case.
 impl FromStr for Policy {
     type Err = UnknownPolicy;
 
@@ -107,8 +106,8 @@ impl FromStr for Policy {
     }
 }
 
-/// Reads a number of bytes as a server does: digits, and one of the units `b`, `k`, `kb`, `m`, `mb`, `g`,
-/// `gb` in whatever case, where `k` is 1000 and `kb` 1024. What does not fit is as much as there can be.
+/// Parses a number of bytes as a server does: digits, and one of the units `b`, `k`, `kb`, `m`, `mb`, `g`, `gb` in
+/// any case, where `k` is 1000 and `kb` 1024. Too large a number gives the largest possible one.
 ///
 /// ```
 /// use nearcache_embedded::parse_memory;
@@ -136,11 +135,11 @@ pub fn parse_memory(text: &str) -> Option<usize> {
     if digits.is_empty() {
         return None;
     }
-    // Only too large a number cannot be read.
+    // Parsing digits fails only if the number is too large.
     Some(digits.parse().unwrap_or(usize::MAX).saturating_mul(unit))
 }
 
-/// The settings as they are now: `CONFIG SET` changes them while commands run.
+/// The current settings: `CONFIG SET` changes them while commands run.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) maxmemory: AtomicUsize,
@@ -172,7 +171,7 @@ impl Settings {
         self.policy.store(policy as u8, Ordering::Relaxed);
     }
 
-    /// How uses are counted, if the policy wants that.
+    /// How uses are counted, if the policy counts them.
     #[inline]
     pub(crate) fn lfu(&self) -> Option<Lfu> {
         let number = self.policy.load(Ordering::Relaxed);

@@ -1,14 +1,14 @@
-//! Replies: the values of redis-rs, and errors in the server's words.
+//! Replies: the values of redis-rs, and errors with the server's text.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use redis::Value;
 
-/// What a command answers.
+/// The result of a command.
 pub(crate) type Reply = Result<Value, Error>;
 
-/// An error as a server words it: a code, a space, and text.
+/// An error in a server's form: a code, a space, and text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Error(Cow<'static, str>);
 
@@ -30,10 +30,11 @@ impl Error {
         Error(Cow::Borrowed(text))
     }
 
-    /// The error as redis-rs has it. Slow, as it goes through redis-rs's parser, the only way to make one.
+    /// The error as redis-rs has it. This is slow, because it goes through redis-rs's parser, which is the only way
+    /// to make one.
     #[cold]
     pub(crate) fn into_value(self) -> Value {
-        // One line, whatever is quoted in it: as a server does.
+        // One line, whatever is quoted in it, as a server sends it.
         let line = format!("-{}\r\n", self.0.replace(['\r', '\n'], " "));
         redis::parse_redis_value(line.as_bytes()).unwrap_or(Value::Nil)
     }

@@ -1,5 +1,4 @@
-//! Scripts with a native twin: the Lua text that a server runs, and the Rust function that stands for it
-//! here.
+//! Scripts with a native twin: the Lua text that a server runs, and the Rust function that takes its place here.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,12 +10,12 @@ use crate::command::{self, Keys, Place};
 use crate::context::Context;
 use crate::reply::{Error, Reply};
 
-/// What a script does when it runs here.
+/// The Rust function that runs in place of a script.
 pub type Twin = fn(&mut Call<'_>) -> Result<Value, ScriptError>;
 
 /// A Lua script, and a Rust function that does the same.
 ///
-/// There is no Lua in the store. Code that sends scripts works on it all the same, once every script is
+/// The store has no Lua. Code that sends scripts works on it all the same, if every script is
 /// [registered](crate::Store::register) with its twin.
 ///
 /// ```
@@ -51,20 +50,20 @@ pub struct Script {
 }
 
 impl Script {
-    /// A script. Nothing compares the two: run both on the same inputs in a test, as the tests of this crate
-    /// do.
+    /// A script with its twin. Nothing checks that the two agree: run both on the same inputs in a test, as the tests
+    /// of this crate do.
     #[must_use]
     pub const fn new(lua: &'static str, twin: Twin) -> Self {
         Script { lua, twin }
     }
 
-    /// The text for a server.
+    /// The Lua text.
     #[must_use]
     pub const fn lua(&self) -> &'static str {
         self.lua
     }
 
-    /// The text's SHA1 in hexadecimal, which `EVALSHA` names the script by.
+    /// The text's SHA1 in hexadecimal, by which `EVALSHA` names the script.
     #[must_use]
     pub fn sha1(&self) -> String {
         sha1_of(self.lua.as_bytes())
@@ -79,7 +78,7 @@ impl fmt::Debug for Script {
     }
 }
 
-/// What stops a script: an error of a command that it called, or one of its own.
+/// What ends a script: an error of a command that it called, or one of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptError(Error);
 
@@ -100,9 +99,8 @@ impl std::error::Error for ScriptError {}
 
 /// A call of a script, as its twin sees it.
 ///
-/// The shards of the declared keys stay locked until the twin returns, so it is atomic, as a script is on a
-/// server. It may therefore not use a [`Connection`](crate::Connection) of the same store: it would wait for
-/// itself.
+/// The shards of the declared keys stay locked until the twin returns, so it is as atomic as a script on a server. It
+/// must not use a [`Connection`](crate::Connection) of the same store: that would deadlock.
 pub struct Call<'a> {
     cx: &'a mut dyn Caller,
     keys: &'a [&'a [u8]],
@@ -132,12 +130,11 @@ impl<'a> Call<'a> {
         self.args
     }
 
-    /// Runs a command, as `redis.call` does, and returns what the client would get if the script
-    /// returned it.
+    /// Runs a command, as `redis.call` does, and returns what the client would get if the script returned it.
     ///
     /// # Errors
-    /// What the command fails with; a command that scripts may not call, or that needs the whole key space;
-    /// a key that is not one of [`keys`](Call::keys), because it is not locked.
+    /// The error of the command; a command that scripts may not call, or that needs the whole key space; a key that
+    /// is not one of [`keys`](Call::keys), because it is not locked.
     pub fn call(&mut self, args: &[&[u8]]) -> Result<Value, ScriptError> {
         self.checked(args).map_err(ScriptError)
     }
@@ -192,7 +189,7 @@ impl Caller for Context<'_> {
         if command.grows && self.out_of_memory {
             return Err(Error::OUT_OF_MEMORY);
         }
-        // What a script has begun it may end.
+        // A script that has changed something may go on.
         self.out_of_memory &= !command.exclusive;
         (command.run)(self, args)
     }
@@ -206,7 +203,7 @@ pub(crate) struct Scripts {
 
 struct Known {
     script: Script,
-    /// Whether `EVALSHA` finds it. Registering does that; `SCRIPT FLUSH` undoes it.
+    /// Whether `EVALSHA` finds it. Registering sets this; `SCRIPT FLUSH` clears it.
     loaded: bool,
 }
 
@@ -218,7 +215,7 @@ impl Scripts {
         });
     }
 
-    /// Finds a script by its text, which loads it.
+    /// Finds a script by its text, and marks it as loaded.
     pub(crate) fn load(&self, lua: &[u8]) -> Option<(String, Script)> {
         let sha1 = sha1_of(lua);
         let mut scripts = self.by_sha1.write();
@@ -228,7 +225,7 @@ impl Scripts {
         Some((sha1, script))
     }
 
-    /// A script that is loaded.
+    /// Finds a loaded script by its SHA1.
     pub(crate) fn get(&self, sha1: &[u8]) -> Option<Script> {
         let mut lower = [0; 40];
         lower.copy_from_slice(sha1.get(..40).filter(|_| sha1.len() == 40)?);

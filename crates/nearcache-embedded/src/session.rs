@@ -1,4 +1,4 @@
-//! What a server keeps for a connection: database, protocol, name, and the transaction it is in.
+//! The state of a connection: its database, protocol, name, and transaction.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -22,7 +22,7 @@ pub(crate) struct Session {
 #[derive(Debug, Default)]
 pub(crate) struct Transaction {
     pub(crate) queue: Vec<Queued>,
-    /// Whether a command was refused, so that `EXEC` will refuse as well.
+    /// Whether a command was refused, so that `EXEC` must be refused as well.
     pub(crate) aborted: bool,
 }
 
@@ -65,7 +65,7 @@ impl Session {
         }
     }
 
-    /// Another handle's session: the same client, outside of any transaction.
+    /// The session of another handle: the same client, outside of any transaction.
     pub(crate) fn handle(&self) -> Self {
         Session {
             db: self.db,
@@ -75,19 +75,19 @@ impl Session {
         }
     }
 
-    /// As a new connection has it, of the same client.
+    /// Returns to the state of a new connection of the same client.
     pub(crate) fn reset(&mut self) {
         *self = Session::new(self.id);
     }
 
-    /// Notes that the next `EXEC` must refuse, if there will be one.
+    /// Makes the next `EXEC` fail, if a transaction is open.
     pub(crate) fn abort(&mut self) {
         if let Some(transaction) = &mut self.transaction {
             transaction.aborted = true;
         }
     }
 
-    /// Notes a watched key, and returns the flag that says it changed.
+    /// Records a watched key, and returns the flag that says that it changed.
     pub(crate) fn watch(&mut self, db: u32, key: &[u8], shard: usize) -> Weak<AtomicBool> {
         let watching = self.watching.get_or_insert_default();
         watching.keys.push((db, key.into()));

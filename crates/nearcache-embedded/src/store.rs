@@ -14,8 +14,8 @@ use crate::keyspace::{Keyspace, MAX_SHARDS};
 use crate::limits::{Policy, Settings};
 use crate::script::{Script, Scripts};
 
-/// An in-process Redis. Clones are handles to the same one; it is gone when the last of them and of its
-/// connections is dropped.
+/// An in-process Redis. Clones are handles to the same store. It is dropped with the last of its handles and
+/// connections.
 ///
 /// ```
 /// let store = nearcache_embedded::Store::new();
@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) evictor: Evictor,
     pub(crate) started: Instant,
-    /// The coarse clock when it started.
+    /// The value of the coarse clock at the start.
     born: u64,
     pub(crate) run_id: String,
     clients: AtomicU64,
@@ -49,8 +49,7 @@ pub(crate) struct Shared {
 }
 
 impl Store {
-    /// A store with the system's clock and 16 databases, whose keys may take any amount of memory: as a
-    /// server starts.
+    /// A store with the system's clock, 16 databases and no memory limit: the defaults of a server.
     #[must_use]
     pub fn new() -> Store {
         Store::builder().build()
@@ -61,61 +60,61 @@ impl Store {
         Builder::default()
     }
 
-    /// A connection of a new client, as a server gives it: database 0, RESP2.
+    /// A connection of a new client, with a server's defaults: database 0, RESP2.
     #[must_use]
     pub fn connect(&self) -> Connection {
-        // Numbers only: nothing is ordered by them.
+        // Ids need to be unique, and nothing else, so relaxed ordering is enough.
         let id = self.shared.clients.fetch_add(1, Ordering::Relaxed) + 1;
         Connection::new(self.shared.clone(), id)
     }
 
-    /// Lets connections run a script by its native twin: `EVAL` with its exact text, and `EVALSHA` from
-    /// now on, as if it had been loaded. Registering a script again changes nothing.
+    /// Lets connections run a script by its native twin: `EVAL` with its exact text, and `EVALSHA` as if it had been
+    /// loaded. Registering a script again changes nothing.
     pub fn register(&self, script: Script) {
         self.shared.scripts.register(script);
     }
 
     /// Calls `f` for every change from now on, until the [`Subscription`] is dropped.
     ///
-    /// An event comes once for each command that really changed something, after the change took effect and
-    /// before the command returns, on the thread that ran the command. No lock is held then, so `f` may use
-    /// the store; it should be quick all the same. Events of commands on different threads may arrive in
-    /// another order than the changes took effect: look at the key, do not infer its value from events.
+    /// There is one event for each command that really changed something. It comes after the change took effect and
+    /// before the command returns, on the thread that ran the command. No lock is held then, so `f` may use the
+    /// store, but it should be quick. Events of commands on different threads may arrive in another order than their
+    /// changes took effect: read the key, and do not infer its value from events.
     ///
-    /// What `f` cannot miss: a change that took effect after this call returned. A store without subscribers
-    /// pays one relaxed atomic load for each change.
+    /// `f` sees every change that takes effect after this call has returned. A store without subscribers pays one
+    /// relaxed atomic load for each change.
     pub fn subscribe(&self, f: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Subscription {
         self.shared.hub.subscribe(Arc::new(f))
     }
 
-    /// Removes keys that have expired, as many as fit into one short step, and returns how many that were.
+    /// Removes expired keys, as many as fit into one short step, and returns how many.
     ///
-    /// A store does this by itself from time to time; with a [manual clock](Clock::manual) it does not. It
-    /// only matters for memory, `DBSIZE`, and the events of keys that nobody asks for: no command ever
-    /// returns an expired key.
+    /// A store does this by itself from time to time; with a [manual clock](Clock::manual) it does not. It only
+    /// matters for memory, `DBSIZE`, and the events of keys that no command asks for: no command ever returns an
+    /// expired key.
     pub fn expire_cycle(&self) -> usize {
         self.shared.expire_step()
     }
 
-    /// How many bytes of memory the keys take, as `used_memory` of `INFO` says.
+    /// How many bytes of memory the keys take, the same as `used_memory` of `INFO`.
     #[must_use]
     pub fn used_memory(&self) -> usize {
         self.shared.keyspace.used()
     }
 
-    /// How many bytes of memory the keys may take; 0 is any amount.
+    /// How many bytes of memory the keys may take; 0 means no limit.
     #[must_use]
     pub fn max_memory(&self) -> usize {
         self.shared.settings.maxmemory.load(Ordering::Relaxed)
     }
 
-    /// What happens when that is not enough.
+    /// What happens when the limit is reached.
     #[must_use]
     pub fn policy(&self) -> Policy {
         self.shared.settings.policy()
     }
 
-    /// The clock that deadlines are measured by.
+    /// The clock for deadlines.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
@@ -123,13 +122,13 @@ impl Store {
 }
 
 impl Shared {
-    /// For how many milliseconds the store has been there, a few of them late.
+    /// How many milliseconds old the store is. It may lag by a few.
     #[inline]
     pub(crate) fn coarse_ms(&self) -> u64 {
         self.clock.coarse_ms().saturating_sub(self.born)
     }
 
-    /// A number that nobody can foresee without knowing the seed.
+    /// A number that nobody can predict without knowing the seed.
     pub(crate) fn random(&self) -> u64 {
         let n = self.draws.fetch_add(1, Ordering::Relaxed);
         self.keyspace.hash(&n.to_ne_bytes())
@@ -194,20 +193,20 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The clock that deadlines are measured by; the system's unless set.
+    /// The clock for deadlines; the default is the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// How many databases `SELECT` can choose from: 1 to 1024, and 16 unless set, like a server.
+    /// How many databases `SELECT` can choose from, 1 to 1024; the default is 16, as on a server.
     pub fn databases(mut self, databases: u32) -> Self {
         self.databases = databases.clamp(1, 1024);
         self
     }
 
-    /// How many locks the keys are spread over, rounded up to a power of two: 1 to 256, and 16 for each
-    /// core unless set.
+    /// How many locks the keys are spread over, 1 to 256, rounded up to a power of two; the default is 16 for each
+    /// core.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = shards;
         self
@@ -219,8 +218,9 @@ impl Builder {
         self
     }
 
-    /// How many bytes of memory the keys may take: 0, which is any amount, unless set. What goes when that is
-    /// not enough, [`policy`](Builder::policy) says. `CONFIG SET maxmemory` changes it later.
+    /// How many bytes of memory the keys may take; the default is 0, which means no limit. The
+    /// [`policy`](Builder::policy) decides what happens when the limit is reached. `CONFIG SET maxmemory` changes it
+    /// later.
     ///
     /// ```
     /// use nearcache_embedded::{Policy, Store};
@@ -233,13 +233,13 @@ impl Builder {
         self
     }
 
-    /// What happens when the keys take more memory than they may: [`Policy::NoEviction`] unless set.
+    /// What happens when the keys exceed the memory limit; the default is [`Policy::NoEviction`].
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// The store.
+    /// Builds the store.
     #[must_use]
     pub fn build(self) -> Store {
         let keyspace = Keyspace::new(self.shards);

@@ -46,8 +46,7 @@ impl redis::ConnectionLike for Connection {
     }
 }
 
-/// Every future is ready at its first poll: nothing here waits for anything but another thread's short
-/// critical section.
+/// Every future is ready at its first poll: nothing here waits, except for another thread's short critical section.
 #[cfg(feature = "aio")]
 impl redis::aio::ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> redis::RedisFuture<'a, Value> {
@@ -94,8 +93,8 @@ impl Connection {
     }
 }
 
-/// The replies to a pipeline: the first `offset` are skipped, but an error among them fails the whole,
-/// because only a transaction skips any.
+/// The replies to a pipeline. The first `offset` are skipped; but an error among them fails the pipeline, because
+/// only transactions skip replies.
 struct Replies {
     offset: usize,
     count: usize,
@@ -121,7 +120,7 @@ impl Replies {
                 self.kept.push(reply);
             }
         } else if let Value::ServerError(error) = reply {
-            // Counted without the MULTI.
+            // The index without the MULTI.
             self.errors.push((self.seen.saturating_sub(1), error));
         }
         self.seen += 1;

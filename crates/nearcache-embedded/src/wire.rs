@@ -4,7 +4,7 @@ use redis::{Arg, Cmd, ErrorKind, RedisError, RedisResult};
 
 use crate::command::Args;
 
-/// As many arguments as this are passed without allocating.
+/// Up to this many arguments are passed without an allocation.
 const ON_STACK: usize = 8;
 
 /// Calls `run` with a command's arguments.
@@ -27,7 +27,7 @@ pub(crate) fn with_args<R>(cmd: &Cmd, run: impl FnOnce(Args<'_>) -> R) -> R {
     } else if let Some(args) = collect(args) {
         return run(&args);
     }
-    // The number that a cursor argument stands for can be read from the encoded command only.
+    // A cursor argument is a placeholder, whose number can only be read from the encoded command.
     let packed = cmd.get_packed_command();
     let mut rest = &packed[..];
     let args = read_command(&mut rest).unwrap_or_default();
@@ -51,7 +51,7 @@ fn collect<'a>(args: impl Iterator<Item = Arg<&'a [u8]>>) -> Option<Vec<&'a [u8]
 /// Reads one command, an array of bulk strings, off the front of `bytes`.
 pub(crate) fn read_command<'a>(bytes: &mut &'a [u8]) -> RedisResult<Vec<&'a [u8]>> {
     let count = read_length(bytes, b'*')?;
-    // An argument takes at least five bytes more than its content: no need to trust the count.
+    // An argument takes at least five bytes more than its content, so the number of bytes limits a false count.
     let mut args = Vec::with_capacity(count.min(bytes.len() / 5));
     for _ in 0..count {
         let len = read_length(bytes, b'$')?;

@@ -1,4 +1,4 @@
-//! What stands in the brackets: `cache = CACHE, key = "user:{id}", ttl = "1h"`.
+//! Parses the options in the attribute's parentheses: `cache = CACHE, key = "user:{id}", ttl = "1h"`.
 
 use proc_macro2::Span;
 use syn::ext::IdentExt;
@@ -8,7 +8,7 @@ use syn::{Error, Expr, ExprLit, Ident, Lit, LitStr, Path, Result, Token};
 
 use crate::time;
 
-/// The options, as they are listed to someone who misses one.
+/// The options, for the error that lists them.
 const OPTIONS: [&str; 19] = [
     "associated",
     "bypass",
@@ -31,16 +31,16 @@ const OPTIONS: [&str; 19] = [
     "ttl_of",
 ];
 
-/// The attribute, read.
+/// The parsed attribute.
 pub(crate) struct Attribute {
-    /// Where nearcache is.
+    /// The path of the crate nearcache.
     pub(crate) home: Path,
     pub(crate) cache: Expr,
     pub(crate) key: Option<Expr>,
     pub(crate) condition: Option<Expr>,
     pub(crate) tags: Option<Expr>,
     pub(crate) forever: bool,
-    /// Times, by the name of their option.
+    /// Times, with the names of their options.
     pub(crate) times: Vec<(Ident, Time)>,
     pub(crate) early_refresh: Option<Expr>,
     pub(crate) bypass: Option<Expr>,
@@ -51,7 +51,7 @@ pub(crate) struct Attribute {
     pub(crate) associated: bool,
 }
 
-/// A time: known already, or to be found at run time.
+/// A time: a literal, or an expression for run time.
 pub(crate) enum Time {
     Millis(u64),
     Found(Expr),
@@ -64,14 +64,14 @@ pub(crate) enum OnError {
 }
 
 impl Attribute {
-    /// Whether the function may run beside its caller, who is answered before it ends.
+    /// Whether the function may run in the background, after its caller got an answer.
     pub(crate) fn runs_beside(&self) -> bool {
         let beside = |(name, _): &(Ident, Time)| name == "stale_for" || name == "soft_timeout";
         self.early_refresh.is_some() || self.times.iter().any(beside)
     }
 }
 
-/// One option as it is written.
+/// One option as it was written.
 struct Item {
     name: Ident,
     value: Option<Expr>,
@@ -114,7 +114,7 @@ impl Item {
             None => Ok(true),
             Some(value) => Err(Error::new(
                 value.span(),
-                format!("`{}` has no value: it is said or not", self.name),
+                format!("`{}` takes no value: write it, or leave it out", self.name),
             )),
         }
     }
@@ -184,8 +184,8 @@ impl Parse for Attribute {
         read.cache = cache.ok_or_else(|| {
             Error::new(
                 Span::call_site(),
-                "which cache? Say `cache = CACHE`: a static, a field of `self`, an argument, or any expression \
-                 that gives a `&Cache`",
+                "which cache? Write `cache = CACHE`: a static, a field of `self`, an argument, or any expression \
+                 that evaluates to a `&Cache`",
             )
         })?;
         if let Some(home) = home {
@@ -209,7 +209,7 @@ fn unknown(name: &Ident) -> Error {
     )
 }
 
-/// Without what macros wrap around an expression that they pass on.
+/// Removes the invisible groups that macros put around an expression which they pass on.
 fn ungrouped(expr: Expr) -> Expr {
     match expr {
         Expr::Group(group) => ungrouped(*group.expr),
@@ -217,7 +217,7 @@ fn ungrouped(expr: Expr) -> Expr {
     }
 }
 
-/// A path, or one in a text as serde takes it.
+/// A path, or a text with a path, as serde allows it.
 fn path(expr: Expr) -> Result<Path> {
     match expr {
         Expr::Lit(ExprLit {
@@ -247,7 +247,7 @@ fn key(expr: Expr) -> Result<Expr> {
         Expr::Lit(literal) if !matches!(literal.lit, Lit::Str(_) | Lit::ByteStr(_)) => {
             Err(Error::new(
                 literal.span(),
-                "a key is a template, as in \"user:{id}\", or an expression or a closure that gives text or bytes",
+                "a key is a template, as in \"user:{id}\", or an expression or a closure that returns text or bytes",
             ))
         }
         Expr::Lit(literal) if matches!(&literal.lit, Lit::Str(text) if text.value().is_empty()) => {
@@ -270,7 +270,7 @@ fn tags(expr: Expr) -> Result<Expr> {
     }
 }
 
-/// A factor that is written out is one that nearcache takes.
+/// Checks the range of a factor that is a literal.
 fn beta(expr: Expr) -> Result<Expr> {
     let (value, span) = match &expr {
         Expr::Lit(ExprLit { lit, .. }) => match lit {
@@ -284,7 +284,7 @@ fn beta(expr: Expr) -> Result<Expr> {
     if !(0.0..=100.0).contains(&value) {
         return Err(Error::new(
             span,
-            "`early_refresh` is a factor from 0 (off) to 100, and 1.0 is a good one",
+            "`early_refresh` is a factor from 0 (off) to 100, and 1.0 is a good choice",
         ));
     }
     Ok(syn::parse_quote_spanned!(span=> #value))
@@ -298,7 +298,7 @@ fn on_error(expr: &Expr) -> Result<(OnError, Span)> {
         _ => {
             return Err(Error::new(
                 expr.span(),
-                "`on_error` is \"raise\" (the caller is told when the cache fails) or \"execute\" (the function runs)",
+                "`on_error` is \"raise\" (the caller gets the cache's error) or \"execute\" (the function runs)",
             ));
         }
     };

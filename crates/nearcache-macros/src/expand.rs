@@ -1,11 +1,11 @@
-//! What comes of it: the function that asks the cache, and beside it those that go with it.
+//! Generates the function that asks the cache, and the functions that belong to it.
 //!
-//! Beside a free function `find` stands a type `find` without values, whose associated functions these are
-//! (`find::invalidate(..)`): functions and types have names of their own. A method `find` has more methods
-//! beside it (`find_invalidate`), for nothing else can stand there.
+//! For a free function `find` there is also a type `find` without values. It has the other functions as associated
+//! functions (`find::invalidate(..)`); this is possible because functions and types are in different namespaces. A
+//! method `find` gets more methods instead (`find_invalidate`), because an `impl` cannot contain types.
 //!
-//! Every name of the macro's own that a user's expression could see is hygienic (`Span::mixed_site`): an
-//! argument may be called anything.
+//! Every name of the macro's own that a user's expression could see is hygienic (`Span::mixed_site`), so arguments
+//! may have any name.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned};
@@ -21,7 +21,7 @@ pub(crate) fn cached(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     let item: ItemFn = syn::parse2(item).map_err(|error| {
         Error::new(
             error.span(),
-            format!("#[cached] stands before a function with a body: {error}"),
+            format!("#[cached] goes before a function with a body: {error}"),
         )
     })?;
     Expansion::new(attribute, Function::new(item)?)?.written()
@@ -37,7 +37,7 @@ struct Expansion {
     support: TokenStream,
 }
 
-/// A name of the macro's own.
+/// A hygienic name of the macro's own.
 fn own(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
@@ -60,7 +60,7 @@ impl Expansion {
         &self.function.item.sig.ident
     }
 
-    /// What a function beside this one is called.
+    /// The name of a function that belongs to this one.
     fn beside(&self, what: &str) -> Ident {
         let name = self.name();
         match (self.method, what) {
@@ -79,7 +79,7 @@ impl Expansion {
         }
     }
 
-    /// Carries out an operation of the cache.
+    /// Runs an operation of the cache.
     fn carried_out(&self) -> TokenStream {
         if self.function.is_async() {
             quote!(.await)
@@ -114,7 +114,7 @@ impl Expansion {
         if self.method {
             return Ok(quote!(#asks #beside));
         }
-        let doc = format!(" What goes with the cached function `{name}`.");
+        let doc = format!(" The functions that belong to the cached function `{name}`.");
         Ok(quote! {
             #asks
 
@@ -164,7 +164,7 @@ impl Expansion {
         let (asking, priming) = (self.asking()?, self.priming()?);
         let (force, value) = (own("__force"), own("__value"));
         let returned = &self.function.returned;
-        // They take what the function takes, whether they need it or not.
+        // They take all of the function's arguments, even if they do not need them.
         let quiet = quote! {
             #[allow(
                 dead_code, unused_variables, unreachable_pub,
@@ -176,11 +176,11 @@ impl Expansion {
             format!(" `{called}` without the cache."),
             format!(" The key under which `{called}` is cached for these arguments."),
             format!(
-                " Forgets what is cached of `{called}` for these arguments; says whether there was anything."
+                " Deletes the cached result of `{called}` for these arguments; returns whether there was one."
             ),
-            format!(" Runs `{called}`, whatever is cached, and caches what it returns."),
+            format!(" Runs `{called}`, whatever is cached, and caches the result."),
             format!(
-                " Caches this as what `{called}` returns for these arguments. (An `Err` is not cached.) It has the \
+                " Caches this value as the result of `{called}` for these arguments. (An `Err` is not cached.) It gets the \
                  TTL and the tags, and is not kept beyond its TTL."
             ),
         ];
@@ -243,7 +243,7 @@ impl Expansion {
         })
     }
 
-    /// The signature of the function as it was. What only the attribute uses is used.
+    /// The signature of the original function. Arguments that only the attribute uses cause no warning.
     fn body(&self) -> Result<Signature> {
         let mut body = self.function.item.sig.clone();
         body.ident = self.beside("uncached");
@@ -276,7 +276,7 @@ impl Expansion {
         let span = cache.span();
         let expr = match cache {
             Expr::Reference(given) if given.mutability.is_none() => quote!(#cache),
-            // What binds more loosely than `&`.
+            // Expressions that bind more loosely than `&`.
             Expr::Binary(_) | Expr::Cast(_) | Expr::Closure(_) | Expr::Range(_) => {
                 quote_spanned!(span=> &(#cache))
             }
@@ -288,7 +288,8 @@ impl Expansion {
         quote_spanned!(span=> #ty = #expr)
     }
 
-    /// Whether the cache is in something that the function takes by value, and that is gone when it is asked.
+    /// Whether the cache is in an argument that the function takes by value, and that is moved before the cache is
+    /// asked.
     fn consumes_the_cache(&self) -> bool {
         let by_value = |ty: &Type| !matches!(ty, Type::Reference(_));
         let arguments = self.function.arguments.iter();
@@ -304,7 +305,7 @@ impl Expansion {
         mentions(quote!(#cache), &consumed)
     }
 
-    /// The argument that is the cache, if one is.
+    /// Whether this argument is the cache.
     fn is_the_cache(&self, name: &Ident) -> bool {
         let mut cache = &self.attribute.cache;
         loop {
@@ -364,7 +365,7 @@ impl Expansion {
         Ok(written)
     }
 
-    /// A value that is an expression over the arguments, or a closure over them.
+    /// The value of an option: an expression that uses the arguments, or a closure that takes them.
     fn expression(&self, expr: &Expr) -> Result<TokenStream> {
         let Expr::Closure(closure) = expr else {
             return Ok(quote!(#expr));
@@ -378,8 +379,8 @@ impl Expansion {
             return Err(Error::new(
                 closure.inputs.span(),
                 format!(
-                    "this closure is given all {} arguments of the function but `self`; or leave the `|..|` away and \
-                     name those that you need: there {}",
+                    "this closure gets all {} arguments of the function except `self`; or remove the `|..|` and \
+                     use the arguments by name: there {}",
                     arguments.len(),
                     self.function.listed()
                 ),
@@ -391,7 +392,7 @@ impl Expansion {
         Ok(quote!(#support::over((#(#references,)*), #closure)))
     }
 
-    /// The options of a call: what `ask` and `prime` have in common first.
+    /// The options of a call: those of `ask`, or only those that `prime` uses, too.
     fn options(&self, whole: bool) -> Result<TokenStream> {
         let (support, attribute) = (&self.support, &self.attribute);
         let mut options = quote!(#support::Options::new());
@@ -449,7 +450,7 @@ impl Expansion {
         Ok(options)
     }
 
-    /// What is said of a value once it is known: a closure over it.
+    /// How to store a value: a closure that takes it.
     fn storing(&self) -> TokenStream {
         let (support, attribute) = (&self.support, &self.attribute);
         let value = own("__value");
@@ -465,7 +466,7 @@ impl Expansion {
         quote!(|#value| #storing)
     }
 
-    /// What the function returns, asked of its type.
+    /// The kind of the function's return type, found by type.
     fn kind(&self) -> TokenStream {
         let returned = &self.function.returned;
         let support = at(&self.support, returned.span());
@@ -523,7 +524,7 @@ impl Expansion {
         let (get_key, get_options) = (self.key()?, self.options(true)?);
         let (kind, storing) = (self.kind(), self.storing());
         let scope = self.kinds_in_scope();
-        // What is wrong with the types of the call is mostly wrong with what is returned.
+        // Errors in the types of the call are mostly about the return type, so they point at it.
         let span = self.function.returned.span();
         let remember = at(&remember, span);
         let asked = quote_spanned! {span=>
@@ -563,7 +564,7 @@ impl Expansion {
     }
 }
 
-/// The same tokens in another place, for an error to point at.
+/// The same tokens with another span, for an error to point at.
 pub(crate) fn at(tokens: &TokenStream, span: Span) -> TokenStream {
     tokens
         .clone()
@@ -575,7 +576,7 @@ pub(crate) fn at(tokens: &TokenStream, span: Span) -> TokenStream {
         .collect()
 }
 
-/// Whether one of these names is among the tokens, or in a text that is formatted.
+/// Whether one of these names is among the tokens, or in a format string.
 pub(crate) fn mentions(tokens: TokenStream, names: &[String]) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Ident(ident) => names.contains(&bare(&ident)),
@@ -588,7 +589,7 @@ pub(crate) fn mentions(tokens: TokenStream, names: &[String]) -> bool {
     })
 }
 
-/// What a reference refers to.
+/// The type behind references.
 fn innermost(ty: &Type) -> &Type {
     match ty {
         Type::Reference(reference) => innermost(&reference.elem),
@@ -597,14 +598,14 @@ fn innermost(ty: &Type) -> &Type {
     }
 }
 
-/// With a comma after each, as a tuple of one has it.
+/// Adds a comma after each, which a tuple of one needs.
 fn trailing(patterns: Vec<Pat>) -> syn::punctuated::Punctuated<Pat, syn::Token![,]> {
     let mut elems: syn::punctuated::Punctuated<_, _> = patterns.into_iter().collect();
     elems.push_punct(<syn::Token![,]>::default());
     elems
 }
 
-/// `|a, b: T| ..` as `|(a, b): (_, T)| ..`, which can be told the types of its arguments.
+/// Turns `|a, b: T| ..` into `|(a, b): (_, T)| ..`, whose argument types can be inferred.
 fn over_a_tuple(closure: &ExprClosure) -> ExprClosure {
     let mut patterns = Vec::new();
     let mut types: Vec<Type> = Vec::new();

@@ -1,5 +1,5 @@
-//! The function that is decorated: its arguments, their names, and how they come to a loader that may
-//! outlive the caller.
+//! The decorated function: its arguments, their names, and how they are passed to a loader that may outlive the
+//! caller.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -13,7 +13,7 @@ use syn::{
 
 use crate::expand::{at, mentions};
 
-/// The function that is decorated.
+/// The decorated function.
 pub(crate) struct Function {
     pub(crate) item: ItemFn,
     pub(crate) receiver: Option<Receiver>,
@@ -23,23 +23,23 @@ pub(crate) struct Function {
 
 /// An argument that is not `self`.
 pub(crate) struct Argument {
-    /// What it is called where its pattern is not taken apart.
+    /// Its name, in code that does not use its pattern.
     pub(crate) name: Ident,
     pub(crate) ty: Type,
     /// Its pattern, if that is more than a name.
     pub(crate) pattern: Option<Pat>,
 }
 
-/// How an argument travels to a loader that may outlive the caller.
+/// How an argument is passed to a loader that may outlive the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Travel {
-    /// As it is.
+    /// By value.
     ByValue,
-    /// As a copy of what it refers to.
+    /// As a copy of the referenced value.
     Reference,
-    /// As a copy, if there is one.
+    /// As a copy of the referenced value, if there is one.
     OptionalReference,
-    /// As a copy of what it refers to or owns.
+    /// As a copy of the borrowed or owned value.
     Cow,
 }
 
@@ -48,12 +48,12 @@ impl Function {
         let signature = &item.sig;
         let refused = |span: Span, why: &str| Err(Error::new(span, why));
         if let Some(token) = signature.constness {
-            return refused(token.span, "a const fn cannot ask a cache");
+            return refused(token.span, "a const fn cannot use a cache");
         }
         if let Some(token) = signature.unsafety {
             return refused(
                 token.span,
-                "an unsafe fn cannot be cached: the cache would call it in its caller's place",
+                "an unsafe fn cannot be cached: the cache would call it instead of its caller",
             );
         }
         if let Some(abi) = &signature.abi {
@@ -66,13 +66,13 @@ impl Function {
         if let Type::ImplTrait(ty) = &returned {
             return refused(
                 ty.impl_token.span,
-                "the cache has to know the type that it is to read: name it",
+                "the cache must know the type that it reads: name it",
             );
         }
         if let Some(span) = Borrows::find(&returned) {
             return refused(
                 span,
-                "what is cached outlives the call: return a type that owns its data, a `String` in place of a `&str`",
+                "a cached value outlives the call: return a type that owns its data, a `String` instead of a `&str`",
             );
         }
         let mut receiver = None;
@@ -83,7 +83,7 @@ impl Function {
                     if let Some(span) = exclusive(&this.ty) {
                         return refused(
                             span,
-                            "what the function does to a `&mut self` would not happen when the answer is cached",
+                            "what the function does to a `&mut self` would not happen when the result comes from the cache",
                         );
                     }
                     receiver = Some(this.clone());
@@ -92,7 +92,7 @@ impl Function {
                     if let Some(span) = exclusive(&input.ty) {
                         return refused(
                             span,
-                            "what the function does to a `&mut` argument would not happen when the answer is cached",
+                            "what the function does to a `&mut` argument would not happen when the result comes from the cache",
                         );
                     }
                     arguments.push(Argument::new(at, &input.pat, &input.ty));
@@ -111,7 +111,7 @@ impl Function {
         self.item.sig.asyncness.is_some()
     }
 
-    /// Whether it stands among a type's methods, as far as that can be seen from within.
+    /// Whether it is a method of a type, as far as its signature shows.
     pub(crate) fn is_method(&self) -> bool {
         let item = &self.item;
         self.receiver.is_some() || mentions(quote!(#item), &["Self".to_owned()])
@@ -192,7 +192,7 @@ impl Function {
         receiver.chain(names).collect()
     }
 
-    /// Binds what patterns bind, by reference, for the attribute's expressions.
+    /// Binds the names in patterns, by reference, for the attribute's expressions.
     pub(crate) fn taken_apart(&self) -> TokenStream {
         let bindings = self.arguments.iter().filter_map(|argument| {
             let Argument { name, ty, pattern } = argument;
@@ -210,7 +210,7 @@ impl Function {
         quote!(#(#bindings)*)
     }
 
-    /// `::<T, N>`, if there is anything to say.
+    /// `::<T, N>`, if the function is generic.
     pub(crate) fn turbofish(&self) -> TokenStream {
         let names: Vec<_> = self
             .item
@@ -231,8 +231,8 @@ impl Function {
         }
     }
 
-    /// The arguments as a tuple, and as they are given to the function out of it: as they are, or as
-    /// copies where they are not the loader's own (`support` is the path of what makes these).
+    /// The arguments as a tuple, and the expressions that pass them from it to the function: as they are, or as
+    /// copies where the loader cannot own them (`support` is the path of the functions that copy).
     pub(crate) fn packed(&self, own: bool, support: &TokenStream) -> Result<Packed> {
         let mut packed = Packed::default();
         if let Some(this) = &self.receiver {
@@ -278,7 +278,7 @@ impl Argument {
     }
 }
 
-/// Arguments on their way to the function.
+/// Arguments packed for the loader.
 #[derive(Default)]
 pub(crate) struct Packed {
     values: Vec<TokenStream>,
@@ -405,20 +405,20 @@ fn exclusive(ty: &Type) -> Option<Span> {
     }
 }
 
-/// An identifier as it is read: `type` for `r#type`.
+/// An identifier without `r#`: `type` for `r#type`.
 pub(crate) fn bare(ident: &Ident) -> String {
     let name = ident.to_string();
     name.strip_prefix("r#").map(str::to_owned).unwrap_or(name)
 }
 
-/// Attributes, by what they are said of.
+/// The function's attributes, by where they go.
 #[derive(Default)]
 pub(crate) struct Sorted<'a> {
-    /// The function as it is called.
+    /// On the function that is called.
     pub(crate) outer: Vec<&'a Attribute>,
-    /// The one beneath.
+    /// On the original function.
     pub(crate) inner: Vec<&'a Attribute>,
-    /// Both, and all that goes with them: which lints do not matter.
+    /// On both, and on all functions that belong to it: the allowed lints.
     pub(crate) lints: Vec<&'a Attribute>,
 }
 
@@ -466,7 +466,7 @@ impl Visit<'_> for Borrows {
         }
     }
 
-    // The arguments of functions are borrowed when they are called.
+    // A function type in an argument borrows only when it is called.
     fn visit_type_bare_fn(&mut self, _: &syn::TypeBareFn) {}
 
     fn visit_bound_lifetimes(&mut self, _: &syn::BoundLifetimes) {}
@@ -490,7 +490,7 @@ impl Visit<'_> for Bound {
     }
 }
 
-/// Takes `mut` and `ref` out of patterns, which match references here.
+/// Removes `mut` and `ref` from patterns, because they match references here.
 struct PlainBindings;
 
 impl VisitMut for PlainBindings {

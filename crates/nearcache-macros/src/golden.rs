@@ -1,4 +1,4 @@
-//! What an expansion looks like, frozen: it is read by whoever debugs it.
+//! Freezes what expansions look like, because people read them when they debug.
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -1,7 +1,7 @@
 //! `#[cached]` of [nearcache](https://docs.rs/nearcache), which re-exports and documents it.
 //!
-//! `attribute` reads what stands in the brackets, with `time` and `template` for what is written in texts;
-//! `function` looks at what is decorated; `expand` writes what comes of both.
+//! `attribute` parses the attribute, with `time` and `template` for the texts in it; `function` analyses the
+//! decorated function; `expand` generates the result.
 
 mod attribute;
 mod expand;

@@ -6,7 +6,7 @@ use syn::{Error, LitStr, Result};
 
 use crate::function::Function;
 
-/// A template as an expression: a text, or one that is formatted.
+/// A template as an expression: a text, or a `format!`.
 pub(crate) fn expression(template: &LitStr, function: &Function) -> Result<TokenStream> {
     let mut filling = Filling {
         template,
@@ -23,7 +23,7 @@ pub(crate) fn expression(template: &LitStr, function: &Function) -> Result<Token
         ..
     } = filling;
     if values.is_empty() {
-        // Nothing to fill in, but `{{` may stand for `{`.
+        // There is nothing to fill in, but `{{` stands for `{`.
         let text = format.replace("{{", "{").replace("}}", "}");
         let text = LitStr::new(&text, template.span());
         return Ok(quote!(#text));
@@ -37,10 +37,10 @@ pub(crate) fn expression(template: &LitStr, function: &Function) -> Result<Token
 struct Filling<'f> {
     template: &'f LitStr,
     function: &'f Function,
-    /// The same, with `{}` and `{:..}` in the places of the values.
+    /// The template with `{}` and `{:..}` in place of the values.
     format: String,
     values: Vec<TokenStream>,
-    /// Arguments that say how wide another one is.
+    /// Arguments that are used as a width or a precision.
     named: Vec<Ident>,
 }
 
@@ -72,7 +72,7 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// What stands between braces: an argument, its fields, and how it is to be written.
+    /// Parses the part between braces: an argument, its fields, and its format spec.
     fn place(&mut self, place: &str) -> Result<()> {
         let (path, spec) = match place.split_once(':') {
             Some((path, spec)) => (path, Some(spec)),
@@ -117,7 +117,7 @@ impl Filling<'_> {
         };
         for part in parts {
             let field: syn::Member = syn::parse_str(part)
-                .map_err(|_| self.error(&format!("`{part}` in `{{{path}}}` is no field")))?;
+                .map_err(|_| self.error(&format!("`{part}` in `{{{path}}}` is not a field")))?;
             let field = match field {
                 syn::Member::Named(name) => {
                     syn::Member::Named(Ident::new(&name.to_string(), self.span()))
@@ -145,10 +145,10 @@ impl Filling<'_> {
         )))
     }
 
-    /// Widths and precisions may be arguments as well, by name.
+    /// Widths and precisions may be arguments, too, by name.
     fn spec(&mut self, spec: &str) -> Result<()> {
         if spec.contains('*') {
-            return Err(self.error("`*` takes its number from a value before; name an argument, as in `{price:.digits$}`"));
+            return Err(self.error("`*` takes its number from the value before it; name an argument, as in `{price:.digits$}`"));
         }
         let mut rest = spec;
         while let Some(at) = rest.find('$') {
@@ -157,7 +157,7 @@ impl Filling<'_> {
                 .map_or(0, |before| {
                     before + rest[before..].chars().next().map_or(1, char::len_utf8)
                 });
-            // A fill and a `0` may stand before it.
+            // It may be preceded by a fill and a `0`.
             let name = rest[from..at].trim_start_matches(|c: char| c.is_ascii_digit());
             if name.is_empty() {
                 return Err(self.error(

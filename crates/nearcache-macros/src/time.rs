@@ -1,10 +1,10 @@
-//! Times that are written in the attribute: read here, so that a bad one is an error of the compiler.
+//! Times that are literals in the attribute. They are parsed here, so that an invalid one is a compiler error.
 //!
-//! The grammar is nearcache's (`Ttl`), which has the tests of both.
+//! The grammar is that of nearcache's `Ttl`. The tests of both have the same cases.
 
 use syn::{Error, Expr, ExprLit, ExprUnary, Lit, Result, UnOp};
 
-/// 1,000 years of 365 days, as nearcache has it.
+/// 1,000 years of 365 days, nearcache's maximum.
 const LONGEST: u128 = 1_000 * 365 * 24 * 60 * 60 * 1_000;
 
 /// `m` is minutes; `ms` must be tried before it.
@@ -20,7 +20,7 @@ const UNITS: [(&str, u128); 6] = [
 const FORM: &str =
     "write a whole number with a unit, as in \"90s\", \"2h30m\" or \"1w\" (w d h m s ms)";
 
-/// The milliseconds of a time that is written out; none if it is found at run time.
+/// The milliseconds of a time that is a literal; `None` for an expression.
 pub(crate) fn literal(expr: &Expr) -> Result<Option<u64>> {
     match expr {
         Expr::Lit(ExprLit { lit, .. }) => match lit {
@@ -35,7 +35,7 @@ pub(crate) fn literal(expr: &Expr) -> Result<Option<u64>> {
             }
             other => Err(Error::new(
                 other.span(),
-                format!("this is no time; {FORM}, or give a number of seconds"),
+                format!("this is not a time; {FORM}, or give a number of seconds"),
             )),
         },
         Expr::Unary(ExprUnary {
@@ -43,7 +43,7 @@ pub(crate) fn literal(expr: &Expr) -> Result<Option<u64>> {
             expr,
             ..
         }) if matches!(**expr, Expr::Lit(_)) => {
-            Err(Error::new(minus.span, "a time is more than nothing"))
+            Err(Error::new(minus.span, "a time must be greater than zero"))
         }
         _ => Ok(None),
     }
@@ -52,7 +52,7 @@ pub(crate) fn literal(expr: &Expr) -> Result<Option<u64>> {
 fn parse(text: &str) -> std::result::Result<u64, String> {
     let mut rest = text.trim();
     if rest.is_empty() {
-        return Err(format!("an empty text is no time; {FORM}"));
+        return Err(format!("an empty text is not a time; {FORM}"));
     }
     let mut sum: u128 = 0;
     while !rest.is_empty() {
@@ -72,7 +72,7 @@ fn parse(text: &str) -> std::result::Result<u64, String> {
         let Some((_, factor)) = UNITS.iter().find(known) else {
             return Err(format!("{text:?} has the unknown unit {word:?}; {FORM}"));
         };
-        // A number of more than 38 digits does not fit: it is too long in any unit.
+        // A number of more than 38 digits does not fit, but is too long a time in any unit.
         let number = number.parse::<u128>().unwrap_or(u128::MAX);
         sum = sum.saturating_add(number.saturating_mul(*factor));
         rest = after[word.len()..].trim_start();

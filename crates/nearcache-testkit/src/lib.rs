@@ -1,9 +1,9 @@
-//! Real Redis servers for nearcache's tests: started on a free port of 127.0.0.1 with a unix socket
-//! beside it, gone when the test is.
+//! Real Redis servers for nearcache's tests. Each listens on a free port of 127.0.0.1 and on a unix socket, and ends
+//! with its test.
 //!
-//! [`Redis::start`] is a server of the caller's own, to be killed and restarted at will;
-//! [`Redis::shared`] is one for the whole test binary, where each test keeps to a [`random_prefix`].
-//! [`Proxy`] stands between a client and a server, counts, and breaks things.
+//! [`Redis::start`] starts a server for one test, which may kill and restart it; [`Redis::shared`] is one server for
+//! the whole test binary, where each test uses a [`random_prefix`]. [`Proxy`] is put between a client and a server;
+//! it counts what passes, and breaks connections.
 
 mod port;
 mod proxy;
@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a fuzzer calls, with whatever bytes it finds.
+/// The entry points of the fuzz targets.
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod __fuzz {
@@ -27,13 +27,13 @@ pub mod __fuzz {
 pub use port::Port;
 pub use proxy::{Close, Counts, Direction, Fault, Frames, Hold, Proxy};
 
-/// How long a server may take to start. Generous: a loaded machine is slow.
+/// How long a server may take to start. Long, because a loaded machine is slow.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What makes a server a Sentinel.
 const SENTINEL: &str = "--sentinel";
 
-/// A running `redis-server`. Dropped, it is killed and its folder is removed.
+/// A running `redis-server`. When it is dropped, the server is killed and its folder is removed.
 #[derive(Debug)]
 pub struct Redis {
     port: Port,
@@ -43,15 +43,15 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// A server of the caller's own.
+    /// A server of your own.
     pub fn start() -> Redis {
         Redis::start_with(&[])
     }
 
-    /// A server of the caller's own, with more arguments, as `["--requirepass", "secret"]`.
+    /// A server of your own, with more arguments, as in `["--requirepass", "secret"]`.
     ///
     /// # Panics
-    /// When there is no `redis-server`, with what to install, or when it does not start, with its log.
+    /// If there is no `redis-server` (the message says what to install), or if it does not start (with its log).
     pub fn start_with(arguments: &[&str]) -> Redis {
         let folder = std::env::temp_dir().join(format!("nearcache-{}", random_name()));
         fs::create_dir(&folder).expect("a folder for the server");
@@ -107,7 +107,7 @@ impl Redis {
     /// The server's process id.
     ///
     /// # Panics
-    /// When it was killed.
+    /// If it was killed.
     pub fn pid(&self) -> u32 {
         self.process
             .as_ref()
@@ -116,17 +116,17 @@ impl Redis {
             .id()
     }
 
-    /// Kills the server as a crash would. Its port stays its own for [`Redis::restart`].
+    /// Kills the server, as a crash would. It keeps its port for [`Redis::restart`].
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// Stops the server where it stands (`SIGSTOP`): the kernel goes on accepting, nothing is answered.
+    /// Stops the server (`SIGSTOP`): the kernel still accepts connections, but nothing answers.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
 
-    /// Lets a frozen server go on.
+    /// Continues a frozen server.
     pub fn thaw(&self) {
         self.signal("CONT");
     }
@@ -141,18 +141,18 @@ impl Redis {
         );
     }
 
-    /// Starts the server again on its port, with the data that it has saved: none, unless told to.
+    /// Starts the server again on its port, with the data that it saved: none by default.
     ///
     /// # Panics
-    /// When it does not start, with its log.
+    /// If it does not start, with its log.
     pub fn restart(&mut self) {
         self.restart_with(&[]);
     }
 
-    /// As [`Redis::restart`], with more arguments.
+    /// Like [`Redis::restart`], with more arguments.
     ///
     /// # Panics
-    /// When it does not start, with its log.
+    /// If it does not start, with its log.
     pub fn restart_with(&mut self, arguments: &[&str]) {
         self.process = None;
         self.arguments
@@ -164,18 +164,19 @@ impl Redis {
         );
     }
 
-    /// One command, written inline as in `telnet`; a string's text, or the reply's line as it came.
+    /// Runs one command, written inline as in `telnet`. Returns the text of a string reply; of any other reply, its
+    /// line.
     ///
     /// # Panics
-    /// When the server is not there.
+    /// If the server does not answer.
     pub fn inline(&self, command: &str) -> String {
         inline(self.port(), command).expect("the server answers")
     }
 
-    /// Several commands on one connection; the reply to the last. For what must be done after `AUTH`.
+    /// Runs several commands on one connection, and returns the last reply. For commands that need an `AUTH` first.
     ///
     /// # Panics
-    /// When the server is not there.
+    /// If the server does not answer.
     pub fn inlines(&self, commands: &[&str]) -> String {
         let mut connection = Inline::open(self.port()).expect("the server takes connections");
         let replies = commands
@@ -211,7 +212,7 @@ impl Redis {
         self.process = Some(Process::watched(server, &self.folder));
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
-            // A server that asks for a password is up as well.
+            // A server that asks for a password is running, too.
             if inline(self.port(), "PING").is_ok_and(|reply| reply.starts_with(['+', '-'])) {
                 return true;
             }
@@ -241,8 +242,8 @@ impl Drop for Redis {
     }
 }
 
-/// A server, and a shell that ends it when this process ends without having done so: values in a
-/// `static` are never dropped, and neither is anything when a test is killed.
+/// A server, and a shell that kills it if this process ends without doing so. Values in a `static` are never dropped,
+/// and nothing is dropped when a test is killed.
 #[derive(Debug)]
 struct Process {
     server: Child,
@@ -251,7 +252,7 @@ struct Process {
 
 impl Process {
     fn watched(server: Child, folder: &Path) -> Process {
-        // Its input is a pipe from us: it reads until we are gone.
+        // The shell's input is a pipe from this process, so its `read` returns when this process is gone.
         let watch = Command::new("sh")
             .args([
                 "-c",
@@ -270,7 +271,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The watch first: afterwards the server's pid may be another's.
+        // The watching shell goes first: after the server has ended, its pid may belong to another process.
         let _ = self.watch.kill();
         let _ = self.watch.wait();
         let _ = self.server.kill();
@@ -281,7 +282,7 @@ impl Drop for Process {
 /// The `redis-server` to run: `$REDIS_SERVER`, or the one on `PATH`.
 ///
 /// # Panics
-/// When there is none, with what to install.
+/// If there is none; the message says what to install.
 pub fn server_binary() -> PathBuf {
     if let Some(binary) = std::env::var_os("REDIS_SERVER").filter(|binary| !binary.is_empty()) {
         return PathBuf::from(binary);
@@ -304,10 +305,10 @@ pub fn random_prefix() -> String {
     format!("t{}", random_name())
 }
 
-/// Waits until something holds that takes its time outside this process.
+/// Waits until a condition holds that depends on something outside this process.
 ///
 /// # Panics
-/// When it does not hold within 20 seconds.
+/// If it does not hold within 20 seconds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
     while !holds() {
@@ -319,10 +320,10 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// What is in the corpus of a fuzz target.
+/// The files in the corpus of a fuzz target.
 ///
 /// # Panics
-/// When there is none.
+/// If there is no corpus.
 pub fn corpus(target: &str) -> impl Iterator<Item = Vec<u8>> {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
     let files = fs::read_dir(format!("{corpus}/{target}")).expect("a corpus");
@@ -339,23 +340,23 @@ fn inline(port: u16, command: &str) -> io::Result<String> {
     Inline::open(port)?.ask(command)
 }
 
-/// A connection on which commands are written as in `telnet`.
+/// A connection for commands that are written as in `telnet`.
 #[derive(Debug)]
 pub struct Inline(BufReader<TcpStream>);
 
 impl Inline {
     /// # Errors
-    /// When nobody listens on that port of 127.0.0.1.
+    /// Nobody listens on this port of 127.0.0.1.
     pub fn open(port: u16) -> io::Result<Inline> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         Ok(Inline(BufReader::new(stream)))
     }
 
-    /// One command; a string's text, or the reply's line as it came.
+    /// Runs one command. Returns the text of a string reply; of any other reply, its line.
     ///
     /// # Errors
-    /// When the server hangs up, or does not answer within 5 seconds.
+    /// The server closes the connection, or does not answer within 5 seconds.
     pub fn ask(&mut self, command: &str) -> io::Result<String> {
         self.0
             .get_mut()

@@ -1,7 +1,7 @@
-//! Ports of 127.0.0.1 that the system gives to nobody else.
+//! Ports of 127.0.0.1 that stay reserved.
 //!
-//! A port that was only looked up is free again at once: a server of another test may be on it a
-//! moment later, and answer where nobody should, or be where a killed server is to come back.
+//! If a test only looked up a free port, another test's server might take it a moment later. It would then answer
+//! where nobody should, or be in the way of a server that restarts.
 
 use std::fmt;
 use std::io;
@@ -9,10 +9,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 
-/// A port that stays the holder's own, whether somebody listens there or not.
+/// A port that stays reserved for its holder, whether somebody listens on it or not.
 ///
-/// It is bound, and listens to nobody: who connects is refused, until a listener that allows the reuse
-/// of its address (as those of std and of `redis-server` do) is bound beside it.
+/// It is bound, but does not listen, so connecting to it is refused until a listener is bound next to it that allows
+/// the reuse of its address (those of std and of `redis-server` do).
 #[derive(Debug)]
 pub struct Port {
     address: SocketAddr,
@@ -22,7 +22,7 @@ pub struct Port {
 impl Port {
     /// A port on which nobody listens.
     ///
-    /// # Panics
+    /// If there is none.
     /// When there is none.
     pub fn unused() -> Port {
         Port::at((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port")
@@ -47,8 +47,8 @@ impl Port {
         self.address
     }
 
-    /// Before somebody listens there. Not every system lets a listener be bound beside a socket; there
-    /// the port is kept only until now.
+    /// Called before somebody listens there. Not every system allows a listener next to a bound socket; where it does
+    /// not, the port is reserved only until now.
     pub(crate) fn make_way(&mut self) {
         if !cfg!(target_os = "linux") {
             self.reservation = None;

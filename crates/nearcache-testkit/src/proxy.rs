@@ -1,13 +1,13 @@
-//! A proxy between a client and a real server that breaks things: slow, cut, refused, half-open,
-//! cut off in mid-reply, in tests and by hand.
+//! A proxy between a client and a real server that breaks things: slow, cut, refused or half-open connections, and
+//! replies that stop in the middle. For tests, and by hand.
 //!
-//! [`Proxy::start`] puts one in front of a server. [`Proxy::set`] breaks something, for live and new
-//! connections at once, and [`Proxy::heal`] mends everything. [`Proxy::hold`] keeps frames back until
-//! the test has arranged what they are to meet. [`Proxy::counts`] and [`Proxy::commands`] say what
-//! went through. Nothing here needs an async runtime; what waits has a blocking and an async form.
+//! [`Proxy::start`] puts one in front of a server. [`Proxy::set`] breaks something, at once for live and new
+//! connections, and [`Proxy::heal`] repairs everything. [`Proxy::hold`] keeps frames back until the test has arranged
+//! the situation that they should meet. [`Proxy::counts`] and [`Proxy::commands`] tell what passed. Nothing here
+//! needs an async runtime; every method that waits has a blocking and an async form.
 //!
-//! Start with [`fault`] to see what can go wrong, [`resp`] for how a stream is cut into frames, and
-//! [`pump`] for what happens to them.
+//! Start with [`fault`] to see what can go wrong, then [`resp`] for how a stream is cut into frames, and [`pump`] for
+//! what happens to the frames.
 
 mod fault;
 #[cfg(any(fuzzing, test))]
@@ -38,11 +38,11 @@ use pump::Connection;
 /// How many commands [`Proxy::commands`] remembers.
 const MAX_COMMANDS: usize = 100_000;
 
-/// A proxy for the Redis protocol, and for what goes wrong. Dropped, it closes every connection and
-/// ends its threads.
+/// A proxy for the Redis protocol that can break connections. When it is dropped, it closes all connections and ends
+/// its threads.
 ///
-/// It listens on a port of 127.0.0.1 and on a unix socket, and connects to a server over either. Bytes
-/// pass unchanged and in order; nothing ever overtakes.
+/// It listens on a port of 127.0.0.1 and on a unix socket, and connects to a server over either. Bytes pass unchanged
+/// and in order; no frame overtakes another.
 ///
 /// ```no_run
 /// use nearcache_testkit::{Fault, Frames, Proxy, Redis};
@@ -67,18 +67,18 @@ pub struct Proxy {
     socket: PathBuf,
     folder: PathBuf,
     acceptors: Vec<JoinHandle<()>>,
-    /// One change of the faults at a time: it waits for the acceptors to follow.
+    /// Only one change of the faults at a time, because a change waits for the acceptors.
     control: Mutex<()>,
 }
 
-/// What went through a [`Proxy`] since it started, or since [`Proxy::reset_counts`].
+/// What has passed a [`Proxy`] since it started, or since [`Proxy::reset_counts`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Accepted connections, those that were closed at once included. One that is counted is within
-    /// reach of [`Proxy::cut`].
+    /// Accepted connections, including those that were closed at once. A connection that is counted can be closed by
+    /// [`Proxy::cut`].
     pub connections: usize,
-    /// Connections that are open as far as their clients know, now.
+    /// Connections that are open now, as far as their clients know.
     pub live: usize,
     /// Commands that arrived at the proxy.
     pub requests: usize,
@@ -86,14 +86,14 @@ pub struct Counts {
     pub round_trips: usize,
     /// Pushes that arrived at the proxy, see [`Frames::pushes`].
     pub pushes: usize,
-    /// Frames that vanished, by [`Fault::Drop`] and [`Fault::Silence`].
+    /// Frames that were dropped by [`Fault::Drop`] and [`Fault::Silence`].
     pub vanished: usize,
 }
 
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Told of every change somebody outside a connection may wait for.
+    /// Notified of every change that somebody outside a connection may wait for.
     changed: Condvar,
     target: Endpoint,
 }
@@ -102,14 +102,14 @@ struct Shared {
 struct State {
     faults: Faults,
     holds: Vec<Held>,
-    /// `live` is counted when asked for.
+    /// `live` is not kept here, but counted on request.
     counts: Counts,
     commands: Commands,
     connections: BTreeMap<u64, Connection>,
     ports: Vec<Port>,
     threads: Vec<JoinHandle<()>>,
     ids: u64,
-    /// How often `changed` was told of something.
+    /// How often `changed` was notified.
     changes: u64,
     ended: bool,
 }
@@ -118,18 +118,18 @@ struct State {
 struct Commands(VecDeque<String>);
 
 impl Proxy {
-    /// A proxy to `host:port`, to a unix socket's path, or to a URL of either.
+    /// Starts a proxy to `host:port`, to the path of a unix socket, or to a URL of either.
     ///
     /// # Panics
-    /// When `to` is none of these, or there is nothing to listen on.
+    /// If `to` is none of these, or the proxy cannot listen.
     pub fn start(to: &str) -> Proxy {
         Proxy::listen((Ipv4Addr::LOCALHOST, 0).into(), to).expect("a proxy can be started")
     }
 
-    /// The same, on a port of choice.
+    /// The same, on a given port.
     ///
     /// # Errors
-    /// When `to` is no address, or nothing can listen at `address`.
+    /// `to` is not an address, or nothing can listen at `address`.
     pub fn listen(address: SocketAddr, to: &str) -> io::Result<Proxy> {
         let target = Endpoint::parse(to)?;
         let folder = std::env::temp_dir().join(format!("nearcache-{}", random_name()));
@@ -178,8 +178,8 @@ impl Proxy {
         format!("redis+unix://{}", self.socket.display())
     }
 
-    /// Breaks something, for live and for new connections. It is in force when this returns; a frame
-    /// that is being written is not called back.
+    /// Breaks something, for live and for new connections. It applies when this returns, except to a frame that is
+    /// being written already.
     pub fn set(&self, fault: Fault) {
         let _control = self.control();
         let mut state = self.shared.lock();
@@ -187,12 +187,11 @@ impl Proxy {
         self.follow(state);
     }
 
-    /// Mends the fault of the same kind for the same frames, if there is one. When nothing vanishes
-    /// any more after it, connections out of which something vanished are reset, as by
-    /// [`Proxy::heal`].
+    /// Repairs the fault of the same kind for the same frames, if there is one. If no frames are dropped any more
+    /// after this, connections that lost a frame are reset, as by [`Proxy::heal`].
     ///
     /// # Panics
-    /// When nothing can listen on the proxy's port again.
+    /// If nothing can listen on the proxy's port again.
     pub fn unset(&self, fault: &Fault) {
         let _control = self.control();
         let mut state = self.shared.lock();
@@ -200,11 +199,11 @@ impl Proxy {
         self.mend(state);
     }
 
-    /// Mends everything. Connections out of which something vanished that a client would miss are
-    /// reset; the others go on. What is held stays held.
+    /// Repairs everything. Connections that lost a frame which the client would miss are reset; the others go on.
+    /// Held frames stay held.
     ///
     /// # Panics
-    /// When nothing can listen on the proxy's port again.
+    /// If nothing can listen on the proxy's port again.
     pub fn heal(&self) {
         let _control = self.control();
         let mut state = self.shared.lock();
@@ -212,15 +211,15 @@ impl Proxy {
         self.mend(state);
     }
 
-    /// Closes every connection there is now, and returns when that is done. New ones are welcome. What
-    /// was passed on before is read first, unless a [`Close::Reset`] finds the client far behind.
+    /// Closes all connections that exist now, and returns when that is done. New connections are accepted. The client
+    /// can first read what was passed on before, unless it is far behind and the close is a [`Close::Reset`].
     pub fn cut(&self, close: Close) {
         let closing = self.shared.lock().close_those(close, |_| true);
         self.shared.wait_until_closed(&closing);
     }
 
-    /// Keeps these frames back from now on, those already waiting in the proxy included. What comes
-    /// after a held frame on its connection waits behind it; other connections are not concerned.
+    /// Keeps these frames back from now on, including those that wait in the proxy already. Later frames on the same
+    /// connection wait behind a held one; other connections are not affected.
     pub fn hold(&self, frames: Frames) -> Hold {
         let mut state = self.shared.lock();
         let id = state.next_id();
@@ -230,7 +229,7 @@ impl Proxy {
         Hold { shared, id }
     }
 
-    /// What went through.
+    /// What passed.
     pub fn counts(&self) -> Counts {
         self.shared.lock().counts()
     }
@@ -245,32 +244,30 @@ impl Proxy {
         self.counts().live
     }
 
-    /// Commands that arrived.
+    /// Commands that arrived at the proxy.
     pub fn requests(&self) -> usize {
         self.counts().requests
     }
 
-    /// How often clients waited for the server: on each connection, the number of times a reply was
-    /// passed on after requests had arrived since the reply before. A pipeline that is answered
-    /// together counts once, a push never, and a reply that was dropped or is still held not at all.
-    /// Of a client that shares one connection between callers, it is the number of turns the
-    /// connection took.
+    /// How often clients waited for the server: on each connection, the number of replies that were passed on after
+    /// requests had arrived since the previous reply. A pipeline that is answered together counts once, a push never,
+    /// and a reply that was dropped or is still held does not count. For a client that shares one connection between
+    /// callers, this is the number of round trips of the connection.
     ///
-    /// A reply is counted before it is passed on: a client that has its answer finds it counted. A
-    /// pipeline of more than 64 KiB may count more than once, when the server answers its beginning
-    /// before its end is sent.
+    /// A reply is counted before it is passed on, so when a client has its answer, it is counted. A pipeline of more
+    /// than 64 KiB may count more than once, if the server answers its beginning before its end is sent.
     pub fn round_trips(&self) -> usize {
         self.counts().round_trips
     }
 
-    /// The commands that arrived, each with its name in capitals and its key, as `GET user:1`: for a
-    /// script its first key, and for a command without a key its first argument, as
-    /// `CLIENT TRACKING`. No password. The last 100,000.
+    /// The commands that arrived, each with its name in capitals and its key, as in `GET user:1`: for a script its
+    /// first key, and for a command without a key its first argument, as in `CLIENT TRACKING`. Passwords are left
+    /// out. The last 100,000.
     pub fn commands(&self) -> Vec<String> {
         self.shared.lock().commands.0.iter().cloned().collect()
     }
 
-    /// Starts all counts, and the list of commands, anew.
+    /// Resets all counts, and the list of commands.
     pub fn reset_counts(&self) {
         let mut state = self.shared.lock();
         state.counts = Counts::default();
@@ -278,10 +275,10 @@ impl Proxy {
         self.shared.tell(&mut state);
     }
 
-    /// Waits until the counts are so.
+    /// Waits until the counts satisfy a condition.
     ///
     /// # Panics
-    /// When they are not within 20 seconds.
+    /// If they do not within 20 seconds.
     #[track_caller]
     pub fn wait_until(&self, what: &str, holds: impl FnMut(&Counts) -> bool) {
         expect(self.shared.wait_until(what, holds));
@@ -290,7 +287,7 @@ impl Proxy {
     /// [`Proxy::wait_until`] for a test that must not block its thread.
     ///
     /// # Panics
-    /// When awaited, as [`Proxy::wait_until`].
+    /// When awaited, like [`Proxy::wait_until`].
     pub fn until(
         &self,
         what: &str,
@@ -300,7 +297,7 @@ impl Proxy {
         in_a_thread(&self.shared, move |shared| shared.wait_until(&what, holds))
     }
 
-    /// Makes everybody who waits look at the faults, and opens and closes the ports as they say.
+    /// Makes all threads check the faults again, and opens or closes the ports accordingly.
     fn follow(&self, mut state: MutexGuard<'_, State>) {
         let refuse = state.faults.refuse();
         if !refuse {
@@ -320,9 +317,9 @@ impl Proxy {
         }
     }
 
-    /// The same when faults have gone.
+    /// The same after faults were removed.
     fn mend(&self, mut state: MutexGuard<'_, State>) {
-        // In the same step: an end that was kept from a client must not reach it in between.
+        // In the same step: a connection end that was kept from a client must not reach it in between.
         let closing = if state.faults.lose() {
             Vec::new()
         } else {
@@ -357,7 +354,7 @@ impl Drop for Proxy {
         for acceptor in self.acceptors.drain(..) {
             let _ = acceptor.join();
         }
-        // Nobody can start a connection any more.
+        // No new connections can start any more.
         self.cut(Close::Finish);
         let mut state = self.shared.lock();
         state.ports.clear();
@@ -384,7 +381,7 @@ impl State {
         }
     }
 
-    /// Begins to close connections, and says which.
+    /// Begins to close connections, and returns their ids.
     fn close_those(&mut self, close: Close, chosen: impl Fn(&Connection) -> bool) -> Vec<u64> {
         let mut closing = Vec::new();
         for (id, connection) in &mut self.connections {
@@ -441,7 +438,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Faults or holds have changed: every lane is looked at again, too.
+    /// The faults or holds have changed, so all lanes are checked again, too.
     fn look_up(&self, state: &mut State) {
         for connection in state.connections.values_mut() {
             for direction in [Direction::ToServer, Direction::ToClient] {
@@ -478,8 +475,8 @@ impl Shared {
         })
     }
 
-    /// Waits until what is taken from the state is so. It is looked at without the lock: the test's
-    /// own code may ask the proxy what it likes.
+    /// Waits until a value that is taken from the state satisfies a condition. The condition runs without the lock,
+    /// because the test's own code may call the proxy.
     fn wait_for<T>(
         &self,
         take: impl Fn(&State) -> T,
@@ -494,7 +491,7 @@ impl Shared {
                 return Ok(());
             }
             if ended {
-                return Err(("the proxy was dropped before".to_owned(), taken));
+                return Err(("the proxy was dropped".to_owned(), taken));
             }
             let mut state = self.lock();
             while state.changes == changes {
@@ -546,7 +543,7 @@ mod tests {
         hold.wait_until_held(5);
         drop(hold.until_held(6));
         drop(hold);
-        // Every thread of the proxy has an owner's share in it.
+        // Every thread of the proxy shares ownership of this.
         let shared = Arc::downgrade(&proxy.shared);
         assert!(shared.strong_count() > 5 * 4);
         let address = proxy.address();
@@ -559,7 +556,7 @@ mod tests {
             let mut rest = Vec::new();
             client.read_to_end(&mut rest).expect("an orderly end");
         }
-        crate::eventually("the server is rid of the clients", || {
+        crate::eventually("the server has closed the clients' connections", || {
             redis.inline("INFO clients").contains("connected_clients:1")
         });
     }

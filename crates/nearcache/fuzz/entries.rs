@@ -1,8 +1,8 @@
-//! What lies under a key: whatever it is, and what was written by any codec.
+//! Entries: arbitrary bytes under a key, and values written by any codec.
 //!
-//! 1. No bytes panic, and none become a value of more than 64 MiB.
-//! 2. What was read from bytes reads the same from what is written of it.
-//! 3. What was opened seals to itself; a value that was sealed by any codec opens and decodes to itself.
+//! 1. No bytes cause a panic, and no bytes become a value of more than 64 MiB.
+//! 2. A value that was read, written and read again is the same.
+//! 3. An opened entry seals to the same bytes; a value that was sealed by any codec opens and decodes to itself.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -52,7 +52,8 @@ enum Untagged {
     Parts(Vec<Untagged>),
 }
 
-/// What contains itself in every way: none is deeper in postcard than twice what it is in the others.
+/// A type that contains itself in every way. In postcard, no value nests more than twice as deep as in the other
+/// formats.
 #[derive(Debug, Deserialize, Serialize)]
 enum Tree {
     Leaf(()),
@@ -65,7 +66,7 @@ enum Tree {
 
 const FORMATS: [Format; 3] = [Format::Json, Format::MessagePack, Format::Postcard];
 
-/// An entry of these bytes, or of a value that they say.
+/// Reads the data as an entry, or as instructions for a value to write.
 pub fn entries(data: &[u8]) {
     match data.split_first() {
         Some((first, bytes)) if first & 1 == 0 => read(bytes),
@@ -102,16 +103,16 @@ fn read(bytes: &[u8]) {
     both::<Vec<(f64, Option<bool>)>>(bytes, &plain, &FORMATS);
     both::<BTreeMap<String, i128>>(bytes, &plain, &FORMATS);
     both::<Vec<()>>(bytes, &plain, &FORMATS);
-    // What postcard reads may be too deep for the others.
+    // postcard may read values that nest too deep for the other formats.
     both::<Tree>(bytes, &plain, &[Format::Postcard]);
-    // What asks for what comes next is not for postcard.
+    // postcard does not support types that need a self-describing format.
     if format_of(bytes) != Format::Postcard {
         both::<serde_json::Value>(bytes, &plain, &[Format::Json, Format::MessagePack]);
         both::<Untagged>(bytes, &plain, &[Format::Json, Format::MessagePack]);
     }
 }
 
-/// As it lies there, and without what else is said of it.
+/// Reads the bytes with their envelope, and without it.
 fn both<T: Decode + Encode + Debug>(bytes: &[u8], plain: &[u8], formats: &[Format]) {
     let value = decoded::<T>(bytes);
     if Entry::new(bytes.to_vec()).is_readable() {
@@ -127,7 +128,7 @@ fn both<T: Decode + Encode + Debug>(bytes: &[u8], plain: &[u8], formats: &[Forma
         let Ok(body) = codec::encode(&value, &Codec::new(format)) else {
             continue;
         };
-        // A float that is no number is null in JSON, and none when it comes back.
+        // A float that is not a number becomes null in JSON, and reads back as nothing.
         let entry = Head::default().seal(&body).into_owned();
         let Some(again) = decoded::<T>(&entry) else {
             assert!(format == Format::Json && contains_no_number(&shown(&value)));

@@ -1,10 +1,10 @@
-//! What becomes of keys: with a prefix, as a lease, in patterns, in telemetry, of the arguments of a call.
+//! Keys: with a prefix, as a lease, in patterns, in telemetry, and made of the arguments of a call.
 //!
-//! 1. A user gets back the key that was stored, and nobody sees nearcache's own.
-//! 2. A lease lies in its key's slot, under its prefix, and cannot be named.
-//! 3. A pattern reaches exactly what it would reach without the prefix, and nothing outside of it.
-//! 4. Two different values of arguments never share a key.
-//! 5. There are so many groups of keys at most, and so long.
+//! 1. A user gets back the key that was stored, and never sees nearcache's own keys.
+//! 2. A lease is in its key's slot, under its prefix, and no user key can name it.
+//! 3. A pattern matches exactly what it would match without the prefix, and nothing outside the prefix.
+//! 4. Different argument values never share a key.
+//! 5. The number of key groups is limited, and so is their length.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -51,7 +51,7 @@ fn in_a_keyspace(data: &mut Unstructured<'_>) -> Result<()> {
     for own in [space.tag_epoch(), space.index()] {
         assert!(space.is_tag_or_index(&own) && space.user(&own).is_none());
     }
-    // Below the prefix, and alone.
+    // The same keys with the prefix, and without it.
     let (there, alone) = (store(), store());
     set(&there, other);
     for key in [one, other] {
@@ -130,7 +130,7 @@ fn in_groups(data: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Arguments in every form that says something of its own.
+/// Arguments of every kind that is written in its own way.
 #[derive(Debug, PartialEq, Serialize)]
 struct Arguments {
     text: String,
@@ -151,7 +151,7 @@ enum Either {
 }
 
 fn of_arguments(data: &mut Unstructured<'_>) -> Result<()> {
-    // Alike in most things: what is told apart by one is told apart.
+    // The two are similar, so that a single difference must tell them apart.
     let mut one = arguments(data)?;
     let mut other = arguments(data)?;
     for part in 0..7u8 {
@@ -177,7 +177,7 @@ fn of_arguments(data: &mut Unstructured<'_>) -> Result<()> {
             either,
             yes,
         } = of;
-        // One by one, and as one.
+        // As separate arguments, and as one.
         let apart = ArgumentKey::of::<Arguments>()
             .argument(text)
             .argument(letter)

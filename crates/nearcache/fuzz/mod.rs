@@ -1,7 +1,7 @@
-//! Whatever bytes come: a function for each fuzz target of `fuzz/`, which says what must hold then.
+//! A function for each fuzz target of `fuzz/`: it takes arbitrary bytes and checks what must hold for them.
 //!
-//! `entries` is what lies in Redis, `urls` what a person writes, `keys` what becomes of keys and patterns,
-//! `replies` what a server answers.
+//! `entries` are the contents of Redis, `urls` is what a person writes, `keys` are keys and patterns, `replies` is
+//! what a server answers.
 
 #![allow(
     clippy::unwrap_in_result,
@@ -20,13 +20,13 @@ pub use self::urls::urls;
 
 use arbitrary::{Result, Unstructured};
 
-/// So many bytes at most.
+/// Some bytes, at most this many.
 fn some<'d>(data: &mut Unstructured<'d>, most: usize) -> Result<&'d [u8]> {
     let length = data.int_in_range(0..=most)?;
     data.bytes(length.min(data.len()))
 }
 
-/// So many bytes of text at most.
+/// Some text, of at most this many bytes.
 fn text(data: &mut Unstructured<'_>, most: usize) -> Result<String> {
     Ok(String::from_utf8_lossy(some(data, most)?).into_owned())
 }

@@ -1,9 +1,9 @@
-//! What a server answers.
+//! Replies of a server.
 //!
-//! 1. No answer panics, whatever was asked.
-//! 2. As many replies as commands, or an error after which the socket is not used again.
-//! 3. What a reply is read as is what it says: a lease is ours with as many versions as were asked for, and
-//!    versions have 16 bytes.
+//! 1. No reply causes a panic, whatever the command was.
+//! 2. There are as many replies as commands, or an error after which the socket is not used again.
+//! 3. A reply is read as what it says: a lease is ours only with as many versions as tags that were asked for, and a
+//!    version has 16 bytes.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -18,17 +18,17 @@ use crate::error::Error;
 use crate::read_through::lease::{Acquired, Seen, versions};
 use crate::read_through::tags::version_of;
 
-/// What comes over the wire, after how many replies are asked for.
+/// The first byte of the data says how many replies are expected; the rest is what the server sends.
 pub fn replies(data: &[u8]) {
     let [first, data @ ..] = data else { return };
     let (offset, count) = (usize::from(first & 3), usize::from(first >> 2 & 3));
     let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
-    // More would wait for a reader.
+    // A larger write would block until somebody reads.
     let data = &data[..data.len().min(16 * 1024)];
     theirs.write_all(data).expect("room for that");
     theirs.shutdown(Shutdown::Write).expect("an end");
     let mut socket = Socket::over(ours);
-    // Twice: the second picks up where the first left off.
+    // Twice: the second read continues where the first one stopped.
     for _ in 0..2 {
         let was_in_step = socket.is_in_step();
         let now = Instant::now();
@@ -50,7 +50,7 @@ pub fn replies(data: &[u8]) {
     }
 }
 
-/// To everything that is asked.
+/// Parses the reply in every way that commands do.
 fn answer(reply: Value) {
     if let Value::ServerError(error) = &reply {
         let error = Error::from_server(error);

@@ -1,9 +1,9 @@
-//! What a person writes: URLs, TTLs, templates, configurations.
+//! Texts that a person writes: URLs, TTLs, templates, configurations.
 //!
-//! 1. No text panics.
-//! 2. No password is shown, neither by what was read nor by an error.
-//! 3. A TTL reads back what it prints, and is the sum of its parts; an escaped text expands to itself; a
-//!    configuration reads back what it writes.
+//! 1. No text causes a panic.
+//! 2. No password is shown, neither in what was parsed nor in an error.
+//! 3. A TTL parses what it prints, and is the sum of its parts; an escaped text expands to itself; a configuration
+//!    reads back what it writes.
 
 use arbitrary::{Result, Unstructured};
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ use crate::{IntoTtl, Ttl};
 
 const SECRET: &str = "hunter2";
 
-/// One of the things that a person writes.
+/// Chooses one kind of text.
 pub fn urls(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else {
         return;
@@ -67,7 +67,7 @@ fn a_url(text: &str) {
     let _ = url::masked(text);
 }
 
-/// Text in which the secret does not stand.
+/// Text that does not contain the secret.
 fn junk(data: &mut Unstructured<'_>, most: usize) -> Result<String> {
     Ok(text(data, most)?.replace(SECRET, "other"))
 }
@@ -81,17 +81,18 @@ fn a_url_with_a_secret(data: &mut Unstructured<'_>) -> Result<()> {
         junk(data, 8)?,
         junk(data, 20)?,
     ];
-    // What is no user is part of the password, what looks like an option is one, and the last @ ends it.
+    // A text that is not a user is part of the password, a text that looks like an option is one, and the last @ ends
+    // the password.
     let looks_like_options =
         before.contains('@') && [&before, &after].iter().any(|text| text.contains('='));
     let clear = !user.contains([':', '@', '/', '?']) && !rest.contains('@') && !looks_like_options;
     let url = match data.int_in_range(0..=3)? {
         0 if clear => format!("{scheme}://{user}:{before}{SECRET}{after}@{rest}"),
-        // As an option, beside others, of any place.
+        // As an option among others, at any place.
         1 => format!("{scheme}://{rest}?{before}&password={SECRET}{after}"),
-        // Of no scheme.
+        // Without a scheme.
         2 if clear => format!("{user}:{before}{SECRET}{after}@{rest}"),
-        // An option that was to be the password.
+        // As a misspelled `password` option.
         _ => {
             let name = *data.choose(&["pasword", "Password", "pass", "pw", "passw%6Frd"])?;
             let rest = rest.replace('?', "");
@@ -108,7 +109,7 @@ fn a_url_with_a_secret(data: &mut Unstructured<'_>) -> Result<()> {
         {
             format!("{parsed:?}{}", url::masked(&url))
         }
-        // It is something else to this URL: a user, a path, a prefix.
+        // Here the URL has it as something else: a user, a path, a prefix.
         Ok(_) => url::masked(&url),
         Err(error) => format!("{error} {error:?}{}", url::masked(&url)),
     };
@@ -232,7 +233,7 @@ fn options(data: &mut Unstructured<'_>) -> Result<Map<String, Value>> {
                 junk(data, 8)?.replace('@', "")
             )),
             5 => Value::from(vec![Value::from(SECRET)]),
-            // The name of a variable is no secret.
+            // The name of a variable is not a secret.
             _ => {
                 let [before, after] = [junk(data, 6)?, junk(data, 6)?];
                 Value::from(format!("{}{SECRET}{after}", before.replace('{', "")))
@@ -243,7 +244,7 @@ fn options(data: &mut Unstructured<'_>) -> Result<Map<String, Value>> {
     Ok(options)
 }
 
-/// What a configuration writes is the same when it is read; no password shows.
+/// What a configuration writes reads back the same, and no password is shown.
 fn comes_back(config: &Config) {
     let written = config.to_toml();
     let read = Config::reader().vars([("", ""); 0]).toml(&written);

@@ -23,7 +23,7 @@ const FROZEN: [(&str, usize); 33] = [
     ("get, a hit", 1),
     ("get, a miss", 1),
     ("get, a hit with tags", 2),
-    ("get, a dead entry", 2),
+    ("get, a dead entry", 3),
     ("get_many of 100", 1),
     ("get_many of 100 with tags", 2),
     ("contains", 1),

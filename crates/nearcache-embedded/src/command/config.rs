@@ -1,4 +1,4 @@
-//! `CONFIG`: the settings that bound a store.
+//! `CONFIG`: the settings that limit a store.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -57,7 +57,7 @@ const PARAMETERS: [Parameter; 5] = [
     },
 ];
 
-/// A value that was read, and can be set.
+/// A new value of a setting, checked.
 enum Setting {
     MaxMemory(usize),
     Policy(Policy),
@@ -76,7 +76,7 @@ impl Parameter {
     fn read(&self, value: &[u8]) -> Result<Setting, String> {
         let value = String::from_utf8_lossy(value);
         match self.kind {
-            // To leave it empty is to set no bound.
+            // An empty value means no limit.
             Kind::MaxMemory if value.is_empty() => Ok(Setting::MaxMemory(0)),
             Kind::MaxMemory => parse_memory(&value)
                 .map(Setting::MaxMemory)
@@ -99,7 +99,8 @@ impl Parameter {
     }
 }
 
-/// Those that any of the patterns matches, each once; one that is named is called as it was named.
+/// The settings that match any of the patterns, each once. A setting that is named literally is returned under the
+/// name as it was given.
 pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let mut found: Vec<(&[u8], String)> = Vec::new();
     for pattern in &args[2..] {
@@ -133,7 +134,7 @@ pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     })
 }
 
-/// All of them, or none if one is wrong.
+/// Sets all of them, or none if one is invalid.
 pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let pairs = args[2..].chunks(2);
     if !args.len().is_multiple_of(2) {

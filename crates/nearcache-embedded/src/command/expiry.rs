@@ -28,7 +28,7 @@ pub(super) fn pexpireat(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 
 fn set_deadline(cx: &mut Context<'_>, command: &str, unit: Unit, args: Args<'_>) -> Reply {
     let condition = Condition::read(&args[3..])?;
-    // Unlike with SET, a time that has passed is fine: the key is removed.
+    // Unlike with SET, a time in the past is allowed: it removes the key.
     let invalid = || Error::from(format!("ERR invalid expire time in '{command}' command"));
     let time = integer(args[2])?;
     let time = if unit.seconds {
@@ -52,7 +52,7 @@ fn set_deadline(cx: &mut Context<'_>, command: &str, unit: Unit, args: Args<'_>)
     Ok(truth(allowed))
 }
 
-/// When a new deadline is to be set.
+/// The condition for setting a new deadline.
 #[derive(Default)]
 struct Condition {
     none_yet: bool,
@@ -96,7 +96,7 @@ impl Condition {
         Ok(condition)
     }
 
-    /// A key without a deadline counts as one that ends never.
+    /// A key without a deadline counts as one with an infinite deadline.
     fn allows(&self, current: Option<Deadline>, new: Deadline) -> bool {
         !(self.none_yet && current.is_some()
             || self.has_one && current.is_none()
@@ -141,7 +141,7 @@ fn time(cx: &Context<'_>, key: &[u8], of: impl FnOnce(i64, i64) -> i64) -> Value
     })
 }
 
-/// To the nearest second.
+/// Rounds to the nearest second.
 fn seconds(ms: i64) -> i64 {
     ms / 1000 + i64::from(ms % 1000 >= 500)
 }

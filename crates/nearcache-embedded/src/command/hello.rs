@@ -1,4 +1,4 @@
-//! `HELLO`: which protocol to speak, who one is, and what the server says of itself.
+//! `HELLO`: chooses the protocol, authenticates, and describes the server.
 
 use redis::{ProtocolVersion, Value};
 
@@ -19,7 +19,7 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     while let Some(option) = options.next() {
         if is(option, "AUTH") && options.len() >= 2 {
             let (user, _password) = (options.next(), options.next());
-            // The one user that there is needs no password, so any will do.
+            // The only user has no password, so any password is accepted.
             if user.is_none_or(|user| **user != *b"default") {
                 return Err(Error::new(
                     "WRONGPASS invalid username-password pair or user is disabled.",

@@ -1,4 +1,4 @@
-//! `INFO`: what tools read of a server.
+//! `INFO`: the fields that tools read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -110,7 +110,7 @@ fn memory(cx: &Context<'_>) -> String {
     )
 }
 
-/// As a server writes sizes for people.
+/// A size in the form that a server writes for people.
 fn human(bytes: usize) -> String {
     if bytes < 1 << 10 {
         return format!("{bytes}B");

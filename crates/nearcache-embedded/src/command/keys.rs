@@ -1,4 +1,4 @@
-//! Keys, whatever they hold.
+//! Commands on keys of any type.
 
 use redis::Value;
 
@@ -21,7 +21,7 @@ pub(super) fn exists(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(count(args[1..].iter().filter(|key| cx.exists(key)).count()))
 }
 
-/// They are used thereby: evictions choose by that.
+/// Counts as a use of the keys, which evictions go by.
 pub(super) fn touch(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let there = args[1..].iter().filter(|key| cx.read(key).is_some());
     Ok(count(there.count()))
@@ -91,7 +91,7 @@ pub(super) fn copy(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(truth(true))
 }
 
-/// The number of a database that there is.
+/// The number of an existing database.
 pub(super) fn database(cx: &Context<'_>, arg: &[u8]) -> Result<u32, Error> {
     let number = i32::try_from(integer(arg)?).map_err(|_| {
         Error::new("ERR value is out of range, value must between -2147483648 and 2147483647")

@@ -1,4 +1,4 @@
-//! Lists: the little that is there so far.
+//! Lists: the few commands that exist so far.
 
 use redis::Value;
 

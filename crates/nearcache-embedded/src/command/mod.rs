@@ -1,8 +1,8 @@
-//! Commands: what one is, how it is found, and what it needs locked.
+//! Commands: what a command is, how it is found, and which locks it needs.
 //!
-//! [`table`] lists them all; the other files hold a family each. A command is a function of the
-//! [`Context`] and its arguments, the name first. It runs with the shards of its keys locked, so that it
-//! need not think about other threads.
+//! [`table`] lists all commands; the other files have one family each. A command is a function of the [`Context`] and
+//! its arguments, the name first. It runs while the shards of its keys are locked, so it need not care about other
+//! threads.
 
 mod config;
 mod counters;
@@ -41,11 +41,11 @@ pub(crate) type Args<'a> = &'a [&'a [u8]];
 pub(crate) struct Command {
     /// In lower case; `container|subcommand` for a subcommand.
     pub(crate) name: &'static str,
-    /// How many arguments with the name: exactly, or if negative, at least.
+    /// How many arguments it takes, the name included: exactly this many, or if negative, at least as many.
     pub(crate) arity: i32,
-    /// Whether it needs its shards for itself.
+    /// Whether it needs exclusive locks on its shards.
     pub(crate) exclusive: bool,
-    /// Whether it is refused when there is no memory left.
+    /// Whether it is refused when the memory limit is reached.
     pub(crate) grows: bool,
     pub(crate) keys: Keys,
     pub(crate) place: Place,
@@ -62,23 +62,23 @@ pub(crate) enum Keys {
         last: isize,
         step: usize,
     },
-    /// As many as the third argument says, from the fourth on.
+    /// The third argument says how many; they begin with the fourth.
     Counted,
     /// The whole key space at once.
     All,
     /// The whole key space, but only one shard at a time.
     InTurn,
-    /// Those of the transaction that it executes.
+    /// The keys of the transaction that it executes.
     Queued,
 }
 
-/// Where a command may stand.
+/// Where a command is allowed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Anywhere,
     /// Not in scripts.
     NoScript,
-    /// Not in scripts; and in a transaction it is executed at once rather than queued.
+    /// Not in scripts; in a transaction it runs at once instead of being queued.
     AtOnce,
     /// It has subcommands, which are rows of their own.
     Container,
@@ -91,7 +91,7 @@ impl Keys {
 }
 
 impl Command {
-    /// Whether there is no transaction after it.
+    /// Whether it ends a transaction.
     pub(crate) fn ends_transaction(&self) -> bool {
         ["exec", "discard", "quit", "reset"].contains(&self.name)
     }
@@ -132,7 +132,7 @@ impl Command {
             .copied()
     }
 
-    /// Locks what the command needs.
+    /// Takes the locks that the command needs.
     #[inline]
     pub(crate) fn lock<'k>(
         &self,
@@ -163,7 +163,7 @@ impl Command {
     }
 }
 
-/// Everything that the queued commands need, and the watched keys.
+/// Takes the locks for the queued commands and the watched keys.
 fn lock_queued<'k>(keyspace: &'k Keyspace, session: &Session) -> Locked<'k> {
     let mut set = ShardSet::default();
     let mut exclusive = false;
@@ -181,7 +181,7 @@ fn lock_queued<'k>(keyspace: &'k Keyspace, session: &Session) -> Locked<'k> {
     keyspace.lock(set, exclusive)
 }
 
-/// The command that arguments name.
+/// The command that the arguments name.
 #[inline]
 pub(crate) fn resolve(args: Args<'_>) -> Result<&'static Command, Error> {
     let Some(command) = args.first().and_then(|name| find(name)) else {
@@ -245,7 +245,7 @@ fn unknown(args: Args<'_>) -> Error {
     ))
 }
 
-/// What a server quotes of an argument: no more than `max` bytes, and nothing from a NUL byte on.
+/// The part of an argument that a server quotes: at most `max` bytes, and nothing after a NUL byte.
 fn c_string(bytes: &[u8], max: usize) -> &[u8] {
     let bytes = &bytes[..bytes.len().min(max)];
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()

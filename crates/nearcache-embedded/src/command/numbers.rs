@@ -1,16 +1,16 @@
-//! Numbers with a fraction, as `INCRBYFLOAT` computes with them.
+//! Numbers with a fraction, as `INCRBYFLOAT` computes them.
 //!
-//! A server uses the 80-bit floating point numbers of x86 processors, and prints 17 decimals without the
-//! zeros at the end. `f64` would give other digits for numbers as plain as 0.1 + 0.2, so the same is done
-//! here in integers: 64 bits of mantissa, and every operation rounded to the nearest, ties to even.
+//! A server uses the 80-bit floating point numbers of x86 processors, and prints 17 decimals without trailing zeros.
+//! `f64` would give other digits even for 0.1 + 0.2, so the same arithmetic is done here with integers: 64 bits of
+//! mantissa, and every operation rounded to the nearest, ties to even.
 
 use std::cmp::Ordering;
 
 use crate::reply::Error;
 
-/// The largest exponent of two that there is.
+/// The largest exponent of two.
 const MAX_EXPONENT: i32 = 16_383;
-/// How many characters a server reads as a number.
+/// The longest text that a server reads as a number.
 const MAX_TEXT: usize = 5 * 1024 - 1;
 const DECIMALS: u32 = 17;
 
@@ -84,7 +84,7 @@ impl Decimal {
             });
         }
         let scale = exponent - fraction.len() as i64;
-        // Far out of range, and not worth the work.
+        // Far out of range: not worth computing.
         if scale.abs() > 12_000 {
             return None;
         }
@@ -99,7 +99,7 @@ impl Decimal {
             negative,
             ..divide(numerator, denominator)
         };
-        // Out of the range of exponents, on either side.
+        // The exponent is too large or too small.
         (!number.is_infinite() && number.exponent >= -16_445).then_some(number)
     }
 
@@ -115,7 +115,7 @@ impl Decimal {
         } else {
             (other, self)
         };
-        // 63 bits of room below the larger number are more than rounding needs.
+        // 63 bits below the larger number are more than rounding needs.
         let a = u128::from(large.mantissa) << 63;
         let b = shift_right_sticky(
             u128::from(small.mantissa) << 63,
@@ -156,7 +156,7 @@ impl Decimal {
         }
     }
 
-    /// With up to 17 decimals, and no zeros at the end. Nothing for an infinity.
+    /// The number with up to 17 decimals and no trailing zeros. `None` for an infinity.
     pub(super) fn to_text(self) -> Option<String> {
         if self.is_infinite() {
             return None;
@@ -194,7 +194,7 @@ fn read_exponent(text: &[u8]) -> Option<i64> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // Saturates: that far out, it does not matter how far.
+    // Saturates: beyond that, the exact exponent makes no difference.
     let magnitude = digits
         .parse::<i64>()
         .unwrap_or(i64::MAX / 2)
@@ -214,7 +214,7 @@ fn round_up(dropped_to_half: Ordering, kept_is_odd: bool) -> bool {
     }
 }
 
-/// Shifts, and lets the last bit say whether anything was lost.
+/// Shifts right, and sets the last bit if any bits were lost.
 fn shift_right_sticky(value: u128, by: u32) -> u128 {
     let shifted = value.checked_shr(by).unwrap_or(0);
     let lost = shifted.checked_shl(by).unwrap_or(0) != value;
@@ -230,7 +230,7 @@ fn divide(mut numerator: Natural, mut denominator: Natural) -> Decimal {
         numerator.shift_left(1);
         exponent -= 1;
     }
-    // Now the quotient lies between 1 and 2: its bits come out one by one.
+    // Now the quotient is between 1 and 2, so each step gives its next bit.
     let mut mantissa = 0u64;
     for _ in 0..64 {
         mantissa <<= 1;
@@ -254,7 +254,7 @@ fn divide(mut numerator: Natural, mut denominator: Natural) -> Decimal {
     }
 }
 
-/// A natural number of any size: 32-bit digits, the lowest first, no zeros on top.
+/// A natural number of any size: 32-bit digits, the lowest first, without leading zeros.
 #[derive(Clone, Default, Debug)]
 struct Natural(Vec<u32>);
 
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn rounding_is_that_of_64_bits_of_mantissa() {
-        // The value that a server shows for these, which is neither exact nor that of an f64.
+        // The sum that a server shows for these: neither the exact one nor that of an f64.
         assert_eq!(sum("0", "3.14159265358979323846"), "3.14159265358979324");
         assert_eq!(
             sum("123456789012345678", "0.1"),

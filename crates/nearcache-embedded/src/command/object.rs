@@ -1,4 +1,4 @@
-//! What lies behind a key: how it is kept, how it is used, and what it takes in memory.
+//! `OBJECT` and `MEMORY`: how a value is encoded, how its key is used, and how much memory it takes.
 
 use redis::Value;
 
@@ -18,7 +18,7 @@ const LFU: Error = Error::new(
     "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
 );
 
-/// What is asked of an entry, which is not used thereby; nil without one.
+/// Asks an entry something, without counting as a use; nil if there is no entry.
 fn of(cx: &Context<'_>, args: Args<'_>, ask: impl FnOnce(&Entry) -> Reply) -> Reply {
     cx.get(args[2]).map_or(Ok(Value::Nil), ask)
 }
@@ -54,7 +54,7 @@ pub(super) fn idletime(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     })
 }
 
-/// Nothing is shared here.
+/// Always 1, because values are never shared.
 pub(super) fn refcount(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     of(cx, args, |_| Ok(Value::Int(1)))
 }
@@ -79,8 +79,7 @@ pub(super) fn help(_: &mut Context<'_>, _: Args<'_>) -> Reply {
     ]))
 }
 
-/// Counted and not sampled, whatever `SAMPLES` says: the value, the key, the entry, and its slot in the
-/// table.
+/// The exact size, whatever `SAMPLES` says: the value, the key, the entry, and its slot in the table.
 pub(super) fn memory_usage(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     for option in args[3..].chunks(2) {
         match option {

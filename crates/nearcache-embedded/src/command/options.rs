@@ -6,17 +6,17 @@ use crate::context::Context;
 use crate::keyspace::entry::Deadline;
 use crate::reply::Error;
 
-/// What becomes of the deadline.
+/// What an option does to the deadline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Expiry<'a> {
-    /// Nothing was said.
+    /// No option was given.
     Unsaid,
     Keep,
     Persist,
     Set(Unit, &'a [u8]),
 }
 
-/// How a point in time is given.
+/// The unit and the reference of a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Unit {
     pub(super) seconds: bool,
@@ -81,7 +81,7 @@ impl<'a> Options<'a> {
                         Expiry::Set(unit, args.next().ok_or(Error::SYNTAX)?)
                     }
                 };
-                // The same option may be repeated, and then the last one counts; two different ones may not.
+                // An option may be repeated, and then the last one counts; two different ones are an error.
                 if options.expiry != Expiry::Unsaid && !options.expiry.is_like(expiry) {
                     return Err(Error::SYNTAX);
                 }
@@ -108,7 +108,7 @@ fn unit(arg: &[u8]) -> Option<Unit> {
         .find_map(|(word, unit)| is(arg, word).then_some(unit))
 }
 
-/// The deadline that an option of `command` gives: it must lie after the epoch, and within 64 bits.
+/// The deadline from an option of `command`: it must be after the epoch, and fit in 64 bits.
 pub(super) fn deadline(
     cx: &Context<'_>,
     command: &str,

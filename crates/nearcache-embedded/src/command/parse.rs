@@ -1,4 +1,4 @@
-//! Reading arguments, as strictly as a server does.
+//! Parses arguments as strictly as a server does.
 
 use crate::reply::Error;
 
@@ -23,7 +23,7 @@ pub(super) fn integer(bytes: &[u8]) -> Result<i64, Error> {
         if digit > 9 {
             return Err(Error::NOT_AN_INTEGER);
         }
-        // Counted downwards, where there is room for one more.
+        // Counts downwards, because there is one more negative number than positive ones.
         value = value
             .checked_mul(10)
             .and_then(|v| v.checked_sub(digit))
@@ -36,7 +36,7 @@ pub(super) fn integer(bytes: &[u8]) -> Result<i64, Error> {
     }
 }
 
-/// Whether an argument is that word, in whatever case.
+/// Whether an argument is this word, in any case.
 #[inline]
 pub(super) fn is(arg: &[u8], word: &str) -> bool {
     arg.eq_ignore_ascii_case(word.as_bytes())

@@ -1,4 +1,4 @@
-//! The key space as a whole.
+//! Commands on the whole key space.
 
 use redis::Value;
 
@@ -10,7 +10,7 @@ use crate::keyspace::entry::Entry;
 use crate::keyspace::table::{CURSOR_BITS, Table};
 use crate::reply::{Error, Reply, bulk, count};
 
-/// How many keys a `SCAN` looks at if it does not say.
+/// How many keys a `SCAN` without `COUNT` looks at.
 const DEFAULT_COUNT: usize = 10;
 
 pub(super) fn keys(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
@@ -25,14 +25,13 @@ pub(super) fn keys(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(Value::Array(found))
 }
 
-/// The cursor is the position in the hash space up to which all keys were returned: see
-/// [`crate::keyspace::table`].
+/// The cursor is the position in the hash space up to which all keys were returned: see [`crate::keyspace::table`].
 pub(super) fn scan(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let cursor = read_cursor(args[1])?;
     let filter = Filter::read(&args[2..])?;
     let mut found = Vec::new();
     let mut next = 0;
-    // A cursor beyond the space is none of ours, and at the end of it.
+    // A cursor beyond the space is not from us, and counts as its end.
     if cursor < 1 << CURSOR_BITS {
         let mut seen = 0;
         let visit = |entry: &Entry| {
@@ -50,8 +49,8 @@ pub(super) fn scan(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     ]))
 }
 
-/// Visits the keys from a position of the hash space on, and to the end of the segment in which `visit`
-/// says that it has enough. Returns the position at which to go on, 0 at the end of the space.
+/// Visits the keys from a position of the hash space, up to the end of the segment in which `visit` says that it has
+/// enough. Returns the position to continue from, 0 at the end of the space.
 fn walk(cx: &Context<'_>, mut position: u64, mut visit: impl FnMut(&Entry) -> bool) -> u64 {
     let keyspace = &cx.shared.keyspace;
     let mut go_on = true;
@@ -117,7 +116,7 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// As `strtoul` reads a number: a sign is allowed, and a negative one counts from the end.
+/// Reads a cursor as `strtoul` does: a sign is allowed, and a negative number wraps around.
 fn read_cursor(arg: &[u8]) -> Result<u64, Error> {
     let invalid = || Error::new("ERR invalid cursor");
     let text = std::str::from_utf8(arg).map_err(|_| invalid())?;
@@ -140,9 +139,9 @@ fn read_cursor(arg: &[u8]) -> Result<u64, Error> {
     })
 }
 
-/// A live key, each about as likely as any other.
+/// A live key; each is about equally likely.
 pub(super) fn randomkey(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
-    // Those from a random position on; and if there are none there, those before it.
+    // The keys after a random position; if there are none, the keys before it.
     for position in [cx.shared.random(), 0] {
         let mut found = None;
         walk(cx, position, |entry| {
@@ -183,7 +182,7 @@ pub(super) fn flushall(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     flush(cx, args, None)
 }
 
-/// Dropping the values is done without the locks either way, so ASYNC makes no difference.
+/// The values are dropped after the locks are released either way, so ASYNC makes no difference.
 fn flush(cx: &mut Context<'_>, args: Args<'_>, db: Option<u32>) -> Reply {
     match args[1..] {
         [] => {}

@@ -24,7 +24,7 @@ pub(super) fn eval(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 
 pub(super) fn evalsha(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     const MISSING: Error = Error::new("NOSCRIPT No matching script. Please use EVAL.");
-    // What cannot be a SHA1 is refused before anything else is looked at.
+    // Anything that cannot be a SHA1 is refused before the other arguments are checked.
     if args[1].len() != 40 {
         return Err(MISSING);
     }

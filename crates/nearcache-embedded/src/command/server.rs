@@ -1,4 +1,4 @@
-//! What a server says of itself.
+//! Commands about the server.
 
 use redis::Value;
 
@@ -6,7 +6,7 @@ use super::{Args, table};
 use crate::context::Context;
 use crate::reply::{Error, Reply, bulk, count};
 
-/// The version whose behaviour this is.
+/// The version of Redis that this store behaves like.
 pub(super) const VERSION: &str = "7.0.15";
 
 pub(super) fn time(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
@@ -18,7 +18,7 @@ pub(super) fn time(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
     ]))
 }
 
-/// A command that has subcommands, without one.
+/// A command that needs a subcommand, called without one.
 pub(super) fn container(_: &mut Context<'_>, args: Args<'_>) -> Reply {
     let name = String::from_utf8_lossy(args[0]).to_lowercase();
     Err(Error::from(format!(
@@ -26,7 +26,7 @@ pub(super) fn container(_: &mut Context<'_>, args: Args<'_>) -> Reply {
     )))
 }
 
-/// The details that a server tells of each command are left out.
+/// The details of each command, which a server returns, are left out.
 pub(super) fn command(_: &mut Context<'_>, _: Args<'_>) -> Reply {
     Ok(Value::Array(Vec::new()))
 }

@@ -1,4 +1,4 @@
-//! The connection itself.
+//! Commands on the connection itself.
 
 use redis::{ProtocolVersion, Value};
 
@@ -27,7 +27,8 @@ pub(super) fn select(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(Value::Okay)
 }
 
-/// There is no line to cut: the connection is as new after it, as one that reconnects at once.
+/// There is no socket to close. Afterwards the connection is like a new one, as if the client had reconnected at
+/// once.
 pub(super) fn quit(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
     cx.session.reset();
     Ok(Value::Okay)
@@ -72,7 +73,7 @@ pub(super) fn client_setname(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(Value::Okay)
 }
 
-/// An empty name is none.
+/// An empty name means no name.
 pub(super) fn set_name(cx: &mut Context<'_>, name: &[u8]) -> Result<(), Error> {
     if !is_plain(name) {
         return Err(Error::new(
@@ -83,7 +84,7 @@ pub(super) fn set_name(cx: &mut Context<'_>, name: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Accepted, as by a server from 7.2 on, and not kept: there is no list of clients to show it in.
+/// Accepted, like by a server from 7.2 on, but not kept: there is no list of clients that would show it.
 pub(super) fn client_setinfo(_: &mut Context<'_>, args: Args<'_>) -> Reply {
     let (attribute, value) = (args[2], args[3]);
     if !is(attribute, "lib-name") && !is(attribute, "lib-ver") {
@@ -101,7 +102,7 @@ pub(super) fn client_setinfo(_: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(Value::Okay)
 }
 
-/// Nothing evicts clients here anyway.
+/// Clients are never evicted here.
 pub(super) fn client_no_evict(_: &mut Context<'_>, args: Args<'_>) -> Reply {
     if is(args[2], "on") || is(args[2], "off") {
         Ok(Value::Okay)

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::keyspace::entry::{Data, Deadline, Entry};
 use crate::reply::{Error, Reply, bulk, bulk_or_nil, count, truth};
 
-/// How long a string may be: a server's `proto-max-bulk-len`.
+/// The maximum length of a string: a server's `proto-max-bulk-len`.
 const MAX_LEN: usize = 512 << 20;
 
 pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
@@ -111,7 +111,7 @@ pub(super) fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(value)
 }
 
-/// Gives a key a deadline; one that has passed removes it at once.
+/// Gives a key a deadline. If that has passed, removes the key at once.
 pub(super) fn expire_at(cx: &mut Context<'_>, key: &[u8], deadline: Deadline) {
     if deadline.unix_ms() <= cx.now() {
         cx.take(key);
@@ -121,7 +121,7 @@ pub(super) fn expire_at(cx: &mut Context<'_>, key: &[u8], deadline: Deadline) {
 }
 
 pub(super) fn mget(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    // A key of another type is nil here, and no error.
+    // A key of another type is nil here, and not an error.
     let get = |key: &&[u8]| bulk_or_nil(cx.string(key).unwrap_or_default());
     Ok(Value::Array(args[1..].iter().map(get).collect()))
 }
@@ -178,7 +178,7 @@ pub(super) fn getrange(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     ))
 }
 
-/// The part of a string that `GETRANGE` means: both ends included, and counted from the end if negative.
+/// The part of a string that `GETRANGE` asks for: both ends are included, and negative ones count from the end.
 fn range(start: i64, end: i64, len: usize) -> Option<Range<usize>> {
     if start < 0 && end < 0 && start > end {
         return None;

@@ -1,7 +1,7 @@
-//! The table of commands: the one place to add one.
+//! The table of commands, and the only place to add one.
 //!
-//! A row says what the dispatcher must know before it runs the function: how many arguments there must
-//! be, which of them are keys, whether their shards are shared or exclusive, and whether it needs memory.
+//! A row has what the dispatcher must know before it runs the function: how many arguments there must be, which of
+//! them are keys, whether their shards are locked shared or exclusive, and whether the command may need memory.
 
 use super::Place::{Anywhere, AtOnce, Container, NoScript};
 use super::{Command, Keys};
@@ -10,10 +10,10 @@ use super::{
     strings, transactions,
 };
 
-/// What a command does to the shards of its keys.
+/// How a command locks the shards of its keys.
 const SHARED: u8 = 0;
 const EXCLUSIVE: u8 = 1;
-/// Exclusive, and what it stores may take more memory: refused when there is none left.
+/// Exclusive, and it may need more memory, so it is refused when the limit is reached.
 const GROWING: u8 = 2;
 
 const NONE: Keys = Keys::None;
@@ -163,8 +163,8 @@ table! {
     ("command|count",  2, SHARED,    NONE,         Anywhere,  server::command_count),
 }
 
-/// Where to look for a name, by its hash: an index into the table plus one, or 0 for none. At most half
-/// full, so that a name is found at the first or second look.
+/// A hash index of the names: the position in the table plus one, or 0 for none. At most half full, so that a name is
+/// found with one or two probes.
 static INDEX: [u8; SLOTS] = index();
 const SLOTS: usize = 256;
 
@@ -183,7 +183,7 @@ const fn index() -> [u8; SLOTS] {
     slots
 }
 
-/// A hash that is blind to the case of letters.
+/// A hash that ignores case.
 const fn slot_of(name: &[u8]) -> usize {
     let mut word = name.len() as u64;
     let mut at = 0;
@@ -194,7 +194,7 @@ const fn slot_of(name: &[u8]) -> usize {
     (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % SLOTS
 }
 
-/// The command of that name, in whatever case.
+/// The command of that name, in any case.
 #[inline]
 pub(crate) fn find(name: &[u8]) -> Option<&'static Command> {
     let mut slot = slot_of(name);
@@ -215,7 +215,7 @@ pub(super) fn count() -> usize {
         .count()
 }
 
-/// The name of a row, for whichever number.
+/// The name of some row, for any number.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn name(row: u8) -> &'static str {
     COMMANDS[usize::from(row) % COUNT].name

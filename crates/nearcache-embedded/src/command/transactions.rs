@@ -22,8 +22,8 @@ pub(super) fn discard(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
     Ok(Value::Okay)
 }
 
-/// Everything that the queued commands need is locked, and so are the watched keys: nobody can change one
-/// between the look at them and the commands.
+/// The shards of the queued commands and of the watched keys are locked, so no other client can change a watched key
+/// between the check and the commands.
 pub(super) fn exec(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
     let Some(transaction) = cx.session.transaction.take() else {
         return Err(Error::new("ERR EXEC without MULTI"));

@@ -1,4 +1,4 @@
-//! What the meter says is what is there, whatever happens to the keys.
+//! Whatever happens to the keys, the meter shows what they really take.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{Clock, Policy, Store};
 
 const KEYS: u32 = 60;
 
-/// One command, or several in one step, or time that passes.
+/// A command, several commands in one step, or the passing of time.
 #[derive(Clone, Debug)]
 enum Step {
     Commands(Vec<Vec<Vec<u8>>>),
@@ -103,7 +103,7 @@ proptest! {
 fn a_store_that_is_emptied_takes_no_more_than_before() {
     let store = Store::builder().shards(4).build();
     let connection = store.connect();
-    // Every shard has its tables from then on.
+    // Creates the tables of every shard.
     connection.call(&redis::cmd("FLUSHALL"));
     for round in 0..3 {
         for n in 0..20_000 {

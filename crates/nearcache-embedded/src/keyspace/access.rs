@@ -1,33 +1,32 @@
-//! When an entry was last used, and how often: what evictions choose by.
+//! When an entry was last used, and how often. Evictions go by this.
 //!
-//! Both are in one word that readers write under a shared lock, without a read-modify-write: of two
-//! readers at once one may be forgotten. The low 8 bits count uses on a logarithmic scale, as Redis does:
-//! the higher the count, the less likely that one more use raises it, and it falls by one for every
-//! `lfu-decay-time` minutes in which nobody came. Next come 9 bits of the store's age then (see
-//! [`crate::eviction`]), and then the time: 36 bits of a coarse clock, and below them 11 that tell apart
-//! what happened in one of its ticks (see [`Ticks`]).
+//! Both are in one word. Readers write it under a shared lock without a read-modify-write, so if two readers come at
+//! once, one use may be lost. The low 8 bits count uses on a logarithmic scale, as Redis does: the higher the count,
+//! the less likely one more use raises it, and it falls by one for every `lfu-decay-time` minutes without a use. The
+//! next 9 bits are the store's age at the last use (see [`crate::eviction`]). The rest is the time: 36 bits of a
+//! coarse clock, and 11 bits that order the uses within one of its ticks (see [`Ticks`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a new entry counts, so that it is not the first to go.
+/// The count of a new entry, so that it is not evicted first.
 pub(crate) const INITIAL: u8 = 5;
 const COUNT_BITS: u32 = 8;
 const AGE_BITS: u32 = 9;
 const AGE_MASK: u64 = (1 << AGE_BITS) - 1;
 const TIME_SHIFT: u32 = COUNT_BITS + AGE_BITS;
 const WITHIN_BITS: u32 = 11;
-/// A tick of the coarse clock. They last for eight years.
+/// The length of a tick of the coarse clock. The ticks last for eight years.
 const TICK_MS: u64 = 4;
 const LAST_TICK: u64 = (1 << (64 - TIME_SHIFT - WITHIN_BITS)) - 1;
 const MINUTE_MS: u64 = 60_000;
-/// By how much an eviction moves the time.
+/// How much an eviction advances the time.
 const EVICTION: u64 = 4;
 
 /// How uses are counted: `lfu-log-factor` and `lfu-decay-time`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lfu {
     pub(crate) log_factor: u32,
-    /// In minutes; 0 is never.
+    /// In minutes; 0 means never.
     pub(crate) decay_time: u32,
 }
 
@@ -36,7 +35,7 @@ pub(crate) struct Lfu {
 pub(crate) struct Tick {
     time: u64,
     age: u64,
-    /// Unless a policy counts uses, nobody does.
+    /// `None` unless the policy counts uses.
     lfu: Option<Lfu>,
 }
 
@@ -47,12 +46,12 @@ impl Tick {
     }
 }
 
-/// What evictions have to do with time.
+/// The part of the time that evictions determine.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Era {
-    /// At least as late it is.
+    /// A lower bound of the time.
     pub(crate) time: u64,
-    /// How often all of the memory was turned over.
+    /// How often as much was evicted as the store may hold.
     pub(crate) age: u64,
 }
 
@@ -63,9 +62,9 @@ impl Era {
     }
 }
 
-/// A shard's clock. It goes with the coarse one; by some for every eviction, which all shards see, so that
-/// uses are in order wherever they were, however fast they come; and by one for every use in between. (Where
-/// evictions go on at more than 128,000 a second, it runs ahead of the coarse one for as long.)
+/// A shard's clock. It follows the coarse clock, and also advances with every eviction (all shards see evictions), so
+/// that uses in different shards are in order, however fast they come; and by one for every use in between. (During
+/// more than 128,000 evictions a second, it runs ahead of the coarse clock.)
 #[derive(Debug, Default)]
 pub(crate) struct Ticks(AtomicU64);
 
@@ -74,7 +73,7 @@ impl Ticks {
     pub(crate) fn next(&self, coarse_ms: u64, era: Era, lfu: Option<Lfu>) -> Tick {
         let now = ticks(coarse_ms).max(era.time);
         let time = now.max(self.0.load(Ordering::Relaxed) + 1);
-        // Another reader may do the same: two uses at one time are no harm.
+        // Another reader may do the same; two uses with the same time do no harm.
         self.0.store(time, Ordering::Relaxed);
         let age = era.age;
         Tick { time, age, lfu }
@@ -94,7 +93,7 @@ impl Access {
         Access(AtomicU64::new(tick.word(INITIAL)))
     }
 
-    /// One more use.
+    /// Records a use.
     #[inline]
     pub(crate) fn touch(&self, tick: Tick) {
         let old = self.word();
@@ -105,28 +104,28 @@ impl Access {
         self.0.store(tick.word(count), Ordering::Relaxed);
     }
 
-    /// The word as it is: who finds the same later knows that there was no use in between.
+    /// The word as it is. If it is the same later, there was no use in between.
     #[inline]
     pub(crate) fn word(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// When it was last used: the greater, the later. 47 bits.
+    /// The time of the last use: a greater number is later. 47 bits.
     pub(crate) fn time(&self) -> u64 {
         self.word() >> TIME_SHIFT
     }
 
-    /// By how much the store has aged since it was last used.
+    /// How much the store has aged since the last use.
     pub(crate) fn aged(&self, age: u64) -> u64 {
         age.wrapping_sub(self.word() >> COUNT_BITS) & AGE_MASK
     }
 
-    /// How often it was used lately, at a time in milliseconds.
+    /// The count of recent uses, at a time in milliseconds.
     pub(crate) fn count(&self, coarse_ms: u64, lfu: Lfu) -> u8 {
         decayed(self.word(), ticks(coarse_ms), lfu)
     }
 
-    /// For how many milliseconds it has not been used.
+    /// For how many milliseconds the entry has not been used.
     pub(crate) fn idle_ms(&self, coarse_ms: u64) -> u64 {
         coarse_ms.saturating_sub((self.time() >> WITHIN_BITS) * TICK_MS)
     }
@@ -147,12 +146,11 @@ fn decayed(word: u64, now: u64, lfu: Lfu) -> u8 {
     (word as u8).saturating_sub(u8::try_from(periods).unwrap_or(u8::MAX))
 }
 
-/// Counts one more, with a probability of one in as many as the count is above the initial one, times the
-/// factor.
+/// Raises the count, with a probability of 1 / (the count above the initial one × the factor + 1).
 fn raise(count: u8, seed: u64, log_factor: u32) -> u8 {
     let above = u64::from(count.saturating_sub(INITIAL));
     let chances = above * u64::from(log_factor) + 1;
-    // The time is never the same twice, and scattered it is as good as random.
+    // The time is never the same twice, so it can be hashed into a random number.
     let random = scatter(seed) >> 32;
     if count < u8::MAX && random * chances < 1 << 32 {
         count + 1
@@ -161,7 +159,7 @@ fn raise(count: u8, seed: u64, log_factor: u32) -> u8 {
     }
 }
 
-/// Any number, from any other: what SplitMix64 ends with.
+/// Hashes a number: the last steps of SplitMix64.
 pub(crate) fn scatter(seed: u64) -> u64 {
     let word = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,18 +1,18 @@
-//! Small byte strings: keys and values up to 15 bytes live in place, longer ones on the heap.
+//! Small byte strings: up to 15 bytes are stored in place, longer ones on the heap.
 //!
-//! A cache is full of short keys, counters and flags. Keeping them in the 24 bytes that a `Vec` takes
-//! anyway saves an allocation (and its 16 bytes of overhead) and a cache miss on every lookup. Numbers
-//! have no form of their own: most fit in place as text, and a reply needs the text.
+//! A cache is full of short keys, counters and flags. Storing them in the 24 bytes that a `Vec` takes anyway saves an
+//! allocation (and its 16 bytes of overhead), and a CPU cache miss on every lookup. Numbers have no form of their
+//! own: most fit in place as text, and a reply needs the text.
 
 use std::fmt;
 use std::ops::Deref;
 
 use super::size::block;
 
-/// How many bytes are kept in place.
+/// How many bytes are stored in place.
 const INLINE: usize = 15;
 
-/// At most one part in so many of a block that is used again is left empty.
+/// When a block is reused, at most this fraction of it is left empty (1 / `WASTE`).
 const WASTE: usize = 8;
 
 /// An owned byte string.
@@ -23,7 +23,7 @@ pub(crate) enum Bytes {
 }
 
 impl Bytes {
-    /// What it takes on the heap.
+    /// How much memory it takes on the heap.
     #[inline]
     pub(crate) fn heap(&self) -> usize {
         match self {
@@ -32,7 +32,7 @@ impl Bytes {
         }
     }
 
-    /// Becomes a copy of these bytes. Memory is used again if hardly any of it is wasted.
+    /// Becomes a copy of these bytes. Reuses its memory unless too much of that would be wasted.
     #[inline]
     pub(crate) fn set(&mut self, bytes: &[u8]) {
         match self {

@@ -1,4 +1,4 @@
-//! What a key holds: the value of one of the data types, when it ends, and how it is used.
+//! What a key holds: its value, its deadline, and when and how often it is used.
 
 use std::num::NonZeroI64;
 
@@ -24,7 +24,7 @@ impl Data {
         }
     }
 
-    /// What it takes on the heap.
+    /// How much memory it takes on the heap.
     #[inline]
     pub(super) fn heap(&self) -> usize {
         match self {
@@ -40,7 +40,7 @@ impl From<&[u8]> for Data {
     }
 }
 
-/// What a key is to hold: bytes to be copied to where they will lie, or a value that was made already.
+/// A new value for a key: bytes that will be copied, or a finished value.
 pub(crate) enum Given<'g> {
     Bytes(&'g [u8]),
     Data(Data),
@@ -55,7 +55,7 @@ impl Given<'_> {
         }
     }
 
-    /// In place of another value, whose memory is used again where it fits.
+    /// Replaces another value, and reuses its memory where that fits.
     #[inline]
     pub(crate) fn replace(self, data: &mut Data) {
         match (self, data) {
@@ -83,7 +83,7 @@ pub(crate) struct Deadline(NonZeroI64);
 
 impl Deadline {
     pub(crate) fn at(unix_ms: i64) -> Self {
-        // Zero is as long ago as one millisecond later is.
+        // Zero is replaced, because `NonZeroI64` has no zero; both are in the past.
         Deadline(NonZeroI64::new(unix_ms).unwrap_or(NonZeroI64::MIN))
     }
 
@@ -92,7 +92,7 @@ impl Deadline {
     }
 }
 
-/// A key with its value and its deadline, and when it was last used.
+/// A key with its value, its deadline, and its uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) key: Bytes,
@@ -102,7 +102,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// What it takes in memory, boxed, without its slot in the table.
+    /// How much memory it takes, boxed, without its slot in the table.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
         block(size_of::<Entry>()) + self.key.heap() + self.data.heap()

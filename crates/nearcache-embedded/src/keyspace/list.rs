@@ -1,4 +1,4 @@
-//! The list type: elements, and what they take in memory.
+//! The list type: its elements, and how much memory they take.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use super::size::block;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct List {
     elements: VecDeque<Bytes>,
-    /// What the elements have on the heap: adding it up anew would make each push look at all of them.
+    /// How much memory the elements take on the heap. Kept as a sum, so that a push need not visit all of them.
     heap: usize,
 }
 
@@ -32,7 +32,7 @@ impl List {
         self.elements.range(range)
     }
 
-    /// What it takes in memory, boxed.
+    /// How much memory it takes, boxed.
     pub(crate) fn bytes(&self) -> usize {
         block(size_of::<List>()) + block(self.elements.capacity() * size_of::<Bytes>()) + self.heap
     }

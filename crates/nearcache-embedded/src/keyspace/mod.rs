@@ -1,15 +1,15 @@
-//! The keys: which shard a key lies in, and how shards are locked.
+//! The key space: which shard a key belongs to, and how shards are locked.
 //!
 //! Invariants:
-//! 1. **Lock order.** Whoever holds several shards took them in ascending order, all at once, and takes
-//!    no other before all are released. [`Keyspace::lock`] is the only place that locks more than one.
-//! 2. **No callback under a lock.** Subscribers are called, and the values of a flushed database
-//!    dropped, when every shard is released.
-//! 3. A command sees and changes only shards that are held for it, so commands (also those of several
-//!    keys, a `MULTI`, or a script) are atomic.
+//! 1. **Lock order.** A thread that holds several shards took them in ascending order, all at once, and takes no
+//!    other before all are released. [`Keyspace::lock`] is the only place that locks more than one.
+//! 2. **No callback under a lock.** Subscribers are called, and the values of a flushed database are dropped, only
+//!    after every shard is released.
+//! 3. A command sees and changes only shards that are locked for it, so every command is atomic, also one with
+//!    several keys, a `MULTI`, or a script.
 //!
-//! [`table`] says how the keys of a shard are kept, and what `SCAN` promises; [`size`], how what they take
-//! in memory is added up.
+//! [`table`] explains how the keys of a shard are stored, and what `SCAN` promises; [`size`], how the memory that
+//! they take is counted.
 
 pub(crate) mod access;
 pub(crate) mod bytes;
@@ -27,10 +27,10 @@ use std::sync::Arc;
 pub(crate) use shard::Shard;
 use size::Meter;
 
-/// How many shards there can be: as many as a [`ShardSet`] has room for.
+/// The maximum number of shards, which is the capacity of a [`ShardSet`].
 pub(crate) const MAX_SHARDS: usize = 256;
 
-/// Shards lie on cache lines of their own, so that locking one does not slow down its neighbours.
+/// Each shard has cache lines of its own, so that locking one does not slow down its neighbours.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Padded(RwLock<Shard>);
@@ -38,10 +38,10 @@ struct Padded(RwLock<Shard>);
 #[derive(Debug)]
 pub(crate) struct Keyspace {
     shards: Box<[Padded]>,
-    /// How many top bits of a hash choose the shard.
+    /// How many of a hash's top bits choose the shard.
     bits: u32,
     hasher: RandomState,
-    /// What all shards take in memory.
+    /// Counts the memory that all shards take.
     pub(crate) meter: Arc<Meter>,
 }
 
@@ -50,7 +50,7 @@ impl Keyspace {
     pub(crate) fn new(shards: usize) -> Self {
         let count = shards.clamp(1, MAX_SHARDS).next_power_of_two();
         let bits = count.trailing_zeros();
-        // Seeded afresh: nobody can choose keys that collide.
+        // A new random seed, so that nobody can choose keys that collide.
         let hasher = RandomState::default();
         let meter = Arc::<Meter>::default();
         let shard = |index: u64| {
@@ -68,13 +68,13 @@ impl Keyspace {
         }
     }
 
-    /// Bounds what all keys may take in memory; 0 is no bound.
+    /// Limits the memory that all keys may take; 0 means no limit.
     pub(crate) fn set_limit(&self, bytes: usize) {
         self.meter.set_limit(bytes, self.shards());
         (0..self.shards()).for_each(|index| self.write(index).tell());
     }
 
-    /// What all keys take in memory.
+    /// How much memory all keys take.
     pub(crate) fn used(&self) -> usize {
         (0..self.shards())
             .map(|index| self.read(index).bytes())
@@ -174,7 +174,7 @@ impl ShardSet {
     }
 }
 
-/// Shards that are locked, and the hash that was computed to find the one of a single key.
+/// Locked shards, and the hash that was computed to find the shard of a single key.
 pub(crate) struct Locked<'k> {
     pub(crate) held: Held<'k>,
     pub(crate) hashed: (&'k [u8], u64),
@@ -182,7 +182,7 @@ pub(crate) struct Locked<'k> {
 
 impl<'k> From<Held<'k>> for Locked<'k> {
     fn from(held: Held<'k>) -> Self {
-        // No key is this very slice.
+        // A key is compared by its address, and no key has this one.
         const NO_KEY: &[u8] = &[0];
         Locked {
             held,

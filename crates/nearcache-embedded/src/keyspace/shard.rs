@@ -1,7 +1,7 @@
-//! A shard: what one lock protects. Its part of every database, and who watches keys in it.
+//! A shard: the data under one lock. It has a part of every database, and the watches of its keys.
 //!
-//! Tables are changed through [`Shard::change`] only, which tells the store's meter of what they grow and
-//! shrink by.
+//! Tables are changed only through [`Shard::change`], which reports to the store's meter how much memory they gained
+//! or lost.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -17,18 +17,18 @@ pub(crate) struct Shard {
     start: u64,
     bits: u32,
     hasher: RandomState,
-    /// By database number. Those beyond the end have never been written to.
+    /// By database number. Databases beyond the end have never been written to.
     databases: Vec<Table>,
     pub(crate) ticks: Ticks,
     meter: Arc<Meter>,
-    /// What the meter has not been told of yet.
+    /// The change in memory that was not yet reported to the meter.
     untold: isize,
     watches: Vec<Watch>,
-    /// At which number of watches the forgotten ones are next looked for.
+    /// The number of watches at which dropped ones are next removed.
     purge_at: usize,
 }
 
-/// A `WATCH`ed key. The flag belongs to the connection, which forgets the watch by dropping it.
+/// A `WATCH`ed key. The flag belongs to the connection; dropping the flag ends the watch.
 #[derive(Debug)]
 struct Watch {
     db: u32,
@@ -56,7 +56,7 @@ impl Shard {
         self.databases.get(db as usize)
     }
 
-    /// Changes a database's table, and accounts for what it takes in memory then.
+    /// Changes a database's table, and accounts for the memory that it then takes.
     pub(crate) fn change<R>(&mut self, db: u32, change: impl FnOnce(&mut Table) -> R) -> R {
         let index = db as usize;
         if index >= self.databases.len() {
@@ -87,7 +87,7 @@ impl Shard {
         }
     }
 
-    /// Tells the meter all that it does not know.
+    /// Reports everything that the meter does not know yet.
     pub(crate) fn tell(&mut self) {
         self.meter.add(std::mem::take(&mut self.untold));
     }
@@ -97,7 +97,7 @@ impl Shard {
         self.untold
     }
 
-    /// What all databases take in memory.
+    /// How much memory all databases take.
     pub(crate) fn bytes(&self) -> usize {
         self.databases.iter().map(Table::bytes).sum()
     }
@@ -115,7 +115,7 @@ impl Shard {
         self.databases.iter().any(|table| table.is_due(now))
     }
 
-    /// Empties a database and hands over what was in it, to be dropped when the lock is not held.
+    /// Empties a database and returns its contents, which must be dropped after the lock is released.
     pub(crate) fn clear(&mut self, db: u32) -> Option<Table> {
         let emptied = Table::new(self.start, self.bits, self.hasher.clone());
         let left = emptied.bytes().cast_signed();
@@ -141,7 +141,7 @@ impl Shard {
         });
     }
 
-    /// Tells whoever watches the key that it changed.
+    /// Marks the watches of this key as changed.
     #[inline]
     pub(crate) fn touch(&mut self, db: u32, key: &[u8]) {
         if !self.watches.is_empty() {
@@ -156,7 +156,7 @@ impl Shard {
 impl Watch {
     fn touch(&self) {
         if let Some(dirty) = self.dirty.upgrade() {
-            // The shard's lock orders this with the EXEC that will look.
+            // The shard's lock orders this store before the check in EXEC.
             dirty.store(true, Ordering::Relaxed);
         }
     }

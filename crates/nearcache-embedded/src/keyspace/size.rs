@@ -1,23 +1,23 @@
-//! What things take in memory, and the meter that adds it up.
+//! How much memory things take, and the meter that sums it up.
 //!
-//! Sizes are what the allocator hands out rather than what was asked for: its blocks have a header and
-//! come in steps, and what lies between them when sizes are mixed and much comes and goes is lost. [`block`]
-//! knows how glibc does that; others differ by a few percent. Every table keeps the sum for its own entries
-//! and its own structure, so that `used_memory` is a count and no estimate.
+//! Sizes are what the allocator really uses, and not what was asked for: its blocks have a header and come in steps,
+//! and fragmentation loses some memory between blocks when sizes are mixed and much comes and goes. [`block`] models
+//! glibc; other allocators differ by a few percent. Every table sums up its own entries and its own structure, so
+//! `used_memory` is a count and not an estimate.
 //!
-//! A meter is written by every shard, so each writes only when what it has not told yet exceeds its
-//! *slack*. All slacks together are a 256th of the limit, and kept free below it: the sum of all shards
-//! stays under the limit, though the meter lags behind. Without a limit nothing is told at all.
+//! All shards write to the same meter, so a shard reports only when its unreported change exceeds its *slack*. All
+//! slacks together are 1/256 of the limit, and this much is kept free below the limit. So the sum of all shards stays
+//! under the limit, although the meter lags behind. Without a limit nothing is reported.
 
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-/// Blocks from this size on are pages of their own.
+/// Larger blocks are mapped as pages of their own.
 const MAPPED: usize = 128 << 10;
 const PAGE: usize = 4096;
-/// What is lost between blocks: one part in so many.
+/// The fraction that fragmentation loses: 1 / `LOST`.
 const LOST: usize = 32;
 
-/// What an allocation of that many bytes takes.
+/// How much memory an allocation of this many bytes takes.
 #[inline]
 pub(crate) const fn block(bytes: usize) -> usize {
     if bytes == 0 {
@@ -31,7 +31,7 @@ pub(crate) const fn block(bytes: usize) -> usize {
     block + block / LOST
 }
 
-/// How much memory the keys of a store take, and how much they may. Every write looks at it.
+/// How much memory the keys of a store take, and their limit. Every write checks it.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Meter {
@@ -51,7 +51,7 @@ impl Default for Meter {
 }
 
 impl Meter {
-    /// Sets how much may be used; 0 is any amount. Afterwards each shard must tell what it has not told.
+    /// Sets the limit; 0 means none. Afterwards each shard must report what it has not reported.
     pub(crate) fn set_limit(&self, bytes: usize, shards: usize) {
         let bytes = isize::try_from(bytes).unwrap_or(isize::MAX);
         let shards = shards.cast_signed();
@@ -65,7 +65,7 @@ impl Meter {
         self.limit.store(limit, Ordering::SeqCst);
     }
 
-    /// Whether a shard that has not told of so much should.
+    /// Whether a shard with this much unreported change should report it.
     #[inline]
     pub(crate) fn is_due(&self, untold: isize) -> bool {
         untold.saturating_abs() > self.slack.load(Ordering::Relaxed)

@@ -1,28 +1,27 @@
-//! One database's keys within one shard: a hash table in **segments**, each of which covers a
-//! contiguous range of the hash space.
+//! One database's keys within one shard: a hash table in **segments**, each of which covers a contiguous range of the
+//! hash space.
 //!
-//! A hash is a position in `0..2^64`. The top bits choose the shard, the next ones the segment, so
-//! walking shards and segments in order walks the space in order. That gives `SCAN` a cursor that stays
-//! meaningful however the table grows or shrinks in between: the position up to which everything was
-//! returned. A segment that is full is split in two, by the next bit; two halves that are nearly empty
-//! become one again. So growth never stops the world to rehash: a split moves at most one segment.
+//! A hash is a position in `0..2^64`. The top bits choose the shard, the next ones the segment, so walking shards and
+//! segments in order walks the space in order. That gives `SCAN` a cursor that stays valid however the table grows or
+//! shrinks in between: the position up to which all keys were returned. A full segment is split in two, by the next
+//! bit; two halves that are nearly empty are joined again. So growth never rehashes the whole table: a split moves at
+//! most one segment.
 //!
 //! Invariants:
-//! 1. The segments' ranges partition the shard's range, and an entry lies in the segment that covers its
-//!    hash.
+//! 1. The segments' ranges partition the shard's range, and an entry is in the segment that covers its hash.
 //! 2. `directory[i]` is the segment that covers the i-th of `2^depth` equal parts of the shard's range.
-//! 3. A walk that starts at 0 and follows the returned positions sees every entry that is there
-//!    throughout, exactly once, whatever is inserted and removed in between.
+//! 3. A walk that starts at 0 and follows the returned positions sees every entry that exists throughout, exactly
+//!    once, whatever is inserted and removed in between.
 //! 4. `len` and `volatile` count the entries and those with a deadline; no deadline in a segment is
 //!    earlier than its `soonest`.
-//! 5. `heap` is what all entries take in memory, `slots` what the segments' own tables do, and `frame` what
-//!    `directory` and `segments` do.
+//! 5. `heap` is the memory of all entries, `slots` that of the segments' own tables, and `frame` that of `directory`
+//!    and `segments`.
 //!
-//! Entries are boxed, so that one that goes gives back all it took but a slot of eight bytes: with entries
-//! in the slots, evicting small ones would free nothing.
+//! Entries are boxed, so that removing one frees all of its memory except for a slot of eight bytes. With entries
+//! inside the slots, evicting small ones would free nothing.
 //!
-//! [`Table::put`], [`Table::edit`] and [`Table::take`] are the only ways to change an entry, beside its
-//! access: whatever is to be accounted for, is accounted for there.
+//! [`Table::put`], [`Table::edit`] and [`Table::take`] are the only ways to change an entry, except for its access
+//! word: they keep all the sums.
 
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
@@ -33,13 +32,12 @@ use super::bytes::Bytes;
 use super::entry::{Deadline, Entry, Given};
 use super::size::block;
 
-/// A segment is split rather than grown beyond this: as many as 128 buckets hold.
+/// A segment with more entries is split rather than grown: 128 buckets hold this many.
 const SEGMENT_MAX: usize = 112;
-/// Two halves are joined when they hold no more than this together: far enough from [`SEGMENT_MAX`] that
-/// an insertion does not split them again.
+/// Two halves are joined when they hold no more than this together. That is far enough below [`SEGMENT_MAX`] that one
+/// insertion does not split them again.
 const SEGMENT_MIN: usize = SEGMENT_MAX / 4;
-/// Ranges are never cut finer than this, so that a position between two segments has [`CURSOR_BITS`]
-/// significant bits.
+/// Ranges are never cut finer than this, so a position between two segments has [`CURSOR_BITS`] significant bits.
 pub(crate) const CURSOR_BITS: u32 = 48;
 
 #[derive(Debug)]
@@ -47,9 +45,9 @@ struct Segment {
     entries: HashTable<Box<Entry>>,
     /// The first position that it covers.
     start: u64,
-    /// How many bits below the shard's its entries have in common.
+    /// How many bits its entries have in common, after the shard's bits.
     depth: u32,
-    /// A lower bound of the deadlines in it: while it lies ahead, nothing here has expired.
+    /// A lower bound of the deadlines in it. As long as it is in the future, nothing here has expired.
     soonest: i64,
 }
 
@@ -73,7 +71,7 @@ pub(crate) struct Table {
     directory: Vec<u32>,
     segments: Vec<Segment>,
     depth: u32,
-    /// How many segments are as deep as the directory: when none is, the directory can be halved.
+    /// How many segments are as deep as the directory. If there is none, the directory can be halved.
     deepest: usize,
     len: usize,
     volatile: usize,
@@ -81,7 +79,7 @@ pub(crate) struct Table {
     slots: usize,
     frame: usize,
     hasher: RandomState,
-    /// How many of the hash's top bits chose the shard.
+    /// How many of the hash's top bits choose the shard.
     shard_bits: u32,
 }
 
@@ -114,13 +112,13 @@ impl Table {
         self.volatile
     }
 
-    /// What it takes in memory.
+    /// How much memory it takes.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
         self.heap + self.slots + self.frame
     }
 
-    /// Measures the frame, which has changed.
+    /// Measures the frame again, after it has changed.
     fn measure(&mut self) {
         let directory = self.directory.capacity() * size_of::<u32>();
         let segments = self.segments.capacity() * size_of::<Segment>();
@@ -135,8 +133,8 @@ impl Table {
             .map(|entry| &**entry)
     }
 
-    /// Gives a key a value and a deadline. Returns whether it was there, and the deadline that it had then;
-    /// it is used as often as before, and once more.
+    /// Gives a key a value and a deadline. Returns whether the key was there, and the deadline that it had. Its count
+    /// of uses stays, plus one.
     pub(crate) fn put(
         &mut self,
         hash: u64,
@@ -179,7 +177,7 @@ impl Table {
         None
     }
 
-    /// Changes an entry in place. Its key must stay.
+    /// Changes an entry in place. Its key must stay the same.
     pub(crate) fn edit<R>(
         &mut self,
         hash: u64,
@@ -204,7 +202,7 @@ impl Table {
         self.take_if(hash, |e| *e.key == *key)
     }
 
-    /// Removes the entry of that hash which is the one.
+    /// Removes the entry with this hash for which `is_it` is true.
     pub(crate) fn take_if(&mut self, hash: u64, is_it: impl Fn(&Entry) -> bool) -> Option<Entry> {
         let index = self.locate(hash);
         let occupied = self.segments[index]
@@ -226,8 +224,8 @@ impl Table {
             .map(|entry| &**entry)
     }
 
-    /// Visits entries from a random place on, each once, until `visit` returns false; only segments in
-    /// which something has a deadline, if nothing else is wanted.
+    /// Visits entries from a random place on, each once, until `visit` returns false. If only entries with a deadline
+    /// are wanted, it skips segments that have none.
     pub(crate) fn sample(
         &self,
         random: u64,
@@ -253,12 +251,12 @@ impl Table {
         }
     }
 
-    /// Visits the entries from position `from` to the end of its segment, and returns the position at
-    /// which to go on: the shard's end (which is 0 in the last shard) when this was the last segment.
+    /// Visits the entries from position `from` to the end of its segment, and returns the position to continue from;
+    /// after the last segment that is the shard's end (0 in the last shard).
     pub(crate) fn walk<'t>(&'t self, from: u64, mut visit: impl FnMut(&'t Entry)) -> u64 {
         let segment = &self.segments[self.locate(from)];
         for entry in &segment.entries {
-            // A segment that was joined since covers positions that were walked already.
+            // A segment that was joined since then also covers positions that were walked already.
             if from <= segment.start || hash_of(&self.hasher, &entry.key) >= from {
                 visit(entry);
             }
@@ -271,8 +269,8 @@ impl Table {
         self.volatile > 0 && self.segments.iter().any(|segment| segment.soonest <= now)
     }
 
-    /// Removes entries that expired by `now`, segment by segment, until at least `limit` are gone or
-    /// there are no more.
+    /// Removes entries that expired by `now`, segment by segment, until at least `limit` are removed or there are no
+    /// more.
     pub(crate) fn expire(&mut self, now: i64, limit: usize, mut removed: impl FnMut(Entry)) {
         let mut position = self.segments[self.directory[0] as usize].start;
         let end = position.wrapping_add(self.span(0));
@@ -317,7 +315,7 @@ impl Table {
         self.directory[part as usize] as usize
     }
 
-    /// How many positions a segment of that depth covers, modulo 2^64.
+    /// How many positions a segment of this depth covers, modulo 2^64.
     fn span(&self, depth: u32) -> u64 {
         1u64.checked_shl(64 - self.shard_bits - depth).unwrap_or(0)
     }
@@ -326,7 +324,7 @@ impl Table {
         segment.start.wrapping_add(self.span(segment.depth))
     }
 
-    /// Lets `index` be the segment for the whole range that it covers.
+    /// Enters `index` in the directory for the whole range of its segment.
     fn claim(&mut self, index: usize) {
         let segment = &self.segments[index];
         let parts = 1usize << (self.depth - segment.depth);
@@ -334,7 +332,7 @@ impl Table {
         self.directory[first..first + parts].fill(index as u32);
     }
 
-    /// Splits a segment in two. False if its range is too small for that.
+    /// Splits a segment in two. False if its range is too small.
     fn split(&mut self, index: usize) -> bool {
         let depth = self.segments[index].depth + 1;
         if self.shard_bits + depth > CURSOR_BITS {
@@ -377,8 +375,8 @@ impl Table {
         true
     }
 
-    /// Joins the segment at a position, which lost an entry, with its other half, and that one with its
-    /// own, as long as both are nearly empty.
+    /// After a removal, joins the segment at a position with its other half, and the result with its own other half,
+    /// as long as both are nearly empty.
     fn join(&mut self, position: u64) {
         while let Some((low, high)) = self.nearly_empty_halves(position) {
             self.merge(low, high);
@@ -442,7 +440,7 @@ impl Table {
         }
     }
 
-    /// Halves the directory as often as no segment needs all of it.
+    /// Halves the directory as long as no segment needs all of it.
     fn halve(&mut self) {
         while self.deepest == 0 && self.depth > 0 {
             self.directory = self.directory.iter().copied().step_by(2).collect();
@@ -461,8 +459,8 @@ fn hash_of(hasher: &RandomState, key: &[u8]) -> u64 {
     hasher.hash_one(key)
 }
 
-/// The hash as a segment's own table sees it. Within a segment the top bits are all alike, and the top
-/// bits are what hashbrown tells entries apart by.
+/// The hash for a segment's own table. The top bits are the same within a segment, but hashbrown uses them to tell
+/// entries apart, so they are mixed.
 #[inline]
 fn spread(hash: u64) -> u64 {
     hash.rotate_left(32)
@@ -479,7 +477,7 @@ impl Table {
         self.get(hash_of(&self.hasher, key), key).is_some()
     }
 
-    /// What it takes in memory, counted anew.
+    /// How much memory it takes, counted again from scratch.
     #[cfg(any(fuzzing, test))]
     pub(crate) fn recount(&self) -> usize {
         let heap: usize = self.iter().map(Entry::bytes).sum();

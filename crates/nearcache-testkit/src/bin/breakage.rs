@@ -1,11 +1,11 @@
-//! A proxy that breaks the way to a Redis server, by hand.
+//! A proxy that breaks the connection to a Redis server, controlled by hand.
 //!
 //! ```text
 //! cargo run -p nearcache-testkit --bin breakage -- --to 127.0.0.1:6379 --delay 200ms
 //! ```
 //!
-//! What is broken from the start is said by options; later, by lines of the same words on standard
-//! input: `delay 1s`, `cut`, `silence`, `heal`, `counts`.
+//! Options say what is broken from the start. Later, the same words as lines on standard input change it: `delay 1s`,
+//! `cut`, `silence`, `heal`, `counts`.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
@@ -102,7 +102,7 @@ fn run() -> Result<()> {
             Err(error) => writeln!(out, "{error}")?,
         }
     }
-    // Started without a terminal, it serves until it is ended.
+    // Without a terminal, it serves until it is killed.
     loop {
         std::thread::park();
     }
@@ -128,7 +128,7 @@ fn takes_a_value(word: &str) -> bool {
     .contains(&word)
 }
 
-/// The hand on the proxy.
+/// Controls the proxy.
 struct Hand {
     proxy: Proxy,
     holds: Vec<Hold>,
@@ -137,7 +137,7 @@ struct Hand {
 }
 
 impl Hand {
-    /// Does what a line says, and gives the answer to print.
+    /// Executes a line, and returns the answer to print.
     fn obey(&mut self, word: &str, value: &str) -> Result<String> {
         let limit = |direction| -> Result<Fault> {
             Ok(Fault::Limit {
@@ -197,7 +197,7 @@ impl Hand {
                 self.proxy.reset_counts();
                 return Ok(commands);
             }
-            _ => return Err(format!("{word:?} is unknown; --help lists what there is").into()),
+            _ => return Err(format!("{word:?} is unknown; --help lists the commands").into()),
         };
         let answer = format!("{fault:?}");
         self.proxy.set(fault);

@@ -1,5 +1,5 @@
-//! What can go wrong on the way, and to which frames: [`Fault`], [`Frames`], and the set of them that
-//! is in force. How they are carried out is in [`pump`](super::pump) and [`listener`](super::listener).
+//! What can go wrong on a connection, and for which frames: [`Fault`], [`Frames`], and the set of faults that apply.
+//! They are carried out in [`pump`](super::pump) and [`listener`](super::listener).
 
 use std::mem::discriminant;
 use std::time::Duration;
@@ -8,59 +8,57 @@ use super::resp::{Frame, Kind};
 
 /// Something that goes wrong between a client and its server.
 ///
-/// Faults add up; one of the same kind for the same frames replaces the one before. They are in force
-/// until [`Proxy::heal`](super::Proxy::heal) or [`Proxy::unset`](super::Proxy::unset), except the two
-/// that strike once: [`Fault::Truncate`] and [`Fault::Replace`].
+/// Faults add up; a fault replaces an earlier one of the same kind for the same frames. They apply until
+/// [`Proxy::heal`](super::Proxy::heal) or [`Proxy::unset`](super::Proxy::unset), except for the two that strike once:
+/// [`Fault::Truncate`] and [`Fault::Replace`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Each of these frames is passed on this long after it arrived. What follows it on its
-    /// connection waits behind it, as on a wire: nothing ever overtakes.
+    /// Each of these frames is passed on this long after it arrived. Later frames on its connection wait behind it,
+    /// as on a wire: none overtakes.
     Delay {
-        /// Which ones.
+        /// Which frames.
         frames: Frames,
-        /// How long at the least. Delays of several faults add up.
+        /// The minimum delay. The delays of several faults add up.
         by: Duration,
-        /// Up to this much longer, evenly distributed.
+        /// Up to this much more, evenly distributed.
         jitter: Duration,
     },
-    /// Each connection carries so many bytes a second.
+    /// Each connection carries this many bytes a second.
     Limit {
-        /// Which way.
+        /// In which direction.
         direction: Direction,
         /// At least 1.
         bytes_per_second: u64,
     },
-    /// These frames vanish when their turn comes: what is held or delayed is still there. A push vanishes alone. With a request or a reply the direction goes dead
-    /// on that connection: all that follows vanishes too, because a client that got the answer to
-    /// its next request for the answer to this one would suffer what no network does to it. For the
-    /// same reason [`Proxy::heal`](super::Proxy::heal) resets such a connection.
+    /// These frames are dropped when they would be passed on; until then, held or delayed ones still exist. A push is
+    /// dropped alone. If a request or a reply is dropped, so is everything after it in the same direction of the
+    /// connection. Otherwise a client would take the answer to its next request for the answer to this one, which no
+    /// network does to it. For the same reason [`Proxy::heal`](super::Proxy::heal) resets such a connection.
     Drop(Frames),
-    /// Half-open: connections are accepted and stay open, and everything on them vanishes, live ones
-    /// included, the end of a connection too. It needs no server. Healing resets the connections it
-    /// struck.
+    /// Half-open: connections are accepted and stay open, but everything on them is dropped, on live ones, too, even
+    /// the end of a connection. This needs no server. Healing resets the affected connections.
     Silence,
-    /// Nobody listens any more: connecting is refused. Live connections go on.
+    /// Nobody listens any more, so connecting is refused. Live connections go on.
     Refuse,
     /// New connections are accepted and closed at once.
     Reject(Close),
-    /// Once: of the next of these frames, the first `at` bytes are passed on, and then the
-    /// connection is closed.
+    /// Once: passes on the first `at` bytes of the next of these frames, and then closes the connection.
     Truncate {
-        /// Which ones.
+        /// Which frames.
         frames: Frames,
         /// How many bytes.
         at: usize,
-        /// How it ends.
+        /// How the connection is closed.
         close: Close,
     },
-    /// Once: in place of the next of these frames, these bytes are passed on.
+    /// Once: passes on these bytes in place of the next of these frames.
     Replace {
-        /// Which ones.
+        /// Which frames.
         frames: Frames,
         /// Any bytes.
         with: Vec<u8>,
-        /// How the connection ends after them, when it does.
+        /// How the connection is closed after them, if at all.
         close: Option<Close>,
     },
 }
@@ -68,14 +66,14 @@ pub enum Fault {
 /// How a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// As by a program that is done: the other side reads the end (TCP's FIN).
+    /// As a program that has finished does: the other side reads the end of the stream (TCP's FIN).
     Finish,
-    /// As by a machine that knows nothing of the connection: the other side gets an error (TCP's
-    /// RST). Over a unix socket there is no such thing; it is closed.
+    /// As a machine that does not know the connection does: the other side gets an error (TCP's RST). A unix socket
+    /// has no such thing, so it is just closed.
     Reset,
 }
 
-/// One of the two ways on a connection.
+/// A direction of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Requests.
@@ -84,7 +82,7 @@ pub enum Direction {
     ToClient,
 }
 
-/// A choice of what passes: commands, replies, pushes, all of them or only some.
+/// A selection of frames: commands, replies, pushes, all of them or only some.
 ///
 /// ```
 /// use nearcache_testkit::Frames;
@@ -115,13 +113,13 @@ impl Frames {
         Frames::all(Which::Requests)
     }
 
-    /// Answers to commands.
+    /// Replies to commands.
     pub fn replies() -> Frames {
         Frames::all(Which::Replies)
     }
 
-    /// What a server says without being asked: RESP3's pushes, and what a RESP2 connection that
-    /// subscribed gets.
+    /// What a server sends without being asked: RESP3's pushes, and the messages that a subscribed RESP2 connection
+    /// gets.
     pub fn pushes() -> Frames {
         Frames::all(Which::Pushes)
     }
@@ -140,26 +138,26 @@ impl Frames {
         }
     }
 
-    /// Only those of this command, in any case: the requests and their replies. For pushes, of this
-    /// kind, as `invalidate`.
+    /// Only those of this command, in any case: its requests and their replies. For pushes, those of this kind, as in
+    /// `invalidate`.
     ///
-    /// Replies are matched to requests by their order. Of a connection that sends `CLIENT REPLY OFF`
-    /// or `SKIP` or `MONITOR`, or whose `SUBSCRIBE` fails, nobody can tell.
+    /// Replies are matched to requests by their order. This is impossible on a connection that sends `CLIENT REPLY
+    /// OFF` or `SKIP` or `MONITOR`, or whose `SUBSCRIBE` fails.
     #[must_use]
     pub fn of(mut self, name: &str) -> Frames {
         self.of = Some(name.as_bytes().to_vec());
         self
     }
 
-    /// Only those about this key (or channel): it is an argument of the request, or of the request
-    /// that is answered, or in the push. Looked for among the first 32 arguments, of up to 512 bytes.
+    /// Only those about this key (or channel): it must be an argument of the request, or of the request that is
+    /// answered, or in the push. Only the first 32 arguments of up to 512 bytes are checked.
     #[must_use]
     pub fn about(mut self, key: impl AsRef<[u8]>) -> Frames {
         self.about = Some(key.as_ref().to_vec());
         self
     }
 
-    /// Only those of more than so many bytes, as they are on the wire.
+    /// Only those of more than this many bytes on the wire.
     #[must_use]
     pub fn longer_than(mut self, bytes: usize) -> Frames {
         self.longer_than = bytes;
@@ -193,13 +191,13 @@ impl Fault {
         Fault::Delay { frames, by, jitter }
     }
 
-    /// [`Fault::Truncate`], after which the connection ends ([`Close::Finish`]).
+    /// [`Fault::Truncate`] that closes the connection with [`Close::Finish`].
     pub fn truncate(frames: Frames, at: usize) -> Fault {
         let close = Close::Finish;
         Fault::Truncate { frames, at, close }
     }
 
-    /// [`Fault::Replace`], after which the connection stays open.
+    /// [`Fault::Replace`] that leaves the connection open.
     pub fn replace(frames: Frames, with: impl Into<Vec<u8>>) -> Fault {
         let with = with.into();
         let close = None;
@@ -217,7 +215,7 @@ impl Fault {
         }
     }
 
-    /// Whether both are of one kind and for the same frames.
+    /// Whether both have the same kind and the same frames.
     fn rivals(&self, other: &Fault) -> bool {
         let target = |fault: &Fault| match fault {
             Fault::Delay { frames, .. }
@@ -231,7 +229,7 @@ impl Fault {
     }
 }
 
-/// What a frame is about, for [`Frames`] to choose by.
+/// What a frame is about, so that [`Frames`] can select by it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Label {
     pub(super) name: Vec<u8>,
@@ -239,11 +237,11 @@ pub(super) struct Label {
 }
 
 impl Label {
-    /// `None` for a frame without a word in it.
+    /// `None` for a frame without words.
     pub(super) fn of(frame: &Frame) -> Option<Label> {
         let mut words = frame.words();
         let name = words.next()?.to_vec();
-        // Values are of no interest here, and some are long.
+        // Long arguments are values, which nobody selects by.
         let arguments = words
             .take(32)
             .filter(|word| word.len() <= 512)
@@ -252,14 +250,14 @@ impl Label {
         Some(Label { name, arguments })
     }
 
-    /// The name in capitals, and the key, as `GET user:1`; for a script its first key, and for a
-    /// command that has no key its first argument, as `CLIENT TRACKING`.
+    /// The name in capitals, and the key, as in `GET user:1`; for a script its first key, and for a command without a
+    /// key its first argument, as in `CLIENT TRACKING`.
     pub(super) fn text(&self) -> String {
         let name = String::from_utf8_lossy(&self.name).to_ascii_uppercase();
         let key = match name.as_str() {
             "AUTH" => None,
             "EVAL" | "EVALSHA" | "EVAL_RO" | "EVALSHA_RO" | "FCALL" | "FCALL_RO" => {
-                // The script itself may be too long to be kept: the number of keys is then first.
+                // The script itself may have been too long to be kept; then the number of keys comes first.
                 let at = self.arguments.iter().position(|word| {
                     !word.is_empty() && word.len() < 4 && word.iter().all(u8::is_ascii_digit)
                 });
@@ -274,7 +272,7 @@ impl Label {
     }
 }
 
-/// The faults in force.
+/// The faults that apply.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     set: Vec<Fault>,
@@ -282,7 +280,7 @@ pub(super) struct Faults {
 
 impl Faults {
     pub(super) fn set(&mut self, fault: Fault) {
-        // Two that strike once strike twice.
+        // Two faults that strike once strike twice.
         if fault.strikes_once().is_none() {
             self.unset(&fault);
         }
@@ -322,7 +320,7 @@ impl Faults {
         })
     }
 
-    /// Whether there is one by which anything may vanish.
+    /// Whether any fault may drop frames.
     pub(super) fn lose(&self) -> bool {
         self.drops(|_| true)
     }
@@ -335,7 +333,7 @@ impl Faults {
         })
     }
 
-    /// How long a frame is kept; `dice` from 0 to 1 is its luck.
+    /// How long a frame is delayed; `dice`, from 0 to 1, chooses its jitter.
     pub(super) fn delay(&self, dice: f64, chosen: impl Fn(&Frames) -> bool) -> Duration {
         let delays = self.set.iter().map(|fault| match fault {
             Fault::Delay { frames, by, jitter } if chosen(frames) => *by + jitter.mul_f64(dice),
@@ -344,7 +342,7 @@ impl Faults {
         delays.sum()
     }
 
-    /// The fault that strikes this frame and then no other.
+    /// Takes out the fault that strikes this frame, and no other after it.
     pub(super) fn strike(&mut self, chosen: impl Fn(&Frames) -> bool) -> Option<Fault> {
         let at = self
             .set

@@ -1,11 +1,11 @@
-//! Whatever stream comes, in whatever pieces: the promises of [`resp`](super::resp), by their numbers.
+//! Any stream, in any pieces: checks the promises of [`resp`](super::resp), by their numbers.
 
 use super::resp::{Frame, Kind, Side, Splitter};
 
-/// Short, so that frames are longer than it.
+/// Short, so that frames can be longer than the limit.
 const LIMIT: usize = 300;
 
-/// A stream, cut as its first bytes say.
+/// A stream that is cut into pieces as the first bytes say.
 pub fn frames(data: &[u8]) {
     let [first, cut, data @ ..] = data else {
         return;
@@ -22,7 +22,7 @@ pub fn frames(data: &[u8]) {
     let whole = split(splitter(), &[data]);
     let piece = usize::from(*cut).max(1);
     let mut pieces = split(splitter(), &data.chunks(piece).collect::<Vec<_>>());
-    // A raw stream passes as it comes; the frames before it are the same.
+    // The pieces of a raw stream may differ, but the frames before it must be the same.
     let (mut expected, raw) = parted(whole.clone());
     let (given, rest) = parted(std::mem::take(&mut pieces));
     assert_eq!((&expected, &raw), (&given, &rest), "promise 1");
@@ -39,7 +39,7 @@ pub fn frames(data: &[u8]) {
         let words: usize = frame.words().map(<[u8]>::len).sum();
         assert!(words <= frame.bytes.len());
         if frame.kind != Kind::Raw {
-            // A frame alone is the same frame.
+            // A frame on its own splits into the same frame.
             assert_eq!(
                 split(splitter(), &[&frame.bytes]),
                 std::slice::from_ref(frame)

@@ -1,5 +1,5 @@
-//! Frames kept back until a test lets them go, and how a test waits: with its thread, or as a future.
-//! What is held is seen to in [`pump`](super::pump).
+//! Frames that are kept back until a test releases them, and the two ways in which a test waits: it blocks its
+//! thread, or awaits a future. [`pump`](super::pump) does the holding.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use super::Shared;
 use super::fault::{Direction, Frames};
 use super::pump::Item;
 
-/// Frames kept back by [`Proxy::hold`](super::Proxy::hold). Dropped, it lets them go.
+/// Frames that [`Proxy::hold`](super::Proxy::hold) keeps back. Dropping it releases them.
 #[derive(Debug)]
 #[must_use = "dropped, it lets the frames go"]
 pub struct Hold {
@@ -18,17 +18,17 @@ pub struct Hold {
     pub(super) id: u64,
 }
 
-/// A hold in force.
+/// A hold that applies.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) id: u64,
     pub(super) frames: Frames,
-    /// Let through one by one.
+    /// The frames that were released one by one.
     pub(super) passed: HashSet<u64>,
 }
 
 impl Hold {
-    /// How many of the frames are in the proxy now, kept back.
+    /// How many of the frames the proxy keeps back now.
     pub fn held(&self) -> usize {
         self.shared.lock().held(self.id)
     }
@@ -36,7 +36,7 @@ impl Hold {
     /// Waits until at least `count` of the frames are kept back.
     ///
     /// # Panics
-    /// When they are not within 20 seconds.
+    /// If they are not within 20 seconds.
     #[track_caller]
     pub fn wait_until_held(&self, count: usize) {
         expect(self.shared.wait_until_held(self.id, count));
@@ -45,7 +45,7 @@ impl Hold {
     /// [`Hold::wait_until_held`] for a test that must not block its thread.
     ///
     /// # Panics
-    /// When awaited, as [`Hold::wait_until_held`].
+    /// When awaited, like [`Hold::wait_until_held`].
     pub fn until_held(&self, count: usize) -> impl Future<Output = ()> + Send + 'static {
         let id = self.id;
         in_a_thread(&self.shared, move |shared| {
@@ -53,7 +53,7 @@ impl Hold {
         })
     }
 
-    /// Lets the first `count` of those held now go, in the order they arrived, and goes on holding.
+    /// Releases the first `count` of the frames held now, in the order in which they arrived, and goes on holding.
     pub fn pass(&self, count: usize) {
         let mut state = self.shared.lock();
         let mut held: Vec<_> = state.held_ids(self.id).collect();
@@ -64,7 +64,7 @@ impl Hold {
         self.shared.look_up(&mut state);
     }
 
-    /// Lets them go, and holds no more.
+    /// Releases all frames, and holds no more.
     pub fn release(self) {}
 }
 
@@ -89,7 +89,7 @@ pub(super) fn expect(result: Result<(), String>) {
     }
 }
 
-/// Something that blocks, as a future of any runtime. It begins at once.
+/// Runs something that blocks as a future, for any runtime. It starts at once.
 pub(super) fn in_a_thread(
     shared: &Arc<Shared>,
     wait: impl FnOnce(&Shared) -> Result<(), String> + Send + 'static,

@@ -1,5 +1,5 @@
-//! Sockets, of TCP and unix alike: where the proxy listens, what it connects to, and the thread that
-//! accepts. An accepted connection is handed to [`pump`].
+//! Sockets, TCP and unix: where the proxy listens, what it connects to, and the thread that accepts. An accepted
+//! connection is passed to [`pump`].
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -15,13 +15,13 @@ use super::Shared;
 use super::fault::Close;
 use super::pump;
 
-/// How long the server may take to accept.
+/// How long the server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How often a thread that writes to a full socket looks whether the connection still is one.
+/// How often a thread that writes to a full socket checks whether the connection is still open.
 const STALLED: Duration = Duration::from_millis(20);
 
-/// Where to connect to.
+/// An address to connect to.
 #[derive(Clone, Debug)]
 pub(super) enum Endpoint {
     Tcp(SocketAddr),
@@ -65,7 +65,7 @@ impl Endpoint {
     }
 }
 
-/// A connection's one end.
+/// One end of a connection.
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
@@ -89,15 +89,15 @@ impl Stream {
     }
 
     pub(super) fn shutdown(&self, how: Shutdown) {
-        // It fails when the other side was faster.
+        // It fails if the other side has closed first.
         let _ = match self {
             Stream::Tcp(stream) => stream.shutdown(how),
             Stream::Unix(stream) => stream.shutdown(how),
         };
     }
 
-    /// Begins to close: readers are woken, and with a [`Close::Finish`] the other side reads the end.
-    /// A [`Close::Reset`] is sent when the last of the stream's owners lets go of it.
+    /// Begins to close: readers are woken, and with a [`Close::Finish`] the other side reads the end of the stream. A
+    /// [`Close::Reset`] is sent when the last owner drops the stream.
     pub(super) fn close(&self, close: Close) {
         match (self, close) {
             (Stream::Tcp(stream), Close::Reset) => {
@@ -135,15 +135,15 @@ impl Listener {
     }
 }
 
-/// An address that stays the proxy's own, whether somebody listens there or not.
+/// An address that stays reserved for the proxy, whether somebody listens on it or not.
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) endpoint: Endpoint,
-    /// What keeps it so: none for a path.
+    /// Keeps it reserved; `None` for a path.
     reserved: Option<crate::Port>,
-    /// A listener the accepting thread has not taken yet.
+    /// A listener that the accepting thread has not taken yet.
     pub(super) fresh: Option<Listener>,
-    /// Somebody listens, or will at once.
+    /// Somebody listens, or is about to.
     pub(super) open: bool,
 }
 
@@ -164,7 +164,7 @@ impl Port {
         Ok(port)
     }
 
-    /// Listens, when nobody does.
+    /// Starts to listen, unless somebody does.
     pub(super) fn listen(&mut self) -> io::Result<()> {
         if self.open {
             return Ok(());
@@ -184,10 +184,10 @@ impl Port {
     }
 }
 
-/// Listens on a port where this process listened a moment ago.
+/// Listens on a port on which this process listened a moment ago.
 ///
-/// A process that another test is just starting holds a copy of the old listener from its fork to its exec, and until
-/// then the address is in use.
+/// A process that another test is just starting holds a copy of the old listener between its fork and its exec, and
+/// until then the address is in use.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let begun = Instant::now();
     loop {
@@ -200,11 +200,11 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// The thread that accepts on one port, until the proxy ends. While connections are refused it has
-/// let go of its listener, and waits for a fresh one.
+/// The thread that accepts on one port, until the proxy ends. While connections are refused it has dropped its
+/// listener, and waits for a fresh one.
 ///
-/// To be told of a refusal or of the end while it waits for a client, it is connected to: whoever
-/// changes what it should do then calls [`wake`].
+/// While it waits for a client, only a connection can tell it that it should refuse, or end. So whoever changes that
+/// must then call [`wake`].
 pub(super) fn accept(shared: &Arc<Shared>, port: usize) {
     while let Some(listener) = next_listener(shared, port) {
         loop {
@@ -217,7 +217,8 @@ pub(super) fn accept(shared: &Arc<Shared>, port: usize) {
                 break;
             }
             let Ok(client) = accepted else {
-                // Out of descriptors, say: not for long, or the test has a louder problem.
+                // Out of descriptors, for example. Either this is over soon, or the test fails for that reason
+                // anyway.
                 drop(state);
                 thread::sleep(Duration::from_millis(5));
                 continue;
@@ -231,20 +232,21 @@ pub(super) fn accept(shared: &Arc<Shared>, port: usize) {
             drop(state);
             match shared.target.connect() {
                 Ok(server) => pump::start(shared, client, server),
-                // The server is away, and nobody is to know: the other end of this pair is closed.
+                // The server is away, but nobody must notice, so the client is connected to a pair whose other end is
+                // closed.
                 Err(_) if silence => {
                     if let Ok((server, _)) = UnixStream::pair() {
                         pump::start(shared, client, Stream::Unix(server));
                     }
                 }
-                // Refused the client can no longer be.
+                // The client is connected already, so it cannot be refused any more.
                 Err(_) => turn_away(shared, client, Close::Reset),
             }
         }
     }
 }
 
-/// Closes a connection before it is one.
+/// Closes a connection at once.
 fn turn_away(shared: &Shared, client: Stream, close: Close) {
     client.close(close);
     drop(client);
@@ -266,7 +268,7 @@ fn next_listener(shared: &Shared, port: usize) -> Option<Listener> {
     }
 }
 
-/// Makes the thread that accepts there look at the state.
+/// Makes the accepting thread check the state.
 pub(super) fn wake(endpoint: &Endpoint) {
     let _ = match endpoint {
         Endpoint::Tcp(address) => TcpStream::connect_timeout(address, CONNECT).map(drop),

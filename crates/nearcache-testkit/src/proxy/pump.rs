@@ -1,20 +1,20 @@
-//! What happens to the bytes of a connection: each of its two directions is a [`Lane`], with a thread
-//! that reads frames into it and a thread that writes them out when no fault and no hold is against
-//! it. All state is behind the one lock of [`Shared`]; sockets are used outside it.
+//! What happens to the bytes of a connection. Each of its two directions is a [`Lane`], with a thread that reads
+//! frames into it, and a thread that writes them out when no fault and no hold prevents it. All state is behind the
+//! one lock of [`Shared`]; sockets are used outside the lock.
 //!
-//! What the code below keeps to:
+//! The invariants of this module:
 //!
-//! 1. A lane is first in, first out: what arrived first leaves first, or vanishes. Whatever holds up
-//!    the frame at the head holds up all behind it.
-//! 2. A frame is counted and labelled before anything can pass it on: whoever has seen an effect of a
-//!    frame finds it in the counts.
-//! 3. Once a request or a reply of a lane has vanished, so does everything after it. Such a
-//!    connection is reset when the proxy is healed.
-//! 4. A connection is in the map until the last of its four threads has let go of its sockets. Then
-//!    they are closed, under the lock: whoever sees it gone knows the other side was told.
-//! 5. No thread waits without a way out. Those that read are woken by their socket's shutdown; those
-//!    that write look up every few milliseconds; all others wait for the lane's condition, which is
-//!    told of everything they look at.
+//! 1. A lane is first in, first out: the frame that arrived first leaves first, or is dropped. Whatever delays the
+//!    frame at the head delays all frames behind it.
+//! 2. A frame is counted and labelled before anything can pass it on, so whoever has seen an effect of a frame finds
+//!    it in the counts.
+//! 3. Once a request or a reply of a lane was dropped, everything after it is dropped, too. Such a connection is
+//!    reset when the proxy is healed.
+//! 4. A connection is in the map until the last of its four threads has dropped its sockets. Then they are closed,
+//!    under the lock: whoever sees that it is gone knows that the other side was told.
+//! 5. No thread waits forever. Threads that read are woken by their socket's shutdown; threads that write check the
+//!    state every few milliseconds; all others wait for the lane's condition, which is notified of everything that
+//!    they check.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -29,13 +29,13 @@ use super::listener::Stream;
 use super::resp::{Frame, Kind, Side, Splitter};
 use super::{Counts, Shared, State};
 
-/// How much of a stream is read at once. A pipeline up to this size is seen as one.
+/// How much of a stream is read at once. A pipeline of up to this size is seen as one.
 const CHUNK: usize = 64 << 10;
 
-/// How many bytes a lane takes in before it makes the sender wait.
+/// How many bytes a lane buffers before the sender has to wait.
 const MAX_QUEUED: usize = 64 << 20;
 
-/// Under a bandwidth limit, how much time's worth of bytes is written at once.
+/// Under a bandwidth limit, the bytes of this much time are written at once.
 const SLICE: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
@@ -44,9 +44,9 @@ pub(super) struct Connection {
     server: Arc<Stream>,
     pub(super) to_server: Lane,
     pub(super) to_client: Lane,
-    /// The commands that are still to be answered.
+    /// The commands that have no reply yet.
     unanswered: VecDeque<Label>,
-    /// A command was sent since the last reply: the next reply ends a round trip.
+    /// A command was sent since the last reply, so the next reply ends a round trip.
     round: bool,
     /// In RESP2, arrays may now be what RESP3 calls pushes.
     subscribed: bool,
@@ -60,30 +60,30 @@ pub(super) struct Lane {
     bytes: usize,
     /// The sender has ended its stream.
     ended: Option<Close>,
-    /// Everything vanishes.
+    /// Everything is dropped.
     dead: bool,
-    /// Something has vanished that was missed.
+    /// Something was dropped that the client would miss.
     lost: bool,
     pub(super) changed: Arc<Condvar>,
 }
 
 #[derive(Debug)]
 pub(super) struct Item {
-    /// In order of arrival, over all connections.
+    /// In order of arrival, across all connections.
     pub(super) id: u64,
     frame: Frame,
     label: Label,
     arrived: Instant,
-    /// From 0 to 1: its share of every jitter.
+    /// From 0 to 1: chooses its part of every jitter.
     dice: f64,
 }
 
-/// What a writing thread has to do next.
+/// What a writing thread does next.
 enum Next {
-    /// Nothing before the lane changes, or before then.
+    /// Nothing until the lane changes, or until this time.
     Wait(Option<Instant>),
     Write(Vec<u8>, Option<Close>),
-    /// The sender's stream has ended, and is written out.
+    /// The sender's stream has ended, and everything is written.
     End(Close),
     Leave,
 }
@@ -122,18 +122,18 @@ impl Connection {
         }
     }
 
-    /// The client has not ended it, and has not been told that the server has.
+    /// The client has not closed it, and has not been told that the server has.
     pub(super) fn is_live(&self) -> bool {
         let told = self.to_client.ended.is_some() && !self.to_client.lost;
         !self.closed && self.to_server.ended.is_none() && !told
     }
 
-    /// The client would miss what has vanished.
+    /// The client would miss something that was dropped.
     pub(super) fn is_lossy(&self) -> bool {
         self.to_server.lost || self.to_client.lost
     }
 
-    /// Begins to close both sides. The threads leave, and the last of them finishes it.
+    /// Begins to close both sides. The threads leave, and the last of them completes it.
     pub(super) fn close(&mut self, close: Close) {
         if self.closed {
             return;
@@ -148,8 +148,8 @@ impl Connection {
         }
     }
 
-    /// Makes vanish what must, as far as the head of the lane is concerned. Called whenever something
-    /// arrives, is released or breaks, so that it has vanished when anybody can look.
+    /// Drops the frames at the head of the lane that must be dropped. Called whenever something arrives, is released
+    /// or breaks, so that nobody can look before it is done.
     pub(super) fn settle(
         &mut self,
         direction: Direction,
@@ -175,19 +175,19 @@ impl Connection {
         lane.lost |= lane.ended.is_some() && faults.silence();
     }
 
-    /// Labels what arrived, and follows what it means for the connection.
+    /// Labels a frame that arrived, and updates the connection's state for it.
     fn label(&mut self, direction: Direction, frame: &mut Frame) -> Label {
         let own = || Label::of(frame);
         if frame.kind == Kind::Raw {
             return Label::default();
         }
         if direction == Direction::ToServer {
-            // An empty command is ignored by servers, too.
+            // Servers ignore an empty command, too.
             let Some(label) = own() else {
                 return Label::default();
             };
             self.round = true;
-            // Answered by pushes, one for each channel.
+            // It is answered by pushes, one for each channel.
             if is_subscription(&label) {
                 self.subscribed = true;
             } else {
@@ -209,18 +209,18 @@ impl Connection {
     }
 }
 
-/// `SUBSCRIBE` and its kin, as commands and as confirmations.
+/// `SUBSCRIBE` and similar commands, and their confirmations.
 fn is_subscription(label: &Label) -> bool {
     label.name.to_ascii_lowercase().ends_with(b"subscribe")
 }
 
-/// Takes the connection in, and starts its threads.
+/// Registers the connection, and starts its threads.
 pub(super) fn start(shared: &Arc<Shared>, client: Stream, server: Stream) {
     if client.prepare().and_then(|()| server.prepare()).is_err() {
         return;
     }
     let mut state = shared.lock();
-    // It may have been decided while the server was being connected to.
+    // This may have been decided while the server was being connected to.
     if state.ended {
         return;
     }
@@ -269,7 +269,7 @@ pub(super) fn start(shared: &Arc<Shared>, client: Stream, server: Stream) {
     shared.tell(&mut state);
 }
 
-/// One thread's place: a connection and a direction.
+/// The task of one thread: a connection and a direction.
 #[derive(Clone)]
 struct Pump {
     shared: Arc<Shared>,
@@ -305,7 +305,7 @@ impl Pump {
         }
     }
 
-    /// Puts what arrived into the lane, in one step, and says whether to read on.
+    /// Puts everything that arrived into the lane, in one step, and returns whether to read on.
     fn arrived(&self, frames: &mut Vec<Frame>, ended: Option<Close>) -> bool {
         let mut guard = self.shared.lock();
         let state = &mut *guard;
@@ -380,7 +380,7 @@ impl Pump {
                     match (written, close, self.direction) {
                         (true, None, _) => {}
                         (true, Some(close), _) => connection.close(close),
-                        // What it said last may still be on its way to the client.
+                        // The server's last reply may still be on its way to the client.
                         (false, _, Direction::ToServer) => connection.to_server.dead = true,
                         (false, _, Direction::ToClient) => connection.close(Close::Finish),
                     }
@@ -391,7 +391,7 @@ impl Pump {
                         return;
                     };
                     match self.direction {
-                        // The client may still read what it asked for.
+                        // The client may still read the replies to its requests.
                         Direction::ToServer => connection.server.shutdown(Shutdown::Write),
                         Direction::ToClient => connection.close(close),
                     }
@@ -402,7 +402,7 @@ impl Pump {
         }
     }
 
-    /// Decides about the frame at the head of the lane.
+    /// Decides what to do with the frame at the head of the lane.
     fn next(&self, state: &mut State) -> Next {
         let (faults, holds) = (&mut state.faults, &state.holds);
         let Some(connection) = state.connections.get_mut(&self.id) else {
@@ -420,7 +420,7 @@ impl Pump {
             if !lane.dead && !lane.lost {
                 return Next::End(close);
             }
-            // Nobody is left to whom it could matter what the server says.
+            // There is no client left for the server's replies.
             if self.direction == Direction::ToServer {
                 connection.close(Close::Finish);
                 return Next::Leave;
@@ -458,8 +458,8 @@ impl Pump {
         }
     }
 
-    /// Writes, at the pace the limit of the moment allows. `false` when the other side is gone, or
-    /// the connection is closed.
+    /// Writes at the pace that the current limit allows. `false` if the other side is gone, or the connection is
+    /// closed.
     fn write_out(&self, to: &Stream, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             let Some((length, pause)) = self.allowance(bytes.len()) else {
@@ -479,7 +479,7 @@ impl Pump {
         true
     }
 
-    /// How much may be written now, and how long to pause after it. `None` once it is closed.
+    /// How much may be written now, and how long to pause after it. `None` if the connection is closed.
     fn allowance(&self, length: usize) -> Option<(usize, Option<Duration>)> {
         let mut state = self.shared.lock();
         let limit = state.faults.bytes_per_second(self.direction);
@@ -495,7 +495,7 @@ impl Pump {
         Some((length, Some(pause)))
     }
 
-    /// Waits until then, or until the limit is another.
+    /// Waits until this time, or until the limit changes.
     fn pause(&self, until: Instant) {
         let mut state = self.shared.lock();
         let limit = state.faults.bytes_per_second(self.direction);
@@ -510,7 +510,7 @@ impl Pump {
         }
     }
 
-    /// Lets go of the socket, and of the connection when it is the last thread to do so.
+    /// Drops the socket, and removes the connection if this is its last thread.
     fn leave(&self, stream: Arc<Stream>) {
         let mut state = self.shared.lock();
         drop(stream);

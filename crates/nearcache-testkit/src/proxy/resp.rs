@@ -1,14 +1,14 @@
-//! Where one Redis command or reply ends and the next begins, in bytes that arrive in any pieces.
+//! Finds where one Redis command or reply ends and the next begins, in bytes that arrive in any pieces.
 //!
-//! [`Splitter`] cuts a stream into [`Frame`]s without changing a byte: what it is fed comes out again,
-//! in order. It keeps three promises, which its tests name:
+//! [`Splitter`] cuts a stream into [`Frame`]s without changing a byte: its input comes out again, in order. It makes
+//! three promises, which its tests name:
 //!
 //! 1. However the stream is cut into pieces, the frames are the same.
-//! 2. No input makes it panic. What is not RESP, or is a frame longer than the limit, makes the rest
-//!    of the stream [`Kind::Raw`]: passed on as it comes, in pieces that mean nothing.
-//! 3. It buffers at most one frame of the limit's length, and the piece it was fed.
+//! 2. No input causes a panic. After something that is not RESP, or a frame longer than the limit, the rest of the
+//!    stream is [`Kind::Raw`]: it is passed on as it arrives, in pieces that mean nothing.
+//! 3. It buffers at most one frame of the limit's length, plus the piece that it was fed.
 
-/// Which of the two languages the stream speaks.
+/// The language of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     /// Arrays of bulk strings, or inline commands.
@@ -22,9 +22,9 @@ pub(super) enum Side {
 pub(super) enum Kind {
     Request,
     Reply,
-    /// What a server says without being asked, `>` in RESP3.
+    /// Sent by a server without being asked, `>` in RESP3.
     Push,
-    /// Bytes out of a stream that could not be followed.
+    /// Bytes of a stream that could not be parsed.
     Raw,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Frame {
     pub(super) bytes: Vec<u8>,
 }
 
-/// The longest frame that is held together; a longer one passes in pieces.
+/// The longest frame that is kept together; a longer one passes in pieces.
 pub(super) const MAX_FRAME: usize = 64 << 20;
 
 /// The longest line: an inline command, a simple string, an error, a number.
@@ -47,21 +47,20 @@ pub(super) struct Splitter {
     side: Side,
     pub(super) limit: usize,
     pub(super) buffer: Vec<u8>,
-    /// Where the frame under way starts, where its next element starts, and up to where that
-    /// element's first line was searched for its end.
+    /// Where the current frame starts, where its next element starts, and how far that element's first line was
+    /// searched for its end.
     start: usize,
     at: usize,
     searched: usize,
-    /// How many elements the frame still lacks. The nesting itself is of no interest, so depth costs
-    /// nothing.
+    /// How many elements the frame still lacks. The nesting is not tracked, so depth costs nothing.
     lacking: u64,
-    /// The type of the frame under way, once past its attributes.
+    /// The type of the current frame, after its attributes.
     top: Option<u8>,
     raw: bool,
 }
 
 enum Element {
-    /// It takes so many bytes, and has so many elements in it or (an attribute) after it.
+    /// It takes this many bytes, and has this many elements in it or (for an attribute) after it.
     Whole {
         length: usize,
         more: u64,
@@ -89,7 +88,7 @@ impl Splitter {
         }
     }
 
-    /// Takes the next piece of the stream, and appends the frames it completes.
+    /// Takes the next piece of the stream, and appends the frames that it completes.
     pub(super) fn feed(&mut self, piece: &[u8], frames: &mut Vec<Frame>) {
         self.buffer.extend_from_slice(piece);
         while !self.raw {
@@ -128,7 +127,7 @@ impl Splitter {
         }
     }
 
-    /// The stream has ended: what it broke off with.
+    /// The stream has ended: returns the incomplete rest.
     pub(super) fn finish(&mut self) -> Option<Frame> {
         let mut bytes = std::mem::take(&mut self.buffer);
         bytes.drain(..self.start);
@@ -167,7 +166,7 @@ impl Splitter {
         if self.side == Side::Requests && !starts && first != b'$' {
             return Element::NotResp;
         }
-        // An unknown type is known for one at its first byte, whatever comes after it.
+        // An unknown type is recognized by its first byte, whatever comes after it.
         if !inline && !b"+-:_#,($!=*~>%|".contains(&first) {
             return Element::NotResp;
         }
@@ -182,7 +181,7 @@ impl Splitter {
                 Element::Incomplete
             };
         };
-        // Found once, it is found at once when more of the element has come.
+        // The end of the line is remembered, so that it is not searched again when more of the element arrives.
         self.searched += newline;
         let line = self.searched + 1 - self.at;
         if line > MAX_LINE {
@@ -230,11 +229,11 @@ impl Splitter {
         }
     }
 
-    /// A string of `count` bytes behind its line.
+    /// A string of `count` bytes after its line.
     fn bulk(&self, line: usize, count: u64) -> Element {
         let before = self.at + line - self.start;
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        // Refused at its head: a stream that promises more than the limit is not buffered up to it.
+        // Refused at once, so that a stream which announces more than the limit is not buffered up to it.
         if before.saturating_add(count).saturating_add(2) > self.limit {
             return Element::NotResp;
         }
@@ -248,8 +247,8 @@ impl Splitter {
 }
 
 impl Frame {
-    /// The frame's strings and numbers, flattened, in order: a command's name and arguments, a
-    /// push's kind and what it is about.
+    /// The frame's strings and numbers, flattened, in order: a command's name and arguments, or a push's kind and
+    /// what it is about.
     pub(super) fn words(&self) -> impl Iterator<Item = &[u8]> {
         Words {
             rest: &self.bytes,
@@ -322,7 +321,7 @@ mod tests {
             .collect()
     }
 
-    /// The stream of these frames comes apart into these frames.
+    /// Checks that the stream of these frames is split into these frames.
     fn comes_apart(side: Side, frames: &[(Kind, &str)]) {
         let stream: String = frames.iter().map(|(_, text)| *text).collect();
         let expected: Vec<_> = frames
@@ -412,14 +411,14 @@ mod tests {
         assert_eq!(frames.pop().map(|frame| frame.kind), Some(Kind::Raw));
         splitter.feed(&[b'x'; 5000], &mut frames);
         assert_eq!(splitter.buffer.capacity(), 0);
-        // Many small elements come to the same.
+        // The same holds for many small elements.
         let mut splitter = Splitter::with_limit(Side::Replies, 1000);
         splitter.feed(b"*1000000\r\n", &mut frames);
         for _ in 0..1000 {
             splitter.feed(b":1\r\n", &mut frames);
             assert!(splitter.buffer.len() <= 1010);
         }
-        // And a line without an end.
+        // And for a line without an end.
         let mut splitter = Splitter::new(Side::Requests);
         for _ in 0..100 {
             splitter.feed(&[b'x'; 1000], &mut frames);
@@ -509,7 +508,7 @@ mod tests {
         ]
     }
 
-    /// The stream cut at these places.
+    /// Cuts the stream at these places.
     fn pieces<'a>(mut stream: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
         let mut pieces = Vec::new();
         for cut in cuts {
@@ -521,7 +520,7 @@ mod tests {
         pieces
     }
 
-    /// Raw bytes have no pieces worth comparing.
+    /// Joins raw bytes, because their pieces cannot be compared.
     fn joined(frames: Vec<Frame>) -> Vec<Frame> {
         let mut joined: Vec<Frame> = Vec::new();
         for frame in frames {

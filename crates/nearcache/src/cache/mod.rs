@@ -88,6 +88,7 @@ impl<M: Executor> CacheOf<M> {
 
     /// The same cache for the other kind of caller (async or blocking). Both share settings, hooks,
     /// [`stats`](CacheOf::stats) and the server, and each is closed separately.
+    #[cfg(feature = "blocking")]
     fn for_executor<N: Executor>(&self) -> Result<CacheOf<N>> {
         Ok(CacheOf::from_core(self.core.in_mode(N::MODE)?))
     }

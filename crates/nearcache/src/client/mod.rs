@@ -17,8 +17,8 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline, Value};
 
 use crate::codec::Codec;
+use crate::connect::LinkEvent;
 use crate::connect::target::Target;
-use crate::connect::{LinkEvent, Mode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{
     Call, CallKeys, Counters, Outcome, Stats, StatsHandle, Telemetry, Telling, Watch,
@@ -108,7 +108,8 @@ impl Client {
     ///
     /// # Errors
     /// Those of [`resilience::open`].
-    pub(crate) fn in_mode(&self, mode: Mode) -> Result<Self> {
+    #[cfg(feature = "blocking")]
+    pub(crate) fn in_mode(&self, mode: crate::connect::Mode) -> Result<Self> {
         let guarded = self.guarded().in_mode(&self.shared.target, mode)?;
         Ok(Client::new(Parts {
             guarded,

@@ -1,7 +1,7 @@
-//! The faces of other cache libraries, on the same core: for applications that come from them.
+//! The interfaces of other cache libraries, on the same core, for applications that migrate from them.
 //!
-//! - `registry` (feature `config`): caches that are elements of an application, as JitAI has them.
-//! - `component` (feature `component`): a cache with the life of a component, as pip-services has it.
+//! - `registry` (feature `config`): caches that are elements of an application, as in JitAI.
+//! - `component` (feature `component`): a cache with the life cycle of a pip-services component.
 
 #[cfg(feature = "component")]
 pub mod component;

@@ -4,9 +4,9 @@
 use super::OPTIONS;
 use super::OptionInfo;
 
-/// The builder's options that a configuration cannot express: a hook and a store are values of the application, and
+/// The options of the builder that a configuration cannot express: a client, a hook and a store are values of the application, and
 /// the codec is set by three options.
-const ONLY_IN_CODE: [&str; 3] = ["codec", "hook", "store"];
+const ONLY_IN_CODE: [&str; 4] = ["client", "codec", "hook", "store"];
 
 /// The options that become the builder's URL or its codec.
 const ONLY_HERE: [&str; 6] = [

@@ -51,7 +51,7 @@ impl Common {
     }
 
     /// The same place, for callers on another runtime.
-    #[cfg(feature = "embedded")]
+    #[cfg(all(feature = "blocking", feature = "embedded"))]
     pub(super) fn for_runtime(&self, runtime: Runtime) -> Self {
         Common {
             host: Arc::clone(&self.host),

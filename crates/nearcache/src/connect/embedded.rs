@@ -11,7 +11,7 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::raw::Raw;
 use super::target::{Bounds, Target};
-use super::{Backend, BoxFuture, Common, Mode, Terms, result_of};
+use super::{Backend, BoxFuture, Common, Terms, result_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use crate::script::Script;
@@ -147,7 +147,8 @@ impl Backend for Embedded {
         }
     }
 
-    fn in_mode(&self, mode: Mode) -> Option<Arc<dyn Backend>> {
+    #[cfg(feature = "blocking")]
+    fn in_mode(&self, mode: super::Mode) -> Option<Arc<dyn Backend>> {
         Some(Arc::new(Embedded {
             client: self.client.clone(),
             common: self.common.for_runtime(mode.runtime()),

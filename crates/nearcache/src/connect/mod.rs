@@ -97,6 +97,7 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
 
     /// A backend of the same place for the other kind of caller, if the place cannot be opened a second time: a store
     /// in this process.
+    #[cfg(feature = "blocking")]
     fn in_mode(&self, mode: Mode) -> Option<Arc<dyn Backend>> {
         let _ = mode;
         None

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// How many connects may fail in a row before they are paced.
-const BURST: u32 = 5;
+/// How many connects may fail in a row before they are paced: enough that a short break costs nobody a pause.
+const BURST: u32 = 20;
 
 /// The longest pause between two tries.
 const PAUSE: Duration = Duration::from_millis(200);

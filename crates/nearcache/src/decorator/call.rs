@@ -1,9 +1,9 @@
 //! A call of a decorated function.
 //!
-//! 1. The function runs at most once for a call, whoever runs it: its arguments lie in the call's errand,
-//!    and whoever takes them runs it.
-//! 2. What it returned is its caller's, whatever became of storing it: an error lies in the errand, and so
-//!    does a value that was dropped on its way to the cache.
+//! 1. The function runs at most once per call, no matter which task or thread runs it: its arguments are in the
+//!    call's errand, and whoever takes them runs the function.
+//! 2. The caller gets what the function returned, even if it could not be stored: the errand keeps the error, and a
+//!    value that was dropped on its way to the cache.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::error::{Error, Result};
 use crate::keyspace::Key;
 use crate::read_through::load::{Loadable, Loaded};
 
-/// What is left of a value that was dropped on its way.
+/// Holds a value that was dropped on its way to the cache.
 type Left<V> = Arc<Mutex<Option<V>>>;
 
-/// A value on its way to the cache, which is not lost if it does not get there.
+/// A value on its way to the cache. If it is dropped before it gets there, it goes to `left`.
 struct Kept<V> {
     value: Option<V>,
     left: Option<Left<V>>,
@@ -35,7 +35,7 @@ impl<V> Kept<V> {
         }
     }
 
-    /// There is one until it is taken, which happens once.
+    /// The value; `Some`, because it is taken only once.
     fn take(mut self) -> Option<V> {
         self.value.take()
     }
@@ -49,7 +49,7 @@ impl<V> Drop for Kept<V> {
     }
 }
 
-/// A copy is not what is left.
+/// A dropped clone does not go to `left`.
 impl<V: Clone> Clone for Kept<V> {
     fn clone(&self) -> Self {
         Kept {
@@ -91,7 +91,7 @@ impl<V: Decode> Decode for Kept<V> {
     }
 }
 
-/// What a function returned, with what is said of it.
+/// The value that a function returned, and how to store it.
 struct Brought<V> {
     value: Kept<V>,
     storing: Storing,
@@ -112,7 +112,7 @@ impl<V: Encode + Decode + Clone> Loadable for Brought<V> {
     }
 }
 
-/// What a call needs to run its function, and what comes of it.
+/// What a call needs to run its function, and the outcome.
 struct Errand<A, K: Kind>(Mutex<State<A, K>>);
 
 struct State<A, K: Kind> {
@@ -121,10 +121,10 @@ struct State<A, K: Kind> {
     left: Option<Left<K::Value>>,
 }
 
-/// How a call is to end.
+/// How a call ends.
 enum End<A, R> {
     Return(R),
-    /// The function has not run yet.
+    /// The function has not run yet, and must be run without the cache.
     Run(A),
 }
 
@@ -139,10 +139,10 @@ impl<A, K: Kind> Errand<A, K> {
 
     fn take(&self) -> std::result::Result<A, BoxError> {
         let arguments = self.0.lock().arguments.take();
-        arguments.ok_or_else(|| "it has run already".into())
+        arguments.ok_or_else(|| "the function has run already".into())
     }
 
-    /// Hands what the function returned to the cache.
+    /// Hands the function's result to the cache.
     fn bring(
         &self,
         returned: K::Returned,
@@ -203,14 +203,15 @@ impl<A, K: Kind> Errand<A, K> {
     }
 }
 
-/// The function was begun and has not returned: it panicked, and so does the call; or what it ran on was
+/// The function has begun and not returned. Either it panicked, and then the call panics, too; or its runtime was
 /// shut down.
-#[allow(clippy::panic, reason = "it is the function's own")]
+#[allow(clippy::panic, reason = "the panic is the function's")]
 fn gone(error: &Error) -> ! {
     panic!("{error}")
 }
 
-/// The options for which the loader runs beside the caller. Each face has them for the loaders that can.
+/// Sets the options that need a loader which can run in the background. The async and the blocking API have them only
+/// for such loaders, so this is a macro.
 macro_rules! beside {
     ($options:ident, $asking:ident) => {{
         let mut asking = $asking;
@@ -228,7 +229,7 @@ macro_rules! beside {
     }};
 }
 
-/// A call on the async face.
+/// A call on an async cache.
 #[allow(clippy::too_many_arguments, reason = "each is a part of the attribute")]
 pub async fn remember<K, M, A, C, F, S>(
     cache: &Cache,
@@ -267,7 +268,7 @@ where
     }
 }
 
-/// Stores a value that was not loaded.
+/// Stores a value without running the function.
 pub async fn prime<K: Kind>(
     cache: &Cache,
     key: Result<Key>,
@@ -285,7 +286,7 @@ pub async fn prime<K: Kind>(
         .await
 }
 
-/// The same for the blocking face.
+/// The same for a blocking cache.
 #[cfg(feature = "blocking")]
 pub mod blocking {
     use super::{Arc, End, Errand, Key, Kind, OnError, Options, Result, Storing};
@@ -353,7 +354,7 @@ pub mod blocking {
         }
     }
 
-    /// Stores a value that was not loaded.
+    /// Stores a value without running the function.
     pub fn prime<K: Kind>(
         cache: &Cache,
         key: Result<Key>,

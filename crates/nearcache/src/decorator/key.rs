@@ -1,9 +1,9 @@
-//! Keys of calls: one that is given, or one made of the function and all its arguments.
+//! The keys of calls: given by an expression, or made from the function and all its arguments.
 //!
-//! **No two argument lists of a function share a key.** Each argument is written in a form that says where
-//! it ends: numbers as digits, texts in quotes with quotes escaped, everything else in brackets, with the
-//! names of fields and variants. Arguments are told apart as serde tells them apart: what an argument's
-//! `Serialize` leaves out is no part of the key.
+//! **No two argument lists of a function share a key.** Each argument is written in a form that shows where it ends:
+//! numbers as digits, texts in quotes with quotes escaped, everything else in brackets, with the names of fields and
+//! variants. Two arguments differ if serde sees a difference: what an argument's `Serialize` leaves out is not part
+//! of the key.
 
 use std::any::type_name;
 use std::borrow::Cow;
@@ -17,7 +17,7 @@ use crate::error::BoxError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Key;
 
-/// What an expression for a key may come to.
+/// What an expression for a key may evaluate to.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a key",
     label = "not a key",
@@ -58,7 +58,7 @@ impl<K: IntoKey, E: Into<BoxError>> IntoKey for Result<K, E> {
     }
 }
 
-/// The key that an expression gives.
+/// The key that an expression evaluates to.
 pub fn key(key: impl IntoKey) -> Result<Key> {
     key.into_key()
 }
@@ -73,7 +73,7 @@ pub struct ArgumentKey {
 }
 
 impl ArgumentKey {
-    /// That of a free function, which goes by the name of a type beside it.
+    /// Starts the key of a free function. `T` is a type declared next to it, with the function's name.
     pub fn of<T: ?Sized>() -> Self {
         ArgumentKey {
             text: type_name::<T>().to_owned(),
@@ -82,7 +82,7 @@ impl ArgumentKey {
         }
     }
 
-    /// That of a method.
+    /// Starts the key of a method.
     pub fn of_method<T: ?Sized>(name: &str) -> Self {
         let mut key = ArgumentKey::of::<T>();
         key.text.push_str("::");
@@ -99,14 +99,14 @@ impl ArgumentKey {
         self.text.push(separator);
     }
 
-    /// A generic type; all of them come before the arguments.
+    /// Adds a generic type; all of them come before the arguments.
     pub fn generic<T: ?Sized>(mut self) -> Self {
         self.next('<');
         self.text.push_str(type_name::<T>());
         self
     }
 
-    /// A generic constant, likewise.
+    /// Adds a generic constant, likewise.
     pub fn constant<T: Serialize>(mut self, value: &T) -> Self {
         self.next('<');
         self.write(value);
@@ -119,7 +119,7 @@ impl ArgumentKey {
         self
     }
 
-    /// An argument whose type is the caller's choice, and goes into the key.
+    /// Adds an argument whose type the caller chooses, so the type is part of the key.
     pub fn argument_of_any<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         self.open();
         self.text.push_str(type_name::<T>());
@@ -137,7 +137,7 @@ impl ArgumentKey {
 
     fn write<T: Serialize + ?Sized>(&mut self, value: &T) {
         if let Err(Unwritten(why)) = value.serialize(Writer(&mut self.text)) {
-            let why = format!("of an argument: {why}");
+            let why = format!("an argument cannot be written: {why}");
             self.error
                 .get_or_insert_with(|| Error::new(ErrorKind::InvalidKey, why));
         }
@@ -156,7 +156,7 @@ impl ArgumentKey {
     }
 }
 
-/// Why an argument could not be written: its `Serialize` said so.
+/// An argument's `Serialize` failed, with this message.
 #[derive(Debug)]
 struct Unwritten(String);
 
@@ -176,7 +176,7 @@ impl ser::Error for Unwritten {
 
 type Written = std::result::Result<(), Unwritten>;
 
-/// Writes a value so that no other value of its type is written the same.
+/// Writes a value so that no other value of its type is written in the same way.
 struct Writer<'t>(&'t mut String);
 
 impl<'t> Writer<'t> {
@@ -185,7 +185,8 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    /// In quotes. What nearcache keeps for itself in keys is broken up.
+    /// Writes text in quotes. The start of nearcache's own keys, `#nearcache:`, is escaped, because a user's key must
+    /// not contain it.
     fn quoted(self, text: &str) -> Written {
         self.0.push('"');
         for (at, char) in text.char_indices() {
@@ -205,7 +206,7 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    /// The name of a type, a field or a variant: as it is, where nothing else can be meant.
+    /// Writes the name of a type, a field or a variant, without quotes if it is unambiguous.
     fn name(self, name: &str) -> Written {
         if name
             .chars()
@@ -391,7 +392,7 @@ impl<'t> ser::Serializer for Writer<'t> {
     }
 }
 
-/// Values in brackets.
+/// Writes values in brackets.
 struct Several<'t> {
     text: &'t mut String,
     close: char,
@@ -449,7 +450,8 @@ several!(
     SerializeStructVariant: serialize_field(name) via field
 );
 
-/// The entries of a map, sorted: two equal maps are written the same, and an empty one is no empty list.
+/// Writes the entries of a map in sorted order, so that equal maps give the same key. An empty map differs from an
+/// empty list.
 struct Entries<'t> {
     text: &'t mut String,
     entries: Vec<String>,

@@ -1,5 +1,5 @@
-//! What a function returns: found out by type, not by the words of its signature, which an alias of
-//! `Result` would hide.
+//! What a function returns. This is found by type and not from the text of its signature, where an alias could hide a
+//! `Result`.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -10,27 +10,27 @@ use crate::codec::{Decode, Encode};
 use crate::error::BoxError;
 use crate::error::Error;
 
-/// What a return type comes to: a value to be stored, or an error.
+/// How a return type splits into a value to store, and an error.
 pub trait Kind: Copy + Send + 'static {
     /// The return type.
     type Returned;
-    /// What is stored of it.
+    /// The part that is stored.
     type Value: Encode + Decode + Clone;
-    /// What is not.
+    /// The part that is not stored.
     type Error;
 
     fn split(returned: Self::Returned) -> Result<Self::Value, Self::Error>;
 
     fn join(result: Result<Self::Value, Self::Error>) -> Self::Returned;
 
-    /// What those are told of an error who wait for the same load.
+    /// The error for the other callers that wait for the same load.
     fn told(error: &Self::Error) -> BoxError;
 
-    /// The error of another caller's load, if it was told whole.
+    /// The error of another caller's load, if it was passed on as a clone.
     fn heard(error: &Error) -> Option<Self::Error>;
 }
 
-/// A type to be asked after.
+/// A probe for the kind of a type.
 #[derive(Debug)]
 pub struct Probe<R>(PhantomData<fn() -> R>);
 
@@ -41,8 +41,8 @@ impl<R> Probe<R> {
     }
 }
 
-// `(&&&probe).kind()` takes the first of these that the type allows: a method is looked for on the
-// receiver as it is, and then with one reference less, and so on.
+// `(&&&probe).kind()` takes the first of these traits that the type implements, because method lookup tries the
+// receiver as it is first, then with one reference less, and so on.
 
 /// A `Result` whose error can be cloned.
 pub trait SharingKind {
@@ -100,11 +100,11 @@ macro_rules! marker {
 }
 
 marker!(
-    /// A `Result` whose error everyone gets who waited for it: it can be cloned.
+    /// A `Result` whose error can be cloned, so all callers that wait for the load get it.
     Sharing<T, E>
 );
 marker!(
-    /// A `Result` whose error only its own caller gets.
+    /// A `Result` whose error only the caller of that run gets.
     Fallible<T, E>
 );
 marker!(
@@ -186,7 +186,7 @@ impl<R: Encode + Decode + Clone> Kind for Plain<R> {
     }
 }
 
-/// An error on its way to those who wait for the same load.
+/// A cloned error, on its way to the other callers that wait for the same load.
 struct Told<E>(E);
 
 impl<E: fmt::Display> fmt::Debug for Told<E> {
@@ -203,25 +203,25 @@ impl<E: fmt::Display> fmt::Display for Told<E> {
 
 impl<E: fmt::Display> StdError for Told<E> {}
 
-/// What to do when the cache fails: `Err` is to go on without it.
+/// What to do when the cache fails. `Err` means to go on without the cache.
 #[diagnostic::on_unimplemented(
-    message = "the function has nobody to tell of an error of the cache",
+    message = "the function cannot return an error of the cache",
     label = "it returns no `Result`",
-    note = "return a `Result`, or say `on_error = \"execute\"`"
+    note = "return a `Result`, or set `on_error = \"execute\"`"
 )]
 pub trait OnError<K: Kind> {
     fn answer(error: Error) -> Result<K::Returned, Error>;
 }
 
-/// To tell the caller, where he can be told.
+/// Returns the error if the function returns a `Result`, else goes on without the cache.
 #[derive(Clone, Copy, Debug)]
 pub struct Usual;
 
-/// To tell the caller.
+/// Returns the error to the caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Raise;
 
-/// To go on without the cache.
+/// Goes on without the cache.
 #[derive(Clone, Copy, Debug)]
 pub struct Execute;
 
@@ -253,7 +253,7 @@ impl<K: Kind> OnError<K> for Execute {
     }
 }
 
-/// What `prime` takes for a function that returns `R`: that, or what it has in `Ok`.
+/// What `prime` accepts for a function that returns `R`: an `R`, or the value of its `Ok`.
 #[diagnostic::on_unimplemented(
     message = "the function returns `{R}`, not `{Self}`",
     label = "not what the function returns"

@@ -1,8 +1,8 @@
-//! What an expansion of `#[cached]` calls. Not for anybody else: it changes with the macro.
+//! The functions and types that expansions of `#[cached]` use. They change with the macro, so nothing else may use
+//! them.
 //!
-//! `kind` finds out by type what a function returns; `call` remembers a call, and gives its caller back
-//! what is his; `owned` keeps what was taken by reference; `key` makes keys. Here is what else there is to
-//! say about a call: its options.
+//! `kind` finds out by type what a function returns; `call` makes a call of a function; `owned` copies arguments that
+//! are taken by reference; `key` makes keys. This module has the options of a call.
 
 mod call;
 mod key;
@@ -27,18 +27,17 @@ use crate::error::BoxError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ttl::{IntoTtl, Ttl};
 
-/// A TTL that the macro has read.
+/// A TTL that the macro has parsed.
 pub fn ttl(millis: u64) -> Result<Ttl> {
     Ttl::from_millis(millis)
 }
 
-/// Calls a closure over these arguments, whose types it thereby knows.
+/// Calls a closure with these arguments. The compiler infers the closure's parameter types from them.
 pub fn over<A, T>(arguments: A, closure: impl FnOnce(A) -> T) -> T {
     closure(arguments)
 }
 
-/// A time, as an option may say it: none is as if the option had not been given, and one that could not
-/// be found is an error of the call.
+/// A time in an option. `None` means that the option is not set; an `Err` is an error of the call.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a time",
     label = "not a time",
@@ -70,7 +69,7 @@ impl<T: IntoTtl, E: Into<BoxError>> MaybeTtl for Result<T, E> {
     }
 }
 
-/// An error that an expression of the caller's came to.
+/// An error from an expression in the attribute.
 fn of_the_caller(kind: ErrorKind, error: impl Into<BoxError>) -> Error {
     match error.into().downcast::<Error>() {
         Ok(error) => *error,
@@ -78,7 +77,7 @@ fn of_the_caller(kind: ErrorKind, error: impl Into<BoxError>) -> Error {
     }
 }
 
-/// What was said of a call beside its key.
+/// The options of a call, except the key.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Options {
@@ -96,7 +95,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Those of the cache.
+    /// The defaults of the cache.
     pub fn new() -> Self {
         Options::default()
     }
@@ -156,13 +155,13 @@ impl Options {
         self
     }
 
-    /// Once asked for, it is.
+    /// A call is forced if any of the options ask for it.
     pub fn force(mut self, force: bool) -> Self {
         self.force |= force;
         self
     }
 
-    /// Gives them to a call, but for those that need the loader to run beside it.
+    /// Sets the options of a call, except those that need a loader which can run in the background.
     fn onto<'c, T, F, M>(
         &mut self,
         mut call: Remember<'c, T, F, M>,
@@ -194,7 +193,7 @@ impl Options {
         Ok(call)
     }
 
-    /// The times that need the loader to run beside the call.
+    /// The options that need a loader which can run in the background.
     fn beside(&mut self) -> Result<(Option<Ttl>, Option<Duration>, Option<f64>)> {
         let soft = self.soft_timeout.take().transpose()?;
         Ok((
@@ -204,7 +203,7 @@ impl Options {
         ))
     }
 
-    /// Gives a value that is stored without a load what concerns it.
+    /// Sets the options of a `set`, for a value that is stored without a load.
     fn onto_set<'c, V: Encode, M>(
         self,
         mut set: Set<'c, V, M>,
@@ -224,7 +223,7 @@ impl Options {
     }
 }
 
-/// What is said of a value once it is known.
+/// How to store a value, decided once the value is known.
 #[derive(Debug)]
 #[must_use]
 pub struct Storing {
@@ -233,7 +232,7 @@ pub struct Storing {
 }
 
 impl Storing {
-    /// As the call says.
+    /// The call's own TTL, and stored.
     pub fn new() -> Self {
         Storing {
             ttl: None,

@@ -1,13 +1,13 @@
-//! Arguments that were taken by reference, on their way to a load that may outlive the caller.
+//! Copies of arguments that were taken by reference, for a load that may outlive the caller.
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// A copy of what was taken by reference, to be lent as it was.
+/// A copy of an argument that was taken by reference. The function gets a reference to it.
 pub struct Owned<T: ?Sized, O>(O, PhantomData<fn(&T)>);
 
-/// Copies.
+/// Copies an argument.
 pub fn own<T: ToOwned + ?Sized>(value: &T) -> Owned<T, T::Owned> {
     Owned(value.to_owned(), PhantomData)
 }

@@ -43,7 +43,6 @@ use tokio::sync::Semaphore;
 
 use crate::client::Client;
 use crate::codec::Codec;
-use crate::connect::Mode;
 use crate::error::Result;
 use crate::hooks::{CallKeys, Telling};
 use crate::resilience::Fallback;
@@ -120,7 +119,8 @@ impl ReadThrough {
     ///
     /// # Errors
     /// Those of [`Client::in_mode`].
-    pub(crate) fn in_mode(&self, mode: Mode) -> Result<Self> {
+    #[cfg(feature = "blocking")]
+    pub(crate) fn in_mode(&self, mode: crate::connect::Mode) -> Result<Self> {
         let client = self.client.in_mode(mode)?;
         Ok(ReadThrough {
             flights: Flights::of(client.guarded()),

@@ -13,7 +13,7 @@ use super::breaker::{Breaker, Permit};
 use super::outbox::Outbox;
 use super::retry;
 use crate::connect::target::{Place, Target};
-use crate::connect::{Backend, BoxFuture, LinkEvent, Mode, Raw, ServerInfo, Terms};
+use crate::connect::{Backend, BoxFuture, LinkEvent, Raw, ServerInfo, Terms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use crate::script::Script;
@@ -88,7 +88,8 @@ impl Guarded {
     }
 
     /// The same place as a backend for this kind of caller, if it cannot be opened a second time.
-    pub(super) fn backend_in_mode(&self, mode: Mode) -> Option<Arc<dyn Backend>> {
+    #[cfg(feature = "blocking")]
+    pub(super) fn backend_in_mode(&self, mode: crate::connect::Mode) -> Option<Arc<dyn Backend>> {
         self.backend.in_mode(mode)
     }
 

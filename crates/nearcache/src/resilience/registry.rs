@@ -39,6 +39,7 @@ pub(crate) fn open(target: &Target, mode: Mode) -> Result<Arc<Guarded>> {
     Ok(guarded)
 }
 
+#[cfg(feature = "blocking")]
 impl Guarded {
     /// The same place for the other kind of caller. An embedded store stays the same store.
     ///

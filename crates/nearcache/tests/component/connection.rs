@@ -79,7 +79,7 @@ async fn a_service_that_is_missing_fails_or_knows_nothing_is_told(target: Target
             &discovery,
             Some(References::new()),
             ErrorKind::Unresolved,
-            "no discovery service is there",
+            "there is no discovery service",
         ),
         (
             &discovery,

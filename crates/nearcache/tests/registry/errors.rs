@@ -152,7 +152,7 @@ fn types_that_come_back_to_themselves_are_told() {
     app.declare("caches.A", "caches.B")
         .declare("caches.B", "caches.A");
     let text = app.error(MINE);
-    assert!(text.contains("caches/B/e.json: type: the Types come back to themselves: caches.MyRedis → caches.A → caches.B → caches.A"), "{text}");
+    assert!(text.contains("caches/B/e.json: type: the Types refer back to themselves: caches.MyRedis → caches.A → caches.B → caches.A"), "{text}");
     app.declare(MINE, MINE);
     assert!(app.error(MINE).contains("caches.MyRedis → caches.MyRedis"));
 }
@@ -171,10 +171,10 @@ fn a_type_that_does_not_exist_has_a_suggestion() {
     app.declare(MINE, "caches.Meta");
     assert!(app.error(MINE).contains("this is a Type"));
     app.declare(MINE, "../../etc");
-    assert!(app.error(MINE).contains("is no name of an element"));
+    assert!(app.error(MINE).contains("is not the name of an element"));
     assert!(
         app.error("../../etc/passwd")
-            .contains("is no name of an element")
+            .contains("is not the name of an element")
     );
-    assert!(app.error("").contains("is no name of an element"));
+    assert!(app.error("").contains("is not the name of an element"));
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::keyspace::access::{Era, Ticks};
 use crate::keyspace::entry::Data;
 
-/// A bit of everything that a table goes through, on keys `0..KEYS`.
+/// The actions of a table, on keys `0..KEYS`.
 #[derive(Clone, Debug)]
 enum Action {
     Put(std::ops::Range<u32>, Option<i64>),
@@ -161,7 +161,7 @@ impl Checked {
                 .filter(|segment| segment.depth == *depth)
                 .count()
         );
-        // 4, and that the content is right.
+        // 4, and the contents.
         assert_eq!(self.table.len(), self.model.len(), "invariant 4");
         let volatile = self.model.values().flatten().count();
         assert_eq!(self.table.volatile(), volatile, "invariant 4");
@@ -213,7 +213,7 @@ proptest! {
             let Some(action) = during.next().filter(|_| position != end) else { break };
             checked.apply(&action);
             staying.retain(|key| checked.model.contains_key(key));
-            // What was away for a while may be seen twice: it did not stay.
+            // A key that was removed and inserted again may be seen twice, because it was not there throughout.
             if let Action::Take(keys) = &action {
                 staying.retain(|key| !keys.contains(key));
             }

@@ -1,19 +1,19 @@
-//! A cache that holds at most so many values, on a server as well: what a component's `max_size` asks for.
+//! A cache with a maximum number of values, also on a server: this is what a component's `max_size` asks for.
 //!
-//! Beside the values lies an index ([`Keyspace::index`](crate::keyspace::Keyspace::index)), one string with a line
-//! for each of them: when it expires, and its name. The lines stand in the order of expiry, so what goes first
-//! stands first, and a line's place is found by bisection. (A sorted set would do as well; the embedded store has
-//! strings.)
+//! Next to the values there is an index ([`Keyspace::index`](crate::keyspace::Keyspace::index)): one string with a
+//! line for each value, which has its expiry and its name. The lines are sorted by expiry, so the values to evict
+//! come first, and the place of a line is found by bisection. (A sorted set would do as well, but the embedded store
+//! only has strings.)
 //!
-//! 1. A value is stored, and noted in the index, in one step: what is stored is noted.
-//! 2. Where there is no room, those that have expired are no longer counted; then those go that expire first. What
-//!    is being stored never does.
-//! 3. All processes have one clock, the server's.
-//! 4. What had to go is deleted by the one who took its place, after the step: until then, a value more than the
-//!    bound may be there. Should that process die in between, it stays until it expires.
+//! 1. One script stores a value and adds it to the index, so every stored value is in the index.
+//! 2. To make room, the script first drops expired values from the index, and then evicts those that expire first,
+//!    but never the value that is being stored.
+//! 3. All processes use one clock, the server's.
+//! 4. The caller that stored a value deletes the evicted values after the script, so until then there may be more
+//!    values than the limit. If its process dies in between, they stay until they expire.
 //!
-//! The whole index is read and written for each value that is stored: its size is what it costs, which
-//! `docs/component.md` states.
+//! Each `store` reads and writes the whole index, so the cost grows with its size; `docs/component.md` has the
+//! figures.
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 use redis::{Cmd, Pipeline, Value};
@@ -34,18 +34,19 @@ use crate::read_through::delivery::{self, Delivery};
 use crate::script::{self, Input, Script, script};
 use crate::ttl::Ttl;
 
-/// The most values that can be asked for.
+/// The highest `max_size`.
 pub(crate) const MAX_SIZE: usize = 100_000;
 
-/// What a name has as `%XX`, so that a blank and the end of a line are never part of it.
+/// The characters of a name that are written as `%XX`, because a blank ends the expiry, and a line feed the line.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// KEYS: the index, the entry, its lease.
-/// ARGV: the name; for how many ms; how many values there may be; the value.
+/// ARGV: the name; the TTL in ms; the maximum number of values; the value.
 ///
-/// Answers the names of those that have to go.
+/// Returns the names of the evicted values.
 ///
-/// The index is the number of its lines in eight digits and the end of a line, and then the lines: when it expires
+/// The index is the number of its lines in eight digits, a line feed, and the lines. A line is the expiry in Unix
+/// milliseconds, in fifteen digits; a blank; the name; a line feed.
 /// in Unix milliseconds, in fifteen digits; a blank; the name; the end of the line.
 pub(crate) static STORE: Script = script!(
     "local time = redis.call('TIME')
@@ -101,7 +102,7 @@ return gone",
 
 /// KEYS: the index, the entry, its lease. ARGV: the name.
 ///
-/// Answers the value that was there, or nil.
+/// Returns the value that was there, or nil.
 pub(crate) static REMOVE: Script = script!(
     "local value = redis.call('GET', KEYS[2])
 local index = redis.call('GET', KEYS[1])
@@ -121,10 +122,10 @@ return value",
     remove_twin
 );
 
-/// All of them, for the embedded store to know.
+/// All of the scripts, which the embedded store needs to know.
 pub(crate) static ALL: [&Script; 2] = [&STORE, &REMOVE];
 
-/// An index, as the twins see it.
+/// An index, as the scripts' twins in Rust see it.
 #[cfg(feature = "embedded")]
 struct Index {
     count: i64,
@@ -136,7 +137,7 @@ impl Index {
     const HEAD: usize = 9;
     const EXPIRY: usize = 15;
 
-    /// What is none has no lines.
+    /// A text that is not an index counts as an empty one.
     fn read(index: &[u8]) -> Index {
         let (count, list) = match index.split_at_checked(Index::HEAD) {
             Some(([digits @ .., b'\n'], list)) if digits.iter().all(u8::is_ascii_digit) => {
@@ -154,7 +155,8 @@ impl Index {
         [format!("{:08}\n", self.count).as_bytes(), &self.list].concat()
     }
 
-    /// Takes out the line of a name. Its blank and its end stand nowhere else.
+    /// Removes the line of a name. The search is exact, because no other part of a line contains a blank or a line
+    /// feed.
     fn forget(&mut self, name: &[u8]) -> bool {
         let line = [b" ", name, b"\n"].concat();
         let found = memmem::find(&self.list, &line);
@@ -166,7 +168,7 @@ impl Index {
         true
     }
 
-    /// Where the line ends that this is a part of, its end included.
+    /// The end of the line that `from` is in, including its line feed.
     fn end(&self, from: usize) -> usize {
         let end = memchr(b'\n', &self.list[from..]);
         end.map_or(self.list.len(), |end| from + end + 1)
@@ -181,7 +183,7 @@ impl Index {
         name.unwrap_or_default()
     }
 
-    /// Where a line belongs that expires then: before the first that expires later.
+    /// Where a line with this expiry belongs: before the first one that expires later.
     fn place(&self, from: usize, expiry: &[u8]) -> usize {
         let (mut low, mut high) = (from, self.list.len());
         while low < high {
@@ -284,7 +286,7 @@ fn parsed(text: &[u8]) -> Result<i64, ScriptError> {
         .ok_or_else(|| ScriptError::new("ERR value is not an integer or out of range"))
 }
 
-/// A script's keys, and the name.
+/// The input of a script: its keys, and the name.
 fn input(core: &ReadThrough, key: &StoredKey) -> Input {
     let name: String = percent_encode(key.user(), ESCAPED).collect();
     let mut input = Input::default();
@@ -296,7 +298,7 @@ fn input(core: &ReadThrough, key: &StoredKey) -> Input {
     input
 }
 
-/// Stores a value, of which there are at most so many.
+/// Stores a value, and evicts others if there are more than `most`.
 pub(super) async fn store(
     core: &ReadThrough,
     key: &[u8],
@@ -326,10 +328,10 @@ pub(super) async fn store(
         });
         let gone: Vec<StoredKey> = gone.collect();
         if !gone.is_empty()
-            // The value is stored. What is not deleted now is, as soon as Redis is back.
+            // The value is stored. An evicted value that cannot be deleted now is deleted when Redis is back.
             && let Err(error) = delivery::unlink(core, &gone).await
         {
-            tracing::debug!(%error, "what had to go is not deleted yet");
+            tracing::debug!(%error, "an evicted value is not deleted yet");
         }
         Ok(())
     })
@@ -337,7 +339,7 @@ pub(super) async fn store(
     .map_err(|error| error.for_key(key.user()))
 }
 
-/// Removes a value, and gives what was there.
+/// Removes a value, and returns what was there.
 pub(super) async fn remove(core: &ReadThrough, key: &[u8]) -> Result<Option<Raw>> {
     let key = core.client().stored(key)?;
     core.perform("take", CallKeys::One(key.user()), async |core| {
@@ -348,7 +350,7 @@ pub(super) async fn remove(core: &ReadThrough, key: &[u8]) -> Result<Option<Raw>
     .map_err(|error| error.for_key(key.user()))
 }
 
-/// A script that is an invalidation of a key.
+/// Runs a script that is an invalidation of a key.
 async fn write(
     core: &ReadThrough,
     script: &Script,

@@ -1,8 +1,9 @@
-//! What goes along with a call.
+//! The context of a component's calls.
 
 use std::sync::Arc;
 
-/// The context of a call: what it is traced by through a chain of calls. `None`, a text (the trace id), or this.
+/// The context of a call: the id that traces it through a chain of calls. Pass `None`, a text (the trace id), or
+/// this.
 ///
 /// ```
 /// use nearcache::compat::component::Context;
@@ -16,7 +17,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// What the call is traced by. It is part of the call's errors.
+    /// The trace id. Errors of the call contain it.
     pub fn trace_id(&self) -> Option<&str> {
         self.trace_id.as_deref()
     }

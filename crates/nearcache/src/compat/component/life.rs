@@ -1,8 +1,8 @@
-//! The life of a component, whoever calls it.
+//! The life cycle of a component, the same for async and blocking callers.
 //!
-//! 1. It is open or not; calls of one that is not fail, and reach no server.
-//! 2. What it was configured with before it was opened is what it works with until it is closed.
-//! 3. Of two who open it at the same time one does, and both are told how that went.
+//! 1. A component is open or closed; calls of a closed component fail and reach no server.
+//! 2. It works with the configuration that it had when it was opened, until it is closed.
+//! 3. If two callers open it at the same time, one of them does the work, and both get the result.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,20 +26,20 @@ pub(super) struct Life<M> {
     opening: tokio::sync::Mutex<()>,
 }
 
-/// What it was told.
+/// The configuration that will apply at the next opening.
 #[derive(Default)]
 struct Said {
     params: Params,
     references: Option<References>,
 }
 
-/// What it works with.
+/// What an open component works with.
 struct Opened<M> {
     cache: CacheOf<M>,
     options: Options,
 }
 
-/// How long to wait before a call is made anew: so much more each time, up to the longest.
+/// The pause before a call is retried. It grows by this much with each retry, up to the longest.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(3);
 
@@ -159,7 +159,7 @@ impl<M: Executor> Life<M> {
     }
 }
 
-/// A call of the component about a key.
+/// A call of the component on a key.
 enum Call {
     Store(Vec<u8>, Ttl),
     Retrieve,
@@ -176,7 +176,7 @@ impl<M: Executor> fmt::Debug for Opened<M> {
 }
 
 impl<M: Executor> Opened<M> {
-    /// The call, and again while it finds no server: as often as `retries` says.
+    /// Makes the call, and retries it while the server cannot be reached, up to `retries` times.
     async fn call(&self, key: &str, call: &Call) -> Result<Option<Vec<u8>>> {
         let mut retried = 0;
         loop {
@@ -184,11 +184,11 @@ impl<M: Executor> Opened<M> {
                 Err(error)
                     if retried < self.options.retries
                         && matches!(error.kind(), ErrorKind::Connect | ErrorKind::Timeout)
-                        // With the breaker open nobody waits for the server.
+                        // While the breaker is open, nobody waits for the server.
                         && self.cache.stats().breaker == BreakerState::Closed =>
                 {
                     retried += 1;
-                    tracing::debug!(%error, retried, "a component's call is made anew");
+                    tracing::debug!(%error, retried, "a component's call is retried");
                     let pause = (PAUSE * retried).min(LONGEST);
                     self.cache.core().client().runtime().sleep(pause).await;
                 }

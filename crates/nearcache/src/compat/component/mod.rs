@@ -1,5 +1,5 @@
-//! A cache with the life of a component, as pip-services has them: configured, given what it refers to, opened,
-//! used, closed.
+//! A cache with the life cycle of a pip-services component: it is configured, given its references, opened, used,
+//! closed.
 //!
 //! ```
 //! # async fn example() -> nearcache::Result<()> {
@@ -25,34 +25,34 @@
 //! | --- | --- | --- |
 //! | `connection.host` (or `ip`), `connection.port` | where the server is | `localhost`, 6379 |
 //! | `connection.uri` | the same as a [URL](crate#urls), `memory://` too | |
-//! | `connection.discovery_key` | what a [`Discovery`] service finds it by; what it finds goes before what is configured | |
-//! | `connections.0.host`, … | several: the first that says itself where it is, else the first that is found | |
+//! | `connection.discovery_key` | the key under which a [`Discovery`] service knows the server; its parameters override the configured ones | |
+//! | `connections.0.host`, … | several connections: the first without a `discovery_key` is used, else the first that a service knows | |
 //! | `host`, `port`, … | the same without a section | |
-//! | `credential.username` (or `user`), `credential.password` (or `pass`) | as whom to go there | nobody |
-//! | `credential.store_key` | what a [`CredentialStore`] finds them by | |
-//! | `credentials.0.password`, … | several, likewise | |
-//! | `options.retries` | how often more a call is made that finds no server, 0 to 100: after 100 ms, 200 ms, … up to 3 s, and not while the breaker is open | 3 |
-//! | `options.timeout` | how long a value stays, in milliseconds | 60000 |
-//! | `options.max_size` | how many values there may be, 0 to 100000; 0 is any number | 1000 |
-//! | `options.use_username` | whether the username is used; without it, the password alone is | `false` |
+//! | `credential.username` (or `user`), `credential.password` (or `pass`) | the user to authenticate as | none |
+//! | `credential.store_key` | the key under which a [`CredentialStore`] knows them | |
+//! | `credentials.0.password`, … | several credentials, in the same way | |
+//! | `options.retries` | how often a call is retried if the server cannot be reached, 0 to 100: after 100 ms, 200 ms, … up to 3 s, and not while the breaker is open | 3 |
+//! | `options.timeout` | the TTL of values, in milliseconds | 60000 |
+//! | `options.max_size` | the maximum number of values, 0 to 100000; 0 means no limit | 1000 |
+//! | `options.use_username` | whether the username is used; otherwise only the password is | `false` |
 //! | `options.call_timeout` | how long Redis may take for one call, in milliseconds, 1 to 3600000 | 500 |
 //! | `options.db` | the number of the database | 0 |
-//! | `options.prefix` | what every key begins with, before `:` | none |
+//! | `options.prefix` | the start of every key, before `:` | none |
 //!
 //! # What is stored
-//! Text as it is, everything else as JSON, under the key as it is. What is asked for as text is read as text, also
-//! if it was a number. Nothing (`None`) removes.
+//! Text is stored as it is, everything else as JSON, under the key as it is. If you ask for text you get the stored
+//! bytes as text, even if a number was stored. Storing nothing (`None`) removes the key.
 //!
-//! # How many there are
-//! `max_size` holds for all processes that use the same prefix in the same database. Where there is no room, what
-//! has expired is no longer counted, then the values go that expire first; the one that is being stored stays. For
-//! this there is an index beside the values, read and written whole each time: with 1,000 values a `store` takes four
-//! times as long as without a bound, with 10,000 thirty times (`docs/component.md`).
+//! # The maximum number of values
+//! `max_size` is a limit for all processes that use the same prefix in the same database. To make room, expired
+//! values are dropped first, and then those that expire first, but never the value that is being stored. This needs
+//! an index next to the values, which is read and written as a whole each time: with 1,000 values a `store` takes
+//! four times as long as without a limit, with 10,000 thirty times (`docs/component.md`).
 //!
 //! # While Redis is away
-//! Opening succeeds: nothing is connected to. A call is made anew as often as `retries` says, each within
-//! `call_timeout`, and then fails as those of [`Cache`](crate::Cache) do. A `remove` whose reply was lost may find
-//! nothing any more the second time.
+//! Opening succeeds, because it does not connect. A call is retried up to `retries` times, each time within
+//! `call_timeout`, and then fails like those of [`Cache`](crate::Cache). A `remove` that is retried because its reply
+//! was lost may find nothing the second time.
 
 pub(crate) mod bounded;
 mod context;
@@ -77,10 +77,10 @@ pub use services::{InEnvironment, InFile, InMemory};
 
 use crate::cache::operation::{Async, Executor, Pending};
 
-/// What a factory of components finds this one by.
+/// The descriptor under which a factory of components finds this one.
 pub const DESCRIPTOR: &str = "pip-services:cache:redis:*:1.0";
 
-/// The component that a descriptor names, if it is this one: for factories.
+/// Creates the component that a descriptor names, if it is this one. For factories.
 ///
 /// ```
 /// let descriptor = "pip-services:cache:redis:default:1.0".parse()?;
@@ -97,28 +97,28 @@ pub type Component = ComponentOf<Async>;
 
 /// A cache with the life of a component. See [the module](self).
 ///
-/// There is one for each way to wait: [`Component`], whose operations end in `.await`, and
-/// `nearcache::blocking::Component` (feature `blocking`), whose operations end in `.run()`.
+/// There are two forms: [`Component`], whose operations end in `.await`, and `nearcache::blocking::Component`
+/// (feature `blocking`), whose operations end in `.run()`.
 ///
-/// It can be shared; what it is configured with and refers to holds from the next opening on.
+/// It can be shared. A change of its configuration or references applies from the next opening on.
 pub struct ComponentOf<M> {
     life: Life<M>,
 }
 
 impl<M: Executor> ComponentOf<M> {
-    /// A component that is not configured, and not open.
+    /// A component that is not configured and not open.
     pub fn new() -> Self {
         ComponentOf {
             life: Life::default(),
         }
     }
 
-    /// Takes these parameters; those that were given before hold where these say nothing.
+    /// Sets these parameters. Earlier ones that these do not set remain.
     pub fn configure(&self, params: &Params) {
         self.life.configure(params);
     }
 
-    /// Takes what the component may refer to, in place of what was given before.
+    /// Sets the component's references, in place of the earlier ones.
     pub fn set_references(&self, references: &References) {
         self.life.set_references(references);
     }
@@ -128,36 +128,38 @@ impl<M: Executor> ComponentOf<M> {
         self.life.is_open()
     }
 
-    /// Opens it. Nothing is connected to yet: it succeeds while the server is away. Does nothing if it is open.
-    /// (A blocking component polls the services that it asks on the calling thread: they must need no runtime.)
+    /// Opens the component. It does not connect, so it succeeds even while the server is away. Does nothing if the
+    /// component is open. (A blocking component polls the discovery services and credential stores on the calling
+    /// thread, so they must not need a runtime.)
     ///
     /// # Errors
-    /// [`ErrorKind::NoConnection`](crate::ErrorKind::NoConnection): nothing says where the server is, or no service
-    /// knows it. [`ErrorKind::Unresolved`](crate::ErrorKind::Unresolved): a service or a store is referred to that
-    /// is not there, or fails, or a store does not know the key.
-    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) or
-    /// [`InvalidUrl`](crate::ErrorKind::InvalidUrl): a parameter is not what it should be.
+    /// [`ErrorKind::NoConnection`](crate::ErrorKind::NoConnection): no parameter says where the server is, or no
+    /// service knows it. [`ErrorKind::Unresolved`](crate::ErrorKind::Unresolved): a parameter refers to a service or
+    /// a store that is missing or fails, or the store does not know the key.
+    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) or [`InvalidUrl`](crate::ErrorKind::InvalidUrl):
+    /// a parameter is invalid.
     pub fn open(&self, context: impl Into<Context>) -> Pending<'_, (), M> {
         let context = context.into();
         Pending::new(async move { self.life.open(&context).await })
     }
 
-    /// Closes it, after the calls under way. Does nothing if it is not open. Its values stay, and it can be
-    /// opened again.
+    /// Closes the component, after the calls in progress. Does nothing if it is not open. The values stay, and it can
+    /// be opened again.
     ///
     /// # Errors
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout): calls are still under way. It is closed all the same.
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout): calls are still in progress. The component is closed all
+    /// the same.
     pub fn close(&self, context: impl Into<Context>) -> Pending<'_, (), M> {
         let context = context.into();
         Pending::new(async move { self.life.close(&context).await })
     }
 
-    /// Stores a value for a time, to the millisecond; without one (or with a time of 0) for `options.timeout`. Gives
-    /// the value back. Nothing (`None`) removes what is there.
+    /// Stores a value for a time, to the millisecond. Without a time (or with 0) the TTL is `options.timeout`.
+    /// Returns the value. Nothing (`None`) removes the key.
     ///
     /// # Errors
     /// [`ErrorKind::NotOpen`](crate::ErrorKind::NotOpen); [`ErrorKind::Codec`](crate::ErrorKind::Codec) for a value
-    /// that has no JSON; [`InvalidTtl`](crate::ErrorKind::InvalidTtl); and those of
+    /// that cannot be written as JSON; [`InvalidTtl`](crate::ErrorKind::InvalidTtl); and those of
     /// [`set`](crate::CacheOf::set).
     pub fn store<'c, V: Serialize + Send + 'c>(
         &'c self,
@@ -173,7 +175,7 @@ impl<M: Executor> ComponentOf<M> {
         })
     }
 
-    /// The value of a key, or `None`: missing, expired, or not readable as `T`.
+    /// The value of a key; `None` if it is missing, has expired, or cannot be read as `T`.
     ///
     /// # Errors
     /// [`ErrorKind::NotOpen`](crate::ErrorKind::NotOpen), and those of [`get`](crate::CacheOf::get).
@@ -189,8 +191,7 @@ impl<M: Executor> ComponentOf<M> {
         })
     }
 
-    /// Removes a key, and gives the value that was there, in one step; `None` if there was none, or none that is
-    /// readable as `T`.
+    /// Removes a key and returns its value, in one step; `None` if there was none, or if it cannot be read as `T`.
     ///
     /// # Errors
     /// [`ErrorKind::NotOpen`](crate::ErrorKind::NotOpen), and those of [`take`](crate::CacheOf::take).

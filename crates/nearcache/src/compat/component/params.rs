@@ -1,4 +1,4 @@
-//! What components are configured with: names and texts, the names in parts that dots divide.
+//! The parameters of components: pairs of a name and a text, where dots divide a name into sections.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +27,7 @@ impl Params {
         Params::default()
     }
 
-    /// With one more.
+    /// Adds a parameter.
     #[must_use]
     #[allow(clippy::needless_pass_by_value, reason = "a number is given as it is")]
     pub fn with(mut self, name: impl Into<String>, value: impl ToString) -> Params {
@@ -35,8 +35,8 @@ impl Params {
         self
     }
 
-    /// Reads a file, whose name ends in `.toml` or `.json`: a table in it is a section. Templates (`{{NAME}}`) are
-    /// put in as in every [configuration](crate::config).
+    /// Reads a file, whose name ends in `.toml` or `.json`. A table in it becomes a section. Templates (`{{NAME}}`)
+    /// are expanded as in every [configuration](crate::config).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig), with the file's path.
@@ -95,7 +95,7 @@ impl Params {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The parameters of a section, without its name. A section is what stands before a dot.
+    /// The parameters of a section, without the section's name, which is the part before a dot.
     #[must_use]
     pub fn section(&self, name: &str) -> Params {
         let inside = |(full, value): (&String, &String)| {
@@ -105,7 +105,7 @@ impl Params {
         Params(self.0.iter().filter_map(inside).collect())
     }
 
-    /// The names of the sections, those that are numbers in their order.
+    /// The names of the sections; numbers are sorted as numbers.
     pub fn sections(&self) -> Vec<String> {
         let names = self
             .0
@@ -117,7 +117,7 @@ impl Params {
         names
     }
 
-    /// These, and the others' where these have none.
+    /// These parameters, and the others' for names that these do not have.
     #[must_use]
     pub fn or(mut self, other: Params) -> Params {
         for (name, value) in other.0 {
@@ -126,12 +126,12 @@ impl Params {
         self
     }
 
-    /// Whether there are none.
+    /// Whether there are no parameters.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them, by their names.
+    /// All parameters, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()

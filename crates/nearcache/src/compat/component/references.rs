@@ -1,4 +1,4 @@
-//! What a component may refer to: discovery services and credential stores, each under a descriptor.
+//! The references of a component: discovery services and credential stores, each under a descriptor.
 
 use std::fmt;
 use std::future::Future;
@@ -10,11 +10,11 @@ use super::{Context, Params};
 use crate::error::BoxError;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a service finds: the parameters under a key, or that there are none.
+/// The answer of a service: the parameters for a key, or `None`.
 pub type Resolving<'a> =
     Pin<Box<dyn Future<Output = std::result::Result<Option<Params>, BoxError>> + Send + 'a>>;
 
-/// Finds out where a server is: `host`, `port` or `uri` for a key.
+/// Finds a server: `host`, `port` or `uri` for a key.
 ///
 /// ```
 /// use nearcache::compat::component::{Context, Discovery, Params, Resolving};
@@ -29,17 +29,17 @@ pub type Resolving<'a> =
 /// }
 /// ```
 pub trait Discovery: fmt::Debug + Send + Sync {
-    /// The parameters of a connection, `None` where the key is not known. An error ends the opening.
+    /// The parameters of a connection; `None` if the key is not known. An error makes the opening fail.
     fn resolve<'a>(&'a self, context: &'a Context, key: &'a str) -> Resolving<'a>;
 }
 
-/// Finds out as whom to go to a server: `username` and `password` for a key.
+/// Finds the credentials for a server: `username` and `password` for a key.
 pub trait CredentialStore: fmt::Debug + Send + Sync {
-    /// The credentials, `None` where the key is not known. An error ends the opening.
+    /// The credentials; `None` if the key is not known. An error makes the opening fail.
     fn lookup<'a>(&'a self, context: &'a Context, key: &'a str) -> Resolving<'a>;
 }
 
-/// What names a component: `group:type:kind:name:version`, `*` for any.
+/// Names a component: `group:type:kind:name:version`, where `*` matches anything.
 ///
 /// ```
 /// use nearcache::compat::component::Descriptor;
@@ -52,7 +52,7 @@ pub trait CredentialStore: fmt::Debug + Send + Sync {
 pub struct Descriptor([String; 5]);
 
 impl Descriptor {
-    /// Whether the two name the same, as far as neither says `*`.
+    /// Whether the two match in every part in which neither is `*`.
     pub fn matches(&self, other: &Descriptor) -> bool {
         let mut parts = self.0.iter().zip(&other.0);
         parts.all(|(one, other)| one == other || one == "*" || other == "*")
@@ -70,7 +70,7 @@ impl FromStr for Descriptor {
             _ => Err(Error::new(
                 ErrorKind::InvalidConfig,
                 format!(
-                    "\"{}\" is no descriptor; write group:type:kind:name:version, with * for any",
+                    "\"{}\" is not a descriptor; write group:type:kind:name:version, with * for any",
                     text.escape_debug()
                 ),
             )),
@@ -84,7 +84,7 @@ impl fmt::Display for Descriptor {
     }
 }
 
-/// What a component may refer to.
+/// The discovery services and credential stores that a component may use.
 ///
 /// ```
 /// use nearcache::compat::component::{InMemory, Params, References};
@@ -99,31 +99,32 @@ pub struct References {
 }
 
 impl References {
-    /// None.
+    /// No references.
     pub fn new() -> References {
         References::default()
     }
 
-    /// With a discovery service of that name.
+    /// Adds a discovery service of that name.
     #[must_use]
     pub fn discovery(self, name: &str, service: impl Discovery + 'static) -> References {
         self.discovery_at(named("discovery", name), Arc::new(service))
     }
 
-    /// With a discovery service under a descriptor, which is found if `*:discovery:*:*:1.0` matches it.
+    /// Adds a discovery service under a descriptor. It is found if `*:discovery:*:*:1.0` matches the descriptor.
     #[must_use]
     pub fn discovery_at(mut self, at: Descriptor, service: Arc<dyn Discovery>) -> References {
         self.discoveries.push((at, service));
         self
     }
 
-    /// With a credential store of that name.
+    /// Adds a credential store of that name.
     #[must_use]
     pub fn credential_store(self, name: &str, store: impl CredentialStore + 'static) -> References {
         self.credential_store_at(named("credential-store", name), Arc::new(store))
     }
 
-    /// With a credential store under a descriptor, which is found if `*:credential-store:*:*:1.0` matches it.
+    /// Adds a credential store under a descriptor. It is found if `*:credential-store:*:*:1.0` matches the
+    /// descriptor.
     #[must_use]
     pub fn credential_store_at(
         mut self,

@@ -1,4 +1,4 @@
-//! What the parameters of a component come to: where its server is, as whom it goes there, and its options.
+//! Resolves the parameters of a component: where its server is, which credentials it uses, and its options.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::config::{CacheConfig, suggestion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ttl::Ttl;
 
-/// What a component works with, once it is open.
+/// What a component works with while it is open.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) config: CacheConfig,
@@ -18,15 +18,15 @@ pub(super) struct Settings {
 /// The options of a component.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
-    /// How often more a call is made that found no server.
+    /// How often a call is retried if the server cannot be reached.
     pub(super) retries: u32,
-    /// How long a value stays.
+    /// The TTL of values.
     pub(super) timeout: Ttl,
-    /// How many values there may be at most; 0 for any number.
+    /// The maximum number of values; 0 for no limit.
     pub(super) max_size: usize,
 }
 
-/// Each with what it is when nobody says.
+/// Each option with its default.
 const OPTIONS: [(&str, &str); 7] = [
     ("retries", "3"),
     ("timeout", "60000"),
@@ -51,7 +51,7 @@ pub(super) async fn settings(
         if OPTIONS.iter().all(|(known, _)| known != &name) {
             let known = OPTIONS.map(|(known, _)| known);
             tracing::warn!(
-                "the component has no options.{name}{}: it is ignored",
+                "there is no parameter options.{name}{}: it is ignored",
                 suggestion(name, &known)
             );
         }
@@ -63,7 +63,7 @@ pub(super) async fn settings(
     if switch(&options, "use_username")? {
         config.username = first(&credential, &["username", "user"]).map(str::to_owned);
     }
-    // What a URL says of the database holds where nothing else is said.
+    // Without `options.db`, the database number in the URL applies.
     if options.get("db").is_some() {
         let db = number(&options, "db", 0..=i32::MAX.unsigned_abs().into())?;
         config.db = u32::try_from(db).ok();
@@ -84,8 +84,7 @@ pub(super) async fn settings(
     })
 }
 
-/// Of the connections that are configured, the first that says itself where it is; else the first that a
-/// discovery service knows.
+/// Of the configured connections, the first without a `discovery_key`; else the first that a discovery service knows.
 async fn connection(
     params: &Params,
     references: Option<&References>,
@@ -117,7 +116,7 @@ async fn connection(
         return Err(Error::new(
             ErrorKind::Unresolved,
             format!(
-                "connection.discovery_key is {key:?}, and no discovery service is there; give one with \
+                "connection.discovery_key is {key:?}, but there is no discovery service; add one with \
                  set_references (*:discovery:*:*:1.0)"
             ),
         ));
@@ -125,7 +124,7 @@ async fn connection(
     for connection in &configured {
         let key = connection.get("discovery_key").unwrap_or_default();
         for service in &services {
-            // What was found out goes before what was configured.
+            // The service's answer overrides the configured parameters.
             if let Some(found) =
                 ask(service.resolve(context, key), "discovery service", key).await?
             {
@@ -143,7 +142,7 @@ async fn connection(
     ))
 }
 
-/// The credentials, of which there may be none.
+/// The credentials, if there are any.
 async fn credential(
     params: &Params,
     references: Option<&References>,
@@ -166,10 +165,10 @@ async fn credential(
     let Some(key) = configured.iter().find_map(|one| one.get("store_key")) else {
         return Ok(Params::new());
     };
-    // Going on without would be going as somebody else.
+    // Without credentials, the component would act as a different user.
     let why = if stores.is_empty() {
         format!(
-            "credential.store_key is {key:?}, and no credential store is there; give one with set_references \
+            "credential.store_key is {key:?}, but there is no credential store; add one with set_references \
              (*:credential-store:*:*:1.0)"
         )
     } else {
@@ -178,7 +177,7 @@ async fn credential(
     Err(Error::new(ErrorKind::Unresolved, why))
 }
 
-/// What a service says, its failure as ours.
+/// Asks a service, and turns its failure into an error of ours.
 async fn ask(question: Resolving<'_>, who: &str, key: &str) -> Result<Option<Params>> {
     question.await.map_err(|error| {
         let why = format!("the {who} failed for {key:?}: {error}");
@@ -186,7 +185,8 @@ async fn ask(question: Resolving<'_>, who: &str, key: &str) -> Result<Option<Par
     })
 }
 
-/// The sections `several.0`, `several.1` and so on, and `one`; `several` itself may be one.
+/// The sections `several.0`, `several.1` and so on, and the section `one`; `several` without a number may be one,
+/// too.
 fn numbered(params: &Params, several: &str, one: &str) -> Vec<Params> {
     let all = params.section(several);
     let mut sections: Vec<Params> = all
@@ -208,7 +208,7 @@ fn first<'p>(params: &'p Params, names: &[&str]) -> Option<&'p str> {
         .filter(|value| !value.is_empty())
 }
 
-/// Where the server is: localhost:6379 as far as nothing else is said.
+/// Where the server is: the default is localhost:6379.
 fn place(connection: &Params) -> Result<CacheConfig> {
     if let Some(uri) = first(connection, &["uri"]) {
         let config = CacheConfig::at(uri);
@@ -254,7 +254,7 @@ fn switch(options: &Params, name: &str) -> Result<bool> {
     }
 }
 
-/// Without the value: it may be a secret in the wrong place.
+/// The error does not quote the value, because it may be a secret in the wrong place.
 fn invalid(place: &str, expected: &str) -> Error {
     Error::new(
         ErrorKind::InvalidConfig,

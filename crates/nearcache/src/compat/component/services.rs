@@ -1,5 +1,5 @@
-//! Discovery services and credential stores that need no server of their own: in memory, in the environment, in
-//! a file. Each is both.
+//! Discovery services and credential stores that need no server: in memory, in the environment, in a file. Each of
+//! them is both.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,27 +11,26 @@ use super::{Context, CredentialStore, Discovery, Params, Resolving};
 use crate::config::Reader;
 use crate::error::Result;
 
-/// What the application registers, under keys. Cheap to clone; clones are the same.
+/// Parameters that the application registers under keys. Cheap to clone; clones share them.
 #[derive(Clone, Default)]
 pub struct InMemory {
     entries: Arc<RwLock<std::collections::BTreeMap<String, Params>>>,
 }
 
 impl InMemory {
-    /// Nothing yet.
+    /// An empty one.
     pub fn new() -> InMemory {
         InMemory::default()
     }
 
-    /// With parameters under a key.
+    /// Adds parameters under a key.
     #[must_use]
     pub fn with(self, key: impl Into<String>, params: Params) -> InMemory {
         self.register(key, params);
         self
     }
 
-    /// Registers parameters under a key, in place of those that were there. A component sees them the next time that
-    /// it is opened.
+    /// Registers parameters under a key, in place of earlier ones. A component reads them when it is opened.
     pub fn register(&self, key: impl Into<String>, params: Params) {
         self.entries.write().insert(key.into(), params);
     }
@@ -41,16 +40,16 @@ impl InMemory {
     }
 }
 
-/// Which keys there are.
+/// The keys only: parameters may be secrets.
 impl fmt::Debug for InMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.entries.read().keys()).finish()
     }
 }
 
-/// The variables of the process that begin with the key in capitals: for the key `main.redis`,
-/// `MAIN_REDIS_HOST`, `MAIN_REDIS_PORT` and `MAIN_REDIS_URI`, `MAIN_REDIS_USERNAME` and `MAIN_REDIS_PASSWORD`.
-/// (What is no letter and no digit is `_`.)
+/// The variables of the process whose names begin with the key in capitals: for the key `main.redis`,
+/// `MAIN_REDIS_HOST`, `MAIN_REDIS_PORT` and `MAIN_REDIS_URI`, `MAIN_REDIS_USERNAME` and `MAIN_REDIS_PASSWORD`. (Every
+/// character except letters and digits becomes `_`.)
 #[derive(Clone, Debug, Default)]
 pub struct InEnvironment {
     reader: Reader,
@@ -62,7 +61,7 @@ impl InEnvironment {
         InEnvironment::default()
     }
 
-    /// These variables, and none of the process.
+    /// Uses these variables, and not those of the process.
     #[must_use]
     pub fn vars(
         mut self,
@@ -94,8 +93,8 @@ impl InEnvironment {
     }
 }
 
-/// A file of TOML or JSON, in which a section has the parameters of its key. It is read anew each time that a
-/// component is opened; templates are put in.
+/// A TOML or JSON file with a section for each key. It is read each time that a component is opened, and templates in
+/// it are expanded.
 ///
 /// ```toml
 /// [redis]
@@ -109,7 +108,7 @@ pub struct InFile {
 }
 
 impl InFile {
-    /// This file, whose name ends in `.json`, or else it is TOML.
+    /// This file. It is JSON if its name ends in `.json`, else TOML.
     pub fn new(path: impl Into<PathBuf>) -> InFile {
         InFile {
             path: path.into(),
@@ -117,7 +116,7 @@ impl InFile {
         }
     }
 
-    /// Takes these variables for templates, and none of the process.
+    /// Uses these variables for templates, and not those of the process.
     #[must_use]
     pub fn vars(
         mut self,

@@ -1,4 +1,4 @@
-//! How a component's values lie in Redis: text as it is, everything else as JSON.
+//! How a component's values are stored in Redis: text as it is, everything else as JSON.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The bytes of a value; `None` for nothing.
+/// The bytes of a value; `None` for a nothing.
 pub(super) fn encode<V: Serialize>(value: &V) -> Result<Option<Vec<u8>>> {
     let failed = |error: serde_json::Error| {
         Error::new(ErrorKind::Codec, format!("as JSON: {error}")).caused_by(error)
@@ -23,7 +23,7 @@ pub(super) fn encode<V: Serialize>(value: &V) -> Result<Option<Vec<u8>>> {
     })
 }
 
-/// The value, first as text: a text may look like JSON.
+/// Decodes a value, first as text, because a text may look like JSON.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let text = std::str::from_utf8(bytes).ok()?;
     T::deserialize(Value::from(text))

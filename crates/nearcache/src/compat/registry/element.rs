@@ -1,4 +1,4 @@
-//! The folder of an element: what its `e.json` declares, and what its configuration says.
+//! Reads the folder of an element: its declaration in `e.json`, and its configuration.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::{Factory, Inner, invalid};
 use crate::config::{CacheConfig, Reader, suggestion};
 use crate::error::Result;
 
-/// An instance, with what it says and what its Types say where it says nothing: what a Type makes a cache of.
+/// An instance, with its own fields, and those of its Types where it has none. A Type makes a cache of it.
 #[derive(Clone)]
 pub struct Element {
     pub(super) name: String,
@@ -22,7 +22,7 @@ pub struct Element {
     pub(super) factory: Option<Factory>,
 }
 
-/// A field, and the file that says it.
+/// A field, and the file that it comes from.
 #[derive(Clone)]
 pub(super) struct Field {
     pub(super) name: String,
@@ -41,7 +41,7 @@ impl Element {
         &self.title
     }
 
-    /// Its Type, the Type of that, and so on: the first is the one that `e.json` names.
+    /// Its Type, the Type of that Type, and so on. The first is the one in its `e.json`.
     pub fn types(&self) -> &[String] {
         &self.types
     }
@@ -51,22 +51,22 @@ impl Element {
         &self.app_id
     }
 
-    /// The file of its configuration.
+    /// The path of its configuration file.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Whether it or one of its Types says something of a field (`null` is something).
+    /// Whether the instance or one of its Types has a field (`null` counts).
     pub fn has(&self, field: &str) -> bool {
         self.fields.iter().any(|one| one.name == field)
     }
 
-    /// The text of a field, its variables put in; a number or a switch as text. `None` where nothing is said, or
-    /// `null`.
+    /// The text of a field, with its variables expanded; a number or a boolean becomes text. `None` if the field is
+    /// missing or `null`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig), with file and field: a variable is not set, or
-    /// it is a list or an object.
+    /// the field is a list or an object.
     pub fn text(&self, field: &str) -> Result<Option<String>> {
         let Some(one) = self.fields.iter().find(|one| one.name == field) else {
             return Ok(None);
@@ -80,8 +80,8 @@ impl Element {
         }
     }
 
-    /// The element without a field, for a Type that has fields of its own: what it has read is no unknown field
-    /// of the built-in Type.
+    /// The element without a field. A Type with fields of its own removes them after reading, because the built-in
+    /// Type rejects unknown fields.
     #[must_use]
     pub fn without(&self, field: &str) -> Element {
         let mut element = self.clone();
@@ -89,7 +89,7 @@ impl Element {
         element
     }
 
-    /// What the built-in Type [`REDIS_TYPE`](super::REDIS_TYPE) makes of it.
+    /// The configuration that the built-in Type [`REDIS_TYPE`](super::REDIS_TYPE) makes of the element.
     ///
     /// # Errors
     /// Those of [`Registry::cache`](super::Registry::cache).
@@ -98,7 +98,7 @@ impl Element {
     }
 }
 
-/// Which fields there are, and not what they say.
+/// The names of the fields, and not their values, which may be secrets.
 impl fmt::Debug for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fields: Vec<&String> = self.fields.iter().map(|field| &field.name).collect();
@@ -111,7 +111,7 @@ impl fmt::Debug for Element {
     }
 }
 
-/// What an `e.json` declares.
+/// The contents of an `e.json`.
 #[derive(Debug)]
 pub(super) struct Declared {
     pub(super) file: PathBuf,
@@ -120,15 +120,15 @@ pub(super) struct Declared {
     pub(super) title: String,
 }
 
-/// The folder of an element: the one that was told, or the first that exists under a root.
+/// The folder of an element: the registered one, or the first that exists under a root.
 ///
 /// # Errors
-/// A name that is none.
+/// The name is invalid.
 pub(super) fn folder(registry: &Inner, name: &str) -> Result<Option<PathBuf>> {
     if let Some(folder) = registry.folders.get(name) {
         return Ok(Some(folder.clone()));
     }
-    // A name becomes a path: it must not lead out of the root.
+    // The name becomes a path, which must not lead out of the root.
     let legal = |part: &str| {
         !part.is_empty()
             && part
@@ -137,7 +137,7 @@ pub(super) fn folder(registry: &Inner, name: &str) -> Result<Option<PathBuf>> {
     };
     if !name.split('.').all(legal) {
         return Err(invalid(format!(
-            "\"{}\" is no name of an element; write it as caches.MyRedis",
+            "\"{}\" is not the name of an element; write it as caches.MyRedis",
             name.escape_debug()
         )));
     }
@@ -154,7 +154,7 @@ const E_JSON: &str = "e.json";
 /// Reads the `e.json` of a folder.
 ///
 /// # Errors
-/// It cannot be read, is no JSON, or lacks something.
+/// The file cannot be read, is not JSON, or lacks a field.
 pub(super) fn declared(registry: &Inner, folder: PathBuf) -> Result<Declared> {
     let file = folder.join(E_JSON);
     let source = registry.reader.source(file.display());
@@ -182,10 +182,10 @@ pub(super) fn declared(registry: &Inner, folder: PathBuf) -> Result<Declared> {
     })
 }
 
-/// The configuration of an element beside its `e.json`. `None`: it has none.
+/// The configuration of an element, from the file beside its `e.json`. `None`: there is no such file.
 ///
 /// # Errors
-/// It cannot be read, or is no JSON.
+/// The file cannot be read, or is not JSON.
 pub(super) fn fields(
     registry: &Inner,
     folder: &Path,

@@ -1,5 +1,4 @@
-//! Caches that are elements of an application: folders with a declaration and a configuration, as JitAI has
-//! them.
+//! Caches that are elements of an application, as in JitAI: folders with a declaration and a configuration.
 //!
 //! ```text
 //! caches/
@@ -21,39 +20,37 @@
 //! ```
 //!
 //! # Elements
-//! The element `caches.MyRedis` lies in `caches/MyRedis` under one of the registry's roots, or in a folder that it
-//! was told. Its `e.json` names its Type, and Types name theirs, up to the Meta:
+//! The element `caches.MyRedis` is the folder `caches/MyRedis` under one of the registry's roots, or a folder that is
+//! registered for it. Its `e.json` names its Type, and a Type names its own Type, up to the Meta:
 //!
-//! - **Meta**: `caches.Meta`, what all Types of caches have in common. It is built in.
-//! - **Type**: `caches.RedisType` is built in. An application has Types of its own in two ways, also of that name,
-//!   in place of the built-in one. A *folder* whose `e.json` names the Meta, or another Type, and whose
-//!   configuration (`MyType.json` in `caches/MyType`, which may be missing) has what its instances need not say. A
-//!   *function* that is registered with [`RegistryBuilder::type_of`] and makes of an element what its cache is to
-//!   be. Both together: the function is given what folder and instance say.
-//! - **Instance**: an element whose Type is one, with what the cache is to be in `MyRedis.json`.
+//! - **Meta**: `caches.Meta`, the common ancestor of all Types of caches. It is built in.
+//! - **Type**: `caches.RedisType` is built in. An application can add Types in two ways, and can replace the built-in
+//!   one by using its name. A *folder*: its `e.json` names the Meta or another Type, and its configuration
+//!   (`MyType.json` in `caches/MyType`, which may be missing) has defaults for its instances. A *function*,
+//!   registered with [`RegistryBuilder::type_of`], that turns an element into the options of its cache. With both,
+//!   the function gets the fields of the folder and the instance together.
+//! - **Instance**: an element that has a Type, with the options of its cache in `MyRedis.json`.
 //!
 //! # The configuration of `caches.RedisType`
 //! | field | | default |
 //! | --- | --- | --- |
 //! | `host` | required | |
 //! | `port` | required; 1 to 65535 | |
-//! | `password` | required; may be `null` or empty: without one | |
+//! | `password` | required; `null` or empty means none | |
 //! | `db` | the number of the database | **1** |
-//! | `username` | the user to authenticate as, where there is a password | `"default"` |
-//! | `charset` | `"utf-8"` is the only one | `"utf-8"` |
-//! | `decode_responses` | `true` or `false`; what is asked for as text is text either way | `true` |
+//! | `username` | the user to authenticate as, if there is a password | `"default"` |
+//! | `charset` | only `"utf-8"` is allowed | `"utf-8"` |
+//! | `decode_responses` | `true` or `false`; it has no effect, because the requested type decides how a value is read | `true` |
 //! | `socket_timeout` | seconds, from 0.001 to 3600: how long Redis may take for one call | 0.5 |
-//! | `socket_connect_timeout` | seconds, likewise. A call's time has connecting in it: of the two, the longer one that is given holds | 0.5 |
+//! | `socket_connect_timeout` | seconds, likewise. A call's time includes connecting, so the longer of the two timeouts that are set applies | 0.5 |
 //!
-//! Beside these, all [options of a configuration](crate::config::OPTIONS) may stand there, but `prefix` and
-//! `separator`: the prefix is the application's id, and `:` follows it. With a `url`, `host`, `port` and
-//! `password` need not be there. Templates (`"{{REDIS_PORT}}"`) are put in as in every
-//! [configuration](crate::config).
+//! All [options of a configuration](crate::config::OPTIONS) are also allowed, except `prefix` and `separator`: the
+//! prefix is the application's id, followed by `:`. With a `url`, `host`, `port` and `password` are not required.
+//! Templates (`"{{REDIS_PORT}}"`) are expanded as in every [configuration](crate::config).
 //!
-//! Elements that come to the same configuration share a connection, and so do those of several registries in one
-//! process.
+//! Elements with the same configuration share a connection, even across several registries in one process.
 //!
-//! `element` reads folders, `types` finds what an element's Type comes to, `redis` is the built-in Type.
+//! `element` reads folders, `types` resolves an element's Types, `redis` is the built-in Type.
 
 mod element;
 mod redis;
@@ -78,7 +75,7 @@ pub const META: &str = "caches.Meta";
 /// The built-in Type.
 pub const REDIS_TYPE: &str = "caches.RedisType";
 
-/// What makes of an element what its cache is to be.
+/// Turns an element into the options of its cache.
 type Factory = Arc<dyn Fn(&Element) -> Result<CacheConfig> + Send + Sync>;
 
 /// The caches of an application. Cheap to clone; clones are the same registry. See [the module](self).
@@ -96,29 +93,29 @@ struct Inner {
     caches: Mutex<HashMap<String, Cache>>,
 }
 
-/// A registry in the making.
+/// Configures a [`Registry`].
 #[must_use = "a builder does nothing until `.build()`"]
 pub struct RegistryBuilder {
     inner: Inner,
 }
 
 impl RegistryBuilder {
-    /// Looks for elements in this folder, after those that were given before: `caches.MyRedis` is
-    /// `caches/MyRedis` in it. The working directory, unless one is given.
+    /// Looks for elements in this folder, after those that were added before: `caches.MyRedis` is `caches/MyRedis` in
+    /// it. The default is the working directory.
     pub fn root(mut self, folder: impl Into<PathBuf>) -> Self {
         self.inner.roots.push(folder.into());
         self
     }
 
-    /// Looks for one element in a folder of its own. Its configuration is there under the last part of its name
+    /// Uses this folder for one element. Its configuration file is named after the last part of the element's name
     /// (`MyRedis.json`).
     pub fn element(mut self, name: impl Into<String>, folder: impl Into<PathBuf>) -> Self {
         self.inner.folders.insert(name.into(), folder.into());
         self
     }
 
-    /// A Type of the application's own, or [`REDIS_TYPE`] in the application's way: a function that makes of an
-    /// element what its cache is to be. [`Element::redis`] is what the built-in Type would have made of it.
+    /// Registers a Type of the application's own, or replaces [`REDIS_TYPE`]: a function that turns an element into
+    /// the options of its cache. [`Element::redis`] gives the options that the built-in Type would use.
     ///
     /// ```
     /// # fn main() -> nearcache::Result<()> {
@@ -143,7 +140,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// Takes these variables for templates, and none of the process.
+    /// Uses these variables for templates, and not those of the process.
     pub fn vars(
         mut self,
         vars: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
@@ -152,7 +149,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// The registry. Nothing is read yet: that is done for the first cache that is asked for.
+    /// Builds the registry. It reads no file until a cache is asked for.
     #[must_use]
     pub fn build(mut self) -> Registry {
         if self.inner.roots.is_empty() {
@@ -179,14 +176,13 @@ impl Registry {
         }
     }
 
-    /// The cache of an element. The first time it is made, connecting to nothing yet; after that it is the same
-    /// one, or a new one if that was closed. (For code without an async runtime, take its
+    /// The cache of an element. The first call creates it, without connecting; later calls return the same cache, or
+    /// a new one if it was closed. (For code without an async runtime, take its
     /// [`blocking`](crate::CacheOf::blocking) form.)
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`], with the path of the file: there is no such
-    /// element, its Type does not exist or comes back to itself, a field is missing, unknown or out of its range, a
-    /// variable is not set.
+    /// [`ErrorKind::InvalidConfig`], with the path of the file: there is no such element, its Type does not exist or
+    /// refers back to itself, a field is missing, unknown or out of range, a variable is not set.
     pub fn cache(&self, name: &str) -> Result<Cache> {
         let known = self.inner.caches.lock().get(name).cloned();
         if let Some(cache) = known.filter(Cache::is_open) {
@@ -194,7 +190,7 @@ impl Registry {
         }
         let cache = self.settings(name)?.cache()?;
         let mut caches = self.inner.caches.lock();
-        // Somebody else may have been faster.
+        // Another thread may have created it meanwhile.
         match caches.get(name) {
             Some(known) if known.is_open() => Ok(known.clone()),
             _ => {
@@ -204,8 +200,8 @@ impl Registry {
         }
     }
 
-    /// What the cache of an element is to be, read anew. [`effective`](CacheConfig::effective) has every option of
-    /// it, to be printed.
+    /// The options of an element's cache, read again from its files. To print all that apply, use
+    /// [`effective`](CacheConfig::effective).
     ///
     /// # Errors
     /// Those of [`cache`](Registry::cache).
@@ -215,7 +211,7 @@ impl Registry {
             Some(factory) => factory(&element)?,
             None => element.redis()?,
         };
-        // A function may have left it out: it is the application's, whatever the Type.
+        // A function may leave out the prefix, but it is the application's id for every Type.
         Ok(made.or(CacheConfig {
             prefix: Some(self.inner.app_id.clone()),
             ..CacheConfig::default()
@@ -228,7 +224,7 @@ impl Registry {
     }
 }
 
-/// Where it looks, and which Types were registered.
+/// Where it looks, and which Types are registered.
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)

@@ -1,4 +1,4 @@
-//! The built-in Type: what the fields of `caches.RedisType` come to.
+//! The built-in Type: turns the fields of `caches.RedisType` into options.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use super::element::{Element, Field};
 use crate::config::{CacheConfig, OPTIONS, Source, suggestion};
 use crate::error::Result;
 
-/// What holds where nothing is said.
+/// The defaults of this Type.
 const DB: u32 = 1;
 const SOCKET_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The fields that are no options of a configuration.
+/// The fields that are not options of a configuration.
 const OWN: [&str; 4] = [
     "charset",
     "decode_responses",
@@ -22,13 +22,13 @@ const OWN: [&str; 4] = [
     "socket_connect_timeout",
 ];
 
-/// The options that the application says for all its elements.
+/// The options that the application sets for all its elements.
 const THE_APPLICATIONS: [&str; 2] = ["prefix", "separator"];
 
 pub(super) fn config(element: &Element) -> Result<CacheConfig> {
     let mut options = CacheConfig::default();
     let mut timeouts = Vec::new();
-    // Each file reads its own, so that it is named in what is wrong.
+    // The fields are read per file, so that an error can name the file.
     let mut by_file: BTreeMap<&PathBuf, Map<String, Value>> = BTreeMap::new();
     for field in &element.fields {
         let source = element.reader.source(field.file.display());
@@ -89,7 +89,7 @@ pub(super) fn config(element: &Element) -> Result<CacheConfig> {
         .password
         .take()
         .filter(|password| !password.expose().is_empty());
-    // The user that a password alone is for, on every version of Redis.
+    // A password alone authenticates the user `default`, on every version of Redis.
     let username = options
         .username
         .take()
@@ -107,7 +107,7 @@ pub(super) fn config(element: &Element) -> Result<CacheConfig> {
     Ok(options)
 }
 
-/// Whether the number of the database stands in the URL.
+/// Whether the URL names a database other than 0. (An explicit 0 cannot be told from none.)
 fn url_says_db(options: &CacheConfig) -> bool {
     options
         .url
@@ -116,9 +116,9 @@ fn url_says_db(options: &CacheConfig) -> bool {
         .is_some_and(|parsed| parsed.target.db != 0)
 }
 
-/// Seconds, or nothing said.
+/// A number of seconds, or `None`.
 fn timeout(source: &Source<'_>, field: &Field) -> Result<Option<Duration>> {
-    // As the option of a configuration that it is.
+    // Read like the option `timeout` of a configuration, to which it corresponds.
     let mut read = CacheConfig::default();
     let (value, variables) = source.expanded(&field.name, field.value.clone())?;
     if value.is_null() {
@@ -143,7 +143,7 @@ fn charset(source: &Source<'_>, field: &Field) -> Result<()> {
 }
 
 fn decode_responses(source: &Source<'_>, field: &Field) -> Result<()> {
-    // What is asked for decides what it is read as.
+    // Only checked: the requested type decides how a value is read.
     let (value, variables) = source.expanded(&field.name, field.value.clone())?;
     if value.is_null() {
         return Ok(());

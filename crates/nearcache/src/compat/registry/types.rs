@@ -1,11 +1,11 @@
-//! From an instance up to the Meta: which Types it has, and what they say.
+//! Goes from an instance up to the Meta: finds its Types, and collects their fields.
 
 use super::element::{self, Declared, Element, Field};
 use super::{Factory, Inner, META, REDIS_TYPE, invalid};
 use crate::config::suggestion;
 use crate::error::Result;
 
-/// An instance, with what its Types say where it says nothing.
+/// An instance, with its own fields, and those of its Types where it has none.
 ///
 /// # Errors
 /// Those of [`Registry::cache`](super::Registry::cache).
@@ -48,7 +48,7 @@ pub(super) fn element(registry: &Inner, name: &str) -> Result<Element> {
     if declared.kind == META {
         return Err(source_of(registry, &declared).error(
             "type",
-            "this is a Type: it has instances, and is no cache itself",
+            "this is a Type: its instances are caches, and it is not",
         ));
     }
     climb(registry, &mut element, declared)?;
@@ -59,7 +59,7 @@ fn source_of<'r>(registry: &'r Inner, declared: &Declared) -> crate::config::Sou
     registry.reader.source(declared.file.display())
 }
 
-/// Goes from Type to Type until the Meta, or one that is built in.
+/// Goes from Type to Type, until the Meta or a built-in or registered Type.
 fn climb(registry: &Inner, element: &mut Element, mut declared: Declared) -> Result<()> {
     let mut seen = vec![element.name.clone()];
     loop {
@@ -68,7 +68,7 @@ fn climb(registry: &Inner, element: &mut Element, mut declared: Declared) -> Res
         if seen.contains(&kind) {
             seen.push(kind);
             return wrong(&format!(
-                "the Types come back to themselves: {}",
+                "the Types refer back to themselves: {}",
                 seen.join(" → ")
             ));
         }
@@ -88,7 +88,7 @@ fn climb(registry: &Inner, element: &mut Element, mut declared: Declared) -> Res
                 let mut known: Vec<&str> = registry.types.keys().map(String::as_str).collect();
                 known.push(REDIS_TYPE);
                 wrong(&format!(
-                    "there is no Type {}{}; register it with `type_of`, or give it a folder with an e.json",
+                    "there is no Type {}{}; register it with `type_of`, or add a folder with an e.json",
                     kind.escape_debug(),
                     suggestion(&kind, &known)
                 ))
@@ -105,7 +105,8 @@ fn climb(registry: &Inner, element: &mut Element, mut declared: Declared) -> Res
     }
 }
 
-/// Whether a field says where the cache is, and the element has said it in the other way.
+/// Whether a field says where the cache is, while the element already says it in the other way (`url`, or `host` and
+/// `port`).
 fn is_elsewhere(element: &Element, field: &str) -> bool {
     match field {
         "url" => element.has("host"),

@@ -38,7 +38,7 @@ use crate::error::Error;
 /// use nearcache::Cache;
 /// use nearcache::hooks::{KeyGroups, OpenTelemetry};
 ///
-/// After `opentelemetry::global::set_meter_provider` and `set_tracer_provider`, or at least before the first call.
+/// // After `opentelemetry::global::set_meter_provider` and `set_tracer_provider`, or at least before the first call.
 /// let telemetry = OpenTelemetry::builder().cache("users").keys(KeyGroups::automatic()).build();
 /// let cache = Cache::builder("redis://localhost").hook(telemetry).build()?;
 /// # Ok(())

@@ -1,5 +1,5 @@
-//! The scripts of the index beside their twins. Times in it are compared within a tolerance, the order of its
-//! lines exactly.
+//! Compares the scripts of the index with their twins. The times in the index may differ within a tolerance; the
+//! order of the lines may not.
 
 use fastrand::Rng;
 use redis::{Cmd, ConnectionLike, Pipeline, Value};
@@ -47,7 +47,7 @@ fn script(rng: &mut Rng) -> Step {
     Step::Call("STORE", &STORE, input)
 }
 
-/// What others do between.
+/// A command of another client, between the scripts.
 fn command(rng: &mut Rng) -> Cmd {
     let key = format!("{{t}}{}", NAMES[rng.usize(..NAMES.len())]);
     let mut command = Cmd::new();
@@ -57,7 +57,7 @@ fn command(rng: &mut Rng) -> Cmd {
             .arg("SET")
             .arg(INDEX)
             .arg(["", "garbage", "00000001", "0000000x\n"][rng.usize(..4)]),
-        // One that has expired, first in line.
+        // A line that has expired, at the start.
         2 => command
             .arg("SET")
             .arg(INDEX)
@@ -74,7 +74,7 @@ fn command(rng: &mut Rng) -> Cmd {
     command
 }
 
-/// An index, its times as numbers.
+/// The lines of an index, with their expiries as numbers.
 fn lines(value: &Value) -> Option<(String, Vec<(u64, String)>)> {
     let Value::BulkString(bytes) = value else {
         return None;
@@ -102,7 +102,7 @@ fn alike(ours: &Value, theirs: &Value) -> bool {
     }
 }
 
-/// Everything that there is.
+/// Reads everything in the store.
 fn contents() -> Pipeline {
     let mut all = Pipeline::new();
     all.cmd("GET").arg(INDEX);
