@@ -6,8 +6,9 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -23,7 +24,7 @@ use tokio::task::AbortHandle;
 
 use super::greeting::{self, Met};
 use super::target::{Place, Protocol, Target};
-use super::{Common, LinkEvent, dial};
+use super::{Common, LAIN_IDLE, LinkEvent, dial};
 use crate::error::{Error, ErrorKind, Result};
 
 /// TCP keepalive: after how much silence the peer is probed, and how often after that.
@@ -49,6 +50,9 @@ pub(crate) struct Driven {
     driver: AbortHandle,
     /// What the server said when the connection was made.
     pub(super) met: Met,
+    /// When it was made, and in milliseconds from then, when a call last used it.
+    made: Instant,
+    used: AtomicU64,
     /// The calls in a row that got no reply, and since when.
     in_vain: AtomicU32,
     in_vain_since: Mutex<Option<Instant>>,
@@ -78,12 +82,14 @@ impl Driven {
                 let stream = dial::tcp(host, *port, common.runtime())
                     .await
                     .map_err(failed)?;
-                Self::over(stream, target, protocol, common).await
+                let view = SockRef::from(&stream).try_clone().ok();
+                Self::over(stream, view, target, protocol, common).await
             }
             #[cfg(unix)]
             Place::Unix { path } => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
-                Self::over(stream, target, protocol, common).await
+                let view = SockRef::from(&stream).try_clone().ok();
+                Self::over(stream, view, target, protocol, common).await
             }
             place => Err(failed(io::Error::other(format!("{place} is not a server")))),
         }
@@ -91,6 +97,7 @@ impl Driven {
 
     async fn over<S>(
         stream: S,
+        view: Option<Socket>,
         target: &Target,
         protocol: Protocol,
         common: &Arc<Common>,
@@ -109,6 +116,7 @@ impl Driven {
         let alive = Arc::new(Alive {
             alive: AtomicBool::new(true),
             submitted: AtomicBool::new(false),
+            view: Mutex::new(view),
             common: Arc::clone(common),
         });
         let itself = Arc::<OnceLock<Weak<Driven>>>::default();
@@ -124,6 +132,8 @@ impl Driven {
             alive,
             driver,
             met: Met::default(),
+            made: common.runtime().now(),
+            used: AtomicU64::new(0),
             in_vain: AtomicU32::new(0),
             in_vain_since: Mutex::default(),
             itself,
@@ -173,6 +183,24 @@ impl Driven {
         (calls, now.saturating_duration_since(since))
     }
 
+    /// Whether a call that begins now can use it. On a runtime that stood still, the driver has not seen yet that the
+    /// server closed the connection. So the kernel is asked, if the connection was idle for a while: that is a system
+    /// call.
+    pub(super) fn is_usable(&self, now: Instant) -> bool {
+        if !self.is_alive() {
+            return false;
+        }
+        let millis = now.saturating_duration_since(self.made).as_millis() as u64;
+        let last = self.used.swap(millis, Ordering::Relaxed);
+        if Duration::from_millis(millis.saturating_sub(last)) < LAIN_IDLE
+            || self.alive.is_connected()
+        {
+            return true;
+        }
+        self.alive.end(&LinkEvent::Dropped);
+        false
+    }
+
     pub(super) fn is_alive(&self) -> bool {
         self.alive.alive.load(Ordering::Acquire)
     }
@@ -187,6 +215,7 @@ impl Drop for Driven {
     fn drop(&mut self) {
         // Closed on purpose, so no loss is reported.
         self.alive.alive.store(false, Ordering::Release);
+        self.alive.view.lock().take();
         self.driver.abort();
     }
 }
@@ -245,14 +274,33 @@ struct Alive {
     alive: AtomicBool,
     /// Whether there are commands that the driver has not seen yet.
     submitted: AtomicBool,
+    /// The driver's socket once more, to look at.
+    view: Mutex<Option<Socket>>,
     common: Arc<Common>,
 }
 
 impl Alive {
     /// Reports the loss, once.
     fn lose(&self) {
+        self.end(&LinkEvent::Lost);
+    }
+
+    fn end(&self, event: &LinkEvent) {
         if self.alive.swap(false, Ordering::AcqRel) {
-            self.common.tell(&LinkEvent::Lost);
+            self.view.lock().take();
+            self.common.tell(event);
+        }
+    }
+
+    /// Whether the server has not closed the connection, as far as the kernel knows.
+    fn is_connected(&self) -> bool {
+        // The socket does not block, because tokio's does not.
+        match self.view.lock().as_ref() {
+            Some(socket) => match socket.peek(&mut [MaybeUninit::uninit()]) {
+                Ok(seen) => seen != 0,
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            },
+            None => true,
         }
     }
 }

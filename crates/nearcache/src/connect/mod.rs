@@ -53,6 +53,9 @@ pub(crate) use raw::Raw;
 pub use server::{ServerInfo, ServerKind};
 pub use target::Protocol;
 
+/// A connection that was idle for longer is looked at before it is used: the server may have closed it.
+const LAIN_IDLE: Duration = Duration::from_millis(100);
+
 /// A boxed future, as backends return it.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

@@ -10,10 +10,12 @@
 //!    connection is retired: the running calls stay on it, later calls use another. (It may be half-open, or out of step
 //!    because the server sent garbage.)
 //! 5. redis-rs's own timeouts are off. Ours is the only one, and includes connecting.
+//! 6. A connection that the server closed while it was idle is found before a command is written to it, even if the
+//!    runtime stood still meanwhile.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -72,7 +74,7 @@ impl Multiplexed {
     fn ready(&self, runtime: runtime::Id) -> Option<Arc<Driven>> {
         let latest = self.latest.load();
         let latest = latest.as_ref()?;
-        (latest.runtime == runtime && latest.connected.is_alive())
+        (latest.runtime == runtime && latest.connected.is_usable(self.common.runtime().now()))
             .then(|| Arc::clone(&latest.connected))
     }
 
@@ -106,7 +108,7 @@ impl Multiplexed {
     /// The runtime's connection: the existing one, the one that another call is making, or a new one.
     async fn find_or_connect(&self, runtime: runtime::Id, limit: Duration) -> Result<Arc<Driven>> {
         let link = self.link(runtime);
-        let mut outcome = match link.look() {
+        let mut outcome = match link.look(self.common.runtime().now()) {
             Found::Ready(connected) => return Ok(connected),
             Found::Connecting(outcome) => outcome,
             Found::Nothing(tell) => {
@@ -304,10 +306,10 @@ enum Found {
 }
 
 impl Link {
-    fn look(&self) -> Found {
+    fn look(&self, now: Instant) -> Found {
         let mut state = self.0.lock();
         match &*state {
-            LinkState::Ready(connected) if connected.is_alive() => {
+            LinkState::Ready(connected) if connected.is_usable(now) => {
                 Found::Ready(Arc::clone(connected))
             }
             // `has_changed` fails after the connecting task was dropped with its runtime.
@@ -340,6 +342,7 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LAIN_IDLE;
     use super::super::target::Place;
     use super::*;
     use crate::runtime::moved;
@@ -362,6 +365,31 @@ mod tests {
         let clock = moved::Clock::new();
         let server = Multiplexed::new(Target::new(place), Runtime::Moved(clock.clone()));
         (Arc::new(server), clock, listener)
+    }
+
+    /// The runtime of this test has one thread, and the driver does not run while the test itself does.
+    #[tokio::test]
+    async fn invariant_6_what_the_server_closed_while_it_was_idle_is_found_before_a_write() {
+        let redis = nearcache_testkit::Redis::start();
+        for url in [redis.url(), redis.unix_url()] {
+            let url = url.replace("redis+unix", "unix");
+            let client = redis::Client::open(url).unwrap();
+            let clock = moved::Clock::new();
+            let target = Target::from_client(&client).unwrap();
+            let server = Multiplexed::new(target, Runtime::Moved(clock.clone()));
+            let mut write = redis::cmd("INCR");
+            write.arg("n");
+            for _ in 0..3 {
+                server.request(&write, TERMS).await.unwrap();
+                redis.inline("CLIENT KILL TYPE normal");
+                nearcache_testkit::eventually("the connection is closed", || {
+                    redis.inline("CLIENT LIST").lines().count() == 1
+                });
+                clock.advance(LAIN_IDLE);
+            }
+            server.request(&write, TERMS).await.unwrap();
+        }
+        assert_eq!(redis.inline("GET n"), "8");
     }
 
     /// A real server whose way goes silent, and calls that are each too short to be a proof.

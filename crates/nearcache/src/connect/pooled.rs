@@ -210,3 +210,34 @@ impl Backend for Pooled {
         &self.common
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::LAIN_IDLE;
+    use super::*;
+
+    #[test]
+    fn what_the_server_closed_while_it_was_idle_is_found_before_a_write() {
+        let redis = nearcache_testkit::Redis::start();
+        for url in [redis.url(), redis.unix_url()] {
+            let client = redis::Client::open(url.replace("redis+unix", "unix")).unwrap();
+            let server = Pooled::new(Target::from_client(&client).unwrap());
+            let limit = Duration::from_secs(60);
+            let taken = server.take(Instant::now(), limit).unwrap();
+            server.give_back(taken);
+            redis.inline("CLIENT KILL TYPE normal");
+            nearcache_testkit::eventually("the connection is closed", || {
+                redis.inline("CLIENT LIST").lines().count() == 1
+            });
+            let later = Instant::now() + LAIN_IDLE;
+            let mut taken = server.take(later, limit).unwrap();
+            let packed = redis::cmd("INCR").arg("n").get_packed_command();
+            let deadline = later + limit;
+            taken
+                .socket
+                .exchange(&packed, 0, 1, later, deadline)
+                .unwrap();
+        }
+        assert_eq!(redis.inline("GET n"), "2");
+    }
+}

@@ -4,18 +4,15 @@
 //! are redis-rs's. A socket whose last reply was not read completely is never read again: see [`Socket::is_in_step`].
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use redis::{Pipeline, RedisError, RedisResult, Value};
 
 use super::greeting::{self, Met};
-use super::result_of;
 use super::stream::{Stream, Timed};
 use super::target::{Protocol, Target};
+use super::{LAIN_IDLE, result_of};
 use crate::error::{Error, ErrorKind, Result};
-
-/// A socket that was idle for longer is checked before it is used.
-const LAIN_IDLE: Duration = Duration::from_millis(100);
 
 /// A blocking connection: redis-rs's parser over a stream with a deadline.
 pub(crate) struct Socket {
