@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 
 use super::Terms;
+use super::doubts::Doubts;
 use super::events::{LinkEvent, Listeners};
 use super::pace::Pace;
 use super::target::Target;
@@ -27,6 +28,7 @@ pub(crate) struct Common {
     /// When a replica was left last.
     left: Mutex<Option<Instant>>,
     pace: Pace,
+    doubts: Doubts,
 }
 
 /// The source of the time of day.
@@ -47,6 +49,7 @@ impl Common {
             wall: Wall::System,
             left: Mutex::default(),
             pace: Pace::new(target.breaker),
+            doubts: Doubts::default(),
         }
     }
 
@@ -61,6 +64,7 @@ impl Common {
             wall: self.wall.clone(),
             left: Mutex::default(),
             pace: Pace::new(false),
+            doubts: Doubts::default(),
         }
     }
 
@@ -120,6 +124,11 @@ impl Common {
     /// The pace of connecting, whose outcomes are noted here.
     pub(super) fn pace(&self) -> &Pace {
         &self.pace
+    }
+
+    /// The connections that may still carry out what was given up.
+    pub(super) fn doubts(&self) -> &Doubts {
+        &self.doubts
     }
 
     /// Whether to leave a server that says that it is a replica, and connect anew: after a failover its name leads to

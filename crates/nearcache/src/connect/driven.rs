@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
 
+use super::doubts::Settled;
 use super::greeting::{self, Met};
 use super::target::{Place, Protocol, Target};
 use super::{Common, LAIN_IDLE, LinkEvent, dial};
@@ -117,6 +118,9 @@ impl Driven {
             alive: AtomicBool::new(true),
             submitted: AtomicBool::new(false),
             view: Mutex::new(view),
+            calls: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
+            met: OnceLock::new(),
             common: Arc::clone(common),
         });
         let itself = Arc::<OnceLock<Weak<Driven>>>::default();
@@ -146,6 +150,7 @@ impl Driven {
             .await
             .map_err(Error::from_redis)?;
         connected.met = greeting::read(target, replies)?;
+        let _ = connected.alive.met.set(connected.met.clone());
         Ok(connected)
     }
 
@@ -161,18 +166,32 @@ impl Driven {
         self.connection.clone()
     }
 
-    /// The connection for a call that is about to be sent.
-    pub(super) fn submitting(&self) -> MultiplexedConnection {
+    /// Begins a call. `writes`: whether it changes anything.
+    pub(super) fn begin(&self, writes: bool) -> Call<'_> {
         self.alive.submitted.store(true, Ordering::Relaxed);
-        self.connection.clone()
+        Call {
+            connected: self,
+            number: self.alive.calls.fetch_add(1, Ordering::Relaxed) + 1,
+            writes,
+        }
     }
 
-    /// A call got its reply.
-    pub(super) fn heard(&self) {
-        if self.in_vain.load(Ordering::Relaxed) != 0 {
-            self.in_vain.store(0, Ordering::Relaxed);
-            *self.in_vain_since.lock() = None;
-        }
+    /// Asks on a connection that is not used any more whether the server is done with what was given up on it. If it
+    /// answers, then others need not lose their connection.
+    pub(super) fn ask_whether_settled(self: &Arc<Self>, patience: Duration) {
+        let Some(settled) = self.alive.doubt() else {
+            return;
+        };
+        let asked = Arc::clone(self);
+        let runtime = self.alive.common.runtime().clone();
+        self.alive.common.runtime().spawn(async move {
+            let mut connection = asked.connection();
+            let ping = redis::cmd("PING");
+            let asking = connection.send_packed_command(&ping);
+            if let Some(Ok(_)) = runtime.timeout(patience, || asking).await {
+                settled.store(true, Ordering::Release);
+            }
+        });
     }
 
     /// A call waited so long without a reply. Returns how many did so in a row, and for how long together.
@@ -211,11 +230,64 @@ impl Driven {
     }
 }
 
+/// A call on a connection. If it is dropped without a reply, it was given up.
+pub(super) struct Call<'d> {
+    connected: &'d Driven,
+    /// The how many-th of the connection it is.
+    number: u64,
+    writes: bool,
+}
+
+impl Call<'_> {
+    pub(super) fn connection(&self) -> MultiplexedConnection {
+        self.connected.connection.clone()
+    }
+
+    /// The call got its reply.
+    pub(super) fn answered(mut self) {
+        self.writes = false;
+        let Driven {
+            in_vain,
+            in_vain_since,
+            alive,
+            ..
+        } = self.connected;
+        if in_vain.load(Ordering::Relaxed) != 0 {
+            in_vain.store(0, Ordering::Relaxed);
+            *in_vain_since.lock() = None;
+        }
+        // Replies come in turn: the server is done with what was sent before.
+        let given_up = alive.given_up.load(Ordering::Acquire);
+        if given_up != 0 && self.number > given_up {
+            // Not if another one was given up meanwhile.
+            let order = (Ordering::AcqRel, Ordering::Relaxed);
+            let _ = alive
+                .given_up
+                .compare_exchange(given_up, 0, order.0, order.1);
+        }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.writes {
+            return;
+        }
+        let alive = &self.connected.alive;
+        let calls = alive.calls.load(Ordering::Relaxed);
+        alive.given_up.fetch_max(calls, Ordering::AcqRel);
+        if !self.connected.is_alive() {
+            alive.doubt();
+        }
+    }
+}
+
 impl Drop for Driven {
     fn drop(&mut self) {
         // Closed on purpose, so no loss is reported.
         self.alive.alive.store(false, Ordering::Release);
         self.alive.view.lock().take();
+        self.alive.doubt();
         self.driver.abort();
     }
 }
@@ -276,6 +348,11 @@ struct Alive {
     submitted: AtomicBool,
     /// The driver's socket once more, to look at.
     view: Mutex<Option<Socket>>,
+    /// How many calls have begun.
+    calls: AtomicU64,
+    /// How many had when a write was given up last; 0 if none was, or the server is done with it.
+    given_up: AtomicU64,
+    met: OnceLock<Met>,
     common: Arc<Common>,
 }
 
@@ -288,8 +365,17 @@ impl Alive {
     fn end(&self, event: &LinkEvent) {
         if self.alive.swap(false, Ordering::AcqRel) {
             self.view.lock().take();
+            self.doubt();
             self.common.tell(event);
         }
+    }
+
+    /// The connection is not used for new calls any more: see [`doubts`](super::doubts).
+    fn doubt(&self) -> Option<Settled> {
+        if self.given_up.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.common.doubts().add(self.met.get()?)
     }
 
     /// Whether the server has not closed the connection, as far as the kernel knows.

@@ -12,10 +12,12 @@ use super::target::Target;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a connection has learnt of its server.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Met {
     /// The server's `run_id`, which tells it from another server, if it sends one.
     pub(super) run_id: Option<String>,
+    /// The connection's id there, to close it by.
+    pub(super) id: Option<i64>,
 }
 
 /// Adds what follows `HELLO` or `AUTH`. [`read`] takes the replies.
@@ -33,6 +35,7 @@ pub(super) fn write(target: &Target, greeting: &mut Pipeline) {
         greeting.cmd("CLIENT").arg("SETNAME").arg(name);
     }
     greeting.cmd("INFO").arg("server");
+    greeting.cmd("CLIENT").arg("ID");
 }
 
 /// Reads the replies to what [`write`] added.
@@ -41,6 +44,9 @@ pub(super) fn write(target: &Target, greeting: &mut Pipeline) {
 /// `InvalidConfig` for a server of a kind that cannot be used; the server's own if it refuses the database.
 pub(super) fn read(target: &Target, mut replies: Vec<Value>) -> Result<Met> {
     let mut met = Met::default();
+    if let Some(Value::Int(id)) = replies.pop() {
+        met.id = Some(id);
+    }
     match replies.pop().map(result_of) {
         Some(Ok(info)) => {
             if let Ok(info) = ServerInfo::from_info(&info) {

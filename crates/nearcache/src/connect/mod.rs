@@ -8,10 +8,12 @@
 //! store in this process), `multiplexed` (a server, for async callers, over connections of `driven`) and `pooled` (a
 //! server, for blocking callers, over a pool of `socket`s, each on a `stream` with a deadline). `common` and `events`
 //! are shared by all of them. `dial` finds which address of a host answers, `greeting` what
-//! is asked first on a connection, `pace` how often connecting is tried. `raw` has the connections for commands that bypass the cache.
+//! is asked first on a connection, `pace` how often connecting is tried,
+//! `doubts` which old connections are closed first. `raw` has the connections for commands that bypass the cache.
 
 mod common;
 mod dial;
+mod doubts;
 mod driven;
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -36,7 +38,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Arg, Cmd, Pipeline, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::Script;
@@ -74,6 +76,8 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///    epoch.
 /// 6. After a reply that says that the server is a read-only replica, later calls go over a new connection to whatever
 ///    the place leads to by then, at most once a second.
+/// 7. A write that was given up, on a connection that is not used any more, does not happen after a later call, if the
+///    server permits `CLIENT KILL` (see `doubts`).
 pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// Sends one command and returns its reply. An error reply is an `Err`. (Errors need not contain the host: the
     /// caller of the backend adds it.)
@@ -141,6 +145,25 @@ fn is_replica(replies: &[Value]) -> bool {
             .any(|reply| matches!(reply, Value::ServerError(error) if error.code() == "READONLY")),
         _ => false,
     })
+}
+
+/// The commands used here that change nothing.
+const READS: [&[u8]; 8] = [
+    b"GET",
+    b"MGET",
+    b"EXISTS",
+    b"GETRANGE",
+    b"PTTL",
+    b"SCAN",
+    b"PING",
+    b"INFO",
+];
+
+/// Whether none of the commands changes anything at the server.
+pub(crate) fn change_nothing<'c>(commands: impl IntoIterator<Item = &'c Cmd>) -> bool {
+    commands.into_iter().all(
+        |command| matches!(command.args_iter().next(), Some(Arg::Simple(verb)) if READS.contains(&verb)),
+    )
 }
 
 /// How many replies a pipeline gets, those of MULTI and EXEC included. They are needed because a command that a

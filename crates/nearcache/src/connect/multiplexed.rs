@@ -28,7 +28,8 @@ use super::driven::Driven;
 use super::raw::Raw;
 use super::target::Target;
 use super::{
-    Backend, BoxFuture, Common, LinkEvent, Terms, count, is_replica, replies, result_of, timed_out,
+    Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, is_replica,
+    replies, result_of, timed_out,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
@@ -189,6 +190,7 @@ impl Multiplexed {
     async fn within<T, F>(
         &self,
         terms: Terms,
+        writes: bool,
         work: impl FnOnce(MultiplexedConnection) -> F,
     ) -> Result<T>
     where
@@ -196,21 +198,68 @@ impl Multiplexed {
     {
         let limit = terms.limit;
         let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?.id();
-        let (connected, left) = match self.ready(runtime) {
+        let (connected, mut left) = match self.ready(runtime) {
             Some(connected) => (connected, limit),
             // Boxed, because it is rare and large: without it, every call's future would be larger.
             None => Box::pin(self.connection_within(runtime, limit)).await?,
         };
         self.common.check(terms)?;
+        if self.common.doubts().any() {
+            left = Box::pin(self.close_doubtful(&connected, left)).await?;
+        }
+        let call = connected.begin(writes);
         match self
             .common
             .runtime()
-            .timeout(left, || work(connected.submitting()))
+            .timeout(left, || work(call.connection()))
             .await
         {
             Some(Ok(output)) => {
-                connected.heard();
+                call.answered();
                 Ok(output)
+            }
+            Some(Err(error)) => {
+                drop(call);
+                if error.is_unrecoverable_error() {
+                    connected.lose();
+                }
+                Err(Error::from_redis(error))
+            }
+            None => {
+                drop(call);
+                self.note_silence(&connected, left);
+                Err(timed_out(limit, ""))
+            }
+        }
+    }
+
+    /// A call on the connection waited so long in vain (invariant 4).
+    fn note_silence(&self, connected: &Arc<Driven>, time: Duration) {
+        let (calls, together) = connected.waited(time, self.common.runtime().now());
+        if time >= SILENT || (calls >= SHORT_CALLS && together >= SILENT) {
+            connected.lose();
+            connected.ask_whether_settled(CONNECT);
+        }
+    }
+
+    /// Promise 7 of [`Backend`]. Returns what is left of the limit.
+    async fn close_doubtful(&self, connected: &Arc<Driven>, limit: Duration) -> Result<Duration> {
+        let (doubts, runtime) = (self.common.doubts(), self.common.runtime());
+        let ids = doubts.before(&connected.met);
+        if ids.is_empty() {
+            return Ok(limit);
+        }
+        let begun = runtime.now();
+        let kill = doubts::kill(&ids);
+        let call = connected.begin(false);
+        let mut connection = call.connection();
+        let closing = connection.send_packed_commands(&kill, 0, ids.len());
+        match runtime.timeout(limit, || closing).await {
+            Some(Ok(replies)) => {
+                call.answered();
+                doubts.killed(&ids, &replies, self.common.host());
+                let took = runtime.now().saturating_duration_since(begun);
+                Ok(limit.saturating_sub(took))
             }
             Some(Err(error)) => {
                 if error.is_unrecoverable_error() {
@@ -219,10 +268,7 @@ impl Multiplexed {
                 Err(Error::from_redis(error))
             }
             None => {
-                let (calls, time) = connected.waited(left, self.common.runtime().now());
-                if left >= SILENT || (calls >= SHORT_CALLS && time >= SILENT) {
-                    connected.lose();
-                }
+                self.note_silence(connected, limit);
                 Err(timed_out(limit, ""))
             }
         }
@@ -235,7 +281,7 @@ impl Backend for Multiplexed {
             let send = async |mut connection: MultiplexedConnection| {
                 connection.send_packed_command(command).await
             };
-            let reply = self.within(terms, send).await?;
+            let reply = self.within(terms, !change_nothing([command]), send).await?;
             self.leave_replica(std::slice::from_ref(&reply));
             result_of(reply)
         })
@@ -251,7 +297,8 @@ impl Backend for Multiplexed {
             let send = async |mut connection: MultiplexedConnection| {
                 connection.send_packed_commands(pipeline, 0, count).await
             };
-            let all = self.within(terms, send).await?;
+            let writes = !change_nothing(pipeline.cmd_iter());
+            let all = self.within(terms, writes, send).await?;
             self.leave_replica(&all);
             replies(pipeline, all)
         })

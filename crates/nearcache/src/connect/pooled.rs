@@ -10,13 +10,14 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Pipeline, RedisResult, Value};
 
 use super::raw::Raw;
 use super::socket::Socket;
 use super::target::Target;
 use super::{
-    Backend, BoxFuture, Common, LinkEvent, Terms, count, is_replica, replies, result_of, timed_out,
+    Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, is_replica,
+    replies, result_of, timed_out,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
@@ -52,7 +53,15 @@ impl Pooled {
     }
 
     /// Sends commands and reads their replies on a socket of the pool.
-    fn exchange(&self, packed: &[u8], count: usize, terms: Terms) -> Result<Vec<Value>> {
+    ///
+    /// `writes`: whether the commands change anything.
+    fn exchange(
+        &self,
+        packed: &[u8],
+        count: usize,
+        writes: bool,
+        terms: Terms,
+    ) -> Result<Vec<Value>> {
         let limit = terms.limit;
         // The clock is read here, and again only after a step that takes time.
         let begun = Instant::now();
@@ -61,10 +70,17 @@ impl Pooled {
             self.give_back(taken);
             return Err(outdated);
         }
-        match taken
-            .socket
-            .exchange(packed, 0, count, taken.now, begun + limit)
-        {
+        let deadline = begun + limit;
+        let mut sent = Ok(());
+        if self.common.doubts().any() {
+            sent = self.close_doubtful(&mut taken, deadline);
+        }
+        let outcome =
+            sent.and_then(|()| taken.socket.exchange(packed, 0, count, taken.now, deadline));
+        if writes && outcome.is_err() {
+            self.common.doubts().add(&taken.socket.met);
+        }
+        match outcome {
             Ok(values) => {
                 self.give_back(taken);
                 // Promise 6 of [`Backend`].
@@ -82,6 +98,22 @@ impl Pooled {
                 Err(Error::from_redis(error))
             }
         }
+    }
+
+    /// Promise 7 of [`Backend`].
+    #[cold]
+    fn close_doubtful(&self, taken: &mut Taken, deadline: Instant) -> RedisResult<()> {
+        let doubts = self.common.doubts();
+        let ids = doubts.before(&taken.socket.met);
+        if !ids.is_empty() {
+            let packed = doubts::kill(&ids).get_packed_pipeline();
+            let exchanged = taken
+                .socket
+                .exchange(&packed, 0, ids.len(), taken.now, deadline);
+            doubts.killed(&ids, &exchanged?, self.common.host());
+            taken.now = Instant::now();
+        }
+        Ok(())
     }
 
     fn take(&self, begun: Instant, limit: Duration) -> Result<Taken> {
@@ -172,7 +204,9 @@ impl Backend for Pooled {
     fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
             let packed = command.get_packed_command();
-            let reply = self.exchange(&packed, 1, terms)?.pop();
+            let reply = self
+                .exchange(&packed, 1, !change_nothing([command]), terms)?
+                .pop();
             result_of(reply.unwrap_or(Value::Nil))
         })
     }
@@ -184,7 +218,9 @@ impl Backend for Pooled {
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
         Box::pin(async move {
             let packed = pipeline.get_packed_pipeline();
-            replies(pipeline, self.exchange(&packed, count(pipeline), terms)?)
+            let writes = !change_nothing(pipeline.cmd_iter());
+            let all = self.exchange(&packed, count(pipeline), writes, terms)?;
+            replies(pipeline, all)
         })
     }
 

@@ -4,6 +4,7 @@
 #[macro_use]
 #[path = "../support/face.rs"]
 mod face;
+mod late;
 mod way;
 
 use nearcache::{Cache, ErrorKind, blocking};
