@@ -30,8 +30,8 @@ impl Socket {
         match target.protocol {
             Some(protocol) => Self::open_as(target, protocol, deadline),
             None => match Self::open_as(target, Protocol::Resp3, deadline) {
-                // The server does not support HELLO or RESP3.
-                Err(error) if error.kind() == ErrorKind::Server => {
+                // The server does not support HELLO or RESP3, or this user may not call it.
+                Err(error) if matches!(error.kind(), ErrorKind::Server | ErrorKind::Denied) => {
                     Self::open_as(target, Protocol::Resp2, deadline)
                 }
                 outcome => outcome,

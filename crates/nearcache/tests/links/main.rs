@@ -186,3 +186,64 @@ fn without_a_breaker_a_server_that_is_away_is_not_run_into_by_every_call() {
         }
     });
 }
+
+/// What the greeting asks beside the password is no condition.
+#[test]
+fn a_user_who_may_only_read_and_write_has_a_cache() {
+    let redis = Redis::start();
+    redis.inline("ACL SETUSER app on >pass ~* +@all -client -info -hello");
+    redis.inline("ACL SETUSER least on >pass ~* +get +set +multi +exec +unlink +ping");
+    run(async {
+        for user in ["app", "least"] {
+            for protocol in ["", "&protocol=2", "&protocol=3"] {
+                let url = format!(
+                    "redis://{user}:pass@{}?client_name=named{protocol}",
+                    redis.address()
+                );
+                for face in faces(&url) {
+                    call!(face.ping()).unwrap();
+                    call!(face.set("k", &1)).unwrap();
+                    assert_eq!(call!(face.get::<u8>("k")).unwrap(), Some(1));
+                }
+            }
+        }
+        // Without users, where everybody is the one who may not. HELLO is unknown to older servers, and denied here.
+        redis.inline("ACL SETUSER default -hello -client -info");
+        for face in faces(&format!("{}?client_name=named", redis.url())) {
+            call!(face.set("k", &2)).unwrap();
+        }
+        let url = format!("{}?client_name=my%20service", redis.url());
+        let error = Cache::open(&url).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+    });
+}
+
+/// As a server of Redis 6 answers a user who may not call `HELLO`.
+#[test]
+fn a_denied_hello_is_no_failure() {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(&stream).lines();
+                while let Some(Ok(line)) = lines.next() {
+                    let reply = match line.as_str() {
+                        "PING" => "+PONG\r\n",
+                        "HELLO" | "CLIENT" | "INFO" => "-NOPERM this user has no permissions\r\n",
+                        _ => continue,
+                    };
+                    if (&stream).write_all(reply.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    run(async {
+        for face in faces(&url) {
+            call!(face.ping()).unwrap();
+        }
+    });
+}
