@@ -5,6 +5,8 @@
 //! the whole test binary, where each test uses a [`random_prefix`]. [`Proxy`] is put between a client and a server;
 //! it counts what passes, and breaks connections.
 
+#[cfg(unix)]
+mod fork;
 mod port;
 mod proxy;
 
@@ -24,6 +26,8 @@ pub mod __fuzz {
     pub use crate::proxy::fuzz::frames;
 }
 
+#[cfg(unix)]
+pub use fork::Fork;
 pub use port::Port;
 pub use proxy::{Close, Counts, Direction, Fault, Frames, Hold, Proxy};
 

@@ -1,7 +1,7 @@
 //! The parts that every backend has: host, clocks, listeners and epoch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -29,6 +29,8 @@ pub(crate) struct Common {
     left: Mutex<Option<Instant>>,
     pace: Pace,
     doubts: Doubts,
+    /// The process that the connections belong to.
+    process: AtomicU32,
 }
 
 /// The source of the time of day.
@@ -50,6 +52,7 @@ impl Common {
             left: Mutex::default(),
             pace: Pace::new(target.breaker),
             doubts: Doubts::default(),
+            process: AtomicU32::new(std::process::id()),
         }
     }
 
@@ -65,6 +68,7 @@ impl Common {
             left: Mutex::default(),
             pace: Pace::new(false),
             doubts: Doubts::default(),
+            process: AtomicU32::new(std::process::id()),
         }
     }
 
@@ -119,6 +123,18 @@ impl Common {
         } else {
             Err(Error::outdated())
         }
+    }
+
+    /// Whether this process is a fork of the one that the connections belong to. It must not touch them: both would
+    /// read each other's replies.
+    pub(super) fn is_fork(&self) -> bool {
+        self.process.load(Ordering::Acquire) != std::process::id()
+    }
+
+    /// The parent's connections were put aside: those that follow belong to this process.
+    pub(super) fn take_over(&self) {
+        self.process.store(std::process::id(), Ordering::Release);
+        self.tell(&LinkEvent::Dropped);
     }
 
     /// The pace of connecting, whose outcomes are noted here.

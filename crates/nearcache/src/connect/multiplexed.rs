@@ -12,6 +12,7 @@
 //! 5. redis-rs's own timeouts are off. Ours is the only one, and includes connecting.
 //! 6. A connection that the server closed while it was idle is found before a command is written to it, even if the
 //!    runtime stood still meanwhile.
+//! 7. After a fork, the child connects anew, on a runtime of its own, and does not touch its parent's connections.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -68,6 +69,18 @@ impl Multiplexed {
             common,
             links: Mutex::default(),
             latest: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Invariant 7. The parent's connections are registered with its runtime, whose parts both processes share: even
+    /// dropping them would reach it. So they are leaked.
+    #[cold]
+    fn start_afresh(&self) {
+        let mut links = self.links.lock();
+        if self.common.is_fork() {
+            std::mem::forget(std::mem::take(&mut *links));
+            std::mem::forget(self.latest.swap(None));
+            self.common.take_over();
         }
     }
 
@@ -197,6 +210,9 @@ impl Multiplexed {
         F: Future<Output = RedisResult<T>>,
     {
         let limit = terms.limit;
+        if self.common.is_fork() {
+            self.start_afresh();
+        }
         let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?.id();
         let (connected, mut left) = match self.ready(runtime) {
             Some(connected) => (connected, limit),
@@ -318,6 +334,9 @@ impl Backend for Multiplexed {
     }
 
     fn disconnect(&self) {
+        if self.common.is_fork() {
+            self.start_afresh();
+        }
         self.common.tell(&LinkEvent::Dropped);
         self.links.lock().clear();
         self.latest.store(None);
@@ -325,6 +344,14 @@ impl Backend for Multiplexed {
 
     fn common(&self) -> &Common {
         &self.common
+    }
+}
+
+impl Drop for Multiplexed {
+    fn drop(&mut self) {
+        if self.common.is_fork() {
+            self.start_afresh();
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! 3. A socket is used again only if the last exchange on it read whole replies, so that no reply is taken for that of
 //!    another command.
 //! 4. At most `pool_size` sockets are open. A caller that finds none free waits for one, within its limit.
+//! 5. After a fork, the child opens sockets of its own.
 
 use std::time::{Duration, Instant};
 
@@ -118,6 +119,9 @@ impl Pooled {
 
     fn take(&self, begun: Instant, limit: Duration) -> Result<Taken> {
         let mut pool = self.pool.lock();
+        if self.common.is_fork() {
+            self.start_afresh(&mut pool);
+        }
         let mut now = begun;
         loop {
             let generation = pool.generation;
@@ -163,6 +167,16 @@ impl Pooled {
             }
             now = Instant::now();
         }
+    }
+
+    /// Invariant 5. Closing a socket here does not close the parent's, and nothing is sent.
+    #[cold]
+    fn start_afresh(&self, pool: &mut Pool) {
+        *pool = Pool {
+            generation: pool.generation + 1,
+            ..Pool::default()
+        };
+        self.common.take_over();
     }
 
     fn give_back(&self, taken: Taken) {
