@@ -5,6 +5,8 @@
 //! the whole test binary, where each test uses a [`random_prefix`]. [`Proxy`] is put between a client and a server;
 //! it counts what passes, and breaks connections.
 
+#[cfg(unix)]
+mod fork;
 mod port;
 mod proxy;
 
@@ -24,11 +26,16 @@ pub mod __fuzz {
     pub use crate::proxy::fuzz::frames;
 }
 
+#[cfg(unix)]
+pub use fork::Fork;
 pub use port::Port;
 pub use proxy::{Close, Counts, Direction, Fault, Frames, Hold, Proxy};
 
 /// How long a server may take to start. Long, because a loaded machine is slow.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What makes a server a Sentinel.
+const SENTINEL: &str = "--sentinel";
 
 /// A running `redis-server`. When it is dropped, the server is killed and its folder is removed.
 #[derive(Debug)]
@@ -65,6 +72,14 @@ impl Redis {
             redis.log()
         );
         redis
+    }
+
+    /// A Sentinel of the caller's own, which watches nothing.
+    ///
+    /// # Panics
+    /// As [`Redis::start_with`].
+    pub fn start_sentinel() -> Redis {
+        Redis::start_with(&[SENTINEL])
     }
 
     /// One server for the whole test binary. It ends with the process.
@@ -178,7 +193,14 @@ impl Redis {
         self.port.make_way();
         let _ = fs::remove_file(self.socket());
         let log = fs::File::create(self.folder.join("log")).expect("a log file");
-        let server = Command::new(server_binary())
+        let mut command = Command::new(server_binary());
+        if self.arguments.iter().any(|argument| argument == SENTINEL) {
+            // It wants a configuration that it can write, before anything else.
+            let file = self.folder.join("sentinel.conf");
+            fs::write(&file, "").expect("a configuration");
+            command.arg(file);
+        }
+        let server = command
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
             .arg("--dir")

@@ -36,6 +36,9 @@ pub enum ErrorKind {
     /// Redis is reachable, but cannot serve the call: it is loading its data, is a read-only replica, is out of memory,
     /// or has no primary. Or the circuit breaker is open.
     Unavailable,
+    /// All connections of a blocking cache were in use for as long as the call may take. It says nothing about Redis:
+    /// `pool_size` is too small for so many threads, or their calls are slow.
+    PoolExhausted,
     /// Redis answered with an error that no other kind describes.
     Server,
     /// Redis sent a reply that this command never gets.
@@ -83,6 +86,7 @@ impl ErrorKind {
             ErrorKind::Denied => "Redis denies this user the command or the key",
             ErrorKind::Timeout => "Redis did not answer in time",
             ErrorKind::Unavailable => "Redis is not serving",
+            ErrorKind::PoolExhausted => "all connections are in use",
             ErrorKind::Server => "Redis answered with an error",
             ErrorKind::Protocol => "Redis gave an answer that makes no sense here",
             ErrorKind::Codec => "the value cannot be encoded or decoded",
@@ -112,6 +116,7 @@ impl ErrorKind {
             ErrorKind::Denied => "denied",
             ErrorKind::Timeout => "timeout",
             ErrorKind::Unavailable => "unavailable",
+            ErrorKind::PoolExhausted => "pool_exhausted",
             ErrorKind::Server => "server",
             ErrorKind::Protocol => "protocol",
             ErrorKind::Codec => "codec",
@@ -166,6 +171,9 @@ struct Inner {
 }
 
 impl Error {
+    /// What to say of a node of a cluster.
+    pub(crate) const CLUSTER: &str = "this is a Redis Cluster node; Cluster is not supported yet";
+
     pub(crate) fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Error(Arc::new(Inner {
             kind,
@@ -305,19 +313,33 @@ impl Error {
 
     /// An error reply of a server, classified by its code.
     pub(crate) fn from_server(error: &redis::ServerError) -> Self {
-        let code = error.code();
         // A server that does not know a command quotes its arguments, which may include the password of a handshake.
         let detail = error.details().unwrap_or_default();
         let detail = detail
             .split(", with args beginning with")
             .next()
             .unwrap_or_default();
+        let (code, detail) = match error.code() {
+            "ERR" => within_script(detail).unwrap_or(("ERR", detail)),
+            code => (code, detail),
+        };
         let kind = match code {
             "WRONGTYPE" => ErrorKind::WrongType,
             "NOAUTH" | "WRONGPASS" => ErrorKind::Auth,
             "NOPERM" => ErrorKind::Denied,
             "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "OOM" | "BUSY" | "TRYAGAIN"
             | "MISCONF" | "NOREPLICAS" => ErrorKind::Unavailable,
+            // A node of a cluster, or a Sentinel, whose INFO this user may not ask.
+            "MOVED" | "ASK" | "CROSSSLOT" => {
+                let why = format!("{}; it said: {code} {detail}", Self::CLUSTER);
+                return Error::new(ErrorKind::InvalidConfig, why);
+            }
+            "ERR" if unknown(detail, &["GET", "SET"]) => {
+                let why = format!(
+                    "this server has no keys; if it is a Sentinel, give the address of the primary; it said: ERR {detail}"
+                );
+                return Error::new(ErrorKind::InvalidConfig, why);
+            }
             // A refused connection: the answer to a handshake, before the server closes the connection.
             "ERR" if detail.contains("max number of clients") => ErrorKind::Connect,
             "ERR" if detail.contains("is not an integer") => ErrorKind::NotInteger,
@@ -412,6 +434,28 @@ impl Error {
     }
 }
 
+/// Whether the server does not know one of these commands. (Servers quote the name in several ways.)
+fn unknown(detail: &str, commands: &[&str]) -> bool {
+    let name = detail.strip_prefix("unknown command ").unwrap_or_default();
+    let name = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    commands.contains(&name)
+}
+
+/// The error of a command that a script called, as its code and the rest. Servers before Redis 7 wrap it:
+/// `Error running script (call to f_...): @user_script:5: @user_script: 5: -OOM command not allowed ...`.
+fn within_script(detail: &str) -> Option<(&str, &str)> {
+    let (_, mut rest) = detail
+        .strip_prefix("Error running script")?
+        .split_once("): ")?;
+    while let Some(line) = rest.trim_start_matches('@').strip_prefix("user_script:") {
+        rest = line.trim_start().split_once(": ")?.1;
+    }
+    let error = rest.trim_start_matches('-');
+    let (code, detail) = error.split_once(' ').unwrap_or((error, ""));
+    let is_code = code.len() > 1 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+    is_code.then_some((code, detail))
+}
+
 /// Adds advice if the connection was refused.
 fn with_advice(mut text: String) -> String {
     if text.contains("refused") {
@@ -466,70 +510,4 @@ impl StdError for Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn server_error(line: &str) -> Error {
-        match redis::parse_redis_value(format!("-{line}\r\n").as_bytes()) {
-            Ok(redis::Value::ServerError(error)) => Error::from_server(&error),
-            other => panic!("not an error line: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn server_errors_are_sorted_by_their_code() {
-        let cases = [
-            ("WRONGTYPE Operation against a key", ErrorKind::WrongType),
-            (
-                "ERR value is not an integer or out of range",
-                ErrorKind::NotInteger,
-            ),
-            (
-                "ERR increment or decrement would overflow",
-                ErrorKind::Overflow,
-            ),
-            ("WRONGPASS invalid username-password pair", ErrorKind::Auth),
-            ("NOAUTH Authentication required.", ErrorKind::Auth),
-            ("NOPERM this user has no permissions", ErrorKind::Denied),
-            (
-                "LOADING Redis is loading the dataset in memory",
-                ErrorKind::Unavailable,
-            ),
-            ("OOM command not allowed", ErrorKind::Unavailable),
-            ("READONLY You can't write", ErrorKind::Unavailable),
-            ("ERR unknown command", ErrorKind::Server),
-        ];
-        for (line, kind) in cases {
-            assert_eq!(server_error(line).kind(), kind, "{line}");
-        }
-    }
-
-    #[test]
-    fn the_message_names_host_and_key() {
-        let error = server_error("WRONGTYPE Operation against a key holding the wrong kind")
-            .on_host(&Arc::from("localhost:6379"))
-            .for_key(b"user:1");
-        let text = error.to_string();
-        assert!(
-            text.contains("localhost:6379") && text.contains("user:1"),
-            "{text}"
-        );
-        assert!(text.contains("another Redis type"), "{text}");
-    }
-
-    #[test]
-    fn a_shared_error_keeps_its_source_when_it_is_added_to() {
-        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        let shared = Error::from_redis(refused.into());
-        let other = shared.clone();
-        let mine = shared.for_key(b"k");
-        assert_eq!(mine.kind(), ErrorKind::Connect);
-        assert!(mine.source().is_some() && other.key().is_none());
-    }
-
-    #[test]
-    fn an_error_can_cross_threads_and_be_cloned() {
-        fn check<T: Send + Sync + Clone + StdError + 'static>() {}
-        check::<Error>();
-    }
-}
+mod tests;

@@ -186,7 +186,8 @@ impl<M> Builder<M> {
         self
     }
 
-    /// The name that `CLIENT LIST` shows for the connections.
+    /// The name that `CLIENT LIST` shows for the connections: printable ASCII without spaces. A server that does not
+    /// permit `CLIENT SETNAME` shows none.
     pub fn client_name(mut self, name: impl Into<String>) -> Self {
         self.client_name = Some(name.into());
         self
@@ -313,6 +314,7 @@ impl<M> Builder<M> {
             bounds: parsed.target.bounds,
             place: parsed.target.place,
         };
+        target.check()?;
         let prefix = self.prefix.or(parsed.prefix).unwrap_or_default();
         let separator = self.separator.or(parsed.separator);
         let ttl_jitter = self.ttl_jitter.or(parsed.ttl_jitter).unwrap_or(0.0);

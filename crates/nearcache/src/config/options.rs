@@ -218,7 +218,7 @@ options! {
 
     client_name: String,
     default = "none",
-    range = "text",
+    range = "printable ASCII without spaces",
     about = "The name that `CLIENT LIST` shows for the connection";
 
     protocol: Protocol,

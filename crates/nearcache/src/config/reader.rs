@@ -91,7 +91,10 @@ impl Reader {
                 })
                 .collect(),
         };
-        vars.retain(|(name, _)| name.starts_with(VARIABLE));
+        vars.retain(|(name, value)| {
+            name.strip_prefix(VARIABLE)
+                .is_some_and(|name| !is_link(name, value))
+        });
         vars.sort();
         let mut config = Config::default();
         for (variable, value) in vars {
@@ -180,6 +183,7 @@ impl Source<'_> {
 
     /// JSON as it is written, with its templates.
     pub(crate) fn json_tree(&self, text: &str) -> Result<Value> {
+        let text = without_mark(text);
         // Only the position: the parser's own message may quote the text.
         serde_json::from_str(text).map_err(|error| {
             let why = format!(
@@ -193,6 +197,7 @@ impl Source<'_> {
 
     /// TOML as it is written, with its templates.
     pub(crate) fn toml_tree(&self, text: &str) -> Result<Map<String, Value>> {
+        let text = without_mark(text);
         let table = text.parse::<toml::Table>().map_err(|error| {
             let at = error.span().map_or(0, |span| span.start.min(text.len()));
             let before = &text.as_bytes()[..at];
@@ -292,6 +297,42 @@ impl Source<'_> {
             }
         }
     }
+}
+
+/// The text without the byte order mark that some editors begin a file with.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// Whether a variable is one of those that Kubernetes and Docker set for a service or a container called `nearcache`, or
+/// `nearcache-...`, in the form of Docker links: `PORT=tcp://10.0.0.1:6379`, `SERVICE_HOST`, `PORT_6379_TCP_ADDR`.
+/// `name` is without the prefix that is common with the options of a cache.
+fn is_link(name: &str, value: &str) -> bool {
+    const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
+    let is_address = value
+        .split_once("://")
+        .is_some_and(|(protocol, _)| PROTOCOLS.contains(&protocol));
+    let ends_with = |last: &str| {
+        name.strip_suffix(last)
+            .is_some_and(|before| before.is_empty() || before.ends_with('_'))
+    };
+    // `PORT_6379_TCP` and what follows it.
+    let has_port = || {
+        let parts: Vec<&str> = name.split('_').collect();
+        parts.windows(3).any(|parts| {
+            let digits = !parts[1].is_empty() && parts[1].bytes().all(|byte| byte.is_ascii_digit());
+            let protocol = PROTOCOLS.contains(&&*parts[2].to_lowercase());
+            parts[0] == "PORT" && digits && protocol
+        })
+    };
+    if name.starts_with("CACHES__") {
+        return false;
+    }
+    (is_address && (ends_with("PORT") || ends_with("HOST")))
+        || ends_with("SERVICE_HOST")
+        || ends_with("SERVICE_PORT")
+        || name.split_once("SERVICE_PORT_").is_some()
+        || has_port()
 }
 
 fn no_option(name: &str, also: &[&str]) -> String {

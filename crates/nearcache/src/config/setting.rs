@@ -104,8 +104,11 @@ impl Setting for bool {
     fn read(value: &Value) -> Result<Self, String> {
         match value {
             Value::Bool(on) => Ok(*on),
-            Value::String(text) if matches!(text.trim(), "true" | "on") => Ok(true),
-            Value::String(text) if matches!(text.trim(), "false" | "off") => Ok(false),
+            Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
+                "true" | "on" => Ok(true),
+                "false" | "off" => Ok(false),
+                _ => Err("true or false".to_owned()),
+            },
             _ => Err("true or false".to_owned()),
         }
     }

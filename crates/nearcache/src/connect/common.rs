@@ -1,14 +1,21 @@
 //! The parts that every backend has: host, clocks, listeners and epoch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
 
 use super::Terms;
+use super::doubts::Doubts;
 use super::events::{LinkEvent, Listeners};
+use super::pace::Pace;
 use super::target::Target;
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
+
+/// How often a replica is left at most, to look for the primary.
+const LEAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// The parts that every backend has.
 #[derive(Debug)]
@@ -18,6 +25,12 @@ pub(crate) struct Common {
     runtime: Runtime,
     epoch: Epoch,
     wall: Wall,
+    /// When a replica was left last.
+    left: Mutex<Option<Instant>>,
+    pace: Pace,
+    doubts: Doubts,
+    /// The process that the connections belong to.
+    process: AtomicU32,
 }
 
 /// The source of the time of day.
@@ -36,6 +49,10 @@ impl Common {
             runtime,
             epoch: Epoch::default(),
             wall: Wall::System,
+            left: Mutex::default(),
+            pace: Pace::new(target.breaker),
+            doubts: Doubts::default(),
+            process: AtomicU32::new(std::process::id()),
         }
     }
 
@@ -48,6 +65,10 @@ impl Common {
             runtime,
             epoch: Epoch::default(),
             wall: self.wall.clone(),
+            left: Mutex::default(),
+            pace: Pace::new(false),
+            doubts: Doubts::default(),
+            process: AtomicU32::new(std::process::id()),
         }
     }
 
@@ -102,6 +123,42 @@ impl Common {
         } else {
             Err(Error::outdated())
         }
+    }
+
+    /// Whether this process is a fork of the one that the connections belong to. It must not touch them: both would
+    /// read each other's replies.
+    pub(super) fn is_fork(&self) -> bool {
+        self.process.load(Ordering::Acquire) != std::process::id()
+    }
+
+    /// The parent's connections were put aside: those that follow belong to this process.
+    pub(super) fn take_over(&self) {
+        self.process.store(std::process::id(), Ordering::Release);
+        self.tell(&LinkEvent::Dropped);
+    }
+
+    /// The pace of connecting, whose outcomes are noted here.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// The connections that may still carry out what was given up.
+    pub(super) fn doubts(&self) -> &Doubts {
+        &self.doubts
+    }
+
+    /// Whether to leave a server that says that it is a replica, and connect anew: after a failover its name leads to
+    /// the new primary. Rarely enough that a cache on a replica for good can go on reading.
+    pub(super) fn may_leave(&self) -> bool {
+        let now = self.runtime.now();
+        let mut left = self.left.lock();
+        let due = left.is_none_or(|at| now.saturating_duration_since(at) >= LEAVE_EVERY);
+        if due {
+            *left = Some(now);
+            drop(left);
+            tracing::warn!(host = %self.host, "Redis is a read-only replica: connecting anew, because the primary may have moved");
+        }
+        due
     }
 
     pub(super) fn tell(&self, event: &LinkEvent) {

@@ -6,23 +6,26 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisError, RedisResult};
-use socket2::{SockRef, TcpKeepalive};
+use redis::{AsyncConnectionConfig, Pipeline};
+use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
 
+use super::doubts::Settled;
+use super::greeting::{self, Met};
 use super::target::{Place, Protocol, Target};
-use super::{Common, LinkEvent, server};
+use super::{Common, LAIN_IDLE, LinkEvent, dial};
 use crate::error::{Error, ErrorKind, Result};
 
 /// TCP keepalive: after how much silence the peer is probed, and how often after that.
@@ -46,8 +49,14 @@ pub(crate) struct Driven {
     connection: MultiplexedConnection,
     alive: Arc<Alive>,
     driver: AbortHandle,
-    /// The server's `run_id`, which tells it from another server, if it sends one.
-    pub(super) run_id: Option<String>,
+    /// What the server said when the connection was made.
+    pub(super) met: Met,
+    /// When it was made, and in milliseconds from then, when a call last used it.
+    made: Instant,
+    used: AtomicU64,
+    /// The calls in a row that got no reply, and since when.
+    in_vain: AtomicU32,
+    in_vain_since: Mutex<Option<Instant>>,
     /// A weak reference for the driver, which shows how many calls hold the connection.
     itself: Arc<OnceLock<Weak<Driven>>>,
 }
@@ -55,47 +64,45 @@ pub(crate) struct Driven {
 impl Driven {
     /// Connects, and does the handshake.
     pub(super) async fn open(target: &Target, common: &Arc<Common>) -> Result<Self> {
-        let open_as = async |protocol| {
-            let opening = Self::open_as(target, protocol, common);
-            opening.await.map_err(Error::from_redis)
-        };
         match target.protocol {
-            Some(protocol) => open_as(protocol).await,
-            None => match open_as(Protocol::Resp3).await {
-                // The server does not support HELLO or RESP3.
-                Err(error) if error.kind() == ErrorKind::Server => open_as(Protocol::Resp2).await,
+            Some(protocol) => Self::open_as(target, protocol, common).await,
+            None => match Self::open_as(target, Protocol::Resp3, common).await {
+                // The server does not support HELLO or RESP3, or this user may not call it.
+                Err(error) if matches!(error.kind(), ErrorKind::Server | ErrorKind::Denied) => {
+                    Self::open_as(target, Protocol::Resp2, common).await
+                }
                 outcome => outcome,
             },
         }
     }
 
-    async fn open_as(
-        target: &Target,
-        protocol: Protocol,
-        common: &Arc<Common>,
-    ) -> RedisResult<Self> {
+    async fn open_as(target: &Target, protocol: Protocol, common: &Arc<Common>) -> Result<Self> {
+        let failed = |error: io::Error| Error::from_redis(error.into());
         match &target.place {
             Place::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                set_up(&SockRef::from(&stream))?;
-                Self::over(stream, target, protocol, common).await
+                let stream = dial::tcp(host, *port, common.runtime())
+                    .await
+                    .map_err(failed)?;
+                let view = SockRef::from(&stream).try_clone().ok();
+                Self::over(stream, view, target, protocol, common).await
             }
             #[cfg(unix)]
             Place::Unix { path } => {
-                Self::over(UnixStream::connect(path).await?, target, protocol, common).await
+                let stream = UnixStream::connect(path).await.map_err(failed)?;
+                let view = SockRef::from(&stream).try_clone().ok();
+                Self::over(stream, view, target, protocol, common).await
             }
-            place => Err(RedisError::from(io::Error::other(format!(
-                "{place} is not a server"
-            )))),
+            place => Err(failed(io::Error::other(format!("{place} is not a server")))),
         }
     }
 
     async fn over<S>(
         stream: S,
+        view: Option<Socket>,
         target: &Target,
         protocol: Protocol,
         common: &Arc<Common>,
-    ) -> RedisResult<Self>
+    ) -> Result<Self>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -104,10 +111,16 @@ impl Driven {
             .set_pipeline_buffer_size(QUEUE);
         let handshake = target.handshake(protocol);
         let (connection, driver) =
-            MultiplexedConnection::new_with_config(&handshake, stream, config).await?;
+            MultiplexedConnection::new_with_config(&handshake, stream, config)
+                .await
+                .map_err(Error::from_redis)?;
         let alive = Arc::new(Alive {
             alive: AtomicBool::new(true),
             submitted: AtomicBool::new(false),
+            view: Mutex::new(view),
+            calls: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
+            met: OnceLock::new(),
             common: Arc::clone(common),
         });
         let itself = Arc::<OnceLock<Weak<Driven>>>::default();
@@ -122,20 +135,22 @@ impl Driven {
             connection,
             alive,
             driver,
-            run_id: None,
+            met: Met::default(),
+            made: common.runtime().now(),
+            used: AtomicU64::new(0),
+            in_vain: AtomicU32::new(0),
+            in_vain_since: Mutex::default(),
             itself,
         };
-        if let Some(name) = &target.client_name {
-            let name = redis::cmd("CLIENT").arg("SETNAME").arg(name).to_owned();
-            connected
-                .connection
-                .send_packed_command(&name)
-                .await?
-                .extract_error()?;
-        }
-        let mut info = redis::cmd("INFO");
-        let info = connected.connection.send_packed_command(info.arg("server"));
-        connected.run_id = info.await.ok().as_ref().and_then(server::run_id);
+        let mut greeting = Pipeline::new();
+        greeting::write(target, &mut greeting);
+        let replies = connected
+            .connection
+            .send_packed_commands(&greeting, 0, greeting.len())
+            .await
+            .map_err(Error::from_redis)?;
+        connected.met = greeting::read(target, replies)?;
+        let _ = connected.alive.met.set(connected.met.clone());
         Ok(connected)
     }
 
@@ -151,10 +166,58 @@ impl Driven {
         self.connection.clone()
     }
 
-    /// The connection for a call that is about to be sent.
-    pub(super) fn submitting(&self) -> MultiplexedConnection {
+    /// Begins a call. `writes`: whether it changes anything.
+    pub(super) fn begin(&self, writes: bool) -> Call<'_> {
         self.alive.submitted.store(true, Ordering::Relaxed);
-        self.connection.clone()
+        Call {
+            connected: self,
+            number: self.alive.calls.fetch_add(1, Ordering::Relaxed) + 1,
+            writes,
+        }
+    }
+
+    /// Asks on a connection that is not used any more whether the server is done with what was given up on it. If it
+    /// answers, then others need not lose their connection.
+    pub(super) fn ask_whether_settled(self: &Arc<Self>, patience: Duration) {
+        let Some(settled) = self.alive.doubt() else {
+            return;
+        };
+        let asked = Arc::clone(self);
+        let runtime = self.alive.common.runtime().clone();
+        self.alive.common.runtime().spawn(async move {
+            let mut connection = asked.connection();
+            let ping = redis::cmd("PING");
+            let asking = connection.send_packed_command(&ping);
+            if let Some(Ok(_)) = runtime.timeout(patience, || asking).await {
+                settled.store(true, Ordering::Release);
+            }
+        });
+    }
+
+    /// A call waited so long without a reply. Returns how many did so in a row, and for how long together.
+    pub(super) fn waited(&self, time: Duration, now: Instant) -> (u32, Duration) {
+        let mut since = self.in_vain_since.lock();
+        let since = *since.get_or_insert(now.checked_sub(time).unwrap_or(now));
+        let calls = self.in_vain.fetch_add(1, Ordering::Relaxed) + 1;
+        (calls, now.saturating_duration_since(since))
+    }
+
+    /// Whether a call that begins now can use it. On a runtime that stood still, the driver has not seen yet that the
+    /// server closed the connection. So the kernel is asked, if the connection was idle for a while: that is a system
+    /// call.
+    pub(super) fn is_usable(&self, now: Instant) -> bool {
+        if !self.is_alive() {
+            return false;
+        }
+        let millis = now.saturating_duration_since(self.made).as_millis() as u64;
+        let last = self.used.swap(millis, Ordering::Relaxed);
+        if Duration::from_millis(millis.saturating_sub(last)) < LAIN_IDLE
+            || self.alive.is_connected()
+        {
+            return true;
+        }
+        self.alive.end(&LinkEvent::Dropped);
+        false
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -167,10 +230,64 @@ impl Driven {
     }
 }
 
+/// A call on a connection. If it is dropped without a reply, it was given up.
+pub(super) struct Call<'d> {
+    connected: &'d Driven,
+    /// The how many-th of the connection it is.
+    number: u64,
+    writes: bool,
+}
+
+impl Call<'_> {
+    pub(super) fn connection(&self) -> MultiplexedConnection {
+        self.connected.connection.clone()
+    }
+
+    /// The call got its reply.
+    pub(super) fn answered(mut self) {
+        self.writes = false;
+        let Driven {
+            in_vain,
+            in_vain_since,
+            alive,
+            ..
+        } = self.connected;
+        if in_vain.load(Ordering::Relaxed) != 0 {
+            in_vain.store(0, Ordering::Relaxed);
+            *in_vain_since.lock() = None;
+        }
+        // Replies come in turn: the server is done with what was sent before.
+        let given_up = alive.given_up.load(Ordering::Acquire);
+        if given_up != 0 && self.number > given_up {
+            // Not if another one was given up meanwhile.
+            let order = (Ordering::AcqRel, Ordering::Relaxed);
+            let _ = alive
+                .given_up
+                .compare_exchange(given_up, 0, order.0, order.1);
+        }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.writes {
+            return;
+        }
+        let alive = &self.connected.alive;
+        let calls = alive.calls.load(Ordering::Relaxed);
+        alive.given_up.fetch_max(calls, Ordering::AcqRel);
+        if !self.connected.is_alive() {
+            alive.doubt();
+        }
+    }
+}
+
 impl Drop for Driven {
     fn drop(&mut self) {
         // Closed on purpose, so no loss is reported.
         self.alive.alive.store(false, Ordering::Release);
+        self.alive.view.lock().take();
+        self.alive.doubt();
         self.driver.abort();
     }
 }
@@ -229,14 +346,47 @@ struct Alive {
     alive: AtomicBool,
     /// Whether there are commands that the driver has not seen yet.
     submitted: AtomicBool,
+    /// The driver's socket once more, to look at.
+    view: Mutex<Option<Socket>>,
+    /// How many calls have begun.
+    calls: AtomicU64,
+    /// How many had when a write was given up last; 0 if none was, or the server is done with it.
+    given_up: AtomicU64,
+    met: OnceLock<Met>,
     common: Arc<Common>,
 }
 
 impl Alive {
     /// Reports the loss, once.
     fn lose(&self) {
+        self.end(&LinkEvent::Lost);
+    }
+
+    fn end(&self, event: &LinkEvent) {
         if self.alive.swap(false, Ordering::AcqRel) {
-            self.common.tell(&LinkEvent::Lost);
+            self.view.lock().take();
+            self.doubt();
+            self.common.tell(event);
+        }
+    }
+
+    /// The connection is not used for new calls any more: see [`doubts`](super::doubts).
+    fn doubt(&self) -> Option<Settled> {
+        if self.given_up.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.common.doubts().add(self.met.get()?)
+    }
+
+    /// Whether the server has not closed the connection, as far as the kernel knows.
+    fn is_connected(&self) -> bool {
+        // The socket does not block, because tokio's does not.
+        match self.view.lock().as_ref() {
+            Some(socket) => match socket.peek(&mut [MaybeUninit::uninit()]) {
+                Ok(seen) => seen != 0,
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            },
+            None => true,
         }
     }
 }

@@ -7,15 +7,21 @@
 //! `target` is the place and the user, `open` makes a backend for it. Three files implement the trait: `embedded` (a
 //! store in this process), `multiplexed` (a server, for async callers, over connections of `driven`) and `pooled` (a
 //! server, for blocking callers, over a pool of `socket`s, each on a `stream` with a deadline). `common` and `events`
-//! are shared by all of them. `raw` has the connections for commands that bypass the cache.
+//! are shared by all of them. `dial` finds which address of a host answers, `greeting` what
+//! is asked first on a connection, `pace` how often connecting is tried,
+//! `doubts` which old connections are closed first. `raw` has the connections for commands that bypass the cache.
 
 mod common;
+mod dial;
+mod doubts;
 mod driven;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod events;
+mod greeting;
 mod multiplexed;
 mod open;
+mod pace;
 #[cfg(feature = "blocking")]
 mod pooled;
 mod raw;
@@ -32,7 +38,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Arg, Cmd, Pipeline, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::Script;
@@ -48,6 +54,9 @@ pub use raw::Connection;
 pub(crate) use raw::Raw;
 pub use server::{ServerInfo, ServerKind};
 pub use target::Protocol;
+
+/// A connection that was idle for longer is looked at before it is used: the server may have closed it.
+const LAIN_IDLE: Duration = Duration::from_millis(100);
 
 /// A boxed future, as backends return it.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -65,6 +74,10 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// 5. A command is not sent if the epoch has advanced past that of its terms; the call fails with
 ///    [`Error::is_outdated`]. Listeners are told of a new connection before anyone can use it, and may begin a new
 ///    epoch.
+/// 6. After a reply that says that the server is a read-only replica, later calls go over a new connection to whatever
+///    the place leads to by then, at most once a second.
+/// 7. A write that was given up, on a connection that is not used any more, does not happen after a later call, if the
+///    server permits `CLIENT KILL` (see `doubts`).
 pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// Sends one command and returns its reply. An error reply is an `Err`. (Errors need not contain the host: the
     /// caller of the backend adds it.)
@@ -121,6 +134,36 @@ fn result_of(value: Value) -> Result<Value> {
         Value::ServerError(error) => Err(Error::from_server(&error)),
         value => Ok(value),
     }
+}
+
+/// Whether one of the replies, or of those inside `EXEC`, says that the server is a read-only replica (promise 6).
+fn is_replica(replies: &[Value]) -> bool {
+    replies.iter().any(|reply| match reply {
+        Value::ServerError(error) => Error::from_server(error).detail().starts_with("READONLY"),
+        Value::Array(inside) => inside
+            .iter()
+            .any(|reply| matches!(reply, Value::ServerError(error) if error.code() == "READONLY")),
+        _ => false,
+    })
+}
+
+/// The commands used here that change nothing.
+const READS: [&[u8]; 8] = [
+    b"GET",
+    b"MGET",
+    b"EXISTS",
+    b"GETRANGE",
+    b"PTTL",
+    b"SCAN",
+    b"PING",
+    b"INFO",
+];
+
+/// Whether none of the commands changes anything at the server.
+pub(crate) fn change_nothing<'c>(commands: impl IntoIterator<Item = &'c Cmd>) -> bool {
+    commands.into_iter().all(
+        |command| matches!(command.args_iter().next(), Some(Arg::Simple(verb)) if READS.contains(&verb)),
+    )
 }
 
 /// How many replies a pipeline gets, those of MULTI and EXEC included. They are needed because a command that a

@@ -6,13 +6,17 @@
 //! 2. Callers share a connect: those that come while it is in progress wait for it, each within its own limit, and a
 //!    caller that stops waiting does not stop it.
 //! 3. A connection whose driver has ended is never used again; the next call makes a new one.
-//! 4. If a call of at least [`SILENT`] gets no reply, its connection is retired: the running calls stay on it, later
-//!    calls use another. (It may be half-open, or out of step because the server sent garbage.)
+//! 4. If a call of at least [`SILENT`] gets no reply, or [`SHORT_CALLS`] shorter ones in a row over as long a time, the
+//!    connection is retired: the running calls stay on it, later calls use another. (It may be half-open, or out of step
+//!    because the server sent garbage.)
 //! 5. redis-rs's own timeouts are off. Ours is the only one, and includes connecting.
+//! 6. A connection that the server closed while it was idle is found before a command is written to it, even if the
+//!    runtime stood still meanwhile.
+//! 7. After a fork, the child connects anew, on a runtime of its own, and does not touch its parent's connections.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -24,16 +28,22 @@ use tokio::sync::watch;
 use super::driven::Driven;
 use super::raw::Raw;
 use super::target::Target;
-use super::{Backend, BoxFuture, Common, LinkEvent, Terms, count, replies, result_of, timed_out};
+use super::{
+    Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, is_replica,
+    replies, result_of, timed_out,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
 /// How long a connect goes on at least, even if nobody waits for it any more.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// A call that waits this long without a reply retires its connection. A shorter limit is the caller's choice, and does
-/// not mean that the connection is bad.
+/// A call that waits this long without a reply retires its connection. A shorter limit is the caller's choice: a single
+/// such call does not mean that the connection is bad.
 const SILENT: Duration = Duration::from_millis(100);
+
+/// How many calls in a row must have waited in vain to retire a connection, if each was shorter than [`SILENT`].
+const SHORT_CALLS: u32 = 3;
 
 /// A server, and a link for each runtime that has called.
 #[derive(Debug)]
@@ -62,11 +72,23 @@ impl Multiplexed {
         }
     }
 
+    /// Invariant 7. The parent's connections are registered with its runtime, whose parts both processes share: even
+    /// dropping them would reach it. So they are leaked.
+    #[cold]
+    fn start_afresh(&self) {
+        let mut links = self.links.lock();
+        if self.common.is_fork() {
+            std::mem::forget(std::mem::take(&mut *links));
+            std::mem::forget(self.latest.swap(None));
+            self.common.take_over();
+        }
+    }
+
     /// The last used connection, if it is alive and belongs to this runtime.
     fn ready(&self, runtime: runtime::Id) -> Option<Arc<Driven>> {
         let latest = self.latest.load();
         let latest = latest.as_ref()?;
-        (latest.runtime == runtime && latest.connected.is_alive())
+        (latest.runtime == runtime && latest.connected.is_usable(self.common.runtime().now()))
             .then(|| Arc::clone(&latest.connected))
     }
 
@@ -100,10 +122,16 @@ impl Multiplexed {
     /// The runtime's connection: the existing one, the one that another call is making, or a new one.
     async fn find_or_connect(&self, runtime: runtime::Id, limit: Duration) -> Result<Arc<Driven>> {
         let link = self.link(runtime);
-        let mut outcome = match link.look() {
+        let mut outcome = match link.look(self.common.runtime().now()) {
             Found::Ready(connected) => return Ok(connected),
             Found::Connecting(outcome) => outcome,
             Found::Nothing(tell) => {
+                let now = self.common.runtime().now();
+                if let Err(error) = self.common.pace().admit(now) {
+                    link.settle(None);
+                    tell.send_replace(Some(Err(error.clone())));
+                    return Err(error);
+                }
                 let outcome = tell.subscribe();
                 self.connect_in_background(&link, tell, limit);
                 outcome
@@ -148,10 +176,11 @@ impl Multiplexed {
                 Some(outcome) => outcome.map(Driven::shared),
                 None => Err(timed_out(patience, "while connecting")),
             };
+            common.pace().note(&outcome, common.runtime().now());
             let outcome = outcome.map_err(|error| error.on_host(common.host()));
             if let Ok(connected) = &outcome {
                 // Tell the listeners before anyone can use the connection.
-                let run_id = connected.run_id.clone();
+                let run_id = connected.met.run_id.clone();
                 common.tell(&LinkEvent::Ready { run_id });
             }
             // If the link is gone, the backend was disconnected meanwhile; the waiting callers still get the
@@ -163,30 +192,91 @@ impl Multiplexed {
         });
     }
 
+    /// See promise 6 of [`Backend`]. Calls that are running stay on their connection.
+    fn leave_replica(&self, replies: &[Value]) {
+        if is_replica(replies) && self.common.may_leave() {
+            self.disconnect();
+        }
+    }
+
     /// Runs `work` on the connection, with these terms.
     async fn within<T, F>(
         &self,
         terms: Terms,
+        writes: bool,
         work: impl FnOnce(MultiplexedConnection) -> F,
     ) -> Result<T>
     where
         F: Future<Output = RedisResult<T>>,
     {
         let limit = terms.limit;
+        if self.common.is_fork() {
+            self.start_afresh();
+        }
         let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?.id();
-        let (connected, left) = match self.ready(runtime) {
+        let (connected, mut left) = match self.ready(runtime) {
             Some(connected) => (connected, limit),
             // Boxed, because it is rare and large: without it, every call's future would be larger.
             None => Box::pin(self.connection_within(runtime, limit)).await?,
         };
         self.common.check(terms)?;
+        if self.common.doubts().any() {
+            left = Box::pin(self.close_doubtful(&connected, left)).await?;
+        }
+        let call = connected.begin(writes);
         match self
             .common
             .runtime()
-            .timeout(left, || work(connected.submitting()))
+            .timeout(left, || work(call.connection()))
             .await
         {
-            Some(Ok(output)) => Ok(output),
+            Some(Ok(output)) => {
+                call.answered();
+                Ok(output)
+            }
+            Some(Err(error)) => {
+                drop(call);
+                if error.is_unrecoverable_error() {
+                    connected.lose();
+                }
+                Err(Error::from_redis(error))
+            }
+            None => {
+                drop(call);
+                self.note_silence(&connected, left);
+                Err(timed_out(limit, ""))
+            }
+        }
+    }
+
+    /// A call on the connection waited so long in vain (invariant 4).
+    fn note_silence(&self, connected: &Arc<Driven>, time: Duration) {
+        let (calls, together) = connected.waited(time, self.common.runtime().now());
+        if time >= SILENT || (calls >= SHORT_CALLS && together >= SILENT) {
+            connected.lose();
+            connected.ask_whether_settled(CONNECT);
+        }
+    }
+
+    /// Promise 7 of [`Backend`]. Returns what is left of the limit.
+    async fn close_doubtful(&self, connected: &Arc<Driven>, limit: Duration) -> Result<Duration> {
+        let (doubts, runtime) = (self.common.doubts(), self.common.runtime());
+        let ids = doubts.before(&connected.met);
+        if ids.is_empty() {
+            return Ok(limit);
+        }
+        let begun = runtime.now();
+        let kill = doubts::kill(&ids);
+        let call = connected.begin(false);
+        let mut connection = call.connection();
+        let closing = connection.send_packed_commands(&kill, 0, ids.len());
+        match runtime.timeout(limit, || closing).await {
+            Some(Ok(replies)) => {
+                call.answered();
+                doubts.killed(&ids, &replies, self.common.host());
+                let took = runtime.now().saturating_duration_since(begun);
+                Ok(limit.saturating_sub(took))
+            }
             Some(Err(error)) => {
                 if error.is_unrecoverable_error() {
                     connected.lose();
@@ -194,9 +284,7 @@ impl Multiplexed {
                 Err(Error::from_redis(error))
             }
             None => {
-                if left >= SILENT {
-                    connected.lose();
-                }
+                self.note_silence(connected, limit);
                 Err(timed_out(limit, ""))
             }
         }
@@ -209,7 +297,9 @@ impl Backend for Multiplexed {
             let send = async |mut connection: MultiplexedConnection| {
                 connection.send_packed_command(command).await
             };
-            self.within(terms, send).await.and_then(result_of)
+            let reply = self.within(terms, !change_nothing([command]), send).await?;
+            self.leave_replica(std::slice::from_ref(&reply));
+            result_of(reply)
         })
     }
 
@@ -223,22 +313,30 @@ impl Backend for Multiplexed {
             let send = async |mut connection: MultiplexedConnection| {
                 connection.send_packed_commands(pipeline, 0, count).await
             };
-            replies(pipeline, self.within(terms, send).await?)
+            let writes = !change_nothing(pipeline.cmd_iter());
+            let all = self.within(terms, writes, send).await?;
+            self.leave_replica(&all);
+            replies(pipeline, all)
         })
     }
 
     fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
         Box::pin(async move {
             Handle::try_current().map_err(|_| Error::no_runtime())?;
+            let (runtime, pace) = (self.common.runtime(), self.common.pace());
+            pace.admit(runtime.now())?;
             let opening = Driven::open(&self.target, &self.common);
-            match self.common.runtime().timeout(limit, || opening).await {
-                Some(opened) => Ok(Raw::Multiplexed(opened?.shared())),
-                None => Err(timed_out(limit, "while connecting")),
-            }
+            let opened = runtime.timeout(limit, || opening).await;
+            let opened = opened.unwrap_or_else(|| Err(timed_out(limit, "while connecting")));
+            pace.note(&opened, runtime.now());
+            Ok(Raw::Multiplexed(opened?.shared()))
         })
     }
 
     fn disconnect(&self) {
+        if self.common.is_fork() {
+            self.start_afresh();
+        }
         self.common.tell(&LinkEvent::Dropped);
         self.links.lock().clear();
         self.latest.store(None);
@@ -246,6 +344,14 @@ impl Backend for Multiplexed {
 
     fn common(&self) -> &Common {
         &self.common
+    }
+}
+
+impl Drop for Multiplexed {
+    fn drop(&mut self) {
+        if self.common.is_fork() {
+            self.start_afresh();
+        }
     }
 }
 
@@ -274,10 +380,10 @@ enum Found {
 }
 
 impl Link {
-    fn look(&self) -> Found {
+    fn look(&self, now: Instant) -> Found {
         let mut state = self.0.lock();
         match &*state {
-            LinkState::Ready(connected) if connected.is_alive() => {
+            LinkState::Ready(connected) if connected.is_usable(now) => {
                 Found::Ready(Arc::clone(connected))
             }
             // `has_changed` fails after the connecting task was dropped with its runtime.
@@ -310,6 +416,7 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LAIN_IDLE;
     use super::super::target::Place;
     use super::*;
     use crate::runtime::moved;
@@ -332,6 +439,76 @@ mod tests {
         let clock = moved::Clock::new();
         let server = Multiplexed::new(Target::new(place), Runtime::Moved(clock.clone()));
         (Arc::new(server), clock, listener)
+    }
+
+    /// The runtime of this test has one thread, and the driver does not run while the test itself does.
+    #[tokio::test]
+    async fn invariant_6_what_the_server_closed_while_it_was_idle_is_found_before_a_write() {
+        let redis = nearcache_testkit::Redis::start();
+        for url in [redis.url(), redis.unix_url()] {
+            let url = url.replace("redis+unix", "unix");
+            let client = redis::Client::open(url).unwrap();
+            let clock = moved::Clock::new();
+            let target = Target::from_client(&client).unwrap();
+            let server = Multiplexed::new(target, Runtime::Moved(clock.clone()));
+            let mut write = redis::cmd("INCR");
+            write.arg("n");
+            for _ in 0..3 {
+                server.request(&write, TERMS).await.unwrap();
+                redis.inline("CLIENT KILL TYPE normal");
+                nearcache_testkit::eventually("the connection is closed", || {
+                    redis.inline("CLIENT LIST").lines().count() == 1
+                });
+                clock.advance(LAIN_IDLE);
+            }
+            server.request(&write, TERMS).await.unwrap();
+        }
+        assert_eq!(redis.inline("GET n"), "8");
+    }
+
+    /// A real server whose way goes silent, and calls that are each too short to be a proof.
+    #[tokio::test]
+    async fn invariant_4_short_calls_in_vain_retire_a_silent_connection_too() {
+        let redis = nearcache_testkit::Redis::start();
+        let proxy = nearcache_testkit::Proxy::start(&redis.address());
+        let client = redis::Client::open(proxy.url()).unwrap();
+        let clock = moved::Clock::new();
+        let server = Arc::new(Multiplexed::new(
+            Target::from_client(&client).unwrap(),
+            Runtime::Moved(clock.clone()),
+        ));
+        let ping = redis::cmd("PING");
+        let runtime = Handle::current().id();
+        let limit = SILENT / 2;
+        let in_vain = async || {
+            let mut call = server.request(&ping, Terms { limit, epoch: 0 });
+            assert!(futures_util::poll!(&mut call).is_pending());
+            clock.advance(limit);
+            call.await.unwrap_err();
+        };
+        server.request(&ping, TERMS).await.unwrap();
+        proxy.set(nearcache_testkit::Fault::delay(
+            nearcache_testkit::Frames::replies(),
+            Duration::from_secs(600),
+        ));
+        for _ in 1..SHORT_CALLS {
+            in_vain().await;
+            assert!(server.ready(runtime).is_some(), "too early");
+        }
+        in_vain().await;
+        assert!(server.ready(runtime).is_none());
+
+        // A reply in between starts the count again.
+        proxy.heal();
+        server.request(&ping, TERMS).await.unwrap();
+        for _ in 0..2 * SHORT_CALLS {
+            let hold = proxy.hold(nearcache_testkit::Frames::replies());
+            in_vain().await;
+            drop(hold);
+            server.request(&ping, TERMS).await.unwrap();
+        }
+        assert!(server.ready(runtime).is_some());
+        assert_eq!(proxy.connections(), 2);
     }
 
     async fn settle() {

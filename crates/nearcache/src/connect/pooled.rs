@@ -6,16 +6,20 @@
 //! 3. A socket is used again only if the last exchange on it read whole replies, so that no reply is taken for that of
 //!    another command.
 //! 4. At most `pool_size` sockets are open. A caller that finds none free waits for one, within its limit.
+//! 5. After a fork, the child opens sockets of its own.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Pipeline, RedisResult, Value};
 
 use super::raw::Raw;
 use super::socket::Socket;
 use super::target::Target;
-use super::{Backend, BoxFuture, Common, LinkEvent, Terms, count, replies, result_of, timed_out};
+use super::{
+    Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, is_replica,
+    replies, result_of, timed_out,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 
@@ -50,7 +54,15 @@ impl Pooled {
     }
 
     /// Sends commands and reads their replies on a socket of the pool.
-    fn exchange(&self, packed: &[u8], count: usize, terms: Terms) -> Result<Vec<Value>> {
+    ///
+    /// `writes`: whether the commands change anything.
+    fn exchange(
+        &self,
+        packed: &[u8],
+        count: usize,
+        writes: bool,
+        terms: Terms,
+    ) -> Result<Vec<Value>> {
         let limit = terms.limit;
         // The clock is read here, and again only after a step that takes time.
         let begun = Instant::now();
@@ -59,12 +71,23 @@ impl Pooled {
             self.give_back(taken);
             return Err(outdated);
         }
-        match taken
-            .socket
-            .exchange(packed, 0, count, taken.now, begun + limit)
-        {
+        let deadline = begun + limit;
+        let mut sent = Ok(());
+        if self.common.doubts().any() {
+            sent = self.close_doubtful(&mut taken, deadline);
+        }
+        let outcome =
+            sent.and_then(|()| taken.socket.exchange(packed, 0, count, taken.now, deadline));
+        if writes && outcome.is_err() {
+            self.common.doubts().add(&taken.socket.met);
+        }
+        match outcome {
             Ok(values) => {
                 self.give_back(taken);
+                // Promise 6 of [`Backend`].
+                if is_replica(&values) && self.common.may_leave() {
+                    self.disconnect();
+                }
                 Ok(values)
             }
             Err(error) if error.is_timeout() => {
@@ -78,8 +101,27 @@ impl Pooled {
         }
     }
 
+    /// Promise 7 of [`Backend`].
+    #[cold]
+    fn close_doubtful(&self, taken: &mut Taken, deadline: Instant) -> RedisResult<()> {
+        let doubts = self.common.doubts();
+        let ids = doubts.before(&taken.socket.met);
+        if !ids.is_empty() {
+            let packed = doubts::kill(&ids).get_packed_pipeline();
+            let exchanged = taken
+                .socket
+                .exchange(&packed, 0, ids.len(), taken.now, deadline);
+            doubts.killed(&ids, &exchanged?, self.common.host());
+            taken.now = Instant::now();
+        }
+        Ok(())
+    }
+
     fn take(&self, begun: Instant, limit: Duration) -> Result<Taken> {
         let mut pool = self.pool.lock();
+        if self.common.is_fork() {
+            self.start_afresh(&mut pool);
+        }
         let mut now = begun;
         loop {
             let generation = pool.generation;
@@ -96,9 +138,11 @@ impl Pooled {
                 self.common.tell(&LinkEvent::Dropped);
             }
             if pool.open < self.target.pool_size {
+                self.common.pace().admit(now)?;
                 pool.open += 1;
                 drop(pool);
                 let opened = Socket::open(&self.target, begun + limit);
+                self.common.pace().note(&opened, Instant::now());
                 let socket = opened.map_err(|error| {
                     self.drop_one(generation, false);
                     match error.kind() {
@@ -106,7 +150,7 @@ impl Pooled {
                         _ => error,
                     }
                 })?;
-                let run_id = socket.run_id.clone();
+                let run_id = socket.met.run_id.clone();
                 self.common.tell(&LinkEvent::Ready { run_id });
                 return Ok(Taken {
                     socket,
@@ -115,11 +159,24 @@ impl Pooled {
                 });
             }
             if self.freed.wait_until(&mut pool, begun + limit).timed_out() && pool.idle.is_empty() {
-                let doing = format!("waiting for one of {} connections", self.target.pool_size);
-                return Err(timed_out(limit, &doing));
+                let doing = format!(
+                    "gave up after {limit:?} waiting for one of {} connections; raise pool_size",
+                    self.target.pool_size
+                );
+                return Err(Error::new(ErrorKind::PoolExhausted, doing));
             }
             now = Instant::now();
         }
+    }
+
+    /// Invariant 5. Closing a socket here does not close the parent's, and nothing is sent.
+    #[cold]
+    fn start_afresh(&self, pool: &mut Pool) {
+        *pool = Pool {
+            generation: pool.generation + 1,
+            ..Pool::default()
+        };
+        self.common.take_over();
     }
 
     fn give_back(&self, taken: Taken) {
@@ -161,7 +218,9 @@ impl Backend for Pooled {
     fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>> {
         Box::pin(async move {
             let packed = command.get_packed_command();
-            let reply = self.exchange(&packed, 1, terms)?.pop();
+            let reply = self
+                .exchange(&packed, 1, !change_nothing([command]), terms)?
+                .pop();
             result_of(reply.unwrap_or(Value::Nil))
         })
     }
@@ -173,14 +232,19 @@ impl Backend for Pooled {
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
         Box::pin(async move {
             let packed = pipeline.get_packed_pipeline();
-            replies(pipeline, self.exchange(&packed, count(pipeline), terms)?)
+            let writes = !change_nothing(pipeline.cmd_iter());
+            let all = self.exchange(&packed, count(pipeline), writes, terms)?;
+            replies(pipeline, all)
         })
     }
 
     fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
         Box::pin(async move {
-            let socket = Socket::open(&self.target, Instant::now() + limit)?;
-            Ok(Raw::Socket(Box::new(socket)))
+            let (begun, pace) = (Instant::now(), self.common.pace());
+            pace.admit(begun)?;
+            let opened = Socket::open(&self.target, begun + limit);
+            pace.note(&opened, Instant::now());
+            Ok(Raw::Socket(Box::new(opened?)))
         })
     }
 
@@ -194,5 +258,36 @@ impl Backend for Pooled {
 
     fn common(&self) -> &Common {
         &self.common
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LAIN_IDLE;
+    use super::*;
+
+    #[test]
+    fn what_the_server_closed_while_it_was_idle_is_found_before_a_write() {
+        let redis = nearcache_testkit::Redis::start();
+        for url in [redis.url(), redis.unix_url()] {
+            let client = redis::Client::open(url.replace("redis+unix", "unix")).unwrap();
+            let server = Pooled::new(Target::from_client(&client).unwrap());
+            let limit = Duration::from_secs(60);
+            let taken = server.take(Instant::now(), limit).unwrap();
+            server.give_back(taken);
+            redis.inline("CLIENT KILL TYPE normal");
+            nearcache_testkit::eventually("the connection is closed", || {
+                redis.inline("CLIENT LIST").lines().count() == 1
+            });
+            let later = Instant::now() + LAIN_IDLE;
+            let mut taken = server.take(later, limit).unwrap();
+            let packed = redis::cmd("INCR").arg("n").get_packed_command();
+            let deadline = later + limit;
+            taken
+                .socket
+                .exchange(&packed, 0, 1, later, deadline)
+                .unwrap();
+        }
+        assert_eq!(redis.inline("GET n"), "2");
     }
 }

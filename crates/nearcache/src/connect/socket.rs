@@ -4,17 +4,15 @@
 //! are redis-rs's. A socket whose last reply was not read completely is never read again: see [`Socket::is_in_step`].
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use redis::{Pipeline, RedisError, RedisResult, Value};
 
+use super::greeting::{self, Met};
 use super::stream::{Stream, Timed};
 use super::target::{Protocol, Target};
-use super::{result_of, server};
+use super::{LAIN_IDLE, result_of};
 use crate::error::{Error, ErrorKind, Result};
-
-/// A socket that was idle for longer is checked before it is used.
-const LAIN_IDLE: Duration = Duration::from_millis(100);
 
 /// A blocking connection: redis-rs's parser over a stream with a deadline.
 pub(crate) struct Socket {
@@ -22,8 +20,8 @@ pub(crate) struct Socket {
     parser: redis::Parser,
     /// Whether every command sent so far has got its whole reply.
     in_step: bool,
-    /// The server's `run_id`, which tells it from another server, if it sends one.
-    pub(super) run_id: Option<String>,
+    /// What the server said when the connection was made.
+    pub(super) met: Met,
 }
 
 impl Socket {
@@ -32,8 +30,8 @@ impl Socket {
         match target.protocol {
             Some(protocol) => Self::open_as(target, protocol, deadline),
             None => match Self::open_as(target, Protocol::Resp3, deadline) {
-                // The server does not support HELLO or RESP3.
-                Err(error) if error.kind() == ErrorKind::Server => {
+                // The server does not support HELLO or RESP3, or this user may not call it.
+                Err(error) if matches!(error.kind(), ErrorKind::Server | ErrorKind::Denied) => {
                     Self::open_as(target, Protocol::Resp2, deadline)
                 }
                 outcome => outcome,
@@ -47,7 +45,7 @@ impl Socket {
             stream,
             parser: redis::Parser::new(),
             in_step: true,
-            run_id: None,
+            met: Met::default(),
         };
         socket.shake_hands(target, protocol, deadline)?;
         Ok(socket)
@@ -61,7 +59,7 @@ impl Socket {
             stream: Timed::new(Stream::Unix(stream)),
             parser: redis::Parser::new(),
             in_step: true,
-            run_id: None,
+            met: Met::default(),
         }
     }
 
@@ -71,7 +69,7 @@ impl Socket {
         now.saturating_duration_since(self.stream.begun) < LAIN_IDLE || self.stream.is_connected()
     }
 
-    /// The handshake in one round trip: HELLO or AUTH, SELECT, and the client's name and version.
+    /// The handshake in one round trip: HELLO or AUTH, and what [`greeting`] adds.
     fn shake_hands(
         &mut self,
         target: &Target,
@@ -79,8 +77,6 @@ impl Socket {
         deadline: Instant,
     ) -> Result<()> {
         let mut greeting = Pipeline::new();
-        // How many commands must succeed. The ones after these are optional: old servers do not support them.
-        let mut must = 0;
         match (protocol, &target.password) {
             (Protocol::Resp3, password) => {
                 greeting.cmd("HELLO").arg(3);
@@ -90,36 +86,17 @@ impl Socket {
                         .arg(target.username.as_deref().unwrap_or("default"))
                         .arg(password);
                 }
-                must += 1;
             }
             (Protocol::Resp2, Some(password)) => {
                 greeting
                     .cmd("AUTH")
                     .arg(target.username.as_deref())
                     .arg(password);
-                must += 1;
             }
             (Protocol::Resp2, None) => {}
         }
-        if target.db != 0 {
-            greeting.cmd("SELECT").arg(target.db);
-            must += 1;
-        }
-        if let Some(name) = &target.client_name {
-            greeting.cmd("CLIENT").arg("SETNAME").arg(name);
-            must += 1;
-        }
-        greeting
-            .cmd("CLIENT")
-            .arg("SETINFO")
-            .arg("LIB-NAME")
-            .arg("nearcache");
-        greeting
-            .cmd("CLIENT")
-            .arg("SETINFO")
-            .arg("LIB-VER")
-            .arg(env!("CARGO_PKG_VERSION"));
-        greeting.cmd("INFO").arg("server");
+        let must = greeting.len();
+        greeting::write(target, &mut greeting);
         let mut replies = self
             .exchange(
                 &greeting.get_packed_pipeline(),
@@ -129,10 +106,11 @@ impl Socket {
                 deadline,
             )
             .map_err(Error::from_redis)?;
-        self.run_id = replies.pop().as_ref().and_then(server::run_id);
-        for reply in replies.into_iter().take(must) {
+        let extras = replies.split_off(must);
+        for reply in replies {
             result_of(reply)?;
         }
+        self.met = greeting::read(target, extras)?;
         Ok(())
     }
 

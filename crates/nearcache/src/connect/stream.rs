@@ -2,16 +2,15 @@
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::driven::set_up;
+use super::dial::blocking as dial;
+use super::dial::blocking::left;
 use super::target::Place;
 
 pub(super) enum Stream {
@@ -23,20 +22,7 @@ pub(super) enum Stream {
 impl Stream {
     pub(super) fn open(place: &Place, deadline: Instant) -> io::Result<Self> {
         match place {
-            Place::Tcp { host, port } => {
-                let mut failure =
-                    io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-                for address in resolve(host, *port, deadline)? {
-                    match TcpStream::connect_timeout(&address, left(deadline)?) {
-                        Ok(stream) => {
-                            set_up(&SockRef::from(&stream))?;
-                            return Ok(Stream::Tcp(stream));
-                        }
-                        Err(error) => failure = error,
-                    }
-                }
-                Err(failure)
-            }
+            Place::Tcp { host, port } => dial::tcp(host, *port, deadline).map(Stream::Tcp),
             #[cfg(unix)]
             Place::Unix { path } => {
                 let socket =
@@ -57,44 +43,11 @@ impl Stream {
     }
 }
 
-/// The addresses of a host. Names are looked up on another thread, because the system's resolver has no deadline: if it
-/// hangs, it blocks that thread and not the caller's.
-fn resolve(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![(address, port).into()]);
-    }
-    let (tell, told) = mpsc::channel();
-    let host = host.to_owned();
-    thread::Builder::new()
-        .name("nearcache-resolve".into())
-        .spawn(move || {
-            let addresses = (host.as_str(), port)
-                .to_socket_addrs()
-                .map(Iterator::collect);
-            // The caller may have stopped waiting.
-            let _ = tell.send(addresses);
-        })?;
-    told.recv_timeout(left(deadline)?)
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
-
-/// # Errors
-/// `TimedOut` if no time is left.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        Err(io::ErrorKind::TimedOut.into())
-    } else {
-        Ok(left)
-    }
-}
-
 /// A stream with a deadline.
 ///
-/// The kernel's timeout applies to each read, so before each read it is set to what is left. The first write and the
-/// first read of an exchange use the whole limit (the moment between them does not matter). The exchange before has
-/// usually set this timeout already. So an exchange of one write and one read takes no further system call, and reads
-/// the clock once.
+/// The kernel's timeout applies to each read, so before each read it is set to what is left. The first write of an
+/// exchange uses the whole limit, and so does the first read if the write took less than [`MOMENT`]. The exchange before
+/// has usually set this timeout already. So an exchange of one write and one read takes no further system call.
 pub(super) struct Timed {
     stream: Stream,
     /// The timeouts that are set in the kernel, for reading and for writing.
@@ -104,6 +57,9 @@ pub(super) struct Timed {
     /// Whether no step of this exchange has taken time yet.
     fresh: bool,
 }
+
+/// A time that does not matter.
+const MOMENT: Duration = Duration::from_millis(1);
 
 const READ: usize = 0;
 const WRITE: usize = 1;
@@ -161,10 +117,11 @@ impl Timed {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+            // A write that waited for a slow server leaves less to the read.
+            self.fresh &= bytes.is_empty() && self.begun.elapsed() < MOMENT;
             if bytes.is_empty() {
                 return Ok(());
             }
-            self.fresh = false;
         }
     }
 
@@ -201,5 +158,31 @@ impl Read for Timed {
                 read => return read,
             }
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_took_its_time_leaves_the_read_what_is_left() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut stream = Timed::new(Stream::Unix(ours));
+        let limit = Duration::from_secs(600);
+        (&theirs).write_all(b"ab").unwrap();
+        // The exchange began a while ago: the time that the write took.
+        let took = Duration::from_secs(100);
+        let begun = Instant::now().checked_sub(took).unwrap();
+        stream.start(begun, begun + limit);
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        assert!(stream.armed[READ].unwrap() <= limit - took);
+        // When all of it is gone, nothing is read any more.
+        let begun = Instant::now().checked_sub(limit).unwrap();
+        stream.start(begun, begun + limit);
+        stream.write_all(b"x").unwrap();
+        let error = stream.read_exact(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

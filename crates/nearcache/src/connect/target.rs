@@ -137,17 +137,34 @@ impl Target {
         })
     }
 
+    /// Checks what a server would refuse only later.
+    ///
+    /// # Errors
+    /// `InvalidConfig` for a client name that `CLIENT SETNAME` refuses.
+    pub(crate) fn check(&self) -> Result<()> {
+        let refused = |c: char| !c.is_ascii_graphic();
+        match &self.client_name {
+            Some(name) if name.contains(refused) => Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!(
+                    "client_name is {name:?}; Redis takes printable ASCII without spaces, as in \"{}\"",
+                    name.replace(refused, "-")
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The host, as it appears in messages.
     pub(crate) fn host(&self) -> Arc<str> {
         Arc::from(self.place.to_string())
     }
 
-    /// The settings that redis-rs needs for the handshake.
+    /// The settings that redis-rs needs for its part of the handshake: `HELLO` or `AUTH`.
     pub(crate) fn handshake(&self, protocol: Protocol) -> redis::RedisConnectionInfo {
         let mut info = redis::RedisConnectionInfo::default()
-            .set_db(i64::from(self.db))
             .set_protocol(protocol.into())
-            .set_lib_name("nearcache", env!("CARGO_PKG_VERSION"));
+            .set_skip_set_lib_name();
         if let Some(username) = &self.username {
             info = info.set_username(username);
         }
@@ -213,6 +230,24 @@ mod tests {
         let plain = target("redis://localhost?protocol=resp2");
         assert_eq!((plain.username, plain.password, plain.db), (None, None, 0));
         assert_eq!(plain.protocol, Some(Protocol::Resp2));
+    }
+
+    #[test]
+    fn a_client_name_that_redis_refuses_is_refused_before() {
+        let named = |name: &str| Target {
+            client_name: Some(name.to_owned()),
+            ..target("redis://localhost")
+        };
+        for name in ["my service", "a\nb", "caf\u{e9}", "\u{7f}"] {
+            let error = named(name).check().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(!error.to_string().contains('\n'), "{error}");
+        }
+        let error = named("my service").check().unwrap_err();
+        assert!(error.to_string().contains("\"my-service\""), "{error}");
+        for name in ["api", "!~", ""] {
+            named(name).check().unwrap();
+        }
     }
 
     #[cfg(unix)]

@@ -6,7 +6,7 @@
 //! 2. *Open*: calls fail at once, with an error that says since when and why. After a pause one call goes through, the
 //!    probe. If the probe fails, the pause gets longer: it doubles, up to [`LONGEST`], with jitter, so that clients
 //!    that lost a server together do not come back together. If it succeeds, the breaker closes.
-//! 3. If a probe is cancelled (its future is dropped), another probe may go through at once.
+//! 3. If a probe is cancelled (its future is dropped), or found no free connection, another probe may go through at once.
 //! 4. When the breaker opens, the connections are dropped. So a probe cannot fail on a connection that died meanwhile
 //!    although the server works again.
 //!
@@ -251,6 +251,10 @@ pub(crate) struct Permit<'b> {
 impl Permit<'_> {
     /// Reports the outcome of the call.
     pub(crate) fn report(mut self, error: Option<&Error>) {
+        // The call did not get as far as the server: no outcome, as if it was cancelled.
+        if error.is_some_and(|error| error.kind() == ErrorKind::PoolExhausted) {
+            return;
+        }
         self.reported = true;
         if !self.breaker.enabled {
             return;

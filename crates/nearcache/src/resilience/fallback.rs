@@ -38,7 +38,11 @@ impl Fallback {
     pub(crate) fn covers(error: &Error) -> bool {
         matches!(
             error.kind(),
-            ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Auth
+            ErrorKind::Connect
+                | ErrorKind::Timeout
+                | ErrorKind::Unavailable
+                | ErrorKind::Auth
+                | ErrorKind::PoolExhausted
         )
     }
 }

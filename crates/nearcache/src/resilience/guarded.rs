@@ -14,7 +14,7 @@ use super::breaker::{Breaker, Permit};
 use super::outbox::{Claim, Drain, Outbox};
 use super::retry;
 use crate::connect::target::{Place, Target};
-use crate::connect::{Backend, BoxFuture, LinkEvent, Raw, ServerInfo, Terms};
+use crate::connect::{Backend, BoxFuture, LinkEvent, Raw, ServerInfo, Terms, change_nothing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use crate::script::Script;
@@ -426,7 +426,7 @@ impl Sendable for Cmd {
     }
 
     fn changes_nothing(&self) -> bool {
-        retry::change_nothing([self])
+        change_nothing([self])
     }
 
     fn names(&self) -> Vec<&[u8]> {
@@ -450,7 +450,7 @@ impl Sendable for Pipeline {
     }
 
     fn changes_nothing(&self) -> bool {
-        retry::change_nothing(self.cmd_iter())
+        change_nothing(self.cmd_iter())
     }
 
     fn names(&self) -> Vec<&[u8]> {

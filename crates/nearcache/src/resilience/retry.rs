@@ -4,21 +4,10 @@
 //! that changes nothing can be sent again. One that writes cannot: an `INCR` would count twice, and a `SET` might
 //! overwrite what another client wrote in between.
 
-use redis::{Arg, Cmd};
+use redis::Cmd;
 
+use crate::connect::change_nothing;
 use crate::error::{Error, ErrorKind};
-
-/// The commands used here that change nothing.
-const READS: [&[u8]; 8] = [
-    b"GET",
-    b"MGET",
-    b"EXISTS",
-    b"GETRANGE",
-    b"PTTL",
-    b"SCAN",
-    b"PING",
-    b"INFO",
-];
 
 /// Whether commands may be sent again after this error.
 pub(super) fn may_be_sent_again<'c>(
@@ -27,13 +16,6 @@ pub(super) fn may_be_sent_again<'c>(
 ) -> bool {
     // A timeout has used up the time; any other error is the server's answer.
     error.kind() == ErrorKind::Connect && change_nothing(commands)
-}
-
-/// Whether these commands only read.
-pub(super) fn change_nothing<'c>(commands: impl IntoIterator<Item = &'c Cmd>) -> bool {
-    commands.into_iter().all(
-        |command| matches!(command.args_iter().next(), Some(Arg::Simple(verb)) if READS.contains(&verb)),
-    )
 }
 
 #[cfg(test)]

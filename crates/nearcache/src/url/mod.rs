@@ -77,11 +77,11 @@ pub(crate) fn parse(url: &str) -> Result<Parsed> {
         };
         return Err(written.error(0..url.len(), "it has no scheme", help));
     };
-    let scheme = &url[..scheme_end];
+    let scheme = url[..scheme_end].to_ascii_lowercase();
     let rest = scheme_end + 3..url.len();
     let (place_range, query) = split(url, rest, '?');
 
-    let mut parsed = match scheme {
+    let mut parsed = match scheme.as_str() {
         "memory" => parse_memory(&written, place_range)?,
         "redis" | "valkey" => parse_tcp(&written, place_range)?,
         "redis+unix" | "valkey+unix" => parse_unix(&written, place_range)?,
@@ -379,7 +379,7 @@ fn parse_option(
                 level => compression.level(level),
             });
         }
-        "breaker" => match value.as_str() {
+        "breaker" => match value.to_ascii_lowercase().as_str() {
             "on" => into.target.breaker = true,
             "off" => into.target.breaker = false,
             _ => return wrong("this is neither on nor off", "write on or off"),

@@ -215,3 +215,18 @@ proptest! {
         prop_assert!(!text.contains(&encoded), "{}", text);
     }
 }
+
+#[test]
+fn scheme_and_switches_may_be_in_upper_case() {
+    for (url, breaker) in [
+        ("REDIS://h?breaker=OFF", false),
+        ("Valkey://h?breaker=On", true),
+    ] {
+        let parsed = parse(url).expect(url);
+        assert_eq!(parsed.target.place.to_string(), "h:6379");
+        assert_eq!(parsed.target.breaker, breaker);
+    }
+    assert!(parse("MEMORY://").is_ok());
+    let tls = parse("REDISS://h").unwrap_err();
+    assert!(tls.to_string().contains("TLS"), "{tls}");
+}

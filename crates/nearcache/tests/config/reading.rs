@@ -119,3 +119,57 @@ fn a_number_or_a_switch_can_be_a_template() {
     );
     assert_eq!(config.timeout, Some(Duration::from_millis(500)));
 }
+
+/// What Kubernetes and Docker set for a service called `nearcache`, and one called `nearcache-redis`.
+#[test]
+fn the_variables_of_a_service_of_the_same_name_are_no_settings() {
+    let links = [
+        ("NEARCACHE_PORT", "tcp://10.0.0.1:6379"),
+        ("NEARCACHE_HOST", "tcp://10.0.0.1:6379"),
+        ("NEARCACHE_PORT_6379_TCP", "tcp://10.0.0.1:6379"),
+        ("NEARCACHE_PORT_6379_TCP_ADDR", "10.0.0.1"),
+        ("NEARCACHE_PORT_6379_TCP_PORT", "6379"),
+        ("NEARCACHE_PORT_6379_TCP_PROTO", "tcp"),
+        ("NEARCACHE_SERVICE_HOST", "10.0.0.1"),
+        ("NEARCACHE_SERVICE_PORT", "6379"),
+        ("NEARCACHE_SERVICE_PORT_REDIS", "6379"),
+        ("NEARCACHE_REDIS_PORT", "tcp://10.0.0.2:6379"),
+        ("NEARCACHE_REDIS_SERVICE_HOST", "10.0.0.2"),
+    ];
+    let with = |more: &[(&'static str, &'static str)]| {
+        let vars = links.iter().copied().filter(|(name, _)| {
+            // One name has one value.
+            more.iter().all(|(other, _)| other != name)
+        });
+        let vars: Vec<_> = vars.chain(more.iter().copied()).collect();
+        Config::reader().vars(vars).environment()
+    };
+    assert_eq!(with(&[]).unwrap(), Config::default());
+    let own = with(&[("NEARCACHE_HOST", "h"), ("NEARCACHE_PORT", "7000")]).unwrap();
+    assert_eq!(own.defaults.host.as_deref(), Some("h"));
+    assert_eq!(own.defaults.port, Some(7_000));
+    // A mistake of one's own is still told.
+    for (name, value) in [
+        ("NEARCACHE_PORT", "http://10.0.0.1"),
+        ("NEARCACHE_PORTS", "6379"),
+        ("NEARCACHE_CACHES__PAGES__PORT", "tcp://10.0.0.1:6379"),
+    ] {
+        assert!(with(&[(name, value)]).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn text_that_was_pasted_may_have_a_mark_and_capitals() {
+    let toml = "\u{feff}url = \"REDIS://h\"\nbreaker = \"False\"";
+    let json = "\u{feff}{\"url\": \"REDIS://h\", \"breaker\": \"FALSE\"}";
+    for config in [Config::from_toml(toml), Config::from_json(json)] {
+        let config = config.unwrap();
+        assert_eq!(config.defaults.breaker, Some(false));
+        assert_eq!(config.defaults.url, Some("REDIS://h".into()));
+    }
+    let on = Config::reader().vars([("NEARCACHE_BREAKER", "TRUE")]);
+    assert_eq!(on.environment().unwrap().defaults.breaker, Some(true));
+    // The place of a mistake is counted without the mark.
+    let error = Config::from_json("\u{feff}{").unwrap_err();
+    assert!(error.to_string().contains("line 1, column 1"), "{error}");
+}

@@ -48,7 +48,12 @@ fn what_was_seen_last_is_the_answer_while_redis_is_away() {
         // A loader is asked before what is old.
         assert_eq!(remember!(cache, "get", source.gives(6)).await.unwrap(), 6);
         site.redis.restart();
-        assert_eq!(call!(cache.get::<u8>("get")).unwrap(), None);
+        // After so many failures, connecting is tried once in a while only.
+        let since = std::time::Instant::now();
+        while call!(cache.get::<u8>("get")).unwrap().is_some() {
+            assert!(since.elapsed().as_secs() < 60, "still the stale value");
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
     });
 }
 

@@ -269,3 +269,28 @@ impl tracing::Subscriber for LogLines {
 
     fn exit(&self, _: &tracing::span::Id) {}
 }
+
+#[tokio::test]
+async fn invariants_1_and_3_a_call_that_found_no_free_connection_says_nothing_of_the_server() {
+    use ErrorKind::{PoolExhausted, Timeout};
+    let (server, _clock) = Server::new();
+    server.will([PoolExhausted; 3 * RUN as usize]);
+    for _ in 0..3 * RUN {
+        server.set().await.unwrap_err();
+    }
+    assert_eq!(server.guarded.breaker().state(), BreakerState::Closed);
+    // Nor does it end a run of failures.
+    for kind in [Timeout, Timeout, PoolExhausted, Timeout, Timeout, Timeout] {
+        server.will([kind]);
+        assert_eq!(server.set().await.unwrap_err().kind(), kind);
+    }
+    assert_eq!(server.guarded.breaker().state(), BreakerState::Open);
+
+    let (server, clock) = Server::outage(Timeout).await;
+    clock.advance(LONGEST);
+    server.will([PoolExhausted]);
+    assert_eq!(server.set().await.unwrap_err().kind(), PoolExhausted);
+    assert_eq!(server.guarded.breaker().state(), BreakerState::Open);
+    server.set().await.unwrap();
+    assert_eq!(server.guarded.breaker().state(), BreakerState::Closed);
+}
