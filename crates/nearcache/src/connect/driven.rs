@@ -118,8 +118,8 @@ impl Driven {
             alive: AtomicBool::new(true),
             submitted: AtomicBool::new(false),
             view: Mutex::new(view),
-            calls: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             met: OnceLock::new(),
             common: Arc::clone(common),
         });
@@ -171,7 +171,7 @@ impl Driven {
         self.alive.submitted.store(true, Ordering::Relaxed);
         Call {
             connected: self,
-            number: self.alive.calls.fetch_add(1, Ordering::Relaxed) + 1,
+            after: self.alive.given_up.load(Ordering::Acquire),
             writes,
         }
     }
@@ -210,7 +210,10 @@ impl Driven {
             return false;
         }
         let millis = now.saturating_duration_since(self.made).as_millis() as u64;
-        let last = self.used.swap(millis, Ordering::Relaxed);
+        let last = self.used.load(Ordering::Relaxed);
+        if last != millis {
+            self.used.store(millis, Ordering::Relaxed);
+        }
         if Duration::from_millis(millis.saturating_sub(last)) < LAIN_IDLE
             || self.alive.is_connected()
         {
@@ -233,8 +236,8 @@ impl Driven {
 /// A call on a connection. If it is dropped without a reply, it was given up.
 pub(super) struct Call<'d> {
     connected: &'d Driven,
-    /// The how many-th of the connection it is.
-    number: u64,
+    /// How many writes had been given up on the connection when it began.
+    after: u64,
     writes: bool,
 }
 
@@ -257,13 +260,8 @@ impl Call<'_> {
             *in_vain_since.lock() = None;
         }
         // Replies come in turn: the server is done with what was sent before.
-        let given_up = alive.given_up.load(Ordering::Acquire);
-        if given_up != 0 && self.number > given_up {
-            // Not if another one was given up meanwhile.
-            let order = (Ordering::AcqRel, Ordering::Relaxed);
-            let _ = alive
-                .given_up
-                .compare_exchange(given_up, 0, order.0, order.1);
+        if self.after > alive.settled.load(Ordering::Relaxed) {
+            alive.settled.fetch_max(self.after, Ordering::AcqRel);
         }
     }
 }
@@ -273,10 +271,10 @@ impl Drop for Call<'_> {
         if !self.writes {
             return;
         }
+        // In one order with the end of the connection: either this sees it, or `end` sees the write.
         let alive = &self.connected.alive;
-        let calls = alive.calls.load(Ordering::Relaxed);
-        alive.given_up.fetch_max(calls, Ordering::AcqRel);
-        if !self.connected.is_alive() {
+        alive.given_up.fetch_add(1, Ordering::SeqCst);
+        if !alive.alive.load(Ordering::SeqCst) {
             alive.doubt();
         }
     }
@@ -348,10 +346,10 @@ struct Alive {
     submitted: AtomicBool,
     /// The driver's socket once more, to look at.
     view: Mutex<Option<Socket>>,
-    /// How many calls have begun.
-    calls: AtomicU64,
-    /// How many had when a write was given up last; 0 if none was, or the server is done with it.
+    /// How many writes were given up.
     given_up: AtomicU64,
+    /// With how many of them the server is done.
+    settled: AtomicU64,
     met: OnceLock<Met>,
     common: Arc<Common>,
 }
@@ -363,7 +361,7 @@ impl Alive {
     }
 
     fn end(&self, event: &LinkEvent) {
-        if self.alive.swap(false, Ordering::AcqRel) {
+        if self.alive.swap(false, Ordering::SeqCst) {
             self.view.lock().take();
             self.doubt();
             self.common.tell(event);
@@ -372,7 +370,7 @@ impl Alive {
 
     /// The connection is not used for new calls any more: see [`doubts`](super::doubts).
     fn doubt(&self) -> Option<Settled> {
-        if self.given_up.load(Ordering::Acquire) == 0 {
+        if self.given_up.load(Ordering::SeqCst) <= self.settled.load(Ordering::Acquire) {
             return None;
         }
         self.common.doubts().add(self.met.get()?)

@@ -121,6 +121,11 @@ impl Multiplexed {
 
     /// The runtime's connection: the existing one, the one that another call is making, or a new one.
     async fn find_or_connect(&self, runtime: runtime::Id, limit: Duration) -> Result<Arc<Driven>> {
+        // Here, and not for each call, because it is a system call. The child's runtime is a new one, so its first call
+        // comes by here.
+        if self.common.is_fork() {
+            self.start_afresh();
+        }
         let link = self.link(runtime);
         let mut outcome = match link.look(self.common.runtime().now()) {
             Found::Ready(connected) => return Ok(connected),
@@ -210,9 +215,6 @@ impl Multiplexed {
         F: Future<Output = RedisResult<T>>,
     {
         let limit = terms.limit;
-        if self.common.is_fork() {
-            self.start_afresh();
-        }
         let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?.id();
         let (connected, mut left) = match self.ready(runtime) {
             Some(connected) => (connected, limit),
