@@ -1,7 +1,7 @@
 //! Key versions: deploying a changed struct next to the running release.
 //!
-//! With a version, neither release reads the other's entries. Without one, an entry that cannot be decoded is a miss,
-//! and is deleted.
+//! With a version, neither release reads the other's entries. Without one, an entry that cannot be decoded is a miss:
+//! a read leaves it as it is, a load writes over it.
 //!
 //! ```text
 //! cargo run --example versioning
@@ -60,17 +60,19 @@ async fn main() -> Result<()> {
     assert_eq!(running.get("user:1").await?, Some(of_v1()));
     println!("Both releases have their own user:1.");
 
-    // Without a version: an entry that cannot be decoded is a miss, and is deleted.
+    // Without a version: an entry that cannot be decoded is a miss. A read leaves it to the release that can read it; a
+    // load writes over it.
     let cache = Cache::builder(shared)
         .prefix("nearcache-versioning:none")
         .build()?;
     cache.set("user:1", &of_v1()).await?;
     assert_eq!(cache.get::<UserOfV2>("user:1").await?, None);
-    assert!(!cache.contains("user:1").await?);
-    assert!(cache.add("user:1", &of_v2()).ttl("1h").await?);
+    assert_eq!(cache.get("user:1").await?, Some(of_v1()));
+    assert_eq!(cache.remember("user:1", load).ttl("1h").await?, of_v2());
     assert_eq!(cache.get("user:1").await?, Some(of_v2()));
+    assert_eq!(cache.get::<UserOfV1>("user:1").await?, None);
     println!(
-        "Without versions, the old entry was deleted: {} undecodable.",
+        "Without versions, each finds the other's entry and cannot decode it: {} times.",
         cache.stats().undecodable
     );
 
