@@ -34,7 +34,7 @@ const TAG_EPOCH: &[u8] = b"#nearcache:tags";
 const INDEX: &[u8] = b"#nearcache:index";
 
 /// The longest tag. Every entry with the tag stores it.
-const MAX_TAG: usize = 1_024;
+pub(crate) const MAX_TAG: usize = 1_024;
 
 /// The longest key, without the prefix.
 const MAX_KEY: usize = 64 * 1024;

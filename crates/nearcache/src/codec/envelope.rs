@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::compression::Algorithm;
 use super::{Body, Form, Format, Packing};
+use crate::keyspace::MAX_TAG;
 
 /// A byte that begins no UTF-8 and that MessagePack never uses, then `NC`.
 const MAGIC: [u8; 3] = [0xC1, b'N', b'C'];
@@ -130,8 +131,11 @@ impl Head {
                 return Err(Unreadable::Damaged);
             }
             for _ in 0..count {
-                let length = u16::from_be_bytes(rest.array()?);
-                let tag = rest.take(length.into())?.to_vec();
+                let length = usize::from(u16::from_be_bytes(rest.array()?));
+                if length == 0 || length > MAX_TAG {
+                    return Err(Unreadable::Damaged);
+                }
+                let tag = rest.take(length)?.to_vec();
                 head.tags.push((tag, rest.array()?));
             }
         }
@@ -232,6 +236,9 @@ mod tests {
             b"\xC1NC\x01\x10\x00\0\0\0\x01",
             b"\xC1NC\x01\x10\x04\0\0\0\x01",
             b"\xC1NC\x01\x10\x01\0\0\0",
+            // A tag without a byte, and one that is too long.
+            &[&b"\xC1NC\x01\x04\x01\0\0"[..], &[7; 40]].concat(),
+            &[&b"\xC1NC\x01\x04\x01\x04\x01"[..], &[7; 1100]].concat(),
         ] {
             assert!(Head::open(entry).is_err(), "{entry:?}");
         }
@@ -242,7 +249,7 @@ mod tests {
         fn what_was_sealed_opens_as_it_was(
             soft: Option<u64>,
             load in prop::option::of(any::<u32>()),
-            tags in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..20), any::<[u8; 16]>()), 0..5),
+            tags in prop::collection::vec((prop::collection::vec(any::<u8>(), 1..20), any::<[u8; 16]>()), 0..5),
             body in prop::collection::vec(any::<u8>(), 0..50),
             format in 0u8..3,
             packing in prop::option::of((1u8..4, any::<u32>())),
