@@ -204,7 +204,7 @@ where
     F: FnOnce() -> std::result::Result<L, E> + Send + 'static,
     L: Loadable<Value = T>,
     E: Into<BoxError>,
-    T: Encode + Decode,
+    T: Encode + Decode + Clone,
 {
     options_beside!(.beside());
 
@@ -222,7 +222,7 @@ async fn remember<T>(
     mut loader: impl RunLoader<T>,
 ) -> Result<T>
 where
-    T: Encode + Decode,
+    T: Encode + Decode + Clone,
 {
     // These are lent, not moved: they are large, and would lie in the future of each layer.
     let key = key.as_ref().map_err(Clone::clone)?;
@@ -240,7 +240,7 @@ where
     Fut: Future<Output = std::result::Result<L, E>> + Send + 'static,
     L: Loadable<Value = T>,
     E: Into<BoxError> + 'static,
-    T: Encode + Decode,
+    T: Encode + Decode + Clone,
 {
     type Output = Result<T>;
     type IntoFuture = CacheFuture<'c, T>;
@@ -258,7 +258,7 @@ where
     F: FnOnce() -> std::result::Result<L, E>,
     L: Loadable<Value = T>,
     E: Into<BoxError>,
-    T: Encode + Decode,
+    T: Encode + Decode + Clone,
 {
     /// Carries the operation out on this thread. The loader runs on it too, unless the call can return before the
     /// loader does.

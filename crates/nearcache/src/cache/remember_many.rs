@@ -135,7 +135,7 @@ where
     Q: AsRef<[u8]>,
     L: Loadable<Value = T>,
     E: Into<BoxError>,
-    T: Encode + Decode,
+    T: Encode + Decode + Clone,
 {
     options_beside!(.beside());
 

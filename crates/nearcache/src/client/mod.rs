@@ -24,7 +24,7 @@ use crate::hooks::{
     Call, CallKeys, Counters, Outcome, Stats, StatsHandle, Telemetry, Telling, Watch,
 };
 use crate::keyspace::{Keyspace, StoredKey};
-use crate::resilience::{DataLoss, Gate, Guarded, Outbox, Pass};
+use crate::resilience::{Closing, DataLoss, Gate, Guarded, Outbox, Pass, Seldom};
 use crate::runtime::Runtime;
 use crate::script::{self, Input, Script};
 use batch::parts;
@@ -38,6 +38,17 @@ pub(crate) struct Client {
     codec: Codec,
     /// Where the running call notes its outcome, if there are hooks.
     watch: Option<Arc<Watch>>,
+    /// The load that this client serves. It may send its commands while the cache closes.
+    load: Option<Arc<Load>>,
+}
+
+/// A load under way. `close` waits until it is dropped.
+struct Load(Arc<Shared>);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.gate.end_load();
+    }
 }
 
 /// The part that clones share.
@@ -48,6 +59,9 @@ struct Shared {
     telemetry: Telemetry,
     data_loss: DataLoss,
     listener: u64,
+    /// When it was last logged that Redis refuses, and that a loaded value cannot be stored.
+    said_degraded: Seldom,
+    said_not_stored: Seldom,
 }
 
 /// The parts for a new client.
@@ -88,12 +102,15 @@ impl Client {
             telemetry,
             data_loss,
             listener,
+            said_degraded: Seldom::default(),
+            said_not_stored: Seldom::default(),
         };
         Client {
             shared: Arc::new(shared),
             limit,
             codec,
             watch: None,
+            load: None,
         }
     }
 
@@ -172,13 +189,58 @@ impl Client {
         }
     }
 
+    /// Notes that a call goes on without Redis, because of this error.
+    pub(crate) fn note_degraded(&self, error: &Error) {
+        self.counters().degraded.add(1);
+        if let Some(watch) = &self.watch {
+            watch.note_degraded(error.kind());
+        }
+        // What keeps Redis away altogether is logged by the breaker.
+        let refused = !matches!(
+            error.kind(),
+            ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Unavailable
+        );
+        if refused && self.shared.said_degraded.may(self.runtime().now()) {
+            tracing::warn!(%error, "Redis refuses what remember needs: loaders run, and their values may not be stored");
+        }
+    }
+
+    /// Logs, now and then, that a loaded value is returned and not stored.
+    pub(crate) fn warn_not_stored(&self, error: &Error) {
+        if self.shared.said_not_stored.may(self.runtime().now()) {
+            tracing::warn!(%error, "a loaded value is returned, but cannot be stored");
+        }
+    }
+
     /// Admits a call.
     ///
     /// # Errors
     /// `Closed`, after the cache was closed.
     pub(crate) fn enter(&self) -> Result<Pass<'_>> {
         check_timeout(self.limit)?;
-        self.shared.gate.enter()
+        self.shared.gate.enter(self.load.is_some())
+    }
+
+    /// The same client for a load, which may end while the cache closes.
+    ///
+    /// # Errors
+    /// `Closed`, after the cache was closed.
+    pub(crate) fn begin_load(&self) -> Result<Self> {
+        check_timeout(self.limit)?;
+        self.as_load(self.load.is_some())
+    }
+
+    /// The same client, for giving back leases while the cache closes.
+    pub(crate) fn begin_release(&self) -> Result<Self> {
+        self.as_load(true)
+    }
+
+    fn as_load(&self, while_closing: bool) -> Result<Self> {
+        self.shared.gate.begin_load(while_closing)?;
+        Ok(Client {
+            load: Some(Arc::new(Load(Arc::clone(&self.shared)))),
+            ..self.clone()
+        })
     }
 
     /// Sends one command.
@@ -220,22 +282,48 @@ impl Client {
         }
         let mut replies = Vec::with_capacity(inputs.len());
         for part in parts(inputs, Input::bytes) {
-            let mut pipeline = Pipeline::with_capacity(part.len());
-            for input in part {
-                pipeline.add_command(script.by_name(input));
+            let mut replied = self.run_part(script, part.iter()).await?;
+            // A server that does not know the script yet says so for each input. It learns it from the first of those
+            // that are sent again.
+            let is_unknown =
+                |reply: &Result<Value>| matches!(reply, Err(error) if script::unknown(error));
+            let again: Vec<usize> = (0..part.len())
+                .filter(|index| is_unknown(&replied[*index]))
+                .collect();
+            if let [first, rest @ ..] = &*again {
+                let text = script.by_text(&part[*first]);
+                let named = rest.iter().map(|index| script.by_name(&part[*index]));
+                let repeated = self.send_all(std::iter::once(text).chain(named)).await?;
+                for (index, reply) in again.iter().zip(repeated) {
+                    replied[*index] = reply;
+                }
             }
-            for (reply, input) in self.pipeline(&pipeline).await?.into_iter().zip(part) {
-                let reply = match reply {
-                    Value::ServerError(error) => Err(Error::from_server(&error)),
-                    reply => Ok(reply),
-                };
-                replies.push(match reply {
-                    Err(error) if script::unknown(&error) => self.run(script, input).await,
-                    reply => reply.map_err(|error| error.on_host(self.host())),
-                });
-            }
+            replies.append(&mut replied);
         }
         Ok(replies)
+    }
+
+    async fn run_part<'i>(
+        &self,
+        script: &Script,
+        inputs: impl Iterator<Item = &'i Input>,
+    ) -> Result<Vec<Result<Value>>> {
+        self.send_all(inputs.map(|input| script.by_name(input)))
+            .await
+    }
+
+    /// Sends commands together. An error reply is an error.
+    async fn send_all(&self, commands: impl Iterator<Item = Cmd>) -> Result<Vec<Result<Value>>> {
+        let mut pipeline = Pipeline::new();
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        let replies = self.pipeline(&pipeline).await?;
+        let reply = |reply| match reply {
+            Value::ServerError(error) => Err(Error::from_server(&error).on_host(self.host())),
+            reply => Ok(reply),
+        };
+        Ok(replies.into_iter().map(reply).collect())
     }
 
     pub(crate) fn keyspace(&self) -> &Keyspace {
@@ -304,21 +392,9 @@ impl Client {
         self.shared.gate.is_open()
     }
 
-    /// Admits no more calls, and waits for the running ones.
-    ///
-    /// # Errors
-    /// `Timeout`: some are still running after the limit.
-    pub(crate) async fn close(&self) -> Result<()> {
-        let gate = &self.shared.gate;
-        gate.close();
-        let drained = self.runtime().timeout(self.limit, || gate.drain()).await;
-        drained.ok_or_else(|| {
-            let why = format!(
-                "calls were still running after {:?}; new calls are refused",
-                self.limit
-            );
-            Error::new(ErrorKind::Timeout, why).on_host(self.host())
-        })
+    /// Admits no more calls. The loads under way go on, until the returned value is dropped.
+    pub(crate) fn begin_closing(&self) -> Closing<'_> {
+        self.shared.gate.close()
     }
 
     /// Adds the client's fields to `Debug`: place and settings, never the password.

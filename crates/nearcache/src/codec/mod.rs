@@ -194,7 +194,7 @@ fn not_in_this_build() -> Error {
 }
 
 /// Adds "no value" to types that do not have one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Maybe<T>(pub(crate) Option<T>);
 
 impl<T: Encode> Encode for Maybe<T> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::codec::Body;
+use crate::error::ErrorKind;
 use crate::keyspace::{Key, StoredKey};
 
 /// A call: which operation, and on which keys.
@@ -108,6 +109,8 @@ pub struct Done {
     pub misses: u64,
     /// The size of the values that were read or written, as stored in Redis.
     pub bytes: u64,
+    /// The kind of the first error of Redis that the call went on without: `remember` has run its loader instead.
+    pub degraded: Option<ErrorKind>,
     /// How long the call took. `remember` includes waiting for the loader.
     pub took: Duration,
 }

@@ -162,12 +162,19 @@ pub(crate) async fn catch_panic<T>(load: impl Future<Output = Result<T>>) -> Res
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let message = panic
+    Error::new(
+        ErrorKind::Loader,
+        format!("it panicked: {}", panic_message(panic)),
+    )
+}
+
+/// What a panic said.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    Error::new(ErrorKind::Loader, format!("it panicked: {message}"))
+        .unwrap_or("no message")
 }
 
 #[cfg(test)]

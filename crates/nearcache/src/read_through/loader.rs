@@ -1,5 +1,5 @@
 //! Running a user's loader: in a task of its own for an async caller, on the calling thread for a blocking caller, or
-//! on a thread of its own if the call can return before the loader does.
+//! on a thread of the cache's crew if the call can return before the loader does.
 //!
 //! A loader is for one key ([`One`]) or for many ([`Many`]), and its caller waits for it or does not. All four
 //! combinations are handled here; the engine (`lead`) need not tell them apart.
@@ -141,7 +141,7 @@ pub(crate) struct Spawned<Ld>(pub(crate) Ld);
 impl<Ld, T> RunLoader<T> for Spawned<Ld>
 where
     Ld: AsyncLoader<T>,
-    T: Encode + Decode,
+    T: Encode + Decode + Clone,
 {
     async fn lead(&mut self, batch: Batch, _: bool) -> Vec<Led<T>> {
         let count = batch.len();
@@ -155,7 +155,9 @@ where
 
     fn refresh(&mut self, batch: Batch) {
         // Without a runtime nothing is refreshed; the caller already has its value.
-        let _ = self.spawn(batch, oneshot::channel().0);
+        if let Some(batch) = batch.claim() {
+            let _ = self.spawn(batch, nobody());
+        }
     }
 }
 
@@ -163,7 +165,7 @@ impl<Ld> Spawned<Ld> {
     fn spawn<T>(&mut self, batch: Batch, tell: Tell<T>) -> Result<()>
     where
         Ld: AsyncLoader<T>,
-        T: Encode + Decode,
+        T: Encode + Decode + Clone,
     {
         let mut loader = self.0.share();
         let runtime = batch.cache().client().runtime().clone();
@@ -177,6 +179,13 @@ impl<Ld> Spawned<Ld> {
 
 /// The channel for the results of a batch.
 type Tell<T> = oneshot::Sender<Vec<Led<T>>>;
+
+/// A channel that nobody listens to.
+fn nobody<T>() -> Tell<T> {
+    let (tell, told) = oneshot::channel();
+    drop(told);
+    tell
+}
 
 /// A loader of a blocking caller.
 #[cfg(feature = "blocking")]
@@ -231,7 +240,7 @@ where
     }
 }
 
-/// Runs a loader of a blocking caller on the calling thread, or on a thread of its own if the call can return before
+/// Runs a loader of a blocking caller on the calling thread, or on a thread of the crew if the call can return before
 /// the loader does.
 #[cfg(feature = "blocking")]
 pub(crate) struct InPlace<Ld, T> {
@@ -239,29 +248,41 @@ pub(crate) struct InPlace<Ld, T> {
     pub(crate) beside: Option<Beside<Ld, T>>,
 }
 
-/// Leads a batch on a new thread. It exists only for loaders that are `Send`.
+/// Leads a batch on a thread of the cache's crew. It exists only for loaders that are `Send`.
 #[cfg(feature = "blocking")]
 pub(crate) type Beside<Ld, T> = fn(Ld, Batch, Tell<T>);
 
 #[cfg(feature = "blocking")]
-pub(crate) fn beside<Ld, T>(mut loader: Ld, batch: Batch, tell: Tell<T>)
+pub(crate) fn beside<Ld, T>(mut loader: Ld, mut batch: Batch, tell: Tell<T>)
 where
     Ld: BlockingLoader<T> + Send + 'static,
-    T: Encode + Decode,
+    T: Encode + Decode + Clone,
 {
-    let runtime = batch.cache().client().runtime().clone();
+    let crew = Arc::clone(batch.cache().crew());
     let waits = !tell.is_closed();
-    runtime.detach(carry(waits, async move {
-        let load = |indices: Vec<usize>| std::future::ready(loader.load(&indices));
-        let _ = tell.send(lead(batch, Ld::BRINGS_TAGS, load).await);
-    }));
+    // For a refresh that nobody waits for: who waits leads the flights already.
+    let keys = if waits {
+        Vec::new()
+    } else {
+        crew.note(&mut batch)
+    };
+    let task = carry(waits, async move {
+        let claimed = if waits { Some(batch) } else { batch.claim() };
+        if let Some(batch) = claimed {
+            let load = |indices: Vec<usize>| std::future::ready(loader.load(&indices));
+            let _ = tell.send(lead(batch, Ld::BRINGS_TAGS, load).await);
+        }
+    });
+    if waits || !keys.is_empty() {
+        crew.push(keys, Box::new(move || crate::runtime::block_on(task)));
+    }
 }
 
 #[cfg(feature = "blocking")]
 impl<Ld, T> RunLoader<T> for InPlace<Ld, T>
 where
     Ld: BlockingLoader<T>,
-    T: Encode + Decode,
+    T: Encode + Decode + Clone,
 {
     async fn lead(&mut self, batch: Batch, beside: bool) -> Vec<Led<T>> {
         if let Some(run) = self.beside.filter(|_| beside) {
@@ -283,7 +304,7 @@ where
 
     fn refresh(&mut self, batch: Batch) {
         if let Some(run) = self.beside {
-            run(self.loader.share(), batch, oneshot::channel().0);
+            run(self.loader.share(), batch, nobody());
         }
     }
 }

@@ -34,16 +34,27 @@ impl Fallback {
         Fallback::Call(Arc::new(f))
     }
 
-    /// Whether fallbacks apply to this error.
+    /// Whether fallbacks apply to this error: to whatever Redis answers, or does not, and not to what the caller did
+    /// wrong.
     pub(crate) fn covers(error: &Error) -> bool {
-        matches!(
-            error.kind(),
+        match error.kind() {
             ErrorKind::Connect
-                | ErrorKind::Timeout
-                | ErrorKind::Unavailable
-                | ErrorKind::Auth
-                | ErrorKind::PoolExhausted
-        )
+            | ErrorKind::Auth
+            | ErrorKind::Denied
+            | ErrorKind::Timeout
+            | ErrorKind::Unavailable
+            | ErrorKind::PoolExhausted
+            | ErrorKind::Server
+            | ErrorKind::Protocol
+            | ErrorKind::WrongType
+            | ErrorKind::NotInteger
+            | ErrorKind::Overflow
+            | ErrorKind::TooLarge => true,
+            // The server is another one than the URL says, a node of a Cluster for example. Without a host it is an
+            // option of the caller's.
+            ErrorKind::InvalidConfig => error.host().is_some(),
+            _ => false,
+        }
     }
 }
 

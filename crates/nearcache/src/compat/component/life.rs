@@ -96,7 +96,7 @@ impl<M: Executor> Life<M> {
         let Some(opened) = self.opened.lock().take() else {
             return Ok(());
         };
-        let closed = opened.cache.core().client().close().await;
+        let closed = opened.cache.core().close(None).await;
         closed.map_err(|error| traced(error, context))
     }
 
