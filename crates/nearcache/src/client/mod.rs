@@ -282,34 +282,22 @@ impl Client {
         }
         let mut replies = Vec::with_capacity(inputs.len());
         for part in parts(inputs, Input::bytes) {
-            let mut replied = self.run_part(script, part.iter()).await?;
-            // A server that does not know the script yet says so for each input. It learns it from the first of those
-            // that are sent again.
-            let is_unknown =
-                |reply: &Result<Value>| matches!(reply, Err(error) if script::unknown(error));
-            let again: Vec<usize> = (0..part.len())
-                .filter(|index| is_unknown(&replied[*index]))
-                .collect();
-            if let [first, rest @ ..] = &*again {
-                let text = script.by_text(&part[*first]);
-                let named = rest.iter().map(|index| script.by_name(&part[*index]));
-                let repeated = self.send_all(std::iter::once(text).chain(named)).await?;
-                for (index, reply) in again.iter().zip(repeated) {
-                    replied[*index] = reply;
-                }
+            let [first, rest @ ..] = part else { continue };
+            // The first one teaches the script to a server that does not know it yet.
+            let text = script.by_text(first);
+            let named = rest.iter().map(|input| script.by_name(input));
+            let replied = self.send_all(std::iter::once(text).chain(named)).await?;
+            for (reply, input) in replied.into_iter().zip(part) {
+                replies.push(match reply {
+                    // It has forgotten the script between two commands, or a proxy has spread them over servers.
+                    Err(error) if script::unknown(&error) => {
+                        self.request(&script.by_text(input)).await
+                    }
+                    reply => reply,
+                });
             }
-            replies.append(&mut replied);
         }
         Ok(replies)
-    }
-
-    async fn run_part<'i>(
-        &self,
-        script: &Script,
-        inputs: impl Iterator<Item = &'i Input>,
-    ) -> Result<Vec<Result<Value>>> {
-        self.send_all(inputs.map(|input| script.by_name(input)))
-            .await
     }
 
     /// Sends commands together. An error reply is an error.

@@ -15,6 +15,7 @@ mod contexts;
 mod custom;
 pub(crate) mod envelope;
 mod format;
+mod guard;
 mod json;
 #[cfg(feature = "msgpack")]
 mod message_pack;

@@ -1,7 +1,7 @@
 //! Where the operations record how a call went, for the hooks of the cache.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::scope::{self, Scopes};

@@ -164,9 +164,7 @@ impl Engine<'_> {
             guards.push((tag.version_key, version));
             head.tags.push((tag.name, version));
         }
-        let entry = encoded
-            .store
-            .then(|| head.seal(&encoded.body).into_owned());
+        let entry = encoded.store.then(|| head.seal(&encoded.body).into_owned());
         let stays = match entry {
             Some(_) => stays.to_string(),
             None => "-1".to_owned(),

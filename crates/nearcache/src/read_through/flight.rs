@@ -443,7 +443,10 @@ mod tests {
         let covers = alone.covers();
         alone.answer(covers, value("v"));
         let third = waiters.pop().unwrap();
-        assert_eq!(text(&third.turn(&Runtime::Tokio, patience).await), Some("v"));
+        assert_eq!(
+            text(&third.turn(&Runtime::Tokio, patience).await),
+            Some("v")
+        );
         drop(substitute);
     }
 

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use super::ReadThrough;
 use super::delivery;
-use super::entry::{Entry, Judgement};
 use super::delivery::Delivery;
+use super::entry::{Entry, Judgement};
 use super::fill::{Encoded, Filling, Prepared};
 use super::flight::{Answer, Leader};
 use super::held::{Held, Renewal};
@@ -412,8 +412,6 @@ impl Engine<'_> {
             Vec::new()
         };
         let telling = client.telling("load", CallKeys::Stored(&keys));
-        // Noted before the loader is called: its value is for the waiters that joined before (flight invariant 2).
-        let covers: Vec<u64> = seats.iter().map(|seat| seat.lead.covers()).collect();
         let indices = seats.iter().map(|seat| seat.lead.index).collect();
         let held = || {
             seats
@@ -424,8 +422,14 @@ impl Engine<'_> {
         let _listed = self.cache.policy.held.list(held());
         // The leases are renewed until the value is stored: that may take a round trip before FILL.
         let work = async {
+            let mut covers = Vec::new();
+            let load = || {
+                // Its value is for the waiters that have joined by now (flight invariant 2).
+                covers = seats.iter().map(|seat| seat.lead.covers()).collect();
+                loader(indices)
+            };
             let begun = client.runtime().now();
-            let run = || run_loader(self.cache, self.patience, || loader(indices));
+            let run = || run_loader(self.cache, self.patience, load);
             let loaded = Telling::within(telling.as_ref(), run).await;
             let took = client.runtime().now().saturating_duration_since(begun);
             match loaded {

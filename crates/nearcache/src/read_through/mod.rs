@@ -190,8 +190,12 @@ impl ReadThrough {
         let drained = runtime.timeout(limit, || closing.shut()).await;
         let why = match (ended, drained) {
             (Some(()), Some(())) => return Ok(()),
-            (None, _) => format!("loads were still running after {patience:?}; their values are not stored"),
-            (Some(()), None) => format!("calls were still running after {limit:?}; new calls are refused"),
+            (None, _) => {
+                format!("loads were still running after {patience:?}; their values are not stored")
+            }
+            (Some(()), None) => {
+                format!("calls were still running after {limit:?}; new calls are refused")
+            }
         };
         Err(Error::new(ErrorKind::Timeout, why).on_host(self.client.host()))
     }

@@ -383,13 +383,11 @@ impl ReadThrough {
             Answer::Failed(error) => return Ok(Err(error)),
             Answer::Nothing => T::nothing(),
             Answer::Unencoded(value) => value.downcast_ref::<T>().cloned(),
-            Answer::Value(bytes) => {
-                match Entry::new(bytes.to_vec()).decode(self.client.codec()) {
-                    Ok(Stored::Value(value)) => Some(value),
-                    Ok(Stored::Nothing) => T::nothing(),
-                    Err(_) => None,
-                }
-            }
+            Answer::Value(bytes) => match Entry::new(bytes.to_vec()).decode(self.client.codec()) {
+                Ok(Stored::Value(value)) => Some(value),
+                Ok(Stored::Nothing) => T::nothing(),
+                Err(_) => None,
+            },
         };
         value.map(Ok).ok_or(None)
     }

@@ -313,7 +313,10 @@ async fn a_loaded_value_that_cannot_be_stored_is_returned(target: Target) {
     // The lease is free again: nobody waits.
     let begun = std::time::Instant::now();
     assert_eq!(remember!(cache, "k", source.gives(7)).await.unwrap(), 7);
-    assert!(begun.elapsed() < Duration::from_secs(5), "it waited for a lease");
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "it waited for a lease"
+    );
     assert_eq!(call!(cache.get::<u8>("k")).unwrap(), Some(7));
 }
 
