@@ -269,3 +269,74 @@ async fn a_batch_returns_what_it_cannot_store(target: Target) {
     assert_eq!(stored, [false, true, false, false]);
     assert_eq!(ask!(cache.stats()).not_stored, 3);
 }
+
+/// Keys whose values are stale, on a blocking cache.
+fn stale(count: usize, max_loads: Option<usize>) -> (blocking::Cache, Vec<String>) {
+    let clock = nearcache::embedded::Clock::manual();
+    let store = nearcache::embedded::Store::builder()
+        .clock(clock.clone())
+        .build();
+    let mut builder = blocking::Cache::builder("memory://").store(&store);
+    if let Some(loads) = max_loads {
+        builder = builder.max_loads(loads);
+    }
+    let cache = builder.build().unwrap();
+    let keys: Vec<String> = (0..count).map(|number| format!("k:{number}")).collect();
+    for key in &keys {
+        let old = || Ok::<_, std::io::Error>(1);
+        let remember = cache.remember(key, old).ttl("1m").stale_for("1h");
+        assert_eq!(remember.run().unwrap(), 1);
+    }
+    clock.advance(Duration::from_secs(120));
+    (cache, keys)
+}
+
+/// Reads each of the keys twice, while no refresh ends. Returns how many of them ran at most at a time, and in all.
+fn refreshed(cache: &blocking::Cache, keys: &[String]) -> (usize, usize) {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, RwLock};
+    let gate = Arc::new(RwLock::new(()));
+    let (now, most, all) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let closed = gate.write().unwrap();
+    for _ in 0..2 {
+        for key in keys {
+            let (gate, now, most, all) = (gate.clone(), now.clone(), most.clone(), all.clone());
+            let load = move || {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                all.fetch_add(1, Ordering::SeqCst);
+                drop(gate.read());
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok::<_, std::io::Error>(2)
+            };
+            let found = cache.remember(key, load).ttl("1h").stale_for("1h").run();
+            assert_eq!(found.unwrap(), 1);
+        }
+    }
+    drop(closed);
+    let begun = Instant::now();
+    while cache.get_many::<u8>(keys).run().unwrap() != vec![Some(2); keys.len()] {
+        assert!(begun.elapsed() < 4 * SOON, "they are not refreshed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    (most.load(Ordering::SeqCst), all.load(Ordering::SeqCst))
+}
+
+#[test]
+fn refreshes_of_a_blocking_cache_run_on_a_few_threads() {
+    let (cache, keys) = stale(500, None);
+    let (most, all) = refreshed(&cache, &keys);
+    assert!(most <= 16, "{most} at a time");
+    assert_eq!(all, 500, "each once");
+}
+
+#[test]
+fn max_loads_holds_for_refreshes_of_a_blocking_cache() {
+    let (cache, keys) = stale(100, Some(2));
+    let (most, all) = refreshed(&cache, &keys);
+    assert!(most <= 2, "{most} at a time");
+    assert_eq!(all, 100, "each once");
+}
