@@ -11,6 +11,10 @@ use std::sync::Arc;
 
 use crate::keyspace::Key;
 
+mod chain;
+
+pub(crate) use chain::boxed;
+
 /// The result of every call that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -219,7 +223,11 @@ impl Error {
         self.0.deferred
     }
 
-    /// The loader's own error, or another underlying one, if it is of type `E`.
+    /// The loader's own error, or another underlying one, if it is of type `E`: the first in the chain of
+    /// [sources](StdError::source). It is also found inside an [`Arc`], a [`Box`] or a [`std::io::Error`], and inside
+    /// an `anyhow::Error` (feature `anyhow`, on by default) or an `eyre::Report` (feature `eyre`) of the loader. To get
+    /// the loader's own type from the call, see
+    /// [`own_error`](crate::operation::Remember::own_error).
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -234,14 +242,7 @@ impl Error {
     /// # nearcache::__example(example());
     /// ```
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
-        let mut source = self.source();
-        while let Some(error) = source {
-            if let Some(found) = error.downcast_ref() {
-                return Some(found);
-            }
-            source = error.source();
-        }
-        None
+        chain::find(self.source())
     }
 
     /// The command was not sent, because its connection leads to another server than its caller knew. The outbox must

@@ -110,7 +110,7 @@ impl fmt::Debug for Key {
 const IN_PLACE: usize = 128;
 
 /// A key as it is in Redis, with the prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StoredKey {
     bytes: SmallVec<[u8; IN_PLACE]>,
     prefix: usize,

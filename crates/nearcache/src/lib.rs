@@ -26,7 +26,8 @@
 //! # Where to look next
 //! - [`Cache`]: every operation, with what it does while Redis is away.
 //! - [`Cache::remember`]: returns the cached value, or loads it once for all callers; [`Cache::remember_many`] does it
-//!   for many keys; a [`Loaded`] lets the loader set TTL and tags.
+//!   for many keys, [`Cache::remember_many_by`] for many ids, and [`Cache::remember_with`] for a loader that cannot
+//!   fail; a [`Loaded`] lets the loader set TTL and tags.
 //! - [`Cache::invalidate_tag`]: invalidates many entries at once.
 //! - `nearcache::blocking::Cache`: the same without an async runtime (feature `blocking`).
 //! - `#[cached]` (feature `macros`): caches the results of a function.
@@ -60,6 +61,8 @@
 //! | --- | --- | --- |
 //! | `embedded` | default | `memory://` |
 //! | `macros` | default | `#[cached]` |
+//! | `anyhow` | default | [`Error::downcast_ref`] finds what a loader returned inside an `anyhow::Error` |
+//! | `eyre` | | the same for an `eyre::Report` |
 //! | `blocking` | | `nearcache::blocking`, for code without an async runtime |
 //! | `msgpack`, `postcard` | | these formats, in addition to JSON |
 //! | `zstd`, `lz4`, `zlib` | | compression |

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::CacheOf;
 use super::operation::{Async, Executor, Marked};
-use crate::client::{Client, Parts, check_timeout};
+use crate::client::{Client, Parts, check_timeout, timeout_of};
 use crate::codec::Codec;
 use crate::connect::target::{PORT, Place, Target};
 use crate::connect::{Mode, Protocol};
@@ -34,14 +34,13 @@ pub(crate) const MAX_LOADS: usize = 1 << 20;
 ///
 /// ```
 /// # fn main() -> nearcache::Result<()> {
-/// use std::time::Duration;
 /// use nearcache::Cache;
 ///
 /// let cache = Cache::builder("redis://localhost:6379/0")
 ///     .prefix("myapp")
 ///     .default_ttl("5m")
 ///     .ttl_jitter(0.1)
-///     .timeout(Duration::from_millis(250))
+///     .timeout("250ms")
 ///     .build()?; // connects to nothing yet
 /// # Ok(())
 /// # }
@@ -53,7 +52,7 @@ pub struct Builder<M = Async> {
     separator: Option<String>,
     default_ttl: Option<Result<Ttl>>,
     ttl_jitter: Option<f64>,
-    timeout: Option<Duration>,
+    timeout: Option<Result<Duration>>,
     username: Option<String>,
     password: Option<String>,
     db: Option<u32>,
@@ -161,10 +160,11 @@ impl<M> Builder<M> {
         self
     }
 
-    /// How long Redis may take for one call, connecting included: 1 ms to 1 hour. Default: 500 ms. For a call that
-    /// takes several round trips (a split batch, a scan) the limit applies to each round trip.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+    /// How long Redis may take for one call, connecting included: `"250ms"`, a [`Duration`], or a whole number of
+    /// seconds, from 1 ms to 1 hour. Default: 500 ms. For a call that takes several round trips (a split batch, a scan)
+    /// the limit applies to each round trip.
+    pub fn timeout(mut self, timeout: impl IntoTtl) -> Self {
+        self.timeout = Some(timeout_of(timeout));
         self
     }
 
@@ -318,7 +318,11 @@ impl<M> Builder<M> {
         let prefix = self.prefix.or(parsed.prefix).unwrap_or_default();
         let separator = self.separator.or(parsed.separator);
         let ttl_jitter = self.ttl_jitter.or(parsed.ttl_jitter).unwrap_or(0.0);
-        let limit = self.timeout.or(parsed.timeout).unwrap_or(TIMEOUT);
+        let limit = self
+            .timeout
+            .transpose()?
+            .or(parsed.timeout)
+            .unwrap_or(TIMEOUT);
         let default_ttl = self.default_ttl.transpose()?.or(parsed.default_ttl);
 
         if !(0.0..=1.0).contains(&ttl_jitter) {

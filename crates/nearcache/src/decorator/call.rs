@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use super::kind::{Kind, OnError};
 use super::{Options, Storing};
 use crate::Cache;
-use crate::codec::{Codec, Decode, Encode, Format, Stored};
+use crate::codec::{Codec, Decode, Encode, Format, Stored, sealed};
 use crate::error::BoxError;
 use crate::error::{Error, Result};
 use crate::keyspace::Key;
-use crate::read_through::load::{Loadable, Loaded};
+use crate::read_through::load::{self, Loadable, Loaded};
 
 /// Holds a value that was dropped on its way to the cache.
 type Left<V> = Arc<Mutex<Option<V>>>;
@@ -59,6 +59,10 @@ impl<V: Clone> Clone for Kept<V> {
     }
 }
 
+impl<V: Encode> sealed::Encode for Kept<V> {}
+
+impl<V: Decode> sealed::Decode for Kept<V> {}
+
 impl<V: Encode> Encode for Kept<V> {
     const NOTHING: Option<&'static [u8]> = V::NOTHING;
 
@@ -96,6 +100,8 @@ struct Brought<V> {
     value: Kept<V>,
     storing: Storing,
 }
+
+impl<V: Encode + Decode + Clone> load::sealed::Loadable for Brought<V> {}
 
 impl<V: Encode + Decode + Clone> Loadable for Brought<V> {
     type Value = Kept<V>;
@@ -282,7 +288,7 @@ pub async fn prime<K: Kind>(
     };
     let (own, nothing) = (storing(&value).ttl, value.is_nothing());
     options
-        .onto_set(cache.set(key?, &value), own, nothing)?
+        .onto_set(cache.set(key?, value), own, nothing)?
         .await
 }
 
@@ -368,7 +374,7 @@ pub mod blocking {
         };
         let (own, nothing) = (storing(&value).ttl, value.is_nothing());
         options
-            .onto_set(cache.set(key?, &value), own, nothing)?
+            .onto_set(cache.set(key?, value), own, nothing)?
             .run()
     }
 }

@@ -130,7 +130,7 @@ impl ReadThrough {
     }
 
     /// The same cache with another time limit for each call.
-    pub(crate) fn within(&self, limit: Duration) -> Self {
+    pub(crate) fn within(&self, limit: Result<Duration>) -> Self {
         self.with_client(self.client.within(limit))
     }
 
