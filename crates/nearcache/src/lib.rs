@@ -123,7 +123,7 @@ pub use nearcache_macros::cached;
 /// An async cache: every operation ends in `.await`.
 pub type Cache = CacheOf<operation::Async>;
 
-pub use cache::{Bound, Builder, CacheOf, operation};
+pub use cache::{Bound, Builder, CacheOf, SharedConnection, operation};
 pub use codec::{Codec, Compression, Decode, Encode, Format, Raw, Serializer, Text};
 pub use connect::{Connection, Protocol, ServerInfo, ServerKind};
 pub use error::{BoxError, Error, ErrorKind, Result};

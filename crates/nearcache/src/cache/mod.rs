@@ -17,6 +17,7 @@ mod read;
 mod remember;
 mod remember_many;
 mod scan;
+mod shared;
 mod tags;
 mod write;
 
@@ -28,6 +29,7 @@ pub use self::builder::Builder;
 #[cfg(feature = "config")]
 pub(crate) use self::builder::{LEASE, LEASES, MAX_LOADS, TIMEOUT};
 use self::operation::{Async, Executor, Marked};
+pub use self::shared::SharedConnection;
 use crate::client::timeout_of;
 use crate::codec::Codec;
 use crate::error::Result;

@@ -7,6 +7,7 @@ mod face;
 
 mod errors;
 mod loaders;
+mod raw;
 mod writing;
 
 use face::Face;
