@@ -7,6 +7,7 @@
 //! 3. nearcache's own keys (leases, versions of tags) are never listed, and cannot be named by a user.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -90,6 +91,32 @@ impl PartialEq<&str> for Key {
     }
 }
 
+/// A key in a message, if its cache shows no keys ([`redact_keys`](crate::Builder::redact_keys)): `#` and the first 12
+/// hexadecimal digits of its SHA-1. They are the same in every process and every release.
+pub(crate) struct Redacted<'k>(pub(crate) &'k [u8]);
+
+impl fmt::Display for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digest = sha1_smol::Sha1::from(self.0).digest().to_string();
+        write!(f, "#{}", &digest[..12])
+    }
+}
+
+impl fmt::Debug for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A key in a message: as it is, or [`Redacted`].
+pub(crate) fn in_message(key: &[u8], redact: bool) -> Box<dyn fmt::Debug + '_> {
+    if redact {
+        Box::new(Redacted(key))
+    } else {
+        Box::new(Key::from(key))
+    }
+}
+
 /// The text in quotes, with other bytes as `\x..`. A long key is cut, because this is used in messages.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,10 +137,19 @@ impl fmt::Debug for Key {
 const IN_PLACE: usize = 128;
 
 /// A key as it is in Redis, with the prefix.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct StoredKey {
     bytes: SmallVec<[u8; IN_PLACE]>,
-    prefix: usize,
+    /// The length of the prefix, which is at most [`MAX_PREFIX`].
+    prefix: u32,
+    /// Whether messages show a hash in its place.
+    redact: bool,
+}
+
+impl fmt::Debug for StoredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        in_message(self.user(), self.redact).fmt(f)
+    }
 }
 
 impl StoredKey {
@@ -123,18 +159,23 @@ impl StoredKey {
 
     /// The key as the user wrote it.
     pub(crate) fn user(&self) -> &[u8] {
-        &self.bytes[self.prefix..]
+        &self.bytes[self.prefix_len()..]
     }
 
     /// The key's lease key. It is in the same cluster slot and under the same prefix. The forms must never change:
     /// processes of all versions must agree on them.
     pub(crate) fn lease(&self) -> Vec<u8> {
-        lease_of(self.as_bytes(), self.prefix)
+        lease_of(self.as_bytes(), self.prefix_len())
     }
 
     /// The length of the prefix, with its separator.
     pub(crate) fn prefix_len(&self) -> usize {
-        self.prefix
+        self.prefix as usize
+    }
+
+    /// Whether messages show a hash in its place.
+    pub(crate) fn is_redacted(&self) -> bool {
+        self.redact
     }
 }
 
@@ -161,10 +202,27 @@ impl redis::ToRedisArgs for StoredKey {
 impl redis::ToSingleRedisArg for StoredKey {}
 
 /// The key names of one cache.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub(crate) struct Keyspace {
     /// The prefix with its separator; empty for none.
     prefix: Vec<u8>,
+    /// Whether messages show hashes in place of keys.
+    redact: bool,
+}
+
+/// The names are the same, whatever messages show.
+impl PartialEq for Keyspace {
+    fn eq(&self, other: &Self) -> bool {
+        self.prefix == other.prefix
+    }
+}
+
+impl Eq for Keyspace {}
+
+impl Hash for Keyspace {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.prefix.hash(state);
+    }
 }
 
 impl Keyspace {
@@ -172,7 +230,10 @@ impl Keyspace {
     /// `InvalidConfig` for a prefix that is too long or contains a reserved name.
     pub(crate) fn new(prefix: &str, separator: &str) -> Result<Self> {
         if prefix.is_empty() {
-            return Ok(Keyspace { prefix: Vec::new() });
+            return Ok(Keyspace {
+                prefix: Vec::new(),
+                redact: false,
+            });
         }
         let prefix = [prefix.as_bytes(), separator.as_bytes()].concat();
         let refused = |why: String| Err(Error::new(ErrorKind::InvalidConfig, why));
@@ -187,13 +248,28 @@ impl Keyspace {
                 "the prefix holds \"#nearcache:\", which nearcache keeps for itself".into(),
             );
         }
-        Ok(Keyspace { prefix })
+        Ok(Keyspace {
+            prefix,
+            redact: false,
+        })
+    }
+
+    /// The same names; messages show hashes in place of keys if `redact`.
+    pub(crate) fn redacted(mut self, redact: bool) -> Self {
+        self.redact = redact;
+        self
+    }
+
+    /// Whether messages show hashes in place of keys.
+    pub(crate) fn redacts(&self) -> bool {
+        self.redact
     }
 
     /// The keyspace of a stored key whose prefix has this length.
     pub(crate) fn of(stored: &[u8], prefix: usize) -> Self {
         Keyspace {
             prefix: stored[..prefix].to_vec(),
+            redact: false,
         }
     }
 
@@ -208,7 +284,8 @@ impl Keyspace {
     /// `InvalidKey`: empty, longer than 64 KiB, or reserved.
     #[inline]
     pub(crate) fn stored(&self, key: &[u8]) -> Result<StoredKey> {
-        let refused = |why: String| Err(Error::new(ErrorKind::InvalidKey, why).for_key(key));
+        let refused =
+            |why: String| Err(Error::new(ErrorKind::InvalidKey, why).named(key, self.redact));
         if key.is_empty() {
             return refused("a key has at least one byte".into());
         }
@@ -234,7 +311,8 @@ impl Keyspace {
         };
         Ok(StoredKey {
             bytes,
-            prefix: self.prefix.len(),
+            prefix: self.prefix.len() as u32,
+            redact: self.redact,
         })
     }
 

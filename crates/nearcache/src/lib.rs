@@ -33,7 +33,7 @@
 //! - `#[cached]` (feature `macros`): caches the results of a function.
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
-//! - [`Fallback`]: what a read returns while Redis is away; [`Undelivered`] and [`DataLoss`]: what happens to an
+//! - [`Fallback`]: what a read returns while Redis is away, and what a function of yours says instead; [`Undelivered`] and [`DataLoss`]: what happens to an
 //!   invalidation then.
 //! - [`Stats`]: the statistics of a cache; [`hooks`]: observing each call, metrics and traces.
 //! - [`Codec`]: formats and compression; [`Text`] and [`Raw`]: values that are stored unchanged.
@@ -52,7 +52,7 @@
 //!
 //! Options follow a `?` and are joined by `&`: `prefix`, `separator`, `version`, `format`, `compression`,
 //! `default_ttl`, `ttl_jitter`, `timeout`, `breaker`, `db`, `username`, `password`, `client_name`, `protocol`,
-//! `pool_size`. The [`Builder`]'s method of the same name describes each. `memory://` also has `maxmemory` (such as
+//! `pool_size`, `redact_keys`. The [`Builder`]'s method of the same name describes each. `memory://` also has `maxmemory` (such as
 //! `64mb`; the default is 256 MiB, and 0 means no limit) and `policy` (what is evicted then: a `maxmemory-policy` of
 //! Redis, by default `allkeys-lfu`). Special characters are percent-encoded (`%40` for `@`).
 //!
@@ -132,7 +132,7 @@ pub use keyspace::Key;
 pub use read_through::delivery::Undelivered;
 pub use read_through::load::{Loadable, Loaded};
 pub use read_through::read::Lookup;
-pub use resilience::{BreakerState, DataLoss, Fallback, Outage};
+pub use resilience::{BreakerState, DataLoss, Fallback, Instead, Outage};
 pub use ttl::{IntoTtl, Remaining, Ttl};
 
 /// The crate with the traits through which a [`Serializer`] gets values.

@@ -10,7 +10,7 @@ use super::CacheOf;
 use super::operation::{Async, Executor, Get, Incr, Pending, Remember, Set, SetIf, Sure, Touch};
 use crate::codec::{Decode, Encode};
 use crate::error::BoxError;
-use crate::keyspace::Key;
+use crate::keyspace::{Key, in_message};
 use crate::read_through::load::Loadable;
 use crate::read_through::read::Lookup;
 use crate::ttl::{IntoTtl, Remaining};
@@ -245,9 +245,10 @@ impl<M> Clone for Bound<M> {
 
 impl<M: Executor> fmt::Debug for Bound<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let redact = self.cache.core.client().keyspace().redacts();
         f.debug_struct("Bound")
             .field("cache", &self.cache)
-            .field("key", &self.key)
+            .field("key", &in_message(self.key.as_bytes(), redact))
             .finish()
     }
 }

@@ -69,6 +69,7 @@ pub struct Builder<M = Async> {
     codec: Option<Codec>,
     version: Option<String>,
     heal: bool,
+    redact_keys: Option<bool>,
     client: Option<Result<Target>>,
     #[cfg(feature = "embedded")]
     store: Option<nearcache_embedded::Store>,
@@ -100,6 +101,7 @@ impl<M> Builder<M> {
             codec: None,
             version: None,
             heal: true,
+            redact_keys: None,
             client: None,
             #[cfg(feature = "embedded")]
             store: None,
@@ -144,6 +146,32 @@ impl<M> Builder<M> {
     /// Redis does not answer or does not permit scripts, `get` still returns a miss, and the entry stays.
     pub fn heal(mut self, on: bool) -> Self {
         self.heal = on;
+        self
+    }
+
+    /// Whether messages show a hash in place of a key: `#` and 12 hexadecimal digits, the beginning of the SHA-1 of the
+    /// key without the prefix. It is the same in all processes, so that messages about one key can be found. Default:
+    /// off. Turn it on where keys are secrets or personal, such as the token of a session.
+    ///
+    /// It holds for the text of errors, logs, spans, and `Debug` of operations and of what hooks are told. Code that
+    /// asks gets the key itself: [`Error::key`], [`Call::key`](crate::hooks::Call::key),
+    /// [`Outage::key`](crate::Outage). Whoever can guess a key can compare its hash, so a hash of `user:7` hides little.
+    /// What names keys in metrics and spans because you said so, [`KeyGroups`](crate::hooks::KeyGroups), is not
+    /// affected.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// let cache = nearcache::Cache::builder("memory://").redact_keys(true).build()?;
+    /// cache.set("session:f3a9", "alice").await?;
+    /// let error = cache.incr("session:f3a9").await.unwrap_err();
+    /// assert!(error.to_string().contains("key #7edf3f1860fb"), "{error}");
+    /// assert_eq!(error.key().unwrap(), "session:f3a9");
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn redact_keys(mut self, on: bool) -> Self {
+        self.redact_keys = Some(on);
         self
     }
 
@@ -369,7 +397,8 @@ impl<M> Builder<M> {
             Some(version) => format!("{prefix}{separator}{version}"),
             None => prefix,
         };
-        let keyspace = Keyspace::new(&prefix, separator)?;
+        let redact = self.redact_keys.or(parsed.redact_keys).unwrap_or(false);
+        let keyspace = Keyspace::new(&prefix, separator)?.redacted(redact);
         if self.data_loss == DataLoss::Clear && !keyspace.has_prefix() {
             return invalid(
                 "on_data_loss(DataLoss::Clear) needs a prefix: without one it would delete every key of the database, other programs' too"

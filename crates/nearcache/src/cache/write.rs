@@ -81,7 +81,7 @@ impl<M> CacheOf<M> {
                 Ok(delivery::unlink(core, &key).await? > 0)
             })
             .await
-            .map_err(|error| error.for_key(key[0].user()))
+            .map_err(|error| error.for_key(&key[0]))
         })
     }
 }
@@ -244,7 +244,7 @@ impl<'c, V: Encode, M, A> Set<'c, V, M, A> {
         let client = self.core.client();
         let value = codec::encode(&self.value, client.codec())
             .and_then(|body| body.packed(client.codec()))
-            .map_err(|error| error.for_key(key.user()))?;
+            .map_err(|error| error.for_key(&key))?;
         Ok(SetCommand {
             core: self.core,
             key: [key],
@@ -348,7 +348,7 @@ impl SetCommand<'_> {
         pipeline.atomic().add_command(set);
         pipeline.cmd("UNLINK").arg(key.lease());
         let replies = delivery.send(&pipeline).await;
-        let replies = replies.map_err(|error| error.for_key(key.user()))?;
+        let replies = replies.map_err(|error| error.for_key(key))?;
         let stored = reply::stored("SET", replies.first().unwrap_or(&Value::Int(0)))?;
         if stored {
             core.client().count_write(entry.len());

@@ -166,6 +166,7 @@ impl Client {
             return None;
         }
         let call = Call::new(verb, keys, self.host(), self.shared.target.db);
+        let call = call.redacted(self.shared.keyspace.redacts());
         Some(Telling::begin(hooks, call, self.runtime()))
     }
 
@@ -202,7 +203,7 @@ impl Client {
     pub(crate) async fn request_for(&self, key: &StoredKey, command: &Cmd) -> Result<Value> {
         self.request(command)
             .await
-            .map_err(|error| error.for_key(key.user()))
+            .map_err(|error| error.for_key(key))
     }
 
     /// Sends commands together. Error replies are among the replies.

@@ -146,7 +146,7 @@ impl Seat {
     }
 
     fn fail<T>(self, error: Error, led: &mut [Option<Led<T>>]) {
-        let error = error.for_key(self.lead.key.user());
+        let error = error.for_key(&self.lead.key);
         self.lead.fail(&error);
         led[self.place] = Some(Led::Failed(error));
     }
@@ -400,7 +400,7 @@ impl Engine<'_> {
                 match encoded {
                     Ok(encoded) => seat.lead.answer(covers, encoded.answer),
                     Err(error) if covers > 0 => {
-                        let error = error.for_key(seat.lead.key.user());
+                        let error = error.for_key(&seat.lead.key);
                         seat.lead.fail(&error);
                     }
                     Err(_) => {}

@@ -210,7 +210,7 @@ mod tests {
 
         let error = into_loaded::<u8, _>(Err(Full(3)))
             .unwrap_err()
-            .for_key(b"k");
+            .named(b"k", false);
         let shared = error.clone().on_host(&"h".into());
         assert_eq!(shared.downcast_ref::<Full>().map(|full| full.0), Some(3));
         assert!(error.to_string().contains("disk 3 is full"), "{error}");

@@ -25,7 +25,7 @@ mod retry;
 pub(crate) mod sweep;
 
 pub use breaker::BreakerState;
-pub use fallback::{Fallback, Outage};
+pub use fallback::{Fallback, Instead, Outage};
 pub(crate) use gate::{Gate, Pass};
 pub(crate) use guarded::Guarded;
 pub(crate) use invalidation::Invalidation;

@@ -6,6 +6,8 @@
 mod face;
 
 mod errors;
+mod fallback;
+mod keys;
 mod loaders;
 mod raw;
 mod writing;

@@ -336,7 +336,7 @@ pub(super) async fn store(
         Ok(())
     })
     .await
-    .map_err(|error| error.for_key(key.user()))
+    .map_err(|error| error.for_key(&key))
 }
 
 /// Removes a value, and returns what was there.
@@ -347,7 +347,7 @@ pub(super) async fn remove(core: &ReadThrough, key: &[u8]) -> Result<Option<Raw>
         core.decode_fresh(reply::bytes("REMOVE", reply)?).await
     })
     .await
-    .map_err(|error| error.for_key(key.user()))
+    .map_err(|error| error.for_key(&key))
 }
 
 /// Runs a script that is an invalidation of a key.
