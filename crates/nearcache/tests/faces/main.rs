@@ -5,6 +5,7 @@
 #[path = "../support/face.rs"]
 mod face;
 
+mod beneath;
 mod errors;
 mod fallback;
 mod keys;
