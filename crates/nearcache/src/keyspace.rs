@@ -6,10 +6,13 @@
 //!    is escaped in every pattern, and the keys that a server lists are checked again.
 //! 3. nearcache's own keys (leases, versions of tags) are never listed, and cannot be named by a user.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -45,7 +48,18 @@ const MAX_PREFIX: usize = 4 * 1024;
 
 /// A key as users write it, without the prefix. Listings return it, and errors contain it.
 ///
-/// Keys are bytes. [`Key::as_str`] returns the text, if the key is text.
+/// Keys are bytes. [`Key::as_str`] returns the text, if the key is text; `Display` shows it, with bytes that are no
+/// text as `\x..`. A key borrows as `[u8]`, so that a map by keys can be asked with bytes. With serde it is text in a
+/// human-readable format (an array of bytes if it is no text), and bytes in a binary one.
+///
+/// ```
+/// use nearcache::Key;
+/// use std::collections::HashMap;
+///
+/// let seen = HashMap::from([(Key::from("user:1"), 3)]);
+/// assert_eq!(seen.get(b"user:1".as_slice()), Some(&3));
+/// assert_eq!(Key::from(String::from("user:1")).to_string(), "user:1");
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<[u8]>);
 
@@ -70,6 +84,82 @@ impl AsRef<[u8]> for Key {
 impl From<&[u8]> for Key {
     fn from(bytes: &[u8]) -> Self {
         Key(bytes.into())
+    }
+}
+
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Key {
+    fn from(bytes: Vec<u8>) -> Self {
+        Key(bytes.into())
+    }
+}
+
+impl From<String> for Key {
+    fn from(text: String) -> Self {
+        Key(text.into_bytes().into())
+    }
+}
+
+/// The text; bytes that are no text as `\x..`.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = self.as_str() {
+            return f.pad(text);
+        }
+        for chunk in self.0.utf8_chunks() {
+            write!(f, "{}{}", chunk.valid(), chunk.invalid().escape_ascii())?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self.as_str() {
+            Some(text) if serializer.is_human_readable() => serializer.serialize_str(text),
+            _ => serializer.serialize_bytes(&self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(KeyVisitor)
+        } else {
+            deserializer.deserialize_byte_buf(KeyVisitor)
+        }
+    }
+}
+
+struct KeyVisitor;
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key: text or bytes")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> std::result::Result<Key, E> {
+        Ok(Key::from(text))
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> std::result::Result<Key, E> {
+        Ok(Key::from(bytes))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Key, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = seq.next_element()? {
+            bytes.push(byte);
+        }
+        Ok(Key::from(bytes))
     }
 }
 
@@ -539,6 +629,44 @@ mod tests {
             br"a\*\?\[b\]\\\^\-:u*"
         );
         assert_eq!(keyspace("").pattern(b"u*"), b"u*");
+    }
+
+    #[test]
+    fn a_key_is_text_where_it_can_be_and_bytes_where_it_cannot() {
+        let keys = [
+            Key::from("user:1"),
+            Key::from(""),
+            Key::from(&b"a\xff\0"[..]),
+        ];
+        assert_eq!(keys[0].to_string(), "user:1");
+        assert_eq!(format!("[{:>8}]", keys[0]), "[  user:1]");
+        assert_eq!(keys[2].to_string(), "a\\xff\0");
+        assert_eq!(
+            serde_json::to_string(&keys).unwrap(),
+            r#"["user:1","",[97,255,0]]"#
+        );
+        for key in &keys {
+            let json = serde_json::to_vec(key).unwrap();
+            assert_eq!(&serde_json::from_slice::<Key>(&json).unwrap(), key);
+            #[cfg(feature = "postcard")]
+            {
+                let bytes = ::postcard::to_stdvec(key).unwrap();
+                assert_eq!(&::postcard::from_bytes::<Key>(&bytes).unwrap(), key);
+            }
+            #[cfg(feature = "msgpack")]
+            {
+                let bytes = rmp_serde::to_vec(key).unwrap();
+                assert_eq!(&rmp_serde::from_slice::<Key>(&bytes).unwrap(), key);
+            }
+        }
+        let by_key = std::collections::HashMap::from([(keys[0].clone(), 1)]);
+        assert_eq!(by_key.get(b"user:1".as_slice()), Some(&1));
+        let ordered = std::collections::BTreeMap::from([(keys[0].clone(), 1)]);
+        assert_eq!(ordered.get(b"user:1".as_slice()), Some(&1));
+        let json = serde_json::to_string(&by_key).unwrap();
+        assert_eq!(json, r#"{"user:1":1}"#);
+        let read: std::collections::HashMap<Key, u8> = serde_json::from_str(&json).unwrap();
+        assert_eq!(read.len(), 1);
     }
 
     #[test]

@@ -71,6 +71,22 @@
 //! | `config` | | `nearcache::config` and `nearcache::compat::registry`: caches from TOML, JSON, the environment, folders |
 //! | `component` | | `nearcache::compat::component`; includes `config` |
 
+//! # What is promised
+//! Versions follow [Semantic Versioning](https://semver.org). Three other crates are part of what this one shows:
+//!
+//! - [`redis`] is re-exported, because [`Connection`], [`SharedConnection`] and [`Builder::client`] work with its types:
+//!   its traits (`ConnectionLike`), [`redis::Cmd`], [`redis::Pipeline`], [`redis::Client`]. A new major version of it, or
+//!   a minor one that changes these, comes with a new minor version of this crate before 1.0, and a new major one from
+//!   1.0 on. Use it as `nearcache::redis`, and the versions agree by themselves. No other operation has its types.
+//! - `embedded` is the crate `nearcache-embedded`, which has the version of this one. `Store` and its `Builder`, `Clock`,
+//!   `Policy`, `Connection` and the events are meant for use, under the same promise. What it has for scripts (`Script`,
+//!   `Twin`, `Call`) is for this crate, and may change with any version.
+//! - [`erased_serde`] is re-exported for [`Serializer`]: its `Serialize` and `Deserializer`, in version 0.4.
+//!
+//! [`Encode`], [`Decode`], [`Loadable`] and the traits in [`operation`] can be used as bounds, and cannot be implemented
+//! elsewhere; so they may get new methods. A format of your own is a [`Serializer`]. What is hidden in the
+//! documentation is not part of the API. Keys and bytes in Redis are frozen: see `docs/wire-format.md`.
+
 #[cfg(feature = "blocking")]
 pub mod blocking;
 mod cache;
@@ -158,6 +174,33 @@ pub fn __example<E: std::fmt::Debug>(example: impl Future<Output = std::result::
             .expect("the example works");
     }
 }
+
+/// The traits of values cannot be implemented elsewhere.
+///
+/// ```compile_fail,E0277
+/// struct Mine;
+///
+/// impl nearcache::Encode for Mine {
+///     const NOTHING: Option<&'static [u8]> = None;
+///     fn encode(&self, _: &nearcache::Codec, _: &mut Vec<u8>) -> nearcache::Result<nearcache::Format> {
+///         Ok(nearcache::Format::Json)
+///     }
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// struct Mine;
+///
+/// impl nearcache::Loadable for Mine {
+///     type Value = u8;
+///     const BRINGS_TAGS: bool = false;
+///     fn into_loaded(self) -> nearcache::Loaded<u8> {
+///         nearcache::Loaded::new(7)
+///     }
+/// }
+/// ```
+#[cfg(doctest)]
+struct Sealed;
 
 /// The examples in the README are compiled and run, too.
 #[cfg(all(doctest, feature = "embedded", feature = "blocking"))]

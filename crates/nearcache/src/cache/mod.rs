@@ -174,7 +174,7 @@ impl<M> CacheOf<M> {
         (&self.core, self.core.client().stored(key.as_ref()))
     }
 
-    /// The same cache with another timeout for each call to Redis: a text such as `"50ms"`, a [`Duration`], or a whole
+    /// The same cache with another timeout for each call to Redis: a text such as `"50ms"`, a [`Duration`](std::time::Duration), or a whole
     /// number of seconds, from 1 ms to 1 hour. Any other is an error of each call
     /// ([`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig)).
     ///

@@ -109,7 +109,8 @@ impl Multiplexed {
         };
         let connected = outcome.map_err(|error| {
             // What was given up on is a connect that is shared, and has a longer limit. The caller is told its own.
-            let given_up = error.kind() == ErrorKind::Timeout && std::error::Error::source(&error).is_none();
+            let given_up =
+                error.kind() == ErrorKind::Timeout && std::error::Error::source(&error).is_none();
             match given_up {
                 true => timed_out(limit, "while connecting").on_host(self.common.host()),
                 false => error,
