@@ -97,6 +97,8 @@ pub mod compat;
 #[cfg(feature = "config")]
 pub mod config;
 mod connect;
+#[cfg(test)]
+mod documented;
 mod error;
 pub mod hooks;
 mod keyspace;
