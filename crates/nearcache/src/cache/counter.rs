@@ -174,7 +174,7 @@ async fn read_counter(client: &Client, key: &StoredKey) -> Result<Option<i64>> {
             format!("the value has {} bytes and is no counter", bytes.len()),
         )
         .on_host(client.host())
-        .for_key(key.user())),
+        .for_key(key)),
     }
 }
 

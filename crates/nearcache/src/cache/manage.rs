@@ -77,7 +77,8 @@ impl<M> CacheOf<M> {
 }
 
 impl<M: Executor> CacheOf<M> {
-    /// A Redis connection for the caller alone, for commands that the cache has no method for.
+    /// A Redis connection for the caller alone, for commands that the cache has no method for. It does not reconnect;
+    /// [`shared_connection`](CacheOf::shared_connection) does.
     ///
     /// # Errors
     /// Those of [`ping`](CacheOf::ping).

@@ -106,7 +106,7 @@ impl<M> CacheOf<M> {
                 core.take(&key).await
             })
             .await
-            .map_err(|error| error.for_key(key.user()))
+            .map_err(|error| error.for_key(&key))
         })
     }
 
@@ -125,7 +125,7 @@ impl<M> CacheOf<M> {
                 Ok(there)
             })
             .await
-            .map_err(|error| error.for_key(key.user()))
+            .map_err(|error| error.for_key(&key))
         })
     }
 }

@@ -27,6 +27,7 @@ use crate::keyspace::{Keyspace, StoredKey};
 use crate::resilience::{Closing, DataLoss, Gate, Guarded, Outbox, Pass, Seldom};
 use crate::runtime::Runtime;
 use crate::script::{self, Input, Script};
+use crate::ttl::IntoTtl;
 use batch::parts;
 
 /// A connection to the server, as a cache uses it. Cheap to clone; clones share everything except limit and codec.
@@ -35,6 +36,8 @@ pub(crate) struct Client {
     shared: Arc<Shared>,
     /// How long Redis may take for one call.
     limit: Duration,
+    /// Why the limit is none; it is zero then.
+    no_limit: Option<Error>,
     codec: Codec,
     /// Where the running call notes its outcome, if there are hooks.
     watch: Option<Arc<Watch>>,
@@ -108,6 +111,7 @@ impl Client {
         Client {
             shared: Arc::new(shared),
             limit,
+            no_limit: None,
             codec,
             watch: None,
             load: None,
@@ -139,10 +143,15 @@ impl Client {
         }))
     }
 
-    /// The same client with another time limit.
-    pub(crate) fn within(&self, limit: Duration) -> Self {
+    /// The same client with another time limit. If that is none, its calls fail with this error.
+    pub(crate) fn within(&self, limit: Result<Duration>) -> Self {
+        let (limit, no_limit) = match limit {
+            Ok(limit) => (limit, None),
+            Err(error) => (Duration::ZERO, Some(error)),
+        };
         Client {
             limit,
+            no_limit,
             ..self.clone()
         }
     }
@@ -174,6 +183,7 @@ impl Client {
             return None;
         }
         let call = Call::new(verb, keys, self.host(), self.shared.target.db);
+        let call = call.redacted(self.shared.keyspace.redacts());
         Some(Telling::begin(hooks, call, self.runtime()))
     }
 
@@ -215,10 +225,14 @@ impl Client {
     /// Admits a call.
     ///
     /// # Errors
-    /// `Closed`, after the cache was closed.
+    /// `Closed`, after the cache was closed. `InvalidConfig`, for a limit out of its range.
     pub(crate) fn enter(&self) -> Result<Pass<'_>> {
-        check_timeout(self.limit)?;
+        self.check_limit()?;
         self.shared.gate.enter(self.load.is_some())
+    }
+
+    fn check_limit(&self) -> Result<()> {
+        check_timeout(self.limit).map_err(|error| self.no_limit.clone().unwrap_or(error))
     }
 
     /// The same client for a load, which may end while the cache closes.
@@ -226,7 +240,7 @@ impl Client {
     /// # Errors
     /// `Closed`, after the cache was closed.
     pub(crate) fn begin_load(&self) -> Result<Self> {
-        check_timeout(self.limit)?;
+        self.check_limit()?;
         self.as_load(self.load.is_some())
     }
 
@@ -253,7 +267,7 @@ impl Client {
     pub(crate) async fn request_for(&self, key: &StoredKey, command: &Cmd) -> Result<Value> {
         self.request(command)
             .await
-            .map_err(|error| error.for_key(key.user()))
+            .map_err(|error| error.for_key(key))
     }
 
     /// Sends commands together. Error replies are among the replies.
@@ -429,6 +443,21 @@ impl Drop for Shared {
 /// The allowed timeouts. More than an hour is no useful limit.
 pub(crate) const TIMEOUTS: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(60 * 60);
+
+/// A timeout as callers write it: a duration, a text such as `50ms`, or seconds.
+///
+/// # Errors
+/// `InvalidConfig` for what is none. Its range is checked where it is used.
+pub(crate) fn timeout_of(time: impl IntoTtl) -> Result<Duration> {
+    match time.into_ttl() {
+        Ok(time) => Ok(time.as_duration()),
+        Err(error) => {
+            let why = error.detail().split("; leave the TTL out").next();
+            let why = format!("timeout: {}; it is from 1ms to 1h", why.unwrap_or_default());
+            Err(Error::new(ErrorKind::InvalidConfig, why))
+        }
+    }
+}
 
 /// # Errors
 /// `InvalidConfig` for a timeout out of its range.

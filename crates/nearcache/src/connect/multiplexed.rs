@@ -107,7 +107,15 @@ impl Multiplexed {
         else {
             return Err(timed_out(limit, "while connecting"));
         };
-        let connected = outcome?;
+        let connected = outcome.map_err(|error| {
+            // What was given up on is a connect that is shared, and has a longer limit. The caller is told its own.
+            let given_up =
+                error.kind() == ErrorKind::Timeout && std::error::Error::source(&error).is_none();
+            match given_up {
+                true => timed_out(limit, "while connecting").on_host(self.common.host()),
+                false => error,
+            }
+        })?;
         self.latest.store(Some(Arc::new(Latest {
             runtime,
             connected: Arc::clone(&connected),
@@ -529,6 +537,27 @@ mod tests {
         assert!(!call.is_finished());
         clock.advance(Duration::from_millis(1));
         assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    }
+
+    /// The connect goes on for longer than a call waits, and its end reaches whoever waits then.
+    #[tokio::test]
+    async fn a_call_that_waits_for_a_connect_is_told_its_own_limit() {
+        let (server, clock, _listener) = silent();
+        let limit = Duration::from_millis(500);
+        let call = || {
+            let (server, terms) = (Arc::clone(&server), Terms { limit, epoch: 0 });
+            tokio::spawn(async move { server.request(&redis::cmd("PING"), terms).await })
+        };
+        let first = call();
+        settle().await;
+        clock.advance(CONNECT - limit / 2);
+        let error = first.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("gave up after 500ms"), "{error}");
+        let second = call();
+        settle().await;
+        clock.advance(limit / 2);
+        let error = second.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("gave up after 500ms"), "{error}");
     }
 
     #[tokio::test]

@@ -187,7 +187,7 @@ mod tests {
         assert!((QUEUE..=QUEUE + THREADS).contains(&ran), "{ran}");
         crew.push(Vec::new(), Box::new(|| panic!("as tests do")));
         let (tell, told) = mpsc::channel();
-        crew.push(Vec::new(), Box::new(move || drop(tell.send(7))));
+        crew.push(Vec::new(), Box::new(move || tell.send(7).unwrap()));
         assert_eq!(told.recv(), Ok(7));
     }
 }

@@ -172,7 +172,7 @@ impl Seat {
     }
 
     fn fail<T>(self, error: Error, led: &mut [Option<Led<T>>]) {
-        let error = error.for_key(self.lead.key.user());
+        let error = error.for_key(&self.lead.key);
         if error.kind() == ErrorKind::Loader {
             self.lead.fail(&error);
         }
@@ -629,7 +629,7 @@ impl Settling {
         if let Some(error) = why
             && self.first_error.is_none()
         {
-            self.first_error = Some(error.for_key(lead.key.user()));
+            self.first_error = Some(error.for_key(&lead.key));
         }
     }
 }

@@ -141,7 +141,7 @@ impl ReadThrough {
     }
 
     /// The same cache with another time limit for each call.
-    pub(crate) fn within(&self, limit: Duration) -> Self {
+    pub(crate) fn within(&self, limit: Result<Duration>) -> Self {
         self.with_client(self.client.within(limit))
     }
 
@@ -216,26 +216,40 @@ impl ReadThrough {
         keys: CallKeys<'_>,
         work: impl AsyncFnOnce(&ReadThrough) -> Result<T>,
     ) -> Result<T> {
+        let hide = |error: Error| error.redacted(self.client.keyspace().redacts());
         let Some(telling) = self.client.telling(verb, keys) else {
-            return work(self).await;
+            return work(self).await.map_err(hide);
         };
         let watched = self.with_client(self.client.watched_by(telling.watch()));
         // Boxed, so that the future of a call without hooks does not get larger.
         let outcome = Box::pin(Telling::within(Some(&telling), || work(&watched))).await;
+        let outcome = outcome.map_err(hide);
         telling.end(outcome.as_ref().err());
         outcome
     }
 
     /// Like [`perform`](Self::perform), for a method that invalidates. If Redis did not acknowledge the invalidation
-    /// and it was deferred, `on_undelivered` decides whether the caller gets an error or a success.
+    /// and it was deferred, `on_undelivered` decides whether the caller gets an error or a success; so does a fallback
+    /// function.
     pub(crate) async fn invalidate<T: Default>(
         &self,
         verb: &'static str,
         keys: CallKeys<'_>,
         work: impl AsyncFnOnce(&ReadThrough) -> Result<T>,
     ) -> Result<T> {
-        let undelivered = self.policy.undelivered;
-        let work = async |cache: &ReadThrough| undelivered.answer_for(work(cache).await);
+        let Policy {
+            undelivered,
+            fallback,
+            ..
+        } = &*self.policy;
+        let redact = self.client.keyspace().redacts();
+        let work = async |cache: &ReadThrough| match undelivered.answer_for(work(cache).await) {
+            Err(error) if fallback.lets_pass(verb, keys.each(), redact, &error) => {
+                cache.client.counters().fallbacks.add(1);
+                Ok(T::default())
+            }
+            outcome => outcome,
+        };
         self.perform(verb, keys, work).await
     }
 }

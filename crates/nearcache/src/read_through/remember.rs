@@ -14,6 +14,7 @@ use crate::codec::{Decode, Encode, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Outcome;
 use crate::keyspace::StoredKey;
+use crate::resilience::Instead;
 
 /// The result of a read for `remember`.
 enum Read<T> {
@@ -93,7 +94,7 @@ impl ReadThrough {
             }
             Err(error) if is_away(&error) => {
                 self.client.note_degraded(&error);
-                Ok(self.without_redis(key))
+                Ok(self.without_redis("remember", key, &error))
             }
             Err(error) => Err(error),
         }
@@ -113,14 +114,29 @@ impl ReadThrough {
                 .collect()),
             Err(error) if is_away(&error) => {
                 self.client.note_degraded(&error);
-                Ok(keys.iter().map(|key| self.without_redis(key)).collect())
+                let read = |key| self.without_redis("remember_many", key, &error);
+                Ok(keys.iter().map(read).collect())
             }
             Err(error) => Err(error),
         }
     }
 
-    /// For when Redis is away: the loader will run. If it fails, there may be a last seen value.
-    fn without_redis<T: Decode>(&self, key: &StoredKey) -> Read<T> {
+    /// For when Redis is away: the loader will run, unless a fallback function has a value. If it fails, there may be a
+    /// last seen value.
+    fn without_redis<T: Decode>(
+        &self,
+        command: &'static str,
+        key: &StoredKey,
+        error: &Error,
+    ) -> Read<T> {
+        if let Some(Instead::Value(bytes)) = self.ask_fallback(command, key, error) {
+            let size = bytes.len();
+            if let (Some(value), outcome) = self.value_of(&mut Entry::new(bytes)) {
+                self.client.counters().fallbacks.add(1);
+                self.client.note(outcome, size);
+                return Read::Answer(value);
+            }
+        }
         self.client.counters().misses.add(1);
         self.client.note(Outcome::Miss, 0);
         let last = self.policy.last_seen.get(key);

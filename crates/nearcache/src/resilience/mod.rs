@@ -26,7 +26,7 @@ mod seldom;
 pub(crate) mod sweep;
 
 pub use breaker::BreakerState;
-pub use fallback::{Fallback, Outage};
+pub use fallback::{Fallback, Instead, Outage};
 pub(crate) use gate::{Closing, Gate, Pass};
 pub(crate) use guarded::Guarded;
 pub(crate) use invalidation::Invalidation;
