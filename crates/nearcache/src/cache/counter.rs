@@ -7,12 +7,13 @@ use redis::{Pipeline, Value};
 
 use super::CacheOf;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
-use crate::client::{Client, reply};
+use crate::client::reply;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{CallKeys, Outcome};
 use crate::keyspace::StoredKey;
 use crate::read_through::ReadThrough;
 use crate::read_through::delivery::Poison;
+use crate::read_through::presence::{Condition, Stay};
 use crate::ttl::{IntoTtl, Ttl};
 
 impl<M> CacheOf<M> {
@@ -64,7 +65,7 @@ impl<M> CacheOf<M> {
         Pending::new(async move {
             let key = key?;
             core.perform("counter", CallKeys::One(key.user()), async |core| {
-                read_counter(core.client(), &key).await
+                read_counter(core, &key).await
             })
             .await
         })
@@ -185,6 +186,14 @@ impl Step {
         pipeline
     }
 
+    /// What is added.
+    fn change(self) -> i64 {
+        match self.direction {
+            Direction::Up => self.by,
+            Direction::Down => self.by.wrapping_neg(),
+        }
+    }
+
     /// Whether Redis refuses the amount, whatever the counter is. (Any other amount can be added to 0.)
     fn is_impossible(self) -> bool {
         matches!(self.direction, Direction::Down) && self.by == i64::MIN
@@ -193,6 +202,23 @@ impl Step {
 
 async fn count(core: &ReadThrough, key: &StoredKey, step: Step) -> Result<i64> {
     let _poison = Poison::key(core, key);
+    match count_once(core, key, step).await {
+        // What is no counter may be the rest of an entry that is not there any more.
+        Err(error) if error.kind() == ErrorKind::NotInteger => {
+            let first = step.change().to_string();
+            let stay = step.ttl.map_or(Stay::Forever, Stay::For);
+            let made = core.put(key, first.as_bytes(), stay, Condition::Absent);
+            if Box::pin(made).await? {
+                return Ok(step.change());
+            }
+            // Another caller may have made it just now.
+            count_once(core, key, step).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn count_once(core: &ReadThrough, key: &StoredKey, step: Step) -> Result<i64> {
     let client = core.client();
     let mut replies = client.pipeline(&step.pipeline(key)).await?;
     replies.pop();
@@ -202,25 +228,30 @@ async fn count(core: &ReadThrough, key: &StoredKey, step: Step) -> Result<i64> {
     }
 }
 
-async fn read_counter(client: &Client, key: &StoredKey) -> Result<Option<i64>> {
+async fn read_counter(core: &ReadThrough, key: &StoredKey) -> Result<Option<i64>> {
+    let client = core.client();
     let reply = client.request_for(key, redis::cmd("GET").arg(key)).await?;
     let Some(bytes) = reply::bytes("GET", reply)? else {
         client.note(Outcome::Miss, 0);
         return Ok(None);
     };
-    client.note(Outcome::Hit, bytes.len());
-    match std::str::from_utf8(&bytes)
-        .ok()
-        .and_then(|text| text.parse().ok())
-    {
-        Some(number) => Ok(Some(number)),
-        None => Err(Error::new(
-            ErrorKind::NotInteger,
-            format!("the value has {} bytes and is no counter", bytes.len()),
-        )
-        .on_host(client.host())
-        .for_key(key.user())),
+    let length = bytes.len();
+    let number = std::str::from_utf8(&bytes).ok().map(str::parse);
+    if let Some(Ok(number)) = number {
+        client.note(Outcome::Hit, length);
+        return Ok(Some(number));
     }
+    if !core.is_there(bytes).await? {
+        client.note(Outcome::Miss, length);
+        return Ok(None);
+    }
+    client.note(Outcome::Hit, length);
+    Err(Error::new(
+        ErrorKind::NotInteger,
+        format!("the value has {length} bytes and is no counter"),
+    )
+    .on_host(client.host())
+    .for_key(key.user()))
 }
 
 operation!(Incr<'c> -> i64);

@@ -16,6 +16,7 @@ mod scene;
 mod hooks;
 mod many;
 mod options;
+mod prolong;
 mod race;
 mod remember;
 mod tags;

@@ -24,14 +24,14 @@ fn moved(blocking: bool) -> (Face, Clock) {
 }
 
 /// Runs a test on both faces.
-fn both<F: Future<Output = ()>>(test: impl Fn(Face, Clock) -> F) {
+pub(crate) fn both<F: Future<Output = ()>>(test: impl Fn(Face, Clock) -> F) {
     for blocking in [false, true] {
         let (face, clock) = moved(blocking);
         run(test(face, clock));
     }
 }
 
-fn minutes(count: u64) -> Duration {
+pub(crate) fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
