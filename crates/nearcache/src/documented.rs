@@ -144,7 +144,7 @@ const SAID: &[(&str, &str, &str, &str)] = &[
         "failure.md",
         "`Connect`, `Timeout`, `Unavailable`, `Auth`, `PoolExhausted` and\n`Protocol`",
         "outbox.rs",
-        "Fallback::covers(error) || error.kind() == ErrorKind::Protocol",
+        "ErrorKind::Connect\n            | ErrorKind::Timeout\n            | ErrorKind::Unavailable\n            | ErrorKind::Auth\n            | ErrorKind::PoolExhausted\n            | ErrorKind::Protocol",
     ),
     (
         "README.md",

@@ -16,7 +16,7 @@ use crate::keyspace::StoredKey;
 use crate::read_through::ReadThrough;
 use crate::read_through::delivery::{self, Delivery};
 use crate::read_through::tags::Tag;
-use crate::ttl::IntoTtl;
+use crate::ttl::{IntoTtl, Ttl};
 
 impl<M> CacheOf<M> {
     /// The values of many keys, in the order of the keys. A key is `None` where [`get`](CacheOf::get) would return
@@ -44,6 +44,7 @@ impl<M> CacheOf<M> {
         GetMany {
             core: &self.core,
             keys: stored(&self.core, keys),
+            extend: None,
             value: PhantomData,
             mode: PhantomData,
         }
@@ -95,18 +96,29 @@ impl<M> CacheOf<M> {
 pub struct GetMany<'c, T, M = Async> {
     core: &'c ReadThrough,
     keys: Result<Vec<StoredKey>>,
+    extend: Option<Result<Ttl>>,
     value: PhantomData<fn() -> T>,
     mode: Marked<M>,
 }
 
 impl<'c, T: Decode, M> GetMany<'c, T, M> {
+    /// Restarts the TTLs in the same step: see [`Get::extend`](super::operation::Get::extend).
+    pub fn extend(mut self, ttl: impl IntoTtl) -> Self {
+        self.extend = Some(ttl.into_ttl());
+        self
+    }
+
     fn start(self) -> CacheFuture<'c, Vec<Option<T>>> {
         let core = self.core;
+        let extend = match self.extend.transpose() {
+            Ok(extend) => extend,
+            Err(error) => return CacheFuture::ready(Err(error)),
+        };
         match self.keys {
             Ok(keys) if keys.is_empty() => CacheFuture::ready(Ok(Vec::new())),
             Ok(keys) => CacheFuture::asking(async move {
                 core.perform("get_many", CallKeys::Stored(&keys), async |core| {
-                    core.look_up_many(&keys).await
+                    core.look_up_many(&keys, extend).await
                 })
                 .await
             }),

@@ -7,12 +7,13 @@ use std::time::SystemTime;
 use serde::de::DeserializeOwned;
 
 use super::CacheOf;
-use super::operation::{Async, Executor, Get, Incr, Pending, Remember, Set, SetIf, Sure, Touch};
+use super::operation::{
+    Async, Executor, Get, Incr, LookUp, Pending, Remember, Set, SetIf, Sure, Touch,
+};
 use crate::codec::{Decode, Encode};
 use crate::error::BoxError;
 use crate::keyspace::{Key, in_message};
 use crate::read_through::load::Loadable;
-use crate::read_through::read::Lookup;
 use crate::ttl::{IntoTtl, Remaining};
 
 /// A cache bound to one key: the methods of [`CacheOf`] without the key argument.
@@ -65,7 +66,7 @@ impl<M> Bound<M> {
     }
 
     /// See [`lookup`](CacheOf::lookup).
-    pub fn lookup<T: Decode + Clone>(&self) -> Pending<'_, Lookup<T>, M> {
+    pub fn lookup<T: Decode + Clone>(&self) -> LookUp<'_, T, M> {
         self.cache.lookup(&self.key)
     }
 

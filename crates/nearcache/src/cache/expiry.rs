@@ -2,23 +2,39 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use redis::Cmd;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::CacheOf;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
-use crate::client::reply;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::CallKeys;
 use crate::keyspace::StoredKey;
 use crate::read_through::ReadThrough;
 use crate::read_through::delivery::Poison;
+use crate::read_through::prolong::Until;
 use crate::ttl::{IntoTtl, Remaining, Ttl};
 
 impl<M> CacheOf<M> {
     /// Restarts a key's TTL without reading the value: with `.ttl(..)`, or with the cache's default TTL. Without
-    /// either, Redis only notes that the key was used (`TOUCH`). Returns whether the key exists.
+    /// either, Redis only notes that the key was used (`TOUCH`). Returns whether there is an entry: a value past its
+    /// TTL, or one whose tag was invalidated, is none, and is not revived.
+    ///
+    /// A stale window (`stale_for`, `stale_if_error`) moves along with the TTL, and the versions of the entry's tags
+    /// live as long as the entry. An entry with an envelope takes one more round trip, and one with tags two. To read
+    /// and restart in one, see [`Get::extend`](crate::operation::Get::extend).
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// cache.set("session:7", "alice").ttl("30m").tags(["user:alice"]).await?;
+    /// assert!(cache.touch("session:7").ttl("30m").await?);
+    ///
+    /// cache.invalidate_tag("user:alice").await?; // all her sessions end
+    /// assert!(!cache.touch("session:7").ttl("30m").await?);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
     ///
     /// # Errors
     /// Those of every call (see [`CacheOf`]).
@@ -31,7 +47,8 @@ impl<M> CacheOf<M> {
         }
     }
 
-    /// The remaining TTL of a key.
+    /// The remaining TTL of a key: how long its value stays fresh. (A stale window behind it does not count.)
+    /// [`Remaining::Missing`] if there is no entry, as in [`contains`](CacheOf::contains).
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -54,36 +71,25 @@ impl<M> CacheOf<M> {
         let (core, key) = self.named(key);
         Pending::new(async move {
             let key = key?;
-            let reply = core
-                .perform("ttl", CallKeys::One(key.user()), async |core| {
-                    let command = redis::cmd("PTTL").arg(&key).to_owned();
-                    core.client().request_for(&key, &command).await
-                })
-                .await?;
-            Ok(match reply::integer("PTTL", &reply)? {
-                -2 => Remaining::Missing,
-                -1 => Remaining::Forever,
-                millis => Remaining::In(Duration::from_millis(millis.max(0).unsigned_abs())),
+            core.perform("ttl", CallKeys::One(key.user()), async |core| {
+                core.remaining(&key).await
             })
+            .await
+            .map_err(|error| error.for_key(&key))
         })
     }
 
-    /// Sets a key's TTL, without jitter. Returns whether the key exists.
+    /// Sets a key's TTL, without jitter. Returns whether there is an entry. Otherwise like [`touch`](CacheOf::touch).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidTtl`](crate::ErrorKind::InvalidTtl), and those of every call (see [`CacheOf`]).
     pub fn expire(&self, key: impl AsRef<[u8]>, ttl: impl IntoTtl) -> Pending<'_, bool, M> {
         let ((core, key), ttl) = (self.named(key), ttl.into_ttl());
-        Pending::new(async move {
-            let key = key?;
-            let mut command = redis::cmd("PEXPIRE");
-            command.arg(&key).arg(ttl?.as_millis());
-            flag(core, "expire", &command, &key).await
-        })
+        Pending::new(async move { prolong(core, "expire", &key?, Until::For(ttl?)).await })
     }
 
-    /// Sets the time at which a key expires, by the server's clock. Returns whether the key existed. A time in the past
-    /// deletes the key.
+    /// Sets the time at which a key expires, by the server's clock. Returns whether there was an entry. A time in the
+    /// past deletes the key. Otherwise like [`touch`](CacheOf::touch).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidTtl`](crate::ErrorKind::InvalidTtl) for a time before 1970 or 1,000 years
@@ -93,24 +99,18 @@ impl<M> CacheOf<M> {
         Pending::new(async move {
             let key = key?;
             let _poison = Poison::key(core, &key);
-            let mut command = redis::cmd("PEXPIREAT");
-            command.arg(&key).arg(millis?);
-            flag(core, "expire_at", &command, &key).await
+            prolong(core, "expire_at", &key, Until::At(millis?)).await
         })
     }
 
-    /// Removes a key's TTL. Returns whether it had one.
+    /// Removes a key's TTL, and its stale window. Returns whether there is an entry that had one. Otherwise like
+    /// [`touch`](CacheOf::touch).
     ///
     /// # Errors
     /// Those of every call (see [`CacheOf`]).
     pub fn persist(&self, key: impl AsRef<[u8]>) -> Pending<'_, bool, M> {
         let (core, key) = self.named(key);
-        Pending::new(async move {
-            let key = key?;
-            let mut command = redis::cmd("PERSIST");
-            command.arg(&key);
-            flag(core, "persist", &command, &key).await
-        })
+        Pending::new(async move { prolong(core, "persist", &key?, Until::Forever).await })
     }
 }
 
@@ -139,18 +139,11 @@ impl<'c, M> Touch<'c, M> {
         } = self;
         CacheFuture::asking(async move {
             let key = key?;
-            let mut command;
-            match ttl.transpose()?.or(core.default_ttl()) {
-                Some(ttl) => {
-                    command = redis::cmd("PEXPIRE");
-                    command.arg(&key).arg(core.jittered(ttl).as_millis());
-                }
-                None => {
-                    command = redis::cmd("TOUCH");
-                    command.arg(&key);
-                }
-            }
-            flag(core, "touch", &command, &key).await
+            let until = match ttl.transpose()?.or(core.default_ttl()) {
+                Some(ttl) => Until::For(core.jittered(ttl)),
+                None => Until::Used,
+            };
+            prolong(core, "touch", &key, until).await
         })
     }
 }
@@ -166,17 +159,17 @@ impl<M> fmt::Debug for Touch<'_, M> {
     }
 }
 
-/// Runs a command that answers 1 or 0.
-async fn flag(
+async fn prolong(
     core: &ReadThrough,
     verb: &'static str,
-    command: &Cmd,
     key: &StoredKey,
+    until: Until,
 ) -> Result<bool> {
     core.perform(verb, CallKeys::One(key.user()), async |core| {
-        reply::flag(verb, &core.client().request_for(key, command).await?)
+        core.prolong(key, until).await
     })
     .await
+    .map_err(|error| error.for_key(key))
 }
 
 fn unix_millis(time: SystemTime) -> Result<u64> {
@@ -199,6 +192,8 @@ fn unix_millis(time: SystemTime) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -17,7 +17,7 @@ pub use super::counter::Incr;
 pub use super::expiry::Touch;
 pub use super::manage::Close;
 pub use super::own_error::{Failure, Own};
-pub use super::read::Get;
+pub use super::read::{Get, LookUp};
 pub use super::remember::Remember;
 pub use super::remember_many::RememberMany;
 pub use super::scan::{Clear, Keys};

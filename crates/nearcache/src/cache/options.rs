@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::write::{Life, Stay};
+use super::write::Life;
 use crate::error::{Error, ErrorKind, Result};
 use crate::read_through::ReadThrough;
 use crate::read_through::plan::{Plan, Way};
+use crate::read_through::presence::Stay;
 use crate::read_through::tags::Tag;
 use crate::ttl::Ttl;
 

@@ -14,6 +14,7 @@ use crate::hooks::{CallKeys, Outcome};
 use crate::keyspace::StoredKey;
 use crate::read_through::ReadThrough;
 use crate::read_through::read::Lookup;
+use crate::ttl::{IntoTtl, Ttl};
 
 impl<M> CacheOf<M> {
     /// The value of a key. `None` if the key does not exist, has expired, holds a cached `None`, or cannot be read as
@@ -81,15 +82,8 @@ impl<M> CacheOf<M> {
     ///
     /// # Errors
     /// Those of [`get`](CacheOf::get).
-    pub fn lookup<T: Decode + Clone>(&self, key: impl AsRef<[u8]>) -> Pending<'_, Lookup<T>, M> {
-        let (core, key) = self.named(key);
-        Pending::new(async move {
-            let key = key?;
-            core.perform("lookup", CallKeys::One(key.user()), async |core| {
-                core.look_up(&key).await
-            })
-            .await
-        })
+    pub fn lookup<T: Decode + Clone>(&self, key: impl AsRef<[u8]>) -> LookUp<'_, T, M> {
+        LookUp(Get::new(&self.core, key.as_ref()))
     }
 
     /// Returns the value of a key and deletes it, in one step: if many callers take the same key, one of them gets it.
@@ -110,7 +104,9 @@ impl<M> CacheOf<M> {
         })
     }
 
-    /// Whether a key exists, without reading the value. A cached `None` exists.
+    /// Whether there is an entry, without reading the value. A cached `None` is one, and so are bytes that this version
+    /// cannot read. A value past its TTL, and one whose tag was invalidated, is none. All methods go by this answer:
+    /// see [the table](crate#what-counts-as-an-entry).
     ///
     /// # Errors
     /// Those of every call (see [`CacheOf`]).
@@ -135,6 +131,7 @@ impl<M> CacheOf<M> {
 pub struct Get<'c, T, M = Async> {
     core: &'c ReadThrough,
     key: Result<StoredKey>,
+    extend: Option<Result<Ttl>>,
     value: PhantomData<fn() -> T>,
     mode: Marked<M>,
 }
@@ -144,13 +141,45 @@ impl<'c, T: Decode, M> Get<'c, T, M> {
         Get {
             core,
             key: core.client().stored(key),
+            extend: None,
             value: PhantomData,
             mode: PhantomData,
         }
     }
 
+    /// Restarts the TTL in the same step, if there is an entry (`GETEX`): it becomes this long, varied by the cache's
+    /// jitter. A stale window and the versions of the entry's tags move along, as in [`touch`](CacheOf::touch). A value
+    /// past its TTL, or one whose tag was invalidated, is a miss and is not revived.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// cache.set("session:7", "alice").ttl("30m").await?;
+    /// // A session that ends half an hour after it was last used.
+    /// let user: Option<String> = cache.get("session:7").extend("30m").await?;
+    /// assert_eq!(user.as_deref(), Some("alice"));
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// It is a write: a server that takes none refuses it. An entry with an envelope takes one more round trip than a
+    /// `get` of it. While Redis is away, the fallback answers as for a `get`.
+    pub fn extend(mut self, ttl: impl IntoTtl) -> Self {
+        self.extend = Some(ttl.into_ttl());
+        self
+    }
+
     pub(crate) fn start(self) -> CacheFuture<'c, Option<T>> {
-        let Get { core, key, .. } = self;
+        let Get {
+            core, key, extend, ..
+        } = self;
+        if let Some(ttl) = extend {
+            return CacheFuture::asking(async move {
+                let found = read_and_extend(core, "get", key?, ttl?).await?;
+                Ok(found.hit())
+            });
+        }
         CacheFuture::asking(async move {
             // The key is lent, not moved: it is large.
             let key = key.as_ref().map_err(Clone::clone)?;
@@ -163,6 +192,55 @@ impl<'c, T: Decode, M> Get<'c, T, M> {
 }
 
 operation!(Get<'c, T: Decode> -> Option<T>);
+
+/// A pending `lookup`.
+#[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
+pub struct LookUp<'c, T, M = Async>(Get<'c, T, M>);
+
+impl<'c, T: Decode, M> LookUp<'c, T, M> {
+    /// Restarts the TTL in the same step: see [`Get::extend`].
+    pub fn extend(self, ttl: impl IntoTtl) -> Self {
+        LookUp(self.0.extend(ttl))
+    }
+
+    fn start(self) -> CacheFuture<'c, Lookup<T>> {
+        let Get {
+            core, key, extend, ..
+        } = self.0;
+        CacheFuture::asking(async move {
+            let key = key?;
+            if let Some(ttl) = extend {
+                return read_and_extend(core, "lookup", key, ttl?).await;
+            }
+            core.perform("lookup", CallKeys::One(key.user()), async |core| {
+                core.look_up(&key).await
+            })
+            .await
+        })
+    }
+}
+
+operation!(LookUp<'c, T: Decode> -> Lookup<T>);
+
+async fn read_and_extend<T: Decode>(
+    core: &ReadThrough,
+    verb: &'static str,
+    key: StoredKey,
+    ttl: Ttl,
+) -> Result<Lookup<T>> {
+    core.perform(verb, CallKeys::One(key.user()), async |core| {
+        core.look_up_and_prolong(&key, ttl).await
+    })
+    .await
+}
+
+impl<T, M> fmt::Debug for LookUp<'_, T, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LookUp")
+            .field("key", &self.0.key)
+            .finish_non_exhaustive()
+    }
+}
 
 impl<T, M> fmt::Debug for Get<'_, T, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

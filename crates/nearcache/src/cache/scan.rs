@@ -20,6 +20,7 @@ use crate::hooks::CallKeys;
 use crate::keyspace::Key;
 use crate::read_through::ReadThrough;
 use crate::read_through::delivery::Poison;
+use crate::read_through::presence::those_there;
 use crate::resilience::sweep::PAGE;
 use crate::resilience::{Guarded, leaves_open};
 
@@ -69,6 +70,10 @@ impl<M> CacheOf<M> {
     }
 
     /// The cache's keys without the prefix, each once, as a lazy stream or iterator. `.matching(..)` filters them.
+    ///
+    /// Only entries that are there are listed, as [`contains`](CacheOf::contains) says. To know that, it reads the first
+    /// three bytes of every key of a page, which is a second round trip, and the envelopes of those that have one, and
+    /// the versions of their tags, which are two more.
     ///
     /// It reads the next page (`SCAN`) when it is needed, and may be dropped at any point. A key that exists during the
     /// whole scan is listed; one that is created or deleted meanwhile may be. To return each key once, it keeps a
@@ -317,8 +322,16 @@ impl<'c, M> Keys<'c, M> {
         };
         self.state = State::Asking(Box::pin(async move {
             let mut scan = scan?;
-            let keys = scan.next(client).await?;
-            Ok((scan, keys))
+            let Some(mut keys) = scan.next(client).await? else {
+                return Ok((scan, None));
+            };
+            keys.retain(|key| client.keyspace().user(key).is_some());
+            let keys = if keys.is_empty() {
+                keys
+            } else {
+                those_there(client, keys).await?
+            };
+            Ok((scan, Some(keys)))
         }));
     }
 

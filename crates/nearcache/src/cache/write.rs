@@ -20,11 +20,12 @@ use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::client::reply;
 use crate::codec::envelope::Head;
 use crate::codec::{self, Body, Encode};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hooks::{CallKeys, Outcome};
 use crate::keyspace::StoredKey;
 use crate::read_through::ReadThrough;
 use crate::read_through::delivery::{self, Delivery};
+use crate::read_through::presence::{Condition, Stay};
 use crate::read_through::tags::{self, Tag};
 use crate::ttl::{IntoTtl, Ttl};
 
@@ -53,7 +54,8 @@ impl<M> CacheOf<M> {
         Set::new(&self.core, key.as_ref(), value)
     }
 
-    /// Stores a value if the key has none. Returns whether it stored. An existing entry keeps its value and TTL.
+    /// Stores a value if there is no entry, as [`contains`](CacheOf::contains) says. Returns whether it stored. An
+    /// existing entry keeps its value and TTL.
     ///
     /// # Errors
     /// Those of [`set`](CacheOf::set).
@@ -61,7 +63,7 @@ impl<M> CacheOf<M> {
         self.set(key, value).only_if_absent()
     }
 
-    /// Stores a value if the key has one. Returns whether it stored.
+    /// Stores a value if there is an entry, as [`contains`](CacheOf::contains) says. Returns whether it stored.
     ///
     /// # Errors
     /// Those of [`set`](CacheOf::set).
@@ -69,7 +71,8 @@ impl<M> CacheOf<M> {
         self.set(key, value).only_if_present()
     }
 
-    /// Deletes a key. Returns whether it existed.
+    /// Deletes a key. Returns whether there was something to delete: also a value past its TTL that was kept for
+    /// `stale_for`, or one whose tag was invalidated.
     ///
     /// # Errors
     /// Those of every call (see [`CacheOf`]).
@@ -94,14 +97,6 @@ pub(super) enum Life {
     For(Result<Ttl>),
     Forever,
     /// The TTL of the entry that it replaces.
-    Keep,
-}
-
-/// A [`Life`] with the default applied and errors reported.
-#[derive(Clone, Copy)]
-pub(super) enum Stay {
-    For(Ttl),
-    Forever,
     Keep,
 }
 
@@ -158,20 +153,13 @@ pub struct Set<'c, V, M = Async, A = ()> {
     value: V,
     life: Life,
     tags: Vec<Vec<u8>>,
-    condition: Option<Condition>,
+    condition: Condition,
     answer: PhantomData<fn() -> A>,
     mode: Marked<M>,
 }
 
 /// A pending `set` under a condition: `add` and `replace`.
 pub type SetIf<'c, V, M = Async> = Set<'c, V, M, bool>;
-
-/// Under which condition a `SET` stores.
-#[derive(Clone, Copy, Debug)]
-enum Condition {
-    Absent,
-    Present,
-}
 
 impl<'c, V: Encode, M> Set<'c, V, M> {
     fn new(core: &'c ReadThrough, key: &[u8], value: V) -> Self {
@@ -181,18 +169,18 @@ impl<'c, V: Encode, M> Set<'c, V, M> {
             value,
             life: Life::Default,
             tags: Vec::new(),
-            condition: None,
+            condition: Condition::Always,
             answer: PhantomData,
             mode: PhantomData,
         }
     }
 
-    /// Stores only if the key has no value. The operation then returns whether it stored.
+    /// Stores only if there is no entry. The operation then returns whether it stored.
     pub fn only_if_absent(self) -> SetIf<'c, V, M> {
         self.under(Condition::Absent)
     }
 
-    /// Stores only if the key has a value. The operation then returns whether it stored.
+    /// Stores only if there is an entry. The operation then returns whether it stored.
     pub fn only_if_present(self) -> SetIf<'c, V, M> {
         self.under(Condition::Present)
     }
@@ -204,7 +192,7 @@ impl<'c, V: Encode, M> Set<'c, V, M> {
             value: self.value,
             life: self.life,
             tags: self.tags,
-            condition: Some(condition),
+            condition,
             answer: PhantomData,
             mode: PhantomData,
         }
@@ -224,7 +212,7 @@ impl<'c, V: Encode, M, A> Set<'c, V, M, A> {
         self
     }
 
-    /// The entry expires when the entry that it replaces would have. If there is none, it does not expire.
+    /// The entry expires when the value that it replaces would have become stale. If there is none, it does not expire.
     pub fn keep_ttl(mut self) -> Self {
         self.life = Life::Keep;
         self
@@ -309,15 +297,15 @@ struct SetCommand<'c> {
     value: Body,
     stay: Stay,
     tags: Vec<Tag>,
-    condition: Option<Condition>,
+    condition: Condition,
 }
 
 impl SetCommand<'_> {
     async fn send(&self) -> Result<Stored> {
         let verb = match self.condition {
-            None => "set",
-            Some(Condition::Absent) => "add",
-            Some(Condition::Present) => "replace",
+            Condition::Always => "set",
+            Condition::Absent => "add",
+            Condition::Present => "replace",
         };
         let keys = CallKeys::One(self.key[0].user());
         self.core
@@ -330,26 +318,36 @@ impl SetCommand<'_> {
         let delivery = match self.condition {
             // If the reply is lost, it is not known whether `add` stored, and the entry may be another caller's. So the
             // outbox keeps only the deletion of the lease.
-            Some(Condition::Absent) => Delivery::leases(core, &self.key),
-            Some(Condition::Present) | None => Delivery::keys(core, &self.key),
+            Condition::Absent => Delivery::leases(core, &self.key),
+            Condition::Present | Condition::Always => Delivery::keys(core, &self.key),
         };
         let head = match tagged_head(core, &self.tags, self.stay).await {
             Ok(head) => head,
             Err(error) => return delivery.fail(error),
         };
         let entry = head.seal(&self.value);
-        let mut set = set_command(core, key, &entry, self.stay);
-        match self.condition {
-            Some(Condition::Absent) => drop(set.arg("NX")),
-            Some(Condition::Present) => drop(set.arg("XX")),
-            None => {}
-        }
-        let mut pipeline = Pipeline::with_capacity(2);
-        pipeline.atomic().add_command(set);
-        pipeline.cmd("UNLINK").arg(key.lease());
-        let replies = delivery.send(&pipeline).await;
-        let replies = replies.map_err(|error| error.for_key(key))?;
-        let stored = reply::stored("SET", replies.first().unwrap_or(&Value::Int(0)))?;
+        let stored = match (self.condition, self.stay) {
+            (Condition::Always, Stay::For(_) | Stay::Forever) => {
+                let mut pipeline = Pipeline::with_capacity(2);
+                pipeline.atomic();
+                pipeline.add_command(set_command(core, key, &entry, self.stay));
+                pipeline.cmd("UNLINK").arg(key.lease());
+                let replies = delivery.send(&pipeline).await;
+                replies.and_then(|replies| {
+                    reply::stored("SET", replies.first().unwrap_or(&Value::Int(0)))
+                })
+            }
+            (Condition::Absent, _) => {
+                let added = Box::pin(self.add(core, key, &entry)).await;
+                delivery.conclude(added)
+            }
+            (condition, stay) => {
+                let stay = jittered(core, stay);
+                let put = Box::pin(core.put(key, &entry, stay, condition)).await;
+                delivery.conclude(put)
+            }
+        };
+        let stored = stored.map_err(|error| error.for_key(key))?;
         if stored {
             core.client().count_write(entry.len());
             core.client().note(Outcome::Stored, entry.len());
@@ -357,6 +355,42 @@ impl SetCommand<'_> {
             core.client().note(Outcome::NotStored, 0);
         }
         Ok(Stored(stored))
+    }
+
+    /// `SET NX`. If the key is taken, by an entry with an envelope, it may yet be by one that is not there any more.
+    async fn add(&self, core: &ReadThrough, key: &StoredKey, entry: &[u8]) -> Result<bool> {
+        let mut set = set_command(core, key, entry, self.stay);
+        set.arg("NX");
+        let mut pipeline = Pipeline::with_capacity(3);
+        pipeline.atomic().add_command(set);
+        pipeline.cmd("UNLINK").arg(key.lease());
+        let beginning = codec::envelope::MAGIC.len() - 1;
+        pipeline.cmd("GETRANGE").arg(key).arg(0).arg(beginning);
+        let mut replies = core.client().pipeline(&pipeline).await?;
+        // An error if the key holds another Redis type.
+        let taken_by = replies.pop();
+        for reply in &replies {
+            if let Value::ServerError(error) = reply {
+                return Err(Error::from_server(error).on_host(core.client().host()));
+            }
+        }
+        if reply::stored("SET", replies.first().unwrap_or(&Value::Int(0)))? {
+            return Ok(true);
+        }
+        match taken_by {
+            Some(Value::BulkString(head)) if head == codec::envelope::MAGIC => {
+                let stay = jittered(core, self.stay);
+                core.put(key, entry, stay, Condition::Absent).await
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+fn jittered(core: &ReadThrough, stay: Stay) -> Stay {
+    match stay {
+        Stay::For(ttl) => Stay::For(core.jittered(ttl)),
+        stay => stay,
     }
 }
 

@@ -15,9 +15,15 @@ use super::{Body, Form, Format, Packing};
 use crate::keyspace::MAX_TAG;
 
 /// A byte that begins no UTF-8 and that MessagePack never uses, then `NC`.
-const MAGIC: [u8; 3] = [0xC1, b'N', b'C'];
+pub(crate) const MAGIC: [u8; 3] = [0xC1, b'N', b'C'];
 
 const VERSION: u8 = 1;
+
+/// Where the time stands at which the value becomes stale, if it is given.
+pub(crate) const SOFT_FIELD: std::ops::Range<usize> = 5..13;
+
+/// Stands for a value that has such a time and never becomes stale.
+pub(crate) const NEVER: u64 = u64::MAX;
 
 /// Flags, in the order of the fields that they announce.
 const SOFT: u8 = 1 << 0;

@@ -179,6 +179,11 @@ impl<'c> Delivery<'c> {
         self.invalidations.clear();
     }
 
+    /// Ends it with the outcome of what carried the invalidation.
+    pub(crate) fn conclude<T>(self, outcome: Result<T>) -> Result<T> {
+        self.settle(outcome)
+    }
+
     /// Ends it with an error that occurred before sending.
     pub(crate) fn fail<T>(self, error: Error) -> Result<T> {
         self.settle(Err(error))

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::codec::envelope::{Head, Unreadable, Version};
+use redis::Value;
+
+use super::tags::version_of;
+use crate::codec::envelope::{Head, NEVER, SOFT_FIELD, Unreadable, Version};
 use crate::codec::{self, Codec, Decode, Form, Stored};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -53,6 +56,39 @@ impl Entry {
     /// The bytes as they are in Redis.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Whether it counts as an entry, for every verb but `remember`: see `presence`.
+    pub(crate) fn is_there(&self, judgement: Judgement) -> bool {
+        match judgement {
+            Judgement::Fresh => true,
+            Judgement::Stale(_) => false,
+            // What nobody here can read may be another program's, or another version's.
+            Judgement::Dead => self.body.is_none() && !self.damaged,
+        }
+    }
+
+    /// Its beginning, by which a judged entry is recognized, and whether that is the whole entry. It holds everything
+    /// that the judgement depends on.
+    pub(super) fn beginning(&self) -> (&[u8], bool) {
+        match self.body {
+            Some(body) => (&self.bytes[..body], false),
+            None => (&self.bytes, true),
+        }
+    }
+
+    /// When the value becomes stale, in Unix milliseconds; `None`: never.
+    pub(super) fn stale_at(&self) -> Option<u64> {
+        self.head.soft.filter(|time| *time != NEVER)
+    }
+
+    /// Changes the time at which the value becomes stale, in a copy of its beginning, if there is such a time.
+    pub(super) fn set_stale_at(&self, beginning: &mut [u8], time: u64) {
+        if self.head.soft.is_some()
+            && let Some(field) = beginning.get_mut(SOFT_FIELD)
+        {
+            field.copy_from_slice(&time.to_be_bytes());
+        }
     }
 
     /// Whether it has an envelope: metadata in front of the value.
@@ -139,6 +175,13 @@ pub(crate) struct Versions(Vec<(Vec<u8>, Version)>);
 impl Versions {
     pub(crate) fn insert(&mut self, tag: &[u8], version: Version) {
         self.0.push((tag.to_vec(), version));
+    }
+
+    /// Notes what a version key holds, if that is a version.
+    pub(super) fn record(&mut self, tag: &[u8], reply: &Value) {
+        if let Some(version) = version_of(reply) {
+            self.insert(tag, version);
+        }
     }
 
     fn get(&self, tag: &[u8]) -> Option<&Version> {

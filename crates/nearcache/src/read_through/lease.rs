@@ -300,7 +300,7 @@ return 0",
 pub(crate) static ALL: [&Script; 5] = [&ACQUIRE, &FILL, &TAGS, &RENEW, &RELEASE];
 
 #[cfg(feature = "embedded")]
-fn bytes(value: Value) -> Option<Vec<u8>> {
+pub(super) fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
         _ => None,
@@ -308,7 +308,7 @@ fn bytes(value: Value) -> Option<Vec<u8>> {
 }
 
 #[cfg(feature = "embedded")]
-fn number(text: &[u8]) -> Result<i64, ScriptError> {
+pub(super) fn number(text: &[u8]) -> Result<i64, ScriptError> {
     std::str::from_utf8(text)
         .ok()
         .and_then(|text| text.parse().ok())
@@ -327,7 +327,7 @@ fn version(call: &mut Call<'_>, key: &[u8], fresh: &[u8]) -> Result<Vec<u8>, Scr
 }
 
 #[cfg(feature = "embedded")]
-fn live_on(call: &mut Call<'_>, key: &[u8], ttl: i64) -> Result<(), ScriptError> {
+pub(super) fn live_on(call: &mut Call<'_>, key: &[u8], ttl: i64) -> Result<(), ScriptError> {
     if ttl == 0 {
         call.call(&[b"PERSIST", key])?;
     } else if let Value::Int(left) = call.call(&[b"PTTL", key])?

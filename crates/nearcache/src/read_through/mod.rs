@@ -9,7 +9,8 @@
 //! 5. `fill`: FILL stores the loaded value, unless the load was fenced by an invalidation.
 //!
 //! `remember` combines these steps, for one key and for many; `plan` holds the options of a call. `read` has all other
-//! reads; `delivery` sends invalidations to the server; `tags` invalidates many entries at once; `last_seen` keeps
+//! reads; `presence` says for all verbs whether there is an entry, `change` has the scripts that depend on it, and
+//! `prolong` gives entries another TTL; `delivery` sends invalidations to the server; `tags` invalidates many entries at once; `last_seen` keeps
 //! values for the time when Redis is away.
 //!
 //! Invariants:
@@ -19,6 +20,7 @@
 //! 3. If a caller is cancelled, or its loader fails or panics, the key can be loaded again at once; if its process
 //!    dies, when the lease has expired.
 
+mod change;
 #[cfg(feature = "blocking")]
 pub(crate) mod crew;
 pub(crate) mod delivery;
@@ -34,6 +36,8 @@ pub(crate) mod lease;
 pub(crate) mod load;
 pub(crate) mod loader;
 pub(crate) mod plan;
+pub(crate) mod presence;
+pub(crate) mod prolong;
 pub(crate) mod read;
 mod remember;
 pub(crate) mod tags;
@@ -106,6 +110,7 @@ impl ReadThrough {
             heal,
         } = settings;
         client.guarded().learn(&lease::ALL);
+        client.guarded().learn(&change::ALL);
         let last_seen = LastSeen::new(matches!(fallback, Fallback::Stale));
         ReadThrough {
             flights: Flights::of(client.guarded()),

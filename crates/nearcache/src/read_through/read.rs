@@ -6,7 +6,9 @@ use redis::{Pipeline, Value};
 use super::ReadThrough;
 use super::delivery::Delivery;
 use super::entry::{Entry, Judgement};
+use super::last_seen::Mark;
 use super::lease::RELEASE;
+use super::prolong::Until;
 use super::tags;
 use crate::client::batch::{keyed, parts};
 use crate::client::reply;
@@ -16,6 +18,7 @@ use crate::hooks::Outcome;
 use crate::keyspace::StoredKey;
 use crate::resilience::{Fallback, Instead};
 use crate::script::Input;
+use crate::ttl::Ttl;
 
 /// The result of `lookup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,33 +41,61 @@ impl<T> Lookup<T> {
     }
 }
 
-/// How many bytes of an entry to read in order to get nearly every envelope whole.
-const HEAD: usize = 512;
-
 impl ReadThrough {
     /// `GET`, or the fallback's answer if Redis does not answer.
     pub(crate) async fn look_up<T: Decode>(&self, key: &StoredKey) -> Result<Lookup<T>> {
         let mark = self.policy.last_seen.mark(key);
         match self.read(key).await {
-            Ok((entry, judgement)) => {
-                self.policy
-                    .last_seen
-                    .record(key, entry.as_ref(), judgement, mark);
-                let (found, spoiled) = self.judge_and_decode(entry, judgement);
-                if let Some(entry) = spoiled {
-                    // Boxed: it is rare and large.
-                    Box::pin(self.heal([(key, entry)])).await;
-                }
-                Ok(found)
+            Ok((entry, judgement)) => Ok(self.answer_read(key, entry, judgement, mark).await),
+            Err(error) => Ok(self.decode(&mut self.fall_back("get", key, error)?)),
+        }
+    }
+
+    /// Like [`look_up`](Self::look_up), and gives the entry another TTL, if it is there.
+    pub(crate) async fn look_up_and_prolong<T: Decode>(
+        &self,
+        key: &StoredKey,
+        ttl: Ttl,
+    ) -> Result<Lookup<T>> {
+        let mark = self.policy.last_seen.mark(key);
+        let until = [Until::For(self.jittered(ttl))];
+        let prolonged = self.prolong_each(std::slice::from_ref(key), &until, true);
+        match prolonged.await {
+            Ok(mut prolonged) => {
+                let prolonged = prolonged.pop();
+                let (entry, judgement) = prolonged.map_or((None, Judgement::Dead), |prolonged| {
+                    (prolonged.entry, prolonged.judgement)
+                });
+                Ok(self.answer_read(key, entry, judgement, mark).await)
             }
             Err(error) => Ok(self.decode(&mut self.fall_back("get", key, error)?)),
         }
+    }
+
+    /// The value of an entry that was read under this mark.
+    async fn answer_read<T: Decode>(
+        &self,
+        key: &StoredKey,
+        entry: Option<Entry>,
+        judgement: Judgement,
+        mark: Option<Mark>,
+    ) -> Lookup<T> {
+        self.policy
+            .last_seen
+            .record(key, entry.as_ref(), judgement, mark);
+        let (found, spoiled) = self.judge_and_decode(entry, judgement);
+        if let Some(entry) = spoiled {
+            // Boxed: it is rare and large.
+            Box::pin(self.heal([(key, entry)])).await;
+        }
+        found
     }
 
     /// Like [`look_up`](Self::look_up), for many keys; returns only the values.
     pub(crate) async fn look_up_many<T: Decode>(
         &self,
         keys: &[StoredKey],
+        extend: Option<Ttl>,
     ) -> Result<Vec<Option<T>>> {
         let mut values = Vec::with_capacity(keys.len());
         for part in parts(keys, |key| key.as_bytes().len()) {
@@ -72,7 +103,11 @@ impl ReadThrough {
                 .iter()
                 .map(|key| self.policy.last_seen.mark(key))
                 .collect();
-            match self.read_many(part).await {
+            let judged: Result<Vec<_>> = match extend {
+                None => self.read_many(part).await.map(Iterator::collect),
+                Some(ttl) => self.read_many_and_prolong(part, ttl).await,
+            };
+            match judged {
                 Err(error) => {
                     for key in part {
                         let mut entry = self.fall_back("get_many", key, error.clone())?;
@@ -81,7 +116,8 @@ impl ReadThrough {
                 }
                 Ok(judged) => {
                     let mut all_spoiled = Vec::new();
-                    for ((entry, judgement), (key, mark)) in judged.zip(part.iter().zip(marks)) {
+                    let marked = part.iter().zip(marks);
+                    for ((entry, judgement), (key, mark)) in judged.into_iter().zip(marked) {
                         self.policy
                             .last_seen
                             .record(key, entry.as_ref(), judgement, mark);
@@ -104,31 +140,6 @@ impl ReadThrough {
         let mut replies = Delivery::keys(self, [key]).send(&pipeline).await?;
         let bytes = reply::bytes("GETDEL", replies.pop().unwrap_or(Value::Nil))?;
         self.decode_fresh(bytes).await
-    }
-
-    /// `EXISTS`, and the beginning of the entry, because a dead entry counts as absent.
-    pub(crate) async fn contains(&self, key: &StoredKey) -> Result<bool> {
-        let mut pipeline = Pipeline::with_capacity(2);
-        pipeline.cmd("EXISTS").arg(key);
-        pipeline.cmd("GETRANGE").arg(key).arg(0).arg(HEAD - 1);
-        let mut replies = self.client.pipeline(&pipeline).await?.into_iter();
-        let (exists, head) = (replies.next(), replies.next());
-        if !reply::flag("EXISTS", &exists.unwrap_or(Value::Nil))? {
-            return Ok(false);
-        }
-        // A key of another Redis type exists too.
-        let Some(Value::BulkString(head)) = head else {
-            return Ok(true);
-        };
-        let cut = head.len() == HEAD;
-        let mut entry = Entry::new(head);
-        if !entry.is_readable() && cut {
-            let Some(bytes) = self.get(key).await? else {
-                return Ok(false);
-            };
-            entry = Entry::new(bytes);
-        }
-        Ok(tags::judge(&self.client, &entry).await? == Judgement::Fresh)
     }
 
     /// The value of an entry that was just taken, if it is fresh.
@@ -171,7 +182,24 @@ impl ReadThrough {
         tags::judge_all(&self.client, entries).await
     }
 
-    async fn get(&self, key: &StoredKey) -> Result<Option<Vec<u8>>> {
+    /// The same, and gives those that are there another TTL.
+    async fn read_many_and_prolong(
+        &self,
+        keys: &[StoredKey],
+        ttl: Ttl,
+    ) -> Result<Vec<(Option<Entry>, Judgement)>> {
+        let until: Vec<Until> = keys
+            .iter()
+            .map(|_| Until::For(self.jittered(ttl)))
+            .collect();
+        let prolonged = self.prolong_each(keys, &until, true).await?;
+        let parts = prolonged
+            .into_iter()
+            .map(|prolonged| (prolonged.entry, prolonged.judgement));
+        Ok(parts.collect())
+    }
+
+    pub(super) async fn get(&self, key: &StoredKey) -> Result<Option<Vec<u8>>> {
         // Allocated once, with the final size.
         let mut command = redis::Cmd::with_capacity(2, 3 + key.as_bytes().len());
         command.arg("GET").arg(key);
@@ -212,7 +240,6 @@ impl ReadThrough {
         Ok(entry.filter(Entry::is_readable))
     }
 
-    /// The value of an entry. An entry that cannot be decoded is a miss and is counted; it is returned as the second
     /// The value of a fresh entry; and an entry that is to be deleted, because it is damaged or one of its tags was
     /// invalidated.
     fn judge_and_decode<T: Decode>(

@@ -62,7 +62,7 @@ impl Tag {
 /// The current versions of these tags.
 ///
 /// model: Action::ReadTags
-async fn read_versions(client: &Client, tags: &[&[u8]]) -> Result<Versions> {
+pub(super) async fn read_versions(client: &Client, tags: &[&[u8]]) -> Result<Versions> {
     let mut versions = Versions::default();
     for part in tags.chunks(1_000) {
         let mut command = Cmd::new();
@@ -74,9 +74,7 @@ async fn read_versions(client: &Client, tags: &[&[u8]]) -> Result<Versions> {
             return Err(Error::unexpected("MGET", &Value::Nil));
         };
         for (tag, reply) in part.iter().zip(replies) {
-            if let Some(version) = version_of(&reply) {
-                versions.insert(tag, version);
-            }
+            versions.record(tag, &reply);
         }
     }
     Ok(versions)

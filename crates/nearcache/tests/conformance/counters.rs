@@ -11,6 +11,8 @@ suite! {
     what_is_no_integer_is_an_error_and_never_zero,
     an_overflow_is_an_error_and_changes_nothing,
     concurrent_increments_are_all_counted,
+    a_ttl_is_for_the_counter_that_is_made,
+    a_ttl_does_no_harm_to_what_is_no_counter,
 }
 
 async fn a_counter_starts_from_zero_and_has_no_ttl(target: Target) {
@@ -126,4 +128,41 @@ async fn concurrent_increments_are_all_counted(target: Target) {
         }),
     }
     assert_eq!(call!(cache.counter("n")).unwrap(), Some(2_000));
+}
+
+async fn a_ttl_is_for_the_counter_that_is_made(target: Target) {
+    let cache = target.cache();
+    let left = async |key: &'static str| call!(cache.ttl(key)).unwrap();
+    let minute = |left| matches!(left, Remaining::In(left) if (50..=60).contains(&left.as_secs()));
+    assert_eq!(call!(cache.incr("n").ttl("60s")).unwrap(), 1);
+    assert!(minute(left("n").await));
+    // The time runs from the first call on.
+    assert_eq!(call!(cache.incr("n").by(2).ttl("1h")).unwrap(), 3);
+    assert!(minute(left("n").await));
+    assert_eq!(call!(cache.decr("m").by(7).ttl(60)).unwrap(), -7);
+    assert!(minute(left("m").await));
+    // What lives for ever goes on to.
+    call!(cache.incr("old")).unwrap();
+    assert_eq!(call!(cache.incr("old").ttl("60s")).unwrap(), 2);
+    assert_eq!(left("old").await, Remaining::Forever);
+    assert_eq!(call!(cache.incr("zero").by(0).ttl("60s")).unwrap(), 0);
+    assert!(minute(left("zero").await));
+}
+
+async fn a_ttl_does_no_harm_to_what_is_no_counter(target: Target) {
+    let cache = target.cache();
+    call!(cache.set("k", "text")).unwrap();
+    for (call, kind) in [
+        (call!(cache.incr("k").ttl("60s")), ErrorKind::NotInteger),
+        (call!(cache.incr("n").ttl("0s")), ErrorKind::InvalidTtl),
+        (
+            call!(cache.decr("n").by(i64::MIN).ttl("60s")),
+            ErrorKind::Overflow,
+        ),
+    ] {
+        assert_eq!(call.unwrap_err().kind(), kind);
+    }
+    assert_eq!(call!(cache.get::<String>("k")).unwrap().unwrap(), "text");
+    assert_eq!(call!(cache.ttl("k")).unwrap(), Remaining::Forever);
+    assert!(!call!(cache.contains("n")).unwrap());
 }

@@ -16,4 +16,5 @@ mod counters;
 mod expiry;
 mod keys;
 mod lifecycle;
+mod presence;
 mod values;

@@ -246,7 +246,7 @@ fn a_read_that_is_cut_in_mid_reply_is_sent_again_and_a_write_is_told() {
             assert_eq!(gets, 2);
 
             proxy.reset_counts();
-            proxy.set(Fault::truncate(Frames::replies().of("INCRBY"), 2));
+            proxy.set(Fault::truncate(Frames::replies().of("EXEC"), 2));
             assert_eq!(call!(face.incr("n")).unwrap_err().kind(), Connect);
             let counted = proxy
                 .commands()

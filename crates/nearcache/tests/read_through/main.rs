@@ -19,6 +19,7 @@ mod closing;
 mod hooks;
 mod many;
 mod options;
+mod prolong;
 mod race;
 mod remember;
 mod tags;

@@ -8,7 +8,7 @@ use nearcache::{Cache, ErrorKind, Raw, blocking};
 
 use crate::face::{Face, run};
 use crate::scene::Source;
-use crate::target::{Place, Target};
+use crate::target::{Place, Target, raw};
 
 /// A cache on a store whose clock stands still.
 fn moved(blocking: bool) -> (Face, Clock) {
@@ -24,14 +24,14 @@ fn moved(blocking: bool) -> (Face, Clock) {
 }
 
 /// Runs a test on both faces.
-fn both<F: Future<Output = ()>>(test: impl Fn(Face, Clock) -> F) {
+pub(crate) fn both<F: Future<Output = ()>>(test: impl Fn(Face, Clock) -> F) {
     for blocking in [false, true] {
         let (face, clock) = moved(blocking);
         run(test(face, clock));
     }
 }
 
-fn minutes(count: u64) -> Duration {
+pub(crate) fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
@@ -86,8 +86,11 @@ fn an_entry_is_kept_for_as_long_as_a_stale_one_may_be_wanted() {
         let source = Source::new();
         let options = remember!(cache, "k", source.gives(1); .ttl("10m").stale_for("5m").stale_if_error("1h"));
         options.await.unwrap();
+        let kept = raw(&cache, &[b"PTTL", b"k"]).await;
+        assert_eq!(kept, redis::Value::Int(70 * 60 * 1_000));
+        // To a caller, the time ends with the value's.
         let left = call!(cache.ttl("k")).unwrap().duration().unwrap();
-        assert_eq!(left, minutes(70));
+        assert_eq!(left, minutes(10));
     });
 }
 
