@@ -343,6 +343,11 @@ impl Error {
             .next()
             .unwrap_or_default();
         let (code, detail) = match error.code() {
+            // `EXEC` itself was refused: its reason follows.
+            "EXECABORT" => match detail.split_once("because of: NOPERM ") {
+                Some((_, why)) => ("NOPERM", why),
+                None => ("EXECABORT", detail),
+            },
             "ERR" => within_script(detail).unwrap_or(("ERR", detail)),
             code => (code, detail),
         };

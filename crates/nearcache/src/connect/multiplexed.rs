@@ -29,8 +29,8 @@ use super::driven::Driven;
 use super::raw::Raw;
 use super::target::Target;
 use super::{
-    Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, is_replica,
-    replies, result_of, timed_out,
+    Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, replies,
+    result_of, timed_out,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
@@ -206,8 +206,8 @@ impl Multiplexed {
     }
 
     /// See promise 6 of [`Backend`]. Calls that are running stay on their connection.
-    fn leave_replica(&self, replies: &[Value]) {
-        if is_replica(replies) && self.common.may_leave() {
+    fn leave_if_useless(&self, replies: &[Value]) {
+        if self.common.must_leave(replies) {
             self.disconnect();
         }
     }
@@ -308,7 +308,7 @@ impl Backend for Multiplexed {
                 connection.send_packed_command(command).await
             };
             let reply = self.within(terms, !change_nothing([command]), send).await?;
-            self.leave_replica(std::slice::from_ref(&reply));
+            self.leave_if_useless(std::slice::from_ref(&reply));
             result_of(reply)
         })
     }
@@ -325,8 +325,8 @@ impl Backend for Multiplexed {
             };
             let writes = !change_nothing(pipeline.cmd_iter());
             let all = self.within(terms, writes, send).await?;
-            self.leave_replica(&all);
-            replies(pipeline, all)
+            self.leave_if_useless(&all);
+            replies(&self.common, pipeline, all)
         })
     }
 
