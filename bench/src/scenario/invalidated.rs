@@ -95,8 +95,6 @@ fn measure(seconds: usize, pause: u64) -> Result<Vec<f64>> {
     })?;
     took.retain(|loads| *loads > 0.1);
     took.sort_by(f64::total_cmp);
-    for q in 0..=20 { eprint!("{:.2} ", took[(took.len() - 1) * q / 20]); }
-    eprintln!(" of {}", took.len());
     match took.is_empty() {
         true => Err("nothing was read".into()),
         false => Ok(took),

@@ -10,7 +10,7 @@
 //! 3. When a leader ends and waiters are left unanswered, one of them leads next, for all of them. They do not all
 //!    load.
 //! 4. An invalidation by this process detaches the flight: its load goes on for those whom it may answer, and the others
-//!    begin a new flight at once. This only saves time; without it, invariant 2 makes them wait for the load to end.
+//!    are in a new flight at once. This only saves time; without it, invariant 2 makes them wait for the load to end.
 //! 5. A cancelled caller affects no other caller, and a flight without callers is removed.
 //!
 //! model: Action::Join, Action::AskAgain, Mechanism::RuleTwo, Mechanism::FencedAfterJoin, "detached flights"
@@ -44,10 +44,12 @@ pub(crate) enum Answer {
 /// The flights of all caches that share one connection ([`Guarded`]).
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
-    flights: Mutex<HashMap<Box<[u8]>, Arc<Flight>>>,
+    flights: Mutex<ByKey>,
     /// How many there are. Nearly always none, which is all that an invalidation needs to know.
     count: AtomicUsize,
 }
+
+type ByKey = HashMap<Box<[u8]>, Arc<Flight>>;
 
 #[derive(Debug, Default)]
 struct Flight {
@@ -64,8 +66,10 @@ struct State {
     led: bool,
     /// The leader has called its loader. So many waiters had joined by then.
     loader_called: Option<u64>,
-    /// Whether new callers have a flight of their own.
-    detached: bool,
+    /// How many of those who wait have joined since.
+    late: usize,
+    /// After the flight was detached: the number of the first waiter who is in the next flight now, and that flight.
+    next: Option<(u64, Arc<Flight>)>,
     /// A substitute loads because the leader takes too long. So many waiters had joined when it began.
     substitute: Option<u64>,
     /// The last answer. It is for the waiters below this number.
@@ -77,7 +81,7 @@ struct State {
 pub(crate) enum Turn {
     Lead(Leader),
     Take(Answer),
-    /// The flight was detached, and its load cannot answer this waiter: join the key's flight anew.
+    /// The flight was detached, and its load ended without an answer: join the key's flight anew.
     Again,
 }
 
@@ -120,6 +124,7 @@ impl Flights {
         let number = state.joined;
         state.joined += 1;
         state.waiting += 1;
+        state.late += usize::from(state.loader_called.is_some());
         Err(Waiter { ticket, number })
     }
 
@@ -165,15 +170,28 @@ impl Flights {
         let Some(flight) = flights.get(key) else {
             return;
         };
+        let flight = Arc::clone(flight);
         let mut state = flight.state.lock();
-        if !state.led || state.loader_called.is_none() {
+        let Some(before) = state.loader_called.filter(|_| state.led) else {
             return;
+        };
+        let next = Arc::new(Flight {
+            state: Mutex::new(State {
+                joined: state.joined - before,
+                waiting: state.late,
+                ..State::default()
+            }),
+            changed: Notify::new(),
+        });
+        if state.late > 0 {
+            flights.insert(key.into(), Arc::clone(&next));
+        } else {
+            flights.remove(key);
         }
-        state.detached = true;
+        state.waiting -= std::mem::take(&mut state.late);
+        state.next = Some((before, next));
         drop(state);
-        if let Some(flight) = flights.remove(key) {
-            flight.changed.notify_waiters();
-        }
+        flight.changed.notify_waiters();
         self.count.store(flights.len(), Ordering::Relaxed);
     }
 }
@@ -189,7 +207,10 @@ struct Ticket {
 impl Ticket {
     /// Changes the flight, and removes it if nobody is left in it.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut flights = self.flights.flights.lock();
+        self.change_among(&mut self.flights.flights.lock(), change)
+    }
+
+    fn change_among<T>(&self, flights: &mut ByKey, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.flight.state.lock();
         let changed = change(&mut state);
         let empty = !state.led && state.waiting == 0;
@@ -216,38 +237,38 @@ pub(crate) struct Waiter {
 impl Waiter {
     /// Waits for an answer or for the lead. After waiting for `patience` it becomes the substitute. If there has been a
     /// substitute for as long, it loads for itself.
-    pub(crate) async fn turn(self, runtime: &Runtime, patience: Option<Duration>) -> Turn {
+    pub(crate) async fn turn(mut self, runtime: &Runtime, patience: Option<Duration>) -> Turn {
         let Some(patience) = patience else {
             return self.answered_or_leading().await;
         };
         let mut waited = false;
         loop {
-            let waiting = || self.answered_or_leading();
-            let turn = runtime.timeout(patience, waiting).await;
+            let turn = runtime
+                .timeout(patience, || self.answered_or_leading())
+                .await;
             if let Some(turn) = turn.or_else(|| self.load_instead(&mut waited)) {
                 return turn;
             }
         }
     }
 
-    async fn answered_or_leading(&self) -> Turn {
+    async fn answered_or_leading(&mut self) -> Turn {
         loop {
-            let mut changed = std::pin::pin!(self.ticket.flight.changed.notified());
+            let flight = Arc::clone(&self.ticket.flight);
+            let mut changed = std::pin::pin!(flight.changed.notified());
             // Registered before the state is checked, so that no change is missed.
             changed.as_mut().enable();
+            if self.follow() {
+                continue;
+            }
             {
-                let mut state = self.ticket.flight.state.lock();
+                let mut state = flight.state.lock();
                 if let Some((covers, answer)) = &state.answer
                     && self.number < *covers
                 {
                     return Turn::Take(answer.clone());
                 }
-                let too_late = || {
-                    state
-                        .loader_called
-                        .is_none_or(|before| self.number >= before)
-                };
-                if state.detached && (!state.led || too_late()) {
+                if !state.led && state.next.is_some() {
                     return Turn::Again;
                 }
                 if !state.led {
@@ -288,9 +309,35 @@ impl Waiter {
     }
 }
 
+impl Waiter {
+    /// Goes on in the flight that has taken this waiter over, if one has.
+    fn follow(&mut self) -> bool {
+        let state = self.ticket.flight.state.lock();
+        let Some((before, next)) = &state.next else {
+            return false;
+        };
+        if self.number < *before {
+            return false;
+        }
+        self.number -= before;
+        let next = Arc::clone(next);
+        drop(state);
+        self.ticket.flight = next;
+        true
+    }
+}
+
 impl Drop for Waiter {
     fn drop(&mut self) {
-        self.ticket.change(|state| state.waiting -= 1);
+        let shared = Arc::clone(&self.ticket.flights);
+        // No flight is detached meanwhile.
+        let mut flights = shared.flights.lock();
+        while self.follow() {}
+        self.ticket.change_among(&mut flights, |state| {
+            state.waiting -= 1;
+            let is_late = |before| self.number >= before;
+            state.late -= usize::from(state.loader_called.is_some_and(is_late));
+        });
     }
 }
 
@@ -332,6 +379,7 @@ impl Leader {
         let mut state = self.ticket.flight.state.lock();
         if self.role == Role::First {
             state.loader_called = Some(state.joined);
+            state.late = 0;
         }
         state.joined
     }
@@ -442,17 +490,37 @@ mod tests {
         flights.detach(b"k");
         let covers = leader.calls_loader();
         let late = flights.join(b"k").unwrap_err();
+        let slow = flights.join(b"k").unwrap_err();
+        drop(flights.join(b"k").unwrap_err());
         let waiting = tokio::spawn(turn(late));
         tokio::task::yield_now().await;
         flights.detach(b"k");
-        assert!(matches!(waiting.await.unwrap(), Turn::Again));
-        let next = flights.join(b"k").unwrap();
+        let Turn::Lead(next) = waiting.await.unwrap() else {
+            panic!("it waits on");
+        };
         leader.answer(covers, value("old"));
         assert_eq!(text(&turn(early).await), Some("old"));
-        assert!(flights.any());
-        drop(next);
-        assert!(!flights.any());
-        assert_eq!(flights.len(), 0);
+        // One who has not woken yet is in the new flight all the same, before its loader is called.
+        let covers = next.calls_loader();
+        next.answer(covers, value("new"));
+        assert_eq!(text(&turn(slow).await), Some("new"));
+        assert_eq!((flights.any(), flights.len()), (false, 0));
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_from_a_detached_flight_leaves_nothing_behind() {
+        let flights = Arc::<Flights>::default();
+        let leader = flights.join(b"k").unwrap();
+        let _covers = leader.calls_loader();
+        let gone = flights.join(b"k").unwrap_err();
+        let also = flights.join(b"k").unwrap_err();
+        drop(gone);
+        flights.detach(b"k");
+        assert_eq!(flights.len(), 1);
+        drop(also);
+        assert_eq!((flights.any(), flights.len()), (false, 0));
+        drop(leader);
+        assert_eq!((flights.any(), flights.len()), (false, 0));
     }
 
     #[tokio::test]
