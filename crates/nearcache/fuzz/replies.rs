@@ -16,7 +16,7 @@ use crate::connect::ServerInfo;
 use crate::connect::socket::Socket;
 use crate::error::Error;
 use crate::read_through::lease::{Acquired, Seen, versions};
-use crate::read_through::tags::version_of;
+use crate::read_through::tags::versions_of;
 
 /// The first byte of the data says how many replies are expected; the rest is what the server sends.
 pub fn replies(data: &[u8]) {
@@ -60,7 +60,7 @@ fn answer(reply: Value) {
     if let Ok(info) = ServerInfo::from_info(&reply) {
         let _ = format!("{info} {}", info.is_at_least(6, 0));
     }
-    let _ = version_of(&reply);
+    let _ = versions_of(&reply).count();
     for count in 0..3 {
         match Acquired::from_reply(reply.clone(), count) {
             Ok(Acquired::Mine(seen, versions)) => {

@@ -15,6 +15,7 @@ mod scene;
 
 mod hooks;
 mod many;
+mod marks;
 mod options;
 mod prolong;
 mod race;
