@@ -118,6 +118,11 @@ impl ReadThrough {
             for (index, reply) in asking.iter().copied().zip(replies) {
                 let key = &keys[index];
                 let reply = match reply {
+                    Err(error) if error.kind() == ErrorKind::Denied => {
+                        let done = self.prolong_without_scripts(key, until[index], reads, error);
+                        prolonged[index] = Some(Box::pin(done).await?);
+                        continue;
+                    }
                     // To a read of many keys, a value of another Redis type is a miss.
                     Err(error) if error.kind() == ErrorKind::WrongType && keys.len() > 1 => {
                         Value::Nil
@@ -160,6 +165,48 @@ impl ReadThrough {
             .into_iter()
             .map(|prolonged| prolonged.ok_or_else(missing))
             .collect()
+    }
+
+    /// For a user who may not run scripts. Bytes without an envelope need none; an entry with one that is there cannot
+    /// be changed safely, which is the error that came.
+    async fn prolong_without_scripts(
+        &self,
+        key: &StoredKey,
+        until: Until,
+        reads: bool,
+        denied: Error,
+    ) -> Result<Prolonged> {
+        let found = if reads {
+            let entry = self.get(key).await?.map(Entry::new);
+            entry.map(|entry| Found { entry, left: -1 })
+        } else {
+            self.look(key).await?
+        };
+        let Some(Found { entry, .. }) = found else {
+            return Ok(Prolonged {
+                done: false,
+                entry: None,
+                judgement: Judgement::Dead,
+            });
+        };
+        let judgement = tags::judge(&self.client, &entry).await?;
+        if entry.is_there(judgement) && entry.has_envelope() {
+            return Err(denied);
+        }
+        let done = entry.is_there(judgement) && {
+            let (command, argument) = until.command(0);
+            let mut plain = redis::Cmd::new();
+            plain.arg(command).arg(key);
+            if !argument.is_empty() {
+                plain.arg(argument);
+            }
+            reply::flag("PROLONG", &self.client.request_for(key, &plain).await?)?
+        };
+        Ok(Prolonged {
+            done,
+            entry: reads.then_some(entry),
+            judgement,
+        })
     }
 
     /// Judges entries with an envelope, and gives another TTL to those that are there. Returns the keys to look at
