@@ -82,6 +82,23 @@ pub(crate) fn all(extent: Extent) -> Vec<Step> {
             steps.push(cargo(&format!("lints, {features}"), &arguments, &[]));
         }
     }
+    if !quick {
+        for feature in features() {
+            let arguments = [
+                "clippy",
+                "--quiet",
+                "--package",
+                "nearcache",
+                "--no-default-features",
+                "--features",
+                feature,
+                "--",
+                "-D",
+                "warnings",
+            ];
+            steps.push(cargo(&format!("lints, {feature} alone"), &arguments, &[]));
+        }
+    }
     steps.push(cargo(
         "documentation",
         &["doc", "--workspace", "--all-features", "--no-deps"],
@@ -151,6 +168,18 @@ pub(crate) fn all(extent: Extent) -> Vec<Step> {
     }
     steps.extend(deny());
     steps
+}
+
+/// The features of the library, without `default`.
+fn features() -> Vec<&'static str> {
+    let manifest = include_str!("../../crates/nearcache/Cargo.toml");
+    let section = manifest.split("\n[features]\n").nth(1);
+    let section = section.and_then(|rest| rest.split("\n[").next());
+    let lines = section.unwrap_or_default().lines();
+    let names = lines.filter_map(|line| Some(line.split_once(" = ")?.0));
+    names
+        .filter(|name| *name != "default" && !name.starts_with('#'))
+        .collect()
 }
 
 fn of_libraries() -> Vec<&'static str> {

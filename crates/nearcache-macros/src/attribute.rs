@@ -9,7 +9,7 @@ use syn::{Error, Expr, ExprLit, Ident, Lit, LitStr, Path, Result, Token};
 use crate::time;
 
 /// The options, for the error that lists them.
-const OPTIONS: [&str; 19] = [
+const OPTIONS: [&str; 20] = [
     "associated",
     "bypass",
     "cache",
@@ -27,6 +27,7 @@ const OPTIONS: [&str; 19] = [
     "stale_if_error",
     "store_if",
     "tags",
+    "tags_of",
     "ttl",
     "ttl_of",
 ];
@@ -47,6 +48,7 @@ pub(crate) struct Attribute {
     pub(crate) force: Option<Expr>,
     pub(crate) ttl_of: Option<Expr>,
     pub(crate) store_if: Option<Expr>,
+    pub(crate) tags_of: Option<Expr>,
     pub(crate) on_error: Option<(OnError, Span)>,
     pub(crate) associated: bool,
 }
@@ -138,6 +140,7 @@ impl Parse for Attribute {
             force: None,
             ttl_of: None,
             store_if: None,
+            tags_of: None,
             on_error: None,
             associated: false,
         };
@@ -170,6 +173,7 @@ impl Parse for Attribute {
                 "force" => read.force = Some(item.value_or_true()?),
                 "ttl_of" => read.ttl_of = Some(item.value()?),
                 "store_if" => read.store_if = Some(item.value()?),
+                "tags_of" => read.tags_of = Some(item.value()?),
                 "on_error" => read.on_error = Some(on_error(&item.value()?)?),
                 _ => return Err(unknown(&name)),
             }

@@ -21,7 +21,10 @@ pub(crate) fn cached(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     let item: ItemFn = syn::parse2(item).map_err(|error| {
         Error::new(
             error.span(),
-            format!("#[cached] goes before a function with a body: {error}"),
+            format!(
+                "#[cached] goes before a function with a body (for a method of a trait, decorate an inherent method, \
+                 and call it from the trait's): {error}"
+            ),
         )
     })?;
     Expansion::new(attribute, Function::new(item)?)?.written()
@@ -60,11 +63,14 @@ impl Expansion {
         &self.function.item.sig.ident
     }
 
-    /// The name of a function that belongs to this one.
+    /// The name of a function that belongs to this one. The first that a method brings is one that says what is wrong
+    /// where these cannot be: in the `impl` of a trait the compiler says that it "is not a member of trait".
     fn beside(&self, what: &str) -> Ident {
         let name = self.name();
         match (self.method, what) {
-            (true, "ask") => format_ident!("__{name}_ask"),
+            (true, "ask") => {
+                format_ident!("__{name}_is_cached__decorate_an_inherent_method__not_one_of_a_trait")
+            }
             (true, _) => format_ident!("{name}_{what}"),
             (false, "ask") => format_ident!("__ask"),
             (false, _) => Ident::new(what, name.span()),
@@ -192,6 +198,14 @@ impl Expansion {
             doc_prime,
         ] = docs;
         Ok(quote! {
+            #[doc(hidden)]
+            #quiet
+            #asyncness fn #ask #generics (#inputs #force: bool) #output #where_clause {
+                #apart
+                let #bound_cache: #get_cache;
+                #asking
+            }
+
             #[doc = #doc_uncached]
             #[allow(dead_code, unreachable_pub)]
             #(#inner)*
@@ -231,14 +245,6 @@ impl Expansion {
                 let #bound_cache: #get_cache;
                 let #bound_key = #get_key;
                 #priming
-            }
-
-            #[doc(hidden)]
-            #quiet
-            #asyncness fn #ask #generics (#inputs #force: bool) #output #where_clause {
-                #apart
-                let #bound_cache: #get_cache;
-                #asking
             }
         })
     }
@@ -323,7 +329,7 @@ impl Expansion {
         let support = &self.support;
         if let Some(key) = &self.attribute.key {
             let expr = match text(key) {
-                Some(template) => template::expression(template, &self.function)?,
+                Some(template) => template::expression(template, &self.function, support)?,
                 None => self.expression(key)?,
             };
             return Ok(quote_spanned!(key.span()=> #support::key(#expr)));
@@ -419,7 +425,7 @@ impl Expansion {
             Some(Expr::Array(list)) => {
                 for tag in &list.elems {
                     let tag = match text(tag) {
-                        Some(template) => template::expression(template, &self.function)?,
+                        Some(template) => template::expression(template, &self.function, support)?,
                         None => quote!(#tag),
                     };
                     options.extend(quote!(.tag(#tag)));
@@ -462,6 +468,10 @@ impl Expansion {
             storing.extend(
                 quote_spanned!(store_if.span()=> .only_if(#support::over(#value, #store_if))),
             );
+        }
+        if let Some(tags_of) = &attribute.tags_of {
+            storing
+                .extend(quote_spanned!(tags_of.span()=> .tags(#support::over(#value, #tags_of))));
         }
         quote!(|#value| #storing)
     }

@@ -63,6 +63,15 @@ impl Function {
             ReturnType::Default => syn::parse_quote!(()),
             ReturnType::Type(_, ty) => (**ty).clone(),
         };
+        if returns_a_future(&returned) {
+            return refused(
+                signature.ident.span(),
+                "this function returns a future, which cannot be cached. If it was an `async fn` of a trait, \
+                 `#[async_trait]` has turned it into this one: decorate an inherent method instead \
+                 (`impl Type { #[cached(..)] async fn .. }`), and call that one here. If you wrote it so, write it as \
+                 an `async fn`",
+            );
+        }
         if let Type::ImplTrait(ty) = &returned {
             return refused(
                 ty.impl_token.span,
@@ -268,6 +277,21 @@ impl Argument {
         }
     }
 
+    /// Whether it is an `Option`, as far as its type shows.
+    pub(crate) fn is_option(&self) -> bool {
+        let mut ty = &self.ty;
+        while let Type::Reference(reference) = ty {
+            ty = &reference.elem;
+        }
+        match ty {
+            Type::Path(path) => {
+                let last = path.path.segments.last();
+                last.is_some_and(|segment| segment.ident == "Option")
+            }
+            _ => false,
+        }
+    }
+
     /// A reference to its value.
     pub(crate) fn reference(&self) -> TokenStream {
         let name = &self.name;
@@ -389,6 +413,37 @@ impl Travel {
             }
             _ => inner(ty, Travel::ByValue),
         }
+    }
+}
+
+/// Whether this is `Pin<Box<dyn Future<..>>>`, `BoxFuture<..>` or `impl Future<..>`.
+fn returns_a_future(ty: &Type) -> bool {
+    let is_future = |bound: &syn::TypeParamBound| match bound {
+        syn::TypeParamBound::Trait(bound) => {
+            let last = bound.path.segments.last();
+            last.is_some_and(|segment| segment.ident == "Future")
+        }
+        _ => false,
+    };
+    match ty {
+        Type::Paren(ty) => returns_a_future(&ty.elem),
+        Type::Group(ty) => returns_a_future(&ty.elem),
+        Type::ImplTrait(ty) => ty.bounds.iter().any(is_future),
+        Type::TraitObject(ty) => ty.bounds.iter().any(is_future),
+        Type::Path(path) => path.path.segments.last().is_some_and(|segment| {
+            let name = segment.ident.to_string();
+            match (&*name, &segment.arguments) {
+                ("BoxFuture" | "LocalBoxFuture", _) => true,
+                ("Pin" | "Box", PathArguments::AngleBracketed(within)) => {
+                    within.args.iter().any(|argument| match argument {
+                        GenericArgument::Type(ty) => returns_a_future(ty),
+                        _ => false,
+                    })
+                }
+                _ => false,
+            }
+        }),
+        _ => false,
     }
 }
 

@@ -4,13 +4,18 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
 use syn::{Error, LitStr, Result};
 
-use crate::function::Function;
+use crate::function::{Argument, Function};
 
 /// A template as an expression: a text, or a `format!`.
-pub(crate) fn expression(template: &LitStr, function: &Function) -> Result<TokenStream> {
+pub(crate) fn expression(
+    template: &LitStr,
+    function: &Function,
+    support: &TokenStream,
+) -> Result<TokenStream> {
     let mut filling = Filling {
         template,
         function,
+        support,
         format: String::new(),
         values: Vec::new(),
         named: Vec::new(),
@@ -37,6 +42,7 @@ pub(crate) fn expression(template: &LitStr, function: &Function) -> Result<Token
 struct Filling<'f> {
     template: &'f LitStr,
     function: &'f Function,
+    support: &'f TokenStream,
     /// The template with `{}` and `{:..}` in place of the values.
     format: String,
     values: Vec<TokenStream>,
@@ -78,7 +84,10 @@ impl Filling<'_> {
             Some((path, spec)) => (path, Some(spec)),
             None => (place, None),
         };
-        let value = self.value(path.trim())?;
+        // What is written in another way than as text (`{id:?}`, `{id:x}`) is written as it is.
+        let other = |spec: &str| spec.trim_end().ends_with(|last| "?xXobeEp".contains(last));
+        let as_text = !spec.is_some_and(other);
+        let value = self.value(path.trim(), as_text)?;
         self.values.push(value);
         self.format.push('{');
         if let Some(spec) = spec {
@@ -90,7 +99,7 @@ impl Filling<'_> {
         Ok(())
     }
 
-    fn value(&self, path: &str) -> Result<TokenStream> {
+    fn value(&self, path: &str, as_text: bool) -> Result<TokenStream> {
         let mut parts = path.split('.');
         let first = parts.next().unwrap_or_default();
         if first.is_empty() {
@@ -99,7 +108,7 @@ impl Filling<'_> {
                 self.function.listed()
             )));
         }
-        let mut value = match first.parse::<usize>() {
+        let (mut value, option) = match first.parse::<usize>() {
             Ok(place) => {
                 let argument = self.function.arguments.get(place).ok_or_else(|| {
                     self.error(&format!(
@@ -108,13 +117,16 @@ impl Filling<'_> {
                     ))
                 })?;
                 let name = &argument.name;
-                quote!(#name)
+                (quote!(#name), argument.is_option())
             }
             Err(_) => {
                 let name = self.argument(first)?;
-                quote!(#name)
+                let mut arguments = self.function.arguments.iter();
+                let argument = arguments.find(|argument| argument.name == name);
+                (quote!(#name), argument.is_some_and(Argument::is_option))
             }
         };
+        let is_field = path.contains('.');
         for part in parts {
             let field: syn::Member = syn::parse_str(part)
                 .map_err(|_| self.error(&format!("`{part}` in `{{{path}}}` is not a field")))?;
@@ -129,7 +141,18 @@ impl Filling<'_> {
             };
             value = quote!(#value.#field);
         }
-        Ok(value)
+        let support = self.support;
+        Ok(match (is_field, option) {
+            _ if !as_text => value,
+            (false, false) => value,
+            (false, true) => quote!(#support::filled(&#value)),
+            // A field may be an `Option`, which only its type says.
+            (true, _) => quote!({
+                #[allow(unused_imports)]
+                use #support::{FillsDisplay as _, FillsOption as _};
+                (&&#support::Field(&#value)).filled()
+            }),
+        })
     }
 
     fn argument(&self, name: &str) -> Result<Ident> {

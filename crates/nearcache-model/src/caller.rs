@@ -2,7 +2,7 @@
 
 use crate::action::{Action, Outcome, Who};
 use crate::model::{Steps, name};
-use crate::state::{At, Caller, Phase, Process, State, Task};
+use crate::state::{At, Caller, Covered, Phase, Process, State, Task};
 
 impl Steps<'_> {
     pub(crate) fn caller(&mut self, p: usize, c: usize) {
@@ -14,7 +14,6 @@ impl Steps<'_> {
                 state.processes[p].callers[c].floor = state.floor;
                 self.enter(who, Action::Join, p, c, state);
             }
-            Phase::Again if caller.round > self.model.configuration.rounds => self.alone(who, p, c),
             Phase::Again => self.enter(who, Action::AskAgain, p, c, *self.from),
             Phase::Leads if self.model.configuration.cancels => self.cancel(who, p, c),
             Phase::Joined if self.model.configuration.timeouts => self.alone(who, p, c),
@@ -37,7 +36,7 @@ impl Steps<'_> {
         let leads = process.tasks[0].at == At::Nowhere;
         let caller = &mut process.callers[c];
         caller.slot = 0;
-        caller.covered = false;
+        caller.covered = Covered::No;
         caller.phase = if leads { Phase::Leads } else { Phase::Joined };
         if leads {
             process.tasks[0].at = At::Ask;
@@ -67,6 +66,7 @@ impl Steps<'_> {
                 | At::Filled
                 | At::Alone
                 | At::Give
+                | At::GiveLoaded
                 | At::GiveLeader
         );
         process.callers[c].answered();
@@ -104,8 +104,7 @@ impl Caller {
     /// Not answered: it comes again.
     fn again(&mut self) {
         self.phase = Phase::Again;
-        self.round += 1;
-        self.covered = false;
+        self.covered = Covered::No;
         self.slot = 0;
     }
 }
@@ -121,7 +120,14 @@ impl Process {
 
     /// A command is sent, or an unleased load begins: it may answer those who have joined by now.
     pub(crate) fn cover(&mut self, slot: usize) {
-        self.of(slot).for_each(|caller| caller.covered = true);
+        self.of(slot)
+            .for_each(|caller| caller.covered = caller.covered.max(Covered::ByCommand));
+    }
+
+    /// The loader is called: its value may answer those who have joined by now, whatever becomes of the load.
+    pub(crate) fn cover_by_load(&mut self, slot: usize) {
+        self.of(slot)
+            .for_each(|caller| caller.covered = Covered::ByLoad);
     }
 
     /// The task is over; whoever still waits for it asks again.

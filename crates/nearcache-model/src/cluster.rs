@@ -101,7 +101,7 @@ impl Steps<'_> {
         let (at, outcome) = if unmoved {
             (At::Give, Outcome::Unmoved)
         } else {
-            (At::GiveLeader, Outcome::Moved)
+            (At::GiveLoaded, Outcome::Moved)
         };
         state.processes[p].give(slot, at);
         self.push(who, Action::ReadTagsAgain, outcome, state);

@@ -135,8 +135,6 @@ pub struct Configuration {
     pub renews: bool,
     /// A local invalidation detaches the flight.
     pub detaches: bool,
-    /// How often a joiner asks again before it loads for itself.
-    pub rounds: u8,
     /// Property 7 is asked for.
     pub one_load: bool,
     /// Property 6 is asked for on every path, not only in the last state.
@@ -171,7 +169,6 @@ pub const CALM: Configuration = Configuration {
     timeouts: false,
     renews: false,
     detaches: false,
-    rounds: 2,
     one_load: false,
     progress: false,
 };

@@ -138,6 +138,7 @@ fn one_server() -> Vec<Experiment> {
             Property::Answer,
             not("lost patience", untagged),
         ),
+        found(Mechanism::FencedAfterJoin, untagged, Property::Answer, None),
         found(
             Mechanism::TaggedJoinersByReread,
             tagged,

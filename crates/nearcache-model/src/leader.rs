@@ -8,7 +8,7 @@ use crate::mechanism::Mechanism;
 use crate::model::{Model, Steps, name};
 use crate::property::Property;
 use crate::redis::{Acquired, Compares};
-use crate::state::{Age, At, Entry, Late, Phase, Process, State, Task, Token};
+use crate::state::{Age, At, Covered, Entry, Late, Phase, Process, State, Task, Token};
 
 /// How good an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ enum Judgement {
 enum Answers {
     /// The leader, and joiners by rule 2.
     Flight,
+    /// The leader, and joiners who joined before the loader was called.
+    Loaded,
     /// The leader. Joiners ask again.
     Leader,
     /// Everybody, come what may.
@@ -99,6 +101,14 @@ impl Steps<'_> {
                     Answers::Flight
                 } else {
                     Answers::All
+                };
+                self.answer(who, p, slot, &task, answers);
+            }
+            At::GiveLoaded => {
+                let answers = if self.model.has(Mechanism::FencedAfterJoin) {
+                    Answers::Loaded
+                } else {
+                    Answers::Flight
                 };
                 self.answer(who, p, slot, &task, answers);
             }
@@ -305,7 +315,8 @@ impl Steps<'_> {
         for caller in process.of(slot) {
             let answered = match (caller.phase, answers) {
                 (Phase::Leads, _) | (_, Answers::All) => true,
-                (_, Answers::Flight) => caller.covered,
+                (_, Answers::Flight) => caller.covered != Covered::No,
+                (_, Answers::Loaded) => caller.covered == Covered::ByLoad,
                 (_, Answers::Leader) => false,
             };
             if answered {

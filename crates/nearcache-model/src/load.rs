@@ -105,6 +105,7 @@ impl Steps<'_> {
     pub(crate) fn load(&mut self, who: Who, p: usize, slot: usize) {
         let mut state = *self.from;
         state.loads = more(state.loads);
+        state.processes[p].cover_by_load(slot);
         let task = &mut state.processes[p].tasks[slot];
         task.at = At::Loading;
         task.value = state.source;
@@ -187,14 +188,14 @@ impl Steps<'_> {
         } else if stored && task.at != At::Moved {
             state.processes[p].give(slot, At::Give);
         } else {
-            state.processes[p].give(slot, At::GiveLeader);
+            state.processes[p].give(slot, At::GiveLoaded);
         }
         self.push_broken(who, Action::Fill, outcome, state, broken);
         if self.may_lose() {
             let mut state = *self.from;
             state.lose(Late::Fill(task.token, task.seen, value, task.epoch));
             self.push(who, Action::Lose, Outcome::SentAgain, state);
-            state.processes[p].give(slot, At::GiveLeader);
+            state.processes[p].give(slot, At::GiveLoaded);
             self.push(who, Action::Lose, Outcome::GivenUp, state);
         }
     }
@@ -232,7 +233,7 @@ impl Steps<'_> {
             .server
             .release(task.token, self.model.has(Mechanism::ReleaseCompares));
         let broken = self.ends_another(task, &state);
-        state.processes[p].give(slot, At::GiveLeader);
+        state.processes[p].give(slot, At::GiveLoaded);
         self.push_broken(who, Action::Release, Outcome::Plain, state, broken);
     }
 

@@ -15,6 +15,9 @@ listed! {
     CommandAfterJoin,
     /// Of rule 2, the unleased load: it must begin after it joined.
     AloneAfterJoin,
+    /// Of rule 2, the fenced load: its joiners are those who came before its loader was called. Taken out: those who
+    /// came before FILL.
+    FencedAfterJoin,
     /// Of rule 2, the tagged load: its joiners are those who came before the last read of V, or of the
     /// epoch, not before the FILL that follows.
     TaggedJoinersByReread,

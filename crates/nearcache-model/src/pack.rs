@@ -6,8 +6,8 @@
 use std::hash::{Hash, Hasher};
 
 use crate::state::{
-    Age, At, Caller, Entry, Late, Phase, Process, Server, Stamp, State, Task, Token, Writer,
-    Writing,
+    Age, At, Caller, Covered, Entry, Late, Phase, Process, Server, Stamp, State, Task, Token,
+    Writer, Writing,
 };
 
 /// A state as it is kept.
@@ -82,11 +82,8 @@ fn shape(process: &Process) -> u128 {
 
 /// All of a caller: it has no names.
 fn caller_shape(caller: &Caller) -> u16 {
-    let flags = caller.slot << 2 | u8::from(caller.covered) << 1 | caller.calls;
-    u16::from(caller.round) << 8
-        | u16::from(caller.floor) << 6
-        | u16::from(caller.phase as u8) << 3
-        | u16::from(flags)
+    let flags = caller.slot << 3 | (caller.covered as u8) << 1 | caller.calls;
+    u16::from(caller.floor) << 7 | u16::from(caller.phase as u8) << 4 | u16::from(flags)
 }
 
 fn named(mut state: State, symmetry: Symmetry) -> Packed {
@@ -203,7 +200,8 @@ macro_rules! choice {
 }
 
 choice!(At, 5: Nowhere Ask Judge Acquire Waiting Mine Create Ready Loading Named CreateNamed EpochNext Checked Moved
-    Filled Alone Give GiveStale GiveLeader);
+    Filled Alone Give GiveStale GiveLoaded GiveLeader);
+choice!(Covered, 2: No ByCommand ByLoad);
 choice!(Phase, 3: New Leads Joined Again Done);
 choice!(Writing, 5: Idle Changed EntryDeleted LeaseDeleted LeaseRedirected EpochMoved TagMoved SetReady
     SetStored SetUnlinked Leases LeaseFound LeasesDone Entries EntryFound EntriesDone);
@@ -230,7 +228,7 @@ macro_rules! fields {
 }
 
 fields!(Task: at, refresh, token, seen, stale, stamp, epoch, value 2);
-fields!(Caller: phase, slot 1, covered, round 2, calls 1, floor 2);
+fields!(Caller: phase, slot 1, covered, calls 1, floor 2);
 fields!(Writer: at, left 2, version 2, stamp, may_miss);
 fields!(Process: tasks, callers, writer);
 fields!(Server: entry, lease, tag, epoch, copy);

@@ -108,6 +108,8 @@ pub enum At {
     Give,
     /// There is a stale answer, from a command, and a refresh to begin.
     GiveStale,
+    /// There is an answer from a load that has stored nothing: for those who joined before its loader was called.
+    GiveLoaded,
     /// There is an answer for the leader only.
     GiveLeader,
 }
@@ -149,6 +151,18 @@ pub enum Phase {
     Done,
 }
 
+/// What may answer one who has joined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Covered {
+    /// Nothing yet: it joined after all that was sent.
+    #[default]
+    No,
+    /// The last command.
+    ByCommand,
+    /// That, and the load, since its loader was called after it joined.
+    ByLoad,
+}
+
 /// One who calls `remember`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
@@ -157,9 +171,7 @@ pub struct Caller {
     /// In which task of its process.
     pub slot: u8,
     /// Whether what its flight waits for began after it joined.
-    pub covered: bool,
-    /// How often it has asked again.
-    pub round: u8,
+    pub covered: Covered,
     /// Calls left after this one.
     pub calls: u8,
     /// The newest version whose invalidation had returned when it called.

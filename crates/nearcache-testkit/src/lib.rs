@@ -7,6 +7,7 @@
 
 #[cfg(unix)]
 mod fork;
+mod impostor;
 mod port;
 mod proxy;
 
@@ -28,6 +29,7 @@ pub mod __fuzz {
 
 #[cfg(unix)]
 pub use fork::Fork;
+pub use impostor::Impostor;
 pub use port::Port;
 pub use proxy::{Close, Counts, Direction, Fault, Frames, Hold, Proxy};
 

@@ -176,8 +176,12 @@ fn written(data: &mut Unstructured<'_>) -> Result<()> {
         2 => Some(Compression::lz4().above(0)),
         _ => Some(Compression::zlib().level(level).above(0)),
     };
-    let tags = (0..data.int_in_range(0..=3)?)
-        .map(|_| Ok((some(data, 20)?.to_vec(), data.arbitrary()?)))
+    let tags = (0..data.int_in_range(0..=3_u8)?)
+        .map(|number| {
+            // A tag has at least one byte.
+            let tag = [&[number], some(data, 20)?].concat();
+            Ok((tag, data.arbitrary()?))
+        })
         .collect::<Result<_>>()?;
     let head = Head {
         soft: data.arbitrary()?,

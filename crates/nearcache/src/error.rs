@@ -9,7 +9,11 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::keyspace::Key;
+use crate::keyspace::{Key, StoredKey, in_message};
+
+mod chain;
+
+pub(crate) use chain::boxed;
 
 /// The result of every call that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -162,6 +166,8 @@ struct Inner {
     detail: Cow<'static, str>,
     host: Option<Arc<str>>,
     key: Option<Key>,
+    /// Whether the message shows a hash in place of the key.
+    redact: bool,
     /// The caller's trace id.
     trace: Option<Arc<str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -180,6 +186,7 @@ impl Error {
             detail: detail.into(),
             host: None,
             key: None,
+            redact: false,
             trace: None,
             source: None,
             deferred: false,
@@ -202,7 +209,8 @@ impl Error {
         self.0.host.as_deref()
     }
 
-    /// The key the call was for, without the prefix.
+    /// The key the call was for, without the prefix; whatever the message shows
+    /// ([`Builder::redact_keys`](crate::Builder::redact_keys)).
     pub fn key(&self) -> Option<&Key> {
         self.0.key.as_ref()
     }
@@ -219,7 +227,11 @@ impl Error {
         self.0.deferred
     }
 
-    /// The loader's own error, or another underlying one, if it is of type `E`.
+    /// The loader's own error, or another underlying one, if it is of type `E`: the first in the chain of
+    /// [sources](StdError::source). It is also found inside an [`Arc`], a [`Box`] or a [`std::io::Error`], and inside
+    /// an `anyhow::Error` (feature `anyhow`, on by default) or an `eyre::Report` (feature `eyre`) of the loader. To get
+    /// the loader's own type from the call, see
+    /// [`own_error`](crate::operation::Remember::own_error).
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -234,14 +246,7 @@ impl Error {
     /// # nearcache::__example(example());
     /// ```
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
-        let mut source = self.source();
-        while let Some(error) = source {
-            if let Some(found) = error.downcast_ref() {
-                return Some(found);
-            }
-            source = error.source();
-        }
-        None
+        chain::find(self.source())
     }
 
     /// The command was not sent, because its connection leads to another server than its caller knew. The outbox must
@@ -278,11 +283,28 @@ impl Error {
         self.with(|inner| inner.trace = Some(Arc::clone(trace)))
     }
 
-    pub(crate) fn for_key(self, key: &[u8]) -> Self {
+    /// Names the key that the call was for, unless one is named already.
+    pub(crate) fn for_key(self, key: &StoredKey) -> Self {
+        self.named(key.user(), key.is_redacted())
+    }
+
+    /// The same by the user's form of a key.
+    pub(crate) fn named(self, key: &[u8], redact: bool) -> Self {
         if self.0.key.is_some() {
+            return self.redacted(redact);
+        }
+        self.with(|inner| {
+            inner.key = Some(Key::from(key));
+            inner.redact = redact;
+        })
+    }
+
+    /// Shows a hash in place of the key, if `redact`.
+    pub(crate) fn redacted(self, redact: bool) -> Self {
+        if !redact || self.0.redact || self.0.key.is_none() {
             return self;
         }
-        self.with(|inner| inner.key = Some(Key::from(key)))
+        self.with(|inner| inner.redact = true)
     }
 
     /// Changes an error. If others hold it too (such as a shared connect error), it is copied, and the shared error
@@ -295,6 +317,7 @@ impl Error {
                 detail: shared.0.detail.clone(),
                 host: shared.0.host.clone(),
                 key: shared.0.key.clone(),
+                redact: shared.0.redact,
                 trace: shared.0.trace.clone(),
                 deferred: shared.0.deferred,
                 outdated: shared.0.outdated,
@@ -320,6 +343,11 @@ impl Error {
             .next()
             .unwrap_or_default();
         let (code, detail) = match error.code() {
+            // `EXEC` itself was refused: its reason follows.
+            "EXECABORT" => match detail.split_once("because of: NOPERM ") {
+                Some((_, why)) => ("NOPERM", why),
+                None => ("EXECABORT", detail),
+            },
             "ERR" => within_script(detail).unwrap_or(("ERR", detail)),
             code => (code, detail),
         };
@@ -471,6 +499,7 @@ impl fmt::Display for Error {
             detail,
             host,
             key,
+            redact,
             trace,
             source: _,
             deferred,
@@ -481,6 +510,7 @@ impl fmt::Display for Error {
             write!(f, " at {host}")?;
         }
         if let Some(key) = key {
+            let key = in_message(key.as_bytes(), *redact);
             write!(f, ", key {key:?}")?;
         }
         if !detail.is_empty() {

@@ -6,9 +6,13 @@
 //!    is escaped in every pattern, and the keys that a server lists are checked again.
 //! 3. nearcache's own keys (leases, versions of tags) are never listed, and cannot be named by a user.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -44,7 +48,18 @@ const MAX_PREFIX: usize = 4 * 1024;
 
 /// A key as users write it, without the prefix. Listings return it, and errors contain it.
 ///
-/// Keys are bytes. [`Key::as_str`] returns the text, if the key is text.
+/// Keys are bytes. [`Key::as_str`] returns the text, if the key is text; `Display` shows it, with bytes that are no
+/// text as `\x..`. A key borrows as `[u8]`, so that a map by keys can be asked with bytes. With serde it is text in a
+/// human-readable format (an array of bytes if it is no text), and bytes in a binary one.
+///
+/// ```
+/// use nearcache::Key;
+/// use std::collections::HashMap;
+///
+/// let seen = HashMap::from([(Key::from("user:1"), 3)]);
+/// assert_eq!(seen.get(b"user:1".as_slice()), Some(&3));
+/// assert_eq!(Key::from(String::from("user:1")).to_string(), "user:1");
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<[u8]>);
 
@@ -72,6 +87,82 @@ impl From<&[u8]> for Key {
     }
 }
 
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Key {
+    fn from(bytes: Vec<u8>) -> Self {
+        Key(bytes.into())
+    }
+}
+
+impl From<String> for Key {
+    fn from(text: String) -> Self {
+        Key(text.into_bytes().into())
+    }
+}
+
+/// The text; bytes that are no text as `\x..`.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = self.as_str() {
+            return f.pad(text);
+        }
+        for chunk in self.0.utf8_chunks() {
+            write!(f, "{}{}", chunk.valid(), chunk.invalid().escape_ascii())?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self.as_str() {
+            Some(text) if serializer.is_human_readable() => serializer.serialize_str(text),
+            _ => serializer.serialize_bytes(&self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(KeyVisitor)
+        } else {
+            deserializer.deserialize_byte_buf(KeyVisitor)
+        }
+    }
+}
+
+struct KeyVisitor;
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key: text or bytes")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> std::result::Result<Key, E> {
+        Ok(Key::from(text))
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> std::result::Result<Key, E> {
+        Ok(Key::from(bytes))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Key, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = seq.next_element()? {
+            bytes.push(byte);
+        }
+        Ok(Key::from(bytes))
+    }
+}
+
 impl From<&str> for Key {
     fn from(text: &str) -> Self {
         Key(text.as_bytes().into())
@@ -87,6 +178,32 @@ impl PartialEq<str> for Key {
 impl PartialEq<&str> for Key {
     fn eq(&self, other: &&str) -> bool {
         *self == **other
+    }
+}
+
+/// A key in a message, if its cache shows no keys ([`redact_keys`](crate::Builder::redact_keys)): `#` and the first 12
+/// hexadecimal digits of its SHA-1. They are the same in every process and every release.
+pub(crate) struct Redacted<'k>(pub(crate) &'k [u8]);
+
+impl fmt::Display for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digest = sha1_smol::Sha1::from(self.0).digest().to_string();
+        write!(f, "#{}", &digest[..12])
+    }
+}
+
+impl fmt::Debug for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A key in a message: as it is, or [`Redacted`].
+pub(crate) fn in_message(key: &[u8], redact: bool) -> Box<dyn fmt::Debug + '_> {
+    if redact {
+        Box::new(Redacted(key))
+    } else {
+        Box::new(Key::from(key))
     }
 }
 
@@ -110,10 +227,19 @@ impl fmt::Debug for Key {
 const IN_PLACE: usize = 128;
 
 /// A key as it is in Redis, with the prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct StoredKey {
     bytes: SmallVec<[u8; IN_PLACE]>,
-    prefix: usize,
+    /// The length of the prefix, which is at most [`MAX_PREFIX`].
+    prefix: u32,
+    /// Whether messages show a hash in its place.
+    redact: bool,
+}
+
+impl fmt::Debug for StoredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        in_message(self.user(), self.redact).fmt(f)
+    }
 }
 
 impl StoredKey {
@@ -123,18 +249,23 @@ impl StoredKey {
 
     /// The key as the user wrote it.
     pub(crate) fn user(&self) -> &[u8] {
-        &self.bytes[self.prefix..]
+        &self.bytes[self.prefix_len()..]
     }
 
     /// The key's lease key. It is in the same cluster slot and under the same prefix. The forms must never change:
     /// processes of all versions must agree on them.
     pub(crate) fn lease(&self) -> Vec<u8> {
-        lease_of(self.as_bytes(), self.prefix)
+        lease_of(self.as_bytes(), self.prefix_len())
     }
 
     /// The length of the prefix, with its separator.
     pub(crate) fn prefix_len(&self) -> usize {
-        self.prefix
+        self.prefix as usize
+    }
+
+    /// Whether messages show a hash in its place.
+    pub(crate) fn is_redacted(&self) -> bool {
+        self.redact
     }
 }
 
@@ -161,10 +292,27 @@ impl redis::ToRedisArgs for StoredKey {
 impl redis::ToSingleRedisArg for StoredKey {}
 
 /// The key names of one cache.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub(crate) struct Keyspace {
     /// The prefix with its separator; empty for none.
     prefix: Vec<u8>,
+    /// Whether messages show hashes in place of keys.
+    redact: bool,
+}
+
+/// The names are the same, whatever messages show.
+impl PartialEq for Keyspace {
+    fn eq(&self, other: &Self) -> bool {
+        self.prefix == other.prefix
+    }
+}
+
+impl Eq for Keyspace {}
+
+impl Hash for Keyspace {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.prefix.hash(state);
+    }
 }
 
 impl Keyspace {
@@ -172,7 +320,10 @@ impl Keyspace {
     /// `InvalidConfig` for a prefix that is too long or contains a reserved name.
     pub(crate) fn new(prefix: &str, separator: &str) -> Result<Self> {
         if prefix.is_empty() {
-            return Ok(Keyspace { prefix: Vec::new() });
+            return Ok(Keyspace {
+                prefix: Vec::new(),
+                redact: false,
+            });
         }
         let prefix = [prefix.as_bytes(), separator.as_bytes()].concat();
         let refused = |why: String| Err(Error::new(ErrorKind::InvalidConfig, why));
@@ -187,13 +338,28 @@ impl Keyspace {
                 "the prefix holds \"#nearcache:\", which nearcache keeps for itself".into(),
             );
         }
-        Ok(Keyspace { prefix })
+        Ok(Keyspace {
+            prefix,
+            redact: false,
+        })
+    }
+
+    /// The same names; messages show hashes in place of keys if `redact`.
+    pub(crate) fn redacted(mut self, redact: bool) -> Self {
+        self.redact = redact;
+        self
+    }
+
+    /// Whether messages show hashes in place of keys.
+    pub(crate) fn redacts(&self) -> bool {
+        self.redact
     }
 
     /// The keyspace of a stored key whose prefix has this length.
     pub(crate) fn of(stored: &[u8], prefix: usize) -> Self {
         Keyspace {
             prefix: stored[..prefix].to_vec(),
+            redact: false,
         }
     }
 
@@ -208,7 +374,8 @@ impl Keyspace {
     /// `InvalidKey`: empty, longer than 64 KiB, or reserved.
     #[inline]
     pub(crate) fn stored(&self, key: &[u8]) -> Result<StoredKey> {
-        let refused = |why: String| Err(Error::new(ErrorKind::InvalidKey, why).for_key(key));
+        let refused =
+            |why: String| Err(Error::new(ErrorKind::InvalidKey, why).named(key, self.redact));
         if key.is_empty() {
             return refused("a key has at least one byte".into());
         }
@@ -234,7 +401,8 @@ impl Keyspace {
         };
         Ok(StoredKey {
             bytes,
-            prefix: self.prefix.len(),
+            prefix: self.prefix.len() as u32,
+            redact: self.redact,
         })
     }
 
@@ -471,6 +639,44 @@ mod tests {
             br"a\*\?\[b\]\\\^\-:u*"
         );
         assert_eq!(keyspace("").pattern(b"u*"), b"u*");
+    }
+
+    #[test]
+    fn a_key_is_text_where_it_can_be_and_bytes_where_it_cannot() {
+        let keys = [
+            Key::from("user:1"),
+            Key::from(""),
+            Key::from(&b"a\xff\0"[..]),
+        ];
+        assert_eq!(keys[0].to_string(), "user:1");
+        assert_eq!(format!("[{:>8}]", keys[0]), "[  user:1]");
+        assert_eq!(keys[2].to_string(), "a\\xff\0");
+        assert_eq!(
+            serde_json::to_string(&keys).unwrap(),
+            r#"["user:1","",[97,255,0]]"#
+        );
+        for key in &keys {
+            let json = serde_json::to_vec(key).unwrap();
+            assert_eq!(&serde_json::from_slice::<Key>(&json).unwrap(), key);
+            #[cfg(feature = "postcard")]
+            {
+                let bytes = ::postcard::to_stdvec(key).unwrap();
+                assert_eq!(&::postcard::from_bytes::<Key>(&bytes).unwrap(), key);
+            }
+            #[cfg(feature = "msgpack")]
+            {
+                let bytes = rmp_serde::to_vec(key).unwrap();
+                assert_eq!(&rmp_serde::from_slice::<Key>(&bytes).unwrap(), key);
+            }
+        }
+        let by_key = std::collections::HashMap::from([(keys[0].clone(), 1)]);
+        assert_eq!(by_key.get(b"user:1".as_slice()), Some(&1));
+        let ordered = std::collections::BTreeMap::from([(keys[0].clone(), 1)]);
+        assert_eq!(ordered.get(b"user:1".as_slice()), Some(&1));
+        let json = serde_json::to_string(&by_key).unwrap();
+        assert_eq!(json, r#"{"user:1":1}"#);
+        let read: std::collections::HashMap<Key, u8> = serde_json::from_str(&json).unwrap();
+        assert_eq!(read.len(), 1);
     }
 
     #[test]

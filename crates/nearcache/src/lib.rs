@@ -26,13 +26,14 @@
 //! # Where to look next
 //! - [`Cache`]: every operation, with what it does while Redis is away.
 //! - [`Cache::remember`]: returns the cached value, or loads it once for all callers; [`Cache::remember_many`] does it
-//!   for many keys; a [`Loaded`] lets the loader set TTL and tags.
+//!   for many keys, [`Cache::remember_many_by`] for many ids, and [`Cache::remember_with`] for a loader that cannot
+//!   fail; a [`Loaded`] lets the loader set TTL and tags.
 //! - [`Cache::invalidate_tag`]: invalidates many entries at once.
 //! - `nearcache::blocking::Cache`: the same without an async runtime (feature `blocking`).
 //! - `#[cached]` (feature `macros`): caches the results of a function.
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
-//! - [`Fallback`]: what a read returns while Redis is away; [`Undelivered`] and [`DataLoss`]: what happens to an
+//! - [`Fallback`]: what a read returns while Redis is away, and what a function of yours says instead; [`Undelivered`] and [`DataLoss`]: what happens to an
 //!   invalidation then.
 //! - [`Stats`]: the statistics of a cache; [`hooks`]: observing each call, metrics and traces.
 //! - [`Codec`]: formats and compression; [`Text`] and [`Raw`]: values that are stored unchanged.
@@ -51,7 +52,7 @@
 //!
 //! Options follow a `?` and are joined by `&`: `prefix`, `separator`, `version`, `format`, `compression`,
 //! `default_ttl`, `ttl_jitter`, `timeout`, `breaker`, `db`, `username`, `password`, `client_name`, `protocol`,
-//! `pool_size`. The [`Builder`]'s method of the same name describes each. `memory://` also has `maxmemory` (such as
+//! `pool_size`, `redact_keys`. The [`Builder`]'s method of the same name describes each. `memory://` also has `maxmemory` (such as
 //! `64mb`; the default is 256 MiB, and 0 means no limit) and `policy` (what is evicted then: a `maxmemory-policy` of
 //! Redis, by default `allkeys-lfu`). Special characters are percent-encoded (`%40` for `@`).
 //!
@@ -60,6 +61,8 @@
 //! | --- | --- | --- |
 //! | `embedded` | default | `memory://` |
 //! | `macros` | default | `#[cached]` |
+//! | `anyhow` | default | [`Error::downcast_ref`] finds what a loader returned inside an `anyhow::Error` |
+//! | `eyre` | | the same for an `eyre::Report` |
 //! | `blocking` | | `nearcache::blocking`, for code without an async runtime |
 //! | `msgpack`, `postcard` | | these formats, in addition to JSON |
 //! | `zstd`, `lz4`, `zlib` | | compression |
@@ -67,6 +70,22 @@
 //! | `otel` | | `hooks::OpenTelemetry`: metrics and traces |
 //! | `config` | | `nearcache::config` and `nearcache::compat::registry`: caches from TOML, JSON, the environment, folders |
 //! | `component` | | `nearcache::compat::component`; includes `config` |
+
+//! # What is promised
+//! Versions follow [Semantic Versioning](https://semver.org). Three other crates are part of what this one shows:
+//!
+//! - [`redis`] is re-exported, because [`Connection`], [`SharedConnection`] and [`Builder::client`] work with its types:
+//!   its traits (`ConnectionLike`), [`redis::Cmd`], [`redis::Pipeline`], [`redis::Client`]. A new major version of it, or
+//!   a minor one that changes these, comes with a new minor version of this crate before 1.0, and a new major one from
+//!   1.0 on. Use it as `nearcache::redis`, and the versions agree by themselves. No other operation has its types.
+//! - `embedded` is the crate `nearcache-embedded`, which has the version of this one. `Store` and its `Builder`, `Clock`,
+//!   `Policy`, `Connection` and the events are meant for use, under the same promise. What it has for scripts (`Script`,
+//!   `Twin`, `Call`) is for this crate, and may change with any version.
+//! - [`erased_serde`] is re-exported for [`Serializer`]: its `Serialize` and `Deserializer`, in version 0.4.
+//!
+//! [`Encode`], [`Decode`], [`Loadable`] and the traits in [`operation`] can be used as bounds, and cannot be implemented
+//! elsewhere; so they may get new methods. A format of your own is a [`Serializer`]. What is hidden in the
+//! documentation is not part of the API. Keys and bytes in Redis are frozen: see `docs/wire-format.md`.
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
@@ -78,6 +97,8 @@ pub mod compat;
 #[cfg(feature = "config")]
 pub mod config;
 mod connect;
+#[cfg(test)]
+mod documented;
 mod error;
 pub mod hooks;
 mod keyspace;
@@ -120,7 +141,7 @@ pub use nearcache_macros::cached;
 /// An async cache: every operation ends in `.await`.
 pub type Cache = CacheOf<operation::Async>;
 
-pub use cache::{Bound, Builder, CacheOf, operation};
+pub use cache::{Bound, Builder, CacheOf, SharedConnection, operation};
 pub use codec::{Codec, Compression, Decode, Encode, Format, Raw, Serializer, Text};
 pub use connect::{Connection, Protocol, ServerInfo, ServerKind};
 pub use error::{BoxError, Error, ErrorKind, Result};
@@ -129,7 +150,7 @@ pub use keyspace::Key;
 pub use read_through::delivery::Undelivered;
 pub use read_through::load::{Loadable, Loaded};
 pub use read_through::read::Lookup;
-pub use resilience::{BreakerState, DataLoss, Fallback, Outage};
+pub use resilience::{BreakerState, DataLoss, Fallback, Instead, Outage};
 pub use ttl::{IntoTtl, Remaining, Ttl};
 
 /// The crate with the traits through which a [`Serializer`] gets values.
@@ -155,6 +176,33 @@ pub fn __example<E: std::fmt::Debug>(example: impl Future<Output = std::result::
             .expect("the example works");
     }
 }
+
+/// The traits of values cannot be implemented elsewhere.
+///
+/// ```compile_fail,E0277
+/// struct Mine;
+///
+/// impl nearcache::Encode for Mine {
+///     const NOTHING: Option<&'static [u8]> = None;
+///     fn encode(&self, _: &nearcache::Codec, _: &mut Vec<u8>) -> nearcache::Result<nearcache::Format> {
+///         Ok(nearcache::Format::Json)
+///     }
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// struct Mine;
+///
+/// impl nearcache::Loadable for Mine {
+///     type Value = u8;
+///     const BRINGS_TAGS: bool = false;
+///     fn into_loaded(self) -> nearcache::Loaded<u8> {
+///         nearcache::Loaded::new(7)
+///     }
+/// }
+/// ```
+#[cfg(doctest)]
+struct Sealed;
 
 /// The examples in the README are compiled and run, too.
 #[cfg(all(doctest, feature = "embedded", feature = "blocking"))]

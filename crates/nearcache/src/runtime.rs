@@ -86,12 +86,6 @@ impl Runtime {
         Ok(())
     }
 
-    /// Like [`try_detach`](Runtime::try_detach), for a caller that has a runtime.
-    #[cfg(feature = "blocking")]
-    pub(crate) fn detach(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.detach_as("nearcache-load", task);
-    }
-
     #[cfg_attr(not(feature = "blocking"), allow(unused_variables))]
     fn detach_as(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         match self {

@@ -18,7 +18,7 @@ use crate::face::{Face, run};
 use crate::scene::Source;
 
 /// What is counted, and how often it waits.
-const FROZEN: [(&str, usize); 53] = [
+const FROZEN: [(&str, usize); 54] = [
     ("ping", 1),
     ("get, a hit", 1),
     ("get, a miss", 1),
@@ -72,6 +72,7 @@ const FROZEN: [(&str, usize); 53] = [
     ("remember_many of 100, all there", 1),
     ("remember_many of 100, none there", 3),
     ("remember_many of 100, with tags", 3),
+    ("remember_many of 100, bringing tags", 4),
 ];
 
 #[test]
@@ -109,6 +110,29 @@ fn every_verb_waits_as_often_as_is_written_down() {
     }
     // Past the capture of the test harness.
     let _ = std::io::stdout().write_all(table.as_bytes());
+}
+
+/// A server that knows no script yet learns it from the batch that needs it.
+#[test]
+fn a_batch_teaches_a_fresh_server_its_scripts() {
+    for blocking in [false, true] {
+        let redis = Redis::start();
+        let proxy = Proxy::start(&redis.address());
+        run(async {
+            let url = format!("{}?timeout=10s", proxy.url());
+            let cache = if blocking {
+                Face::Blocking(blocking::Cache::open(&url).unwrap())
+            } else {
+                Face::Async(Cache::open(&url).unwrap())
+            };
+            call!(cache.ping()).unwrap();
+            proxy.reset_counts();
+            assert_eq!(many(&cache, true).await, [Some(2); 100]);
+            assert_eq!(proxy.round_trips(), 3);
+            // MGET, and ACQUIRE and FILL for each.
+            assert_eq!(proxy.requests(), 201);
+        });
+    }
 }
 
 fn hundred() -> Vec<String> {
@@ -251,6 +275,24 @@ async fn carry_out(cache: &Face, what: &str) {
         "remember_many of 100, all there" => assert_eq!(many(cache, false).await, [Some(1); 100]),
         "remember_many of 100, none there" => assert_eq!(many(cache, false).await, [Some(2); 100]),
         "remember_many of 100, with tags" => assert_eq!(many(cache, true).await, [Some(2); 100]),
+        "remember_many of 100, bringing tags" => {
+            let load = |keys: Vec<String>| -> Result<Vec<_>, std::io::Error> {
+                let value = |key: String| {
+                    let tag = format!("tag of {key}");
+                    (key, Loaded::new(2_u8).tags([tag]))
+                };
+                Ok(keys.into_iter().map(value).collect())
+            };
+            let found = match cache {
+                Face::Async(cache) => {
+                    cache
+                        .remember_many(hundred(), move |keys| async move { load(keys) })
+                        .await
+                }
+                Face::Blocking(cache) => cache.remember_many(hundred(), load).run(),
+            };
+            assert_eq!(found.unwrap(), [Some(2); 100]);
+        }
         _ => panic!("{what}"),
     }
 }

@@ -53,6 +53,19 @@ async fn error_that_knows_no_cache(n: u32) -> Result<u32, Fault> {
     Ok(n)
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
+struct OneOnly;
+
+#[cached(cache = CACHE)]
+async fn not_to_be_copied_for_every_caller(n: u32) -> OneOnly {
+    OneOnly
+}
+
+#[cached(cache = CACHE)]
+async fn the_same_in_a_result(n: u32) -> nearcache::Result<OneOnly> {
+    Ok(OneOnly)
+}
+
 #[cached(cache = CACHE, on_error = "raise")]
 async fn nobody_to_tell(n: u32) -> Option<u32> {
     Some(n)

@@ -152,7 +152,7 @@ impl<'c, M> SetMany<'c, M> {
                 let codec = core.client().codec();
                 let value = codec::encode(&value, codec)
                     .and_then(|body| body.packed(codec))
-                    .map_err(|error| error.for_key(key.user()))?;
+                    .map_err(|error| error.for_key(&key))?;
                 Ok((key, value))
             })
             .collect();

@@ -7,10 +7,12 @@ use std::time::SystemTime;
 use serde::de::DeserializeOwned;
 
 use super::CacheOf;
-use super::operation::{Async, Executor, Get, Incr, LookUp, Pending, Remember, Set, SetIf, Touch};
+use super::operation::{
+    Async, Executor, Get, Incr, LookUp, Pending, Remember, Set, SetIf, Sure, Touch,
+};
 use crate::codec::{Decode, Encode};
 use crate::error::BoxError;
-use crate::keyspace::Key;
+use crate::keyspace::{Key, in_message};
 use crate::read_through::load::Loadable;
 use crate::ttl::{IntoTtl, Remaining};
 
@@ -69,17 +71,17 @@ impl<M> Bound<M> {
     }
 
     /// See [`set`](CacheOf::set).
-    pub fn set<'c, V: Encode + ?Sized>(&'c self, value: &'c V) -> Set<'c, V, M> {
+    pub fn set<V: Encode>(&self, value: V) -> Set<'_, V, M> {
         self.cache.set(&self.key, value)
     }
 
     /// See [`add`](CacheOf::add).
-    pub fn add<'c, V: Encode + ?Sized>(&'c self, value: &'c V) -> SetIf<'c, V, M> {
+    pub fn add<V: Encode>(&self, value: V) -> SetIf<'_, V, M> {
         self.cache.add(&self.key, value)
     }
 
     /// See [`replace`](CacheOf::replace).
-    pub fn replace<'c, V: Encode + ?Sized>(&'c self, value: &'c V) -> SetIf<'c, V, M> {
+    pub fn replace<V: Encode>(&self, value: V) -> SetIf<'_, V, M> {
         self.cache.replace(&self.key, value)
     }
 
@@ -166,6 +168,26 @@ impl Bound<Async> {
     {
         self.cache.refresh(&self.key, load)
     }
+
+    /// See [`remember_with`](CacheOf::remember_with).
+    pub fn remember_with<F, Fut, L>(&self, load: F) -> Remember<'_, L::Value, Sure<F>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = L> + Send + 'static,
+        L: Loadable<Value: Clone>,
+    {
+        self.cache.remember_with(&self.key, load)
+    }
+
+    /// See [`refresh_with`](CacheOf::refresh_with).
+    pub fn refresh_with<F, Fut, L>(&self, load: F) -> Remember<'_, L::Value, Sure<F>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = L> + Send + 'static,
+        L: Loadable<Value: Clone>,
+    {
+        self.cache.refresh_with(&self.key, load)
+    }
 }
 
 #[cfg(feature = "blocking")]
@@ -178,7 +200,7 @@ impl Bound<super::operation::Blocking> {
     where
         F: FnOnce() -> Result<L, E>,
         L: Loadable<Value: Clone>,
-        E: Into<BoxError>,
+        E: Into<BoxError> + 'static,
     {
         self.cache.remember(&self.key, load)
     }
@@ -188,9 +210,33 @@ impl Bound<super::operation::Blocking> {
     where
         F: FnOnce() -> Result<L, E>,
         L: Loadable<Value: Clone>,
-        E: Into<BoxError>,
+        E: Into<BoxError> + 'static,
     {
         self.cache.refresh(&self.key, load)
+    }
+
+    /// See [`remember_with`](CacheOf::remember_with).
+    pub fn remember_with<F, L>(
+        &self,
+        load: F,
+    ) -> Remember<'_, L::Value, Sure<F>, super::operation::Blocking>
+    where
+        F: FnOnce() -> L,
+        L: Loadable<Value: Clone>,
+    {
+        self.cache.remember_with(&self.key, load)
+    }
+
+    /// See [`refresh_with`](CacheOf::refresh_with).
+    pub fn refresh_with<F, L>(
+        &self,
+        load: F,
+    ) -> Remember<'_, L::Value, Sure<F>, super::operation::Blocking>
+    where
+        F: FnOnce() -> L,
+        L: Loadable<Value: Clone>,
+    {
+        self.cache.refresh_with(&self.key, load)
     }
 }
 
@@ -205,9 +251,10 @@ impl<M> Clone for Bound<M> {
 
 impl<M: Executor> fmt::Debug for Bound<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let redact = self.cache.core.client().keyspace().redacts();
         f.debug_struct("Bound")
             .field("cache", &self.cache)
-            .field("key", &self.key)
+            .field("key", &in_message(self.key.as_bytes(), redact))
             .finish()
     }
 }

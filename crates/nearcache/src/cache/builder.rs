@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::CacheOf;
 use super::operation::{Async, Executor, Marked};
-use crate::client::{Client, Parts, check_timeout};
+use crate::client::{Client, Parts, check_timeout, timeout_of};
 use crate::codec::Codec;
 use crate::connect::target::{PORT, Place, Target};
 use crate::connect::{Mode, Protocol};
@@ -34,14 +34,13 @@ pub(crate) const MAX_LOADS: usize = 1 << 20;
 ///
 /// ```
 /// # fn main() -> nearcache::Result<()> {
-/// use std::time::Duration;
 /// use nearcache::Cache;
 ///
 /// let cache = Cache::builder("redis://localhost:6379/0")
 ///     .prefix("myapp")
 ///     .default_ttl("5m")
 ///     .ttl_jitter(0.1)
-///     .timeout(Duration::from_millis(250))
+///     .timeout("250ms")
 ///     .build()?; // connects to nothing yet
 /// # Ok(())
 /// # }
@@ -53,7 +52,7 @@ pub struct Builder<M = Async> {
     separator: Option<String>,
     default_ttl: Option<Result<Ttl>>,
     ttl_jitter: Option<f64>,
-    timeout: Option<Duration>,
+    timeout: Option<Result<Duration>>,
     username: Option<String>,
     password: Option<String>,
     db: Option<u32>,
@@ -70,6 +69,7 @@ pub struct Builder<M = Async> {
     codec: Option<Codec>,
     version: Option<String>,
     heal: bool,
+    redact_keys: Option<bool>,
     client: Option<Result<Target>>,
     #[cfg(feature = "embedded")]
     store: Option<nearcache_embedded::Store>,
@@ -101,6 +101,7 @@ impl<M> Builder<M> {
             codec: None,
             version: None,
             heal: true,
+            redact_keys: None,
             client: None,
             #[cfg(feature = "embedded")]
             store: None,
@@ -148,6 +149,32 @@ impl<M> Builder<M> {
         self
     }
 
+    /// Whether messages show a hash in place of a key: `#` and 12 hexadecimal digits, the beginning of the SHA-1 of the
+    /// key without the prefix. It is the same in all processes, so that messages about one key can be found. Default:
+    /// off. Turn it on where keys are secrets or personal, such as the token of a session.
+    ///
+    /// It holds for the text of errors, logs, spans, and `Debug` of operations and of what hooks are told. Code that
+    /// asks gets the key itself: [`Error::key`], [`Call::key`](crate::hooks::Call::key),
+    /// [`Outage::key`](crate::Outage). Whoever can guess a key can compare its hash, so a hash of `user:7` hides little.
+    /// What names keys in metrics and spans because you said so, [`KeyGroups`](crate::hooks::KeyGroups), is not
+    /// affected.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// let cache = nearcache::Cache::builder("memory://").redact_keys(true).build()?;
+    /// cache.set("session:f3a9", "alice").await?;
+    /// let error = cache.incr("session:f3a9").await.unwrap_err();
+    /// assert!(error.to_string().contains("key #7edf3f1860fb"), "{error}");
+    /// assert_eq!(error.key().unwrap(), "session:f3a9");
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn redact_keys(mut self, on: bool) -> Self {
+        self.redact_keys = Some(on);
+        self
+    }
+
     /// The TTL of entries that are written without one. Without this, they do not expire.
     pub fn default_ttl(mut self, ttl: impl IntoTtl) -> Self {
         self.default_ttl = Some(ttl.into_ttl());
@@ -161,10 +188,11 @@ impl<M> Builder<M> {
         self
     }
 
-    /// How long Redis may take for one call, connecting included: 1 ms to 1 hour. Default: 500 ms. For a call that
-    /// takes several round trips (a split batch, a scan) the limit applies to each round trip.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+    /// How long Redis may take for one call, connecting included: `"250ms"`, a [`Duration`], or a whole number of
+    /// seconds, from 1 ms to 1 hour. Default: 500 ms. For a call that takes several round trips (a split batch, a scan)
+    /// the limit applies to each round trip.
+    pub fn timeout(mut self, timeout: impl IntoTtl) -> Self {
+        self.timeout = Some(timeout_of(timeout));
         self
     }
 
@@ -318,7 +346,11 @@ impl<M> Builder<M> {
         let prefix = self.prefix.or(parsed.prefix).unwrap_or_default();
         let separator = self.separator.or(parsed.separator);
         let ttl_jitter = self.ttl_jitter.or(parsed.ttl_jitter).unwrap_or(0.0);
-        let limit = self.timeout.or(parsed.timeout).unwrap_or(TIMEOUT);
+        let limit = self
+            .timeout
+            .transpose()?
+            .or(parsed.timeout)
+            .unwrap_or(TIMEOUT);
         let default_ttl = self.default_ttl.transpose()?.or(parsed.default_ttl);
 
         if !(0.0..=1.0).contains(&ttl_jitter) {
@@ -365,7 +397,8 @@ impl<M> Builder<M> {
             Some(version) => format!("{prefix}{separator}{version}"),
             None => prefix,
         };
-        let keyspace = Keyspace::new(&prefix, separator)?;
+        let redact = self.redact_keys.or(parsed.redact_keys).unwrap_or(false);
+        let keyspace = Keyspace::new(&prefix, separator)?.redacted(redact);
         if self.data_loss == DataLoss::Clear && !keyspace.has_prefix() {
             return invalid(
                 "on_data_loss(DataLoss::Clear) needs a prefix: without one it would delete every key of the database, other programs' too"

@@ -149,7 +149,7 @@ impl<'c, M> Incr<'c, M> {
             core.perform(direction.verb(), CallKeys::One(key.user()), async |core| {
                 count(core, &key, step)
                     .await
-                    .map_err(|error| error.for_key(key.user()))
+                    .map_err(|error| error.for_key(&key))
             })
             .await
         })
@@ -251,7 +251,7 @@ async fn read_counter(core: &ReadThrough, key: &StoredKey) -> Result<Option<i64>
         format!("the value has {length} bytes and is no counter"),
     )
     .on_host(client.host())
-    .for_key(key.user()))
+    .for_key(key))
 }
 
 operation!(Incr<'c> -> i64);

@@ -75,7 +75,7 @@ impl<M> CacheOf<M> {
                 core.remaining(&key).await
             })
             .await
-            .map_err(|error| error.for_key(key.user()))
+            .map_err(|error| error.for_key(&key))
         })
     }
 
@@ -169,7 +169,7 @@ async fn prolong(
         core.prolong(key, until).await
     })
     .await
-    .map_err(|error| error.for_key(key.user()))
+    .map_err(|error| error.for_key(key))
 }
 
 fn unix_millis(time: SystemTime) -> Result<u64> {

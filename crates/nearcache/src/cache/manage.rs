@@ -8,9 +8,10 @@ use redis::Value;
 use super::CacheOf;
 use super::operation::{Async, CacheFuture, Executor, Marked, Pending, operation};
 use crate::connect::ServerInfo;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::hooks::{CallKeys, Stats};
 use crate::read_through::ReadThrough;
+use crate::ttl::{IntoTtl, Ttl};
 
 impl<M> CacheOf<M> {
     /// Checks that the server answers and accepts the credentials.
@@ -44,16 +45,21 @@ impl<M> CacheOf<M> {
         })
     }
 
-    /// Closes the cache and all its clones: new calls fail with [`ErrorKind::Closed`](crate::ErrorKind::Closed), and
-    /// running ones are waited for. Other caches that were opened separately and share the connection are not affected;
-    /// the connection is closed with the last of them. Dropping the last clone does the same, without waiting.
+    /// Closes the cache and all its clones. New calls fail with [`ErrorKind::Closed`](crate::ErrorKind::Closed). Running
+    /// calls, loads and refreshes are waited for, and their values are stored; see [`Close::load_timeout`]. A load that
+    /// takes longer gives its lease back, so that another process can load at once; its callers still get its value.
+    ///
+    /// Other caches that were opened separately and share the connection are not affected; the connection is closed with
+    /// the last of them. Dropping the last clone closes the cache, too, without waiting for calls. (A load under way is
+    /// a clone: it ends first.)
     ///
     /// # Errors
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if calls are still running after the timeout. The cache is
-    /// closed anyway.
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if loads are still running after the load timeout, or calls
+    /// after the timeout. The cache is closed anyway.
     pub fn close(&self) -> Close<'_, M> {
         Close {
             core: &self.core,
+            load_timeout: None,
             mode: PhantomData,
         }
     }
@@ -71,7 +77,8 @@ impl<M> CacheOf<M> {
 }
 
 impl<M: Executor> CacheOf<M> {
-    /// A Redis connection for the caller alone, for commands that the cache has no method for.
+    /// A Redis connection for the caller alone, for commands that the cache has no method for. It does not reconnect;
+    /// [`shared_connection`](CacheOf::shared_connection) does.
     ///
     /// # Errors
     /// Those of [`ping`](CacheOf::ping).
@@ -89,12 +96,31 @@ impl<M: Executor> CacheOf<M> {
 #[must_use = "nothing is closed until it is carried out, by `.await` or `.run()`"]
 pub struct Close<'c, M = Async> {
     core: &'c ReadThrough,
+    load_timeout: Option<Result<Ttl>>,
     mode: Marked<M>,
 }
 
 impl<'c, M> Close<'c, M> {
+    /// How long to wait for loads under way. Default: the cache's lease (10 s).
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// cache.close().load_timeout("2s").await?;
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn load_timeout(mut self, time: impl IntoTtl) -> Self {
+        self.load_timeout = Some(time.into_ttl());
+        self
+    }
+
     fn start(self) -> CacheFuture<'c, ()> {
-        CacheFuture::asking(self.core.client().close())
+        CacheFuture::asking(async move {
+            let patience = self.load_timeout.transpose()?.map(Ttl::as_duration);
+            self.core.close(patience).await
+        })
     }
 }
 

@@ -12,26 +12,30 @@ mod expiry;
 mod manage;
 pub mod operation;
 mod options;
+mod own_error;
 mod read;
 mod remember;
 mod remember_many;
 mod scan;
+mod shared;
 mod tags;
 mod write;
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::Duration;
 
 pub use self::bound::Bound;
 pub use self::builder::Builder;
 #[cfg(feature = "config")]
 pub(crate) use self::builder::{LEASE, LEASES, MAX_LOADS, TIMEOUT};
 use self::operation::{Async, Executor, Marked};
+pub use self::shared::SharedConnection;
+use crate::client::timeout_of;
 use crate::codec::Codec;
 use crate::error::Result;
 use crate::keyspace::StoredKey;
 use crate::read_through::ReadThrough;
+use crate::ttl::IntoTtl;
 
 /// A cache: in this process to start with, on Redis or Valkey by changing its URL.
 ///
@@ -170,20 +174,20 @@ impl<M> CacheOf<M> {
         (&self.core, self.core.client().stored(key.as_ref()))
     }
 
-    /// The same cache with another timeout for each call to Redis: 1 ms to 1 hour.
+    /// The same cache with another timeout for each call to Redis: a text such as `"50ms"`, a [`Duration`](std::time::Duration), or a whole
+    /// number of seconds, from 1 ms to 1 hour. Any other is an error of each call
+    /// ([`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig)).
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
     /// # let cache = nearcache::Cache::open("memory://")?;
-    /// use std::time::Duration;
-    ///
-    /// let value: Option<u32> = cache.within(Duration::from_millis(50)).get("answer").await?;
+    /// let value: Option<u32> = cache.within("50ms").get("answer").await?;
     /// # Ok(())
     /// # }
     /// # nearcache::__example(example());
     /// ```
-    pub fn within(&self, timeout: Duration) -> Self {
-        CacheOf::from_core(self.core.within(timeout))
+    pub fn within(&self, timeout: impl IntoTtl) -> Self {
+        CacheOf::from_core(self.core.within(timeout_of(timeout)))
     }
 
     /// The same cache with another codec for writing: see [`Codec`](crate::Codec). It still reads every format.

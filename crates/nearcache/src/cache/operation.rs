@@ -10,17 +10,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::connect::BoxFuture;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub use super::batch::{GetMany, SetMany};
 pub use super::counter::Incr;
 pub use super::expiry::Touch;
 pub use super::manage::Close;
+pub use super::own_error::{Failure, Own};
 pub use super::read::{Get, LookUp};
 pub use super::remember::Remember;
 pub use super::remember_many::RememberMany;
 pub use super::scan::{Clear, Keys};
 pub use super::write::{Set, SetIf};
+pub use crate::read_through::loader::{By, Sure};
 
 /// How operations are carried out: [`Async`] or `Blocking`. Cannot be implemented outside this crate.
 pub trait Executor: sealed::Executor {}
@@ -94,32 +96,32 @@ pub(crate) type Marked<M> = PhantomData<fn() -> M>;
 
 /// The future of an operation.
 #[must_use = "nothing happens until it is awaited"]
-pub struct CacheFuture<'c, T>(State<'c, T>);
+pub struct CacheFuture<'c, T, E = Error>(State<'c, T, E>);
 
-enum State<'c, T> {
+enum State<'c, T, E> {
     /// The answer is already known.
-    Ready(Option<Result<T>>),
+    Ready(Option<Result<T, E>>),
     /// The operation is running.
-    Asking(BoxFuture<'c, Result<T>>),
+    Asking(BoxFuture<'c, Result<T, E>>),
 }
 
-impl<'c, T> CacheFuture<'c, T> {
-    pub(crate) fn ready(answer: Result<T>) -> Self {
+impl<'c, T, E> CacheFuture<'c, T, E> {
+    pub(crate) fn ready(answer: Result<T, E>) -> Self {
         CacheFuture(State::Ready(Some(answer)))
     }
 
-    pub(crate) fn asking(question: impl Future<Output = Result<T>> + Send + 'c) -> Self {
+    pub(crate) fn asking(question: impl Future<Output = Result<T, E>> + Send + 'c) -> Self {
         CacheFuture(State::Asking(Box::pin(question)))
     }
 }
 
 /// `Unpin` is safe: only the boxed future needs pinning, and its box does that.
-impl<T> Unpin for CacheFuture<'_, T> {}
+impl<T, E> Unpin for CacheFuture<'_, T, E> {}
 
-impl<T> Future for CacheFuture<'_, T> {
-    type Output = Result<T>;
+impl<T, E> Future for CacheFuture<'_, T, E> {
+    type Output = Result<T, E>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, E>> {
         match &mut self.0 {
             State::Ready(answer) => match answer.take() {
                 Some(answer) => Poll::Ready(answer),
@@ -130,7 +132,7 @@ impl<T> Future for CacheFuture<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for CacheFuture<'_, T> {
+impl<T, E> fmt::Debug for CacheFuture<'_, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CacheFuture")
     }
@@ -165,9 +167,9 @@ impl<T, M> fmt::Debug for Pending<'_, T, M> {
 /// Implements `.await` for an operation and, if it is marked `Blocking`, `.run()`. The operation must have a method
 /// `start`, which returns its [`CacheFuture`].
 macro_rules! operation {
-    ($name:ident<$life:lifetime $(, $generic:ident: $bound:path)* $(; ?Sized $unsized:ident: $unsized_bound:path)?> -> $output:ty) => {
-        impl<$life $(, $generic: $bound + $life)* $(, $unsized: $unsized_bound + ?Sized)?> std::future::IntoFuture
-            for $name<$life $(, $generic)* $(, $unsized)?, $crate::cache::operation::Async>
+    ($name:ident<$life:lifetime $(, $generic:ident: $bound:path)*> -> $output:ty) => {
+        impl<$life $(, $generic: $bound + $life)* > std::future::IntoFuture
+            for $name<$life $(, $generic)* , $crate::cache::operation::Async>
         {
             type Output = $crate::error::Result<$output>;
             type IntoFuture = $crate::cache::operation::CacheFuture<$life, $output>;
@@ -178,8 +180,8 @@ macro_rules! operation {
         }
 
         #[cfg(feature = "blocking")]
-        impl<$life $(, $generic: $bound + $life)* $(, $unsized: $unsized_bound + ?Sized)?>
-            $name<$life $(, $generic)* $(, $unsized)?, $crate::cache::operation::Blocking>
+        impl<$life $(, $generic: $bound + $life)* >
+            $name<$life $(, $generic)* , $crate::cache::operation::Blocking>
         {
             /// Carries the operation out on this thread.
             ///

@@ -161,3 +161,51 @@ macro_rules! options_beside {
     };
 }
 pub(super) use options_beside;
+
+/// `own_error`, for every operation with a loader.
+macro_rules! own_error {
+    ($own:ty) => {
+        /// Returns the loader's own error type instead of [`Error`](crate::Error): to the caller whose loader failed
+        /// and to every caller that waited for it. Whatever else goes wrong (and another caller's loader, if its error
+        /// is of another type) comes as an [`Error`](crate::Error) and is converted by `From`.
+        ///
+        /// ```
+        /// # async fn example() -> nearcache::Result<()> {
+        /// # let cache = nearcache::Cache::open("memory://")?;
+        /// # use std::fmt;
+        /// #[derive(Clone, Debug)]
+        /// enum Failure {
+        ///     NotFound,
+        ///     Cache(nearcache::Error),
+        /// }
+        ///
+        /// impl From<nearcache::Error> for Failure {
+        ///     fn from(error: nearcache::Error) -> Self {
+        ///         Failure::Cache(error)
+        ///     }
+        /// }
+        /// # impl std::error::Error for Failure {}
+        /// # impl fmt::Display for Failure {
+        /// #     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, "{self:?}") }
+        /// # }
+        ///
+        /// async fn find_user(id: u64) -> Result<String, Failure> {
+        ///     Err(Failure::NotFound)
+        /// }
+        ///
+        /// let user = cache.remember("user:1", || find_user(1)).own_error().await;
+        /// assert!(matches!(user, Err(Failure::NotFound)));
+        /// # Ok(())
+        /// # }
+        /// # nearcache::__example(example());
+        /// ```
+        ///
+        /// The error type must be `Clone`, because one error may be for many callers: keep what is not `Clone` in an
+        /// [`Arc`](std::sync::Arc). For other types there is
+        /// [`Error::downcast_ref`](crate::Error::downcast_ref).
+        pub fn own_error(self) -> $own {
+            self.owning()
+        }
+    };
+}
+pub(super) use own_error;

@@ -100,7 +100,7 @@ impl<M> CacheOf<M> {
                 core.take(&key).await
             })
             .await
-            .map_err(|error| error.for_key(key.user()))
+            .map_err(|error| error.for_key(&key))
         })
     }
 
@@ -121,7 +121,7 @@ impl<M> CacheOf<M> {
                 Ok(there)
             })
             .await
-            .map_err(|error| error.for_key(key.user()))
+            .map_err(|error| error.for_key(&key))
         })
     }
 }

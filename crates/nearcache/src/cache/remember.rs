@@ -1,25 +1,27 @@
 //! `remember` and `refresh`: return the cached value, or run the loader and cache its result.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 
 use super::CacheOf;
-use super::operation::{Async, CacheFuture, Marked};
-use super::options::{Options, options, options_beside};
+use super::operation::{Async, CacheFuture, Failure, Marked, Own};
+use super::options::{Options, options, options_beside, own_error};
 use crate::codec::{Decode, Encode};
-use crate::error::BoxError;
-use crate::error::Result;
+use crate::error::{BoxError, Error, Result};
 use crate::hooks::CallKeys;
 use crate::keyspace::StoredKey;
 use crate::read_through::ReadThrough;
 use crate::read_through::load::Loadable;
-use crate::read_through::loader::{One, RunLoader, Spawned};
+#[cfg(feature = "blocking")]
+use crate::read_through::loader::BlockingLoader;
+use crate::read_through::loader::{AsyncLoader, One, RunLoader, Spawned, Sure};
 use crate::read_through::plan::{Plan, Way};
 
 /// A pending `remember` or `refresh`.
 #[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
-pub struct Remember<'c, T, F, M = Async> {
+pub struct Remember<'c, T, F, M = Async, R = Error> {
     core: &'c ReadThrough,
     key: Result<StoredKey>,
     load: F,
@@ -29,6 +31,7 @@ pub struct Remember<'c, T, F, M = Async> {
     #[cfg(feature = "blocking")]
     beside: Option<crate::read_through::loader::Beside<One<F>, T>>,
     mode: Marked<M>,
+    failure: PhantomData<fn() -> R>,
 }
 
 impl CacheOf<Async> {
@@ -58,22 +61,11 @@ impl CacheOf<Async> {
     /// The loader runs in a task of its own, so a cancelled caller does not stop it. It must own what it uses: write it
     /// as an `async move ||` closure. It returns a `Result` of a value, of an `Option` (`None` is cached as well), or
     /// of a [`Loaded`](crate::Loaded) value, which can set its TTL and tags, or prevent storing. Its error may be
-    /// anything that converts into a [`BoxError`](crate::BoxError). If the compiler cannot infer the error type, name
-    /// it:
-    ///
-    /// ```
-    /// # async fn example() -> nearcache::Result<()> {
-    /// # let cache = nearcache::Cache::open("memory://")?;
-    /// use nearcache::BoxError;
-    ///
-    /// let factor = 6;
-    /// let answer: u32 = cache
-    ///     .remember("answer", async move || Ok::<_, BoxError>(7 * factor))
-    ///     .await?;
-    /// # Ok(())
-    /// # }
-    /// # nearcache::__example(example());
-    /// ```
+    /// anything that converts into a [`BoxError`](crate::BoxError), and is inferred where the loader ends in a call
+    /// that returns it. A loader that only uses `?` and ends in `Ok` names its error type (`Ok::<_, BoxError>(..)`, with
+    /// [`BoxError`](crate::BoxError) for any). A loader that cannot fail returns the plain value to
+    /// [`remember_with`](CacheOf::remember_with). To get the loader's own error type back, say
+    /// [`own_error`](Remember::own_error).
     ///
     /// # While Redis is away
     /// The loader runs once for all callers of this process that wait together, and nothing is stored.
@@ -96,6 +88,34 @@ impl CacheOf<Async> {
         E: Into<BoxError> + 'static,
     {
         Remember::new(&self.core, key.as_ref(), load, Way::Miss)
+    }
+
+    /// Like [`remember`](CacheOf::remember), for a loader that cannot fail: it returns the value itself.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// let factor = 6;
+    /// let answer: u32 = cache.remember_with("answer", async move || 7 * factor).ttl("1h").await?;
+    /// assert_eq!(answer, 42);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`remember`](CacheOf::remember). [`ErrorKind::Loader`](crate::ErrorKind::Loader) if the loader panicked.
+    pub fn remember_with<F, Fut, L>(
+        &self,
+        key: impl AsRef<[u8]>,
+        load: F,
+    ) -> Remember<'_, L::Value, Sure<F>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = L> + Send + 'static,
+        L: Loadable<Value: Clone>,
+    {
+        Remember::new(&self.core, key.as_ref(), Sure(load), Way::Miss)
     }
 
     /// Runs the loader even if a value is cached, and stores the result. Use it when the source has changed and the new
@@ -121,6 +141,23 @@ impl CacheOf<Async> {
         E: Into<BoxError> + 'static,
     {
         Remember::new(&self.core, key.as_ref(), load, Way::Force)
+    }
+
+    /// Like [`refresh`](CacheOf::refresh), for a loader that cannot fail: it returns the value itself.
+    ///
+    /// # Errors
+    /// Those of [`remember_with`](CacheOf::remember_with).
+    pub fn refresh_with<F, Fut, L>(
+        &self,
+        key: impl AsRef<[u8]>,
+        load: F,
+    ) -> Remember<'_, L::Value, Sure<F>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = L> + Send + 'static,
+        L: Loadable<Value: Clone>,
+    {
+        Remember::new(&self.core, key.as_ref(), Sure(load), Way::Force)
     }
 }
 
@@ -154,7 +191,7 @@ impl CacheOf<super::operation::Blocking> {
     where
         F: FnOnce() -> std::result::Result<L, E>,
         L: Loadable<Value: Clone>,
-        E: Into<BoxError>,
+        E: Into<BoxError> + 'static,
     {
         Remember::new(&self.core, key.as_ref(), load, Way::Miss)
     }
@@ -171,9 +208,55 @@ impl CacheOf<super::operation::Blocking> {
     where
         F: FnOnce() -> std::result::Result<L, E>,
         L: Loadable<Value: Clone>,
-        E: Into<BoxError>,
+        E: Into<BoxError> + 'static,
     {
         Remember::new(&self.core, key.as_ref(), load, Way::Force)
+    }
+}
+
+#[cfg(feature = "blocking")]
+impl CacheOf<super::operation::Blocking> {
+    /// See [`remember_with`](CacheOf::remember_with) of an async cache, and [`remember`](CacheOf::remember) here.
+    ///
+    /// ```
+    /// # fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::blocking::Cache::open("memory://")?;
+    /// let text = String::from("cached");
+    /// let length: usize = cache.remember_with("length", || text.len()).run()?;
+    /// assert_eq!(length, 6);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(async { example() });
+    /// ```
+    ///
+    /// # Errors
+    /// Those of an async `remember_with`.
+    pub fn remember_with<F, L>(
+        &self,
+        key: impl AsRef<[u8]>,
+        load: F,
+    ) -> Remember<'_, L::Value, Sure<F>, super::operation::Blocking>
+    where
+        F: FnOnce() -> L,
+        L: Loadable<Value: Clone>,
+    {
+        Remember::new(&self.core, key.as_ref(), Sure(load), Way::Miss)
+    }
+
+    /// See [`refresh_with`](CacheOf::refresh_with) of an async cache, and [`remember`](CacheOf::remember) here.
+    ///
+    /// # Errors
+    /// Those of [`remember_with`](CacheOf::remember_with).
+    pub fn refresh_with<F, L>(
+        &self,
+        key: impl AsRef<[u8]>,
+        load: F,
+    ) -> Remember<'_, L::Value, Sure<F>, super::operation::Blocking>
+    where
+        F: FnOnce() -> L,
+        L: Loadable<Value: Clone>,
+    {
+        Remember::new(&self.core, key.as_ref(), Sure(load), Way::Force)
     }
 }
 
@@ -188,23 +271,60 @@ impl<'c, T, F, M> Remember<'c, T, F, M> {
             #[cfg(feature = "blocking")]
             beside: None,
             mode: PhantomData,
+            failure: PhantomData,
         }
     }
 
+    fn owning<E>(self) -> Remember<'c, T, F, M, Own<E>> {
+        Remember {
+            core: self.core,
+            key: self.key,
+            load: self.load,
+            options: self.options,
+            value: PhantomData,
+            #[cfg(feature = "blocking")]
+            beside: self.beside,
+            mode: PhantomData,
+            failure: PhantomData,
+        }
+    }
+}
+
+impl<T, F, M, R> Remember<'_, T, F, M, R> {
     options!();
 }
 
-impl<T, F> Remember<'_, T, F, Async> {
+impl<'c, T, F, Fut, L, E> Remember<'c, T, F>
+where
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = std::result::Result<L, E>>,
+    E: StdError + From<Error> + Clone + 'static,
+{
+    own_error!(Remember<'c, T, F, Async, Own<E>>);
+}
+
+#[cfg(feature = "blocking")]
+impl<'c, T, F, L, E> Remember<'c, T, F, super::operation::Blocking>
+where
+    F: FnOnce() -> std::result::Result<L, E>,
+    E: StdError + From<Error> + Clone + 'static,
+{
+    own_error!(Remember<'c, T, F, super::operation::Blocking, Own<E>>);
+}
+
+impl<T, F, R> Remember<'_, T, F, Async, R> {
     options_beside!();
 }
 
 #[cfg(feature = "blocking")]
-impl<T, F, L, E> Remember<'_, T, F, super::operation::Blocking>
+#[allow(
+    private_bounds,
+    reason = "it is what the method that returned the operation asks for"
+)]
+impl<T, F, R> Remember<'_, T, F, super::operation::Blocking, R>
 where
-    F: FnOnce() -> std::result::Result<L, E> + Send + 'static,
-    L: Loadable<Value = T>,
-    E: Into<BoxError>,
-    T: Encode + Decode,
+    One<F>: BlockingLoader<T> + Send + 'static,
+    T: Encode + Decode + Clone,
 {
     options_beside!(.beside());
 
@@ -222,7 +342,7 @@ async fn remember<T>(
     mut loader: impl RunLoader<T>,
 ) -> Result<T>
 where
-    T: Encode + Decode,
+    T: Encode + Decode + Clone,
 {
     // These are lent, not moved: they are large, and would lie in the future of each layer.
     let key = key.as_ref().map_err(Clone::clone)?;
@@ -234,48 +354,54 @@ where
     .await
 }
 
-impl<'c, T, F, Fut, L, E> IntoFuture for Remember<'c, T, F, Async>
+#[allow(
+    private_bounds,
+    reason = "it is what the method that returned the operation asks for"
+)]
+impl<'c, T, F, R> IntoFuture for Remember<'c, T, F, Async, R>
 where
-    F: FnOnce() -> Fut + Send + 'static,
-    Fut: Future<Output = std::result::Result<L, E>> + Send + 'static,
-    L: Loadable<Value = T>,
-    E: Into<BoxError> + 'static,
-    T: Encode + Decode,
+    One<F>: AsyncLoader<T>,
+    T: Encode + Decode + Clone,
+    R: Failure + 'c,
 {
-    type Output = Result<T>;
-    type IntoFuture = CacheFuture<'c, T>;
+    type Output = Result<T, R::Error>;
+    type IntoFuture = CacheFuture<'c, T, R::Error>;
 
     fn into_future(self) -> Self::IntoFuture {
         let loader = Spawned(One::new(self.load));
         let plan = self.options.settle(self.core);
-        CacheFuture::asking(remember(self.core, self.key, plan, loader))
+        let asked = remember(self.core, self.key, plan, loader);
+        CacheFuture::asking(async move { asked.await.map_err(R::of) })
     }
 }
 
 #[cfg(feature = "blocking")]
-impl<T, F, L, E> Remember<'_, T, F, super::operation::Blocking>
+#[allow(
+    private_bounds,
+    reason = "it is what the method that returned the operation asks for"
+)]
+impl<T, F, R> Remember<'_, T, F, super::operation::Blocking, R>
 where
-    F: FnOnce() -> std::result::Result<L, E>,
-    L: Loadable<Value = T>,
-    E: Into<BoxError>,
-    T: Encode + Decode,
+    One<F>: BlockingLoader<T>,
+    T: Encode + Decode + Clone,
+    R: Failure,
 {
     /// Carries the operation out on this thread. The loader runs on it too, unless the call can return before the
     /// loader does.
     ///
     /// # Errors
     /// Those of the method that returned the operation.
-    pub fn run(self) -> Result<T> {
+    pub fn run(self) -> Result<T, R::Error> {
         let loader = crate::read_through::loader::InPlace {
             loader: One::new(self.load),
             beside: self.beside,
         };
         let plan = self.options.settle(self.core);
-        crate::runtime::block_on(remember(self.core, self.key, plan, loader))
+        crate::runtime::block_on(remember(self.core, self.key, plan, loader)).map_err(R::of)
     }
 }
 
-impl<T, F, M> fmt::Debug for Remember<'_, T, F, M> {
+impl<T, F, M, R> fmt::Debug for Remember<'_, T, F, M, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remember")
             .field("key", &self.key)

@@ -30,15 +30,16 @@ use crate::read_through::tags::{self, Tag};
 use crate::ttl::{IntoTtl, Ttl};
 
 impl<M> CacheOf<M> {
-    /// Stores a value and replaces the existing one. `.ttl(..)`, `.forever()` or `.keep_ttl()` set how long it stays;
+    /// Stores a value, or what a reference points to, and replaces the existing one. `.ttl(..)`, `.forever()` or `.keep_ttl()` set how long it stays;
     /// without them the cache's default TTL applies. If there is none, the entry does not expire.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
     /// # let cache = nearcache::Cache::open("memory://")?;
-    /// cache.set("session:7", &"alice").ttl("30m").await?;
-    /// cache.set("session:7", &"bob").keep_ttl().await?;
-    /// let first = cache.set("session:7", &"carol").only_if_absent().await?;
+    /// let user = String::from("alice");
+    /// cache.set("session:7", &user).ttl("30m").await?; // by reference
+    /// cache.set("session:7", "bob").keep_ttl().await?; // or by value
+    /// let first = cache.set("session:7", "carol").only_if_absent().await?;
     /// assert!(!first);
     /// # Ok(())
     /// # }
@@ -49,11 +50,7 @@ impl<M> CacheOf<M> {
     /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) and
     /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) before anything is sent. After
     /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) the value may or may not have been stored.
-    pub fn set<'c, V: Encode + ?Sized>(
-        &'c self,
-        key: impl AsRef<[u8]>,
-        value: &'c V,
-    ) -> Set<'c, V, M> {
+    pub fn set<V: Encode>(&self, key: impl AsRef<[u8]>, value: V) -> Set<'_, V, M> {
         Set::new(&self.core, key.as_ref(), value)
     }
 
@@ -62,11 +59,7 @@ impl<M> CacheOf<M> {
     ///
     /// # Errors
     /// Those of [`set`](CacheOf::set).
-    pub fn add<'c, V: Encode + ?Sized>(
-        &'c self,
-        key: impl AsRef<[u8]>,
-        value: &'c V,
-    ) -> SetIf<'c, V, M> {
+    pub fn add<V: Encode>(&self, key: impl AsRef<[u8]>, value: V) -> SetIf<'_, V, M> {
         self.set(key, value).only_if_absent()
     }
 
@@ -74,11 +67,7 @@ impl<M> CacheOf<M> {
     ///
     /// # Errors
     /// Those of [`set`](CacheOf::set).
-    pub fn replace<'c, V: Encode + ?Sized>(
-        &'c self,
-        key: impl AsRef<[u8]>,
-        value: &'c V,
-    ) -> SetIf<'c, V, M> {
+    pub fn replace<V: Encode>(&self, key: impl AsRef<[u8]>, value: V) -> SetIf<'_, V, M> {
         self.set(key, value).only_if_present()
     }
 
@@ -95,7 +84,7 @@ impl<M> CacheOf<M> {
                 Ok(delivery::unlink(core, &key).await? > 0)
             })
             .await
-            .map_err(|error| error.for_key(key[0].user()))
+            .map_err(|error| error.for_key(&key[0]))
         })
     }
 }
@@ -139,7 +128,7 @@ impl<M> CacheOf<M> {
                 delivery.conclude(marked)
             })
             .await
-            .map_err(|error| error.for_key(key[0].user()))
+            .map_err(|error| error.for_key(&key[0]))
         })
     }
 }
@@ -202,10 +191,10 @@ pub(super) async fn tagged_head(core: &ReadThrough, tags: &[Tag], stay: Stay) ->
 
 /// A pending `set`; one under a condition ([`SetIf`]) answers whether it stored.
 #[must_use = "nothing is stored until it is carried out, by `.await` or `.run()`"]
-pub struct Set<'c, V: ?Sized, M = Async, A = ()> {
+pub struct Set<'c, V, M = Async, A = ()> {
     core: &'c ReadThrough,
     key: Result<StoredKey>,
-    value: &'c V,
+    value: V,
     life: Life,
     tags: Vec<Vec<u8>>,
     condition: Condition,
@@ -216,8 +205,8 @@ pub struct Set<'c, V: ?Sized, M = Async, A = ()> {
 /// A pending `set` under a condition: `add` and `replace`.
 pub type SetIf<'c, V, M = Async> = Set<'c, V, M, bool>;
 
-impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
-    fn new(core: &'c ReadThrough, key: &[u8], value: &'c V) -> Self {
+impl<'c, V: Encode, M> Set<'c, V, M> {
+    fn new(core: &'c ReadThrough, key: &[u8], value: V) -> Self {
         Set {
             core,
             key: core.client().stored(key),
@@ -254,7 +243,7 @@ impl<'c, V: Encode + ?Sized, M> Set<'c, V, M> {
     }
 }
 
-impl<'c, V: Encode + ?Sized, M, A> Set<'c, V, M, A> {
+impl<'c, V: Encode, M, A> Set<'c, V, M, A> {
     /// The entry expires after this time, varied by the cache's jitter.
     pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
         self.life = Life::For(ttl.into_ttl());
@@ -285,9 +274,9 @@ impl<'c, V: Encode + ?Sized, M, A> Set<'c, V, M, A> {
     fn prepare(self) -> Result<SetCommand<'c>> {
         let key = self.key?;
         let client = self.core.client();
-        let value = codec::encode(self.value, client.codec())
+        let value = codec::encode(&self.value, client.codec())
             .and_then(|body| body.packed(client.codec()))
-            .map_err(|error| error.for_key(key.user()))?;
+            .map_err(|error| error.for_key(&key))?;
         Ok(SetCommand {
             core: self.core,
             key: [key],
@@ -323,9 +312,9 @@ impl From<Stored> for bool {
     }
 }
 
-operation!(Set<'c; ?Sized V: Encode> -> ());
+operation!(Set<'c, V: Encode> -> ());
 
-impl<'c, V: Encode + ?Sized + 'c> IntoFuture for SetIf<'c, V> {
+impl<'c, V: Encode> IntoFuture for SetIf<'c, V> {
     type Output = Result<bool>;
     type IntoFuture = CacheFuture<'c, bool>;
 
@@ -335,7 +324,7 @@ impl<'c, V: Encode + ?Sized + 'c> IntoFuture for SetIf<'c, V> {
 }
 
 #[cfg(feature = "blocking")]
-impl<'c, V: Encode + ?Sized> SetIf<'c, V, super::operation::Blocking> {
+impl<V: Encode> SetIf<'_, V, super::operation::Blocking> {
     /// Carries the operation out on this thread.
     ///
     /// # Errors
@@ -402,7 +391,7 @@ impl SetCommand<'_> {
                 delivery.conclude(put)
             }
         };
-        let stored = stored.map_err(|error| error.for_key(key.user()))?;
+        let stored = stored.map_err(|error| error.for_key(key))?;
         if stored {
             core.client().count_write(entry.len());
             core.client().note(Outcome::Stored, entry.len());
@@ -449,7 +438,7 @@ fn jittered(core: &ReadThrough, stay: Stay) -> Stay {
     }
 }
 
-impl<V: ?Sized, M, A> fmt::Debug for Set<'_, V, M, A> {
+impl<V, M, A> fmt::Debug for Set<'_, V, M, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Set")
             .field("key", &self.key)

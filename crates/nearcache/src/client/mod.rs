@@ -24,9 +24,10 @@ use crate::hooks::{
     Call, CallKeys, Counters, Outcome, Stats, StatsHandle, Telemetry, Telling, Watch,
 };
 use crate::keyspace::{Keyspace, StoredKey};
-use crate::resilience::{DataLoss, Gate, Guarded, Outbox, Pass};
+use crate::resilience::{Closing, DataLoss, Gate, Guarded, Outbox, Pass, Seldom};
 use crate::runtime::Runtime;
 use crate::script::{self, Input, Script};
+use crate::ttl::IntoTtl;
 use batch::parts;
 
 /// A connection to the server, as a cache uses it. Cheap to clone; clones share everything except limit and codec.
@@ -35,9 +36,22 @@ pub(crate) struct Client {
     shared: Arc<Shared>,
     /// How long Redis may take for one call.
     limit: Duration,
+    /// Why the limit is none; it is zero then.
+    no_limit: Option<Error>,
     codec: Codec,
     /// Where the running call notes its outcome, if there are hooks.
     watch: Option<Arc<Watch>>,
+    /// The load that this client serves. It may send its commands while the cache closes.
+    load: Option<Arc<Load>>,
+}
+
+/// A load under way. `close` waits until it is dropped.
+struct Load(Arc<Shared>);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.gate.end_load();
+    }
 }
 
 /// The part that clones share.
@@ -48,6 +62,9 @@ struct Shared {
     telemetry: Telemetry,
     data_loss: DataLoss,
     listener: u64,
+    /// When it was last logged that Redis refuses, and that a loaded value cannot be stored.
+    said_degraded: Seldom,
+    said_not_stored: Seldom,
 }
 
 /// The parts for a new client.
@@ -88,12 +105,16 @@ impl Client {
             telemetry,
             data_loss,
             listener,
+            said_degraded: Seldom::default(),
+            said_not_stored: Seldom::default(),
         };
         Client {
             shared: Arc::new(shared),
             limit,
+            no_limit: None,
             codec,
             watch: None,
+            load: None,
         }
     }
 
@@ -122,10 +143,15 @@ impl Client {
         }))
     }
 
-    /// The same client with another time limit.
-    pub(crate) fn within(&self, limit: Duration) -> Self {
+    /// The same client with another time limit. If that is none, its calls fail with this error.
+    pub(crate) fn within(&self, limit: Result<Duration>) -> Self {
+        let (limit, no_limit) = match limit {
+            Ok(limit) => (limit, None),
+            Err(error) => (Duration::ZERO, Some(error)),
+        };
         Client {
             limit,
+            no_limit,
             ..self.clone()
         }
     }
@@ -157,6 +183,7 @@ impl Client {
             return None;
         }
         let call = Call::new(verb, keys, self.host(), self.shared.target.db);
+        let call = call.redacted(self.shared.keyspace.redacts());
         Some(Telling::begin(hooks, call, self.runtime()))
     }
 
@@ -172,13 +199,62 @@ impl Client {
         }
     }
 
+    /// Notes that a call goes on without Redis, because of this error.
+    pub(crate) fn note_degraded(&self, error: &Error) {
+        self.counters().degraded.add(1);
+        if let Some(watch) = &self.watch {
+            watch.note_degraded(error.kind());
+        }
+        // What keeps Redis away altogether is logged by the breaker.
+        let refused = !matches!(
+            error.kind(),
+            ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Unavailable
+        );
+        if refused && self.shared.said_degraded.may(self.runtime().now()) {
+            tracing::warn!(%error, "Redis refuses what remember needs: loaders run, and their values may not be stored");
+        }
+    }
+
+    /// Logs, now and then, that a loaded value is returned and not stored.
+    pub(crate) fn warn_not_stored(&self, error: &Error) {
+        if self.shared.said_not_stored.may(self.runtime().now()) {
+            tracing::warn!(%error, "a loaded value is returned, but cannot be stored");
+        }
+    }
+
     /// Admits a call.
     ///
     /// # Errors
-    /// `Closed`, after the cache was closed.
+    /// `Closed`, after the cache was closed. `InvalidConfig`, for a limit out of its range.
     pub(crate) fn enter(&self) -> Result<Pass<'_>> {
-        check_timeout(self.limit)?;
-        self.shared.gate.enter()
+        self.check_limit()?;
+        self.shared.gate.enter(self.load.is_some())
+    }
+
+    fn check_limit(&self) -> Result<()> {
+        check_timeout(self.limit).map_err(|error| self.no_limit.clone().unwrap_or(error))
+    }
+
+    /// The same client for a load, which may end while the cache closes.
+    ///
+    /// # Errors
+    /// `Closed`, after the cache was closed.
+    pub(crate) fn begin_load(&self) -> Result<Self> {
+        self.check_limit()?;
+        self.as_load(self.load.is_some())
+    }
+
+    /// The same client, for giving back leases while the cache closes.
+    pub(crate) fn begin_release(&self) -> Result<Self> {
+        self.as_load(true)
+    }
+
+    fn as_load(&self, while_closing: bool) -> Result<Self> {
+        self.shared.gate.begin_load(while_closing)?;
+        Ok(Client {
+            load: Some(Arc::new(Load(Arc::clone(&self.shared)))),
+            ..self.clone()
+        })
     }
 
     /// Sends one command.
@@ -191,7 +267,7 @@ impl Client {
     pub(crate) async fn request_for(&self, key: &StoredKey, command: &Cmd) -> Result<Value> {
         self.request(command)
             .await
-            .map_err(|error| error.for_key(key.user()))
+            .map_err(|error| error.for_key(key))
     }
 
     /// Sends commands together. Error replies are among the replies.
@@ -220,22 +296,36 @@ impl Client {
         }
         let mut replies = Vec::with_capacity(inputs.len());
         for part in parts(inputs, Input::bytes) {
-            let mut pipeline = Pipeline::with_capacity(part.len());
-            for input in part {
-                pipeline.add_command(script.by_name(input));
-            }
-            for (reply, input) in self.pipeline(&pipeline).await?.into_iter().zip(part) {
-                let reply = match reply {
-                    Value::ServerError(error) => Err(Error::from_server(&error)),
-                    reply => Ok(reply),
-                };
+            let [first, rest @ ..] = part else { continue };
+            // The first one teaches the script to a server that does not know it yet.
+            let text = script.by_text(first);
+            let named = rest.iter().map(|input| script.by_name(input));
+            let replied = self.send_all(std::iter::once(text).chain(named)).await?;
+            for (reply, input) in replied.into_iter().zip(part) {
                 replies.push(match reply {
-                    Err(error) if script::unknown(&error) => self.run(script, input).await,
-                    reply => reply.map_err(|error| error.on_host(self.host())),
+                    // It has forgotten the script between two commands, or a proxy has spread them over servers.
+                    Err(error) if script::unknown(&error) => {
+                        self.request(&script.by_text(input)).await
+                    }
+                    reply => reply,
                 });
             }
         }
         Ok(replies)
+    }
+
+    /// Sends commands together. An error reply is an error.
+    async fn send_all(&self, commands: impl Iterator<Item = Cmd>) -> Result<Vec<Result<Value>>> {
+        let mut pipeline = Pipeline::new();
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        let replies = self.pipeline(&pipeline).await?;
+        let reply = |reply| match reply {
+            Value::ServerError(error) => Err(Error::from_server(&error).on_host(self.host())),
+            reply => Ok(reply),
+        };
+        Ok(replies.into_iter().map(reply).collect())
     }
 
     pub(crate) fn keyspace(&self) -> &Keyspace {
@@ -304,21 +394,9 @@ impl Client {
         self.shared.gate.is_open()
     }
 
-    /// Admits no more calls, and waits for the running ones.
-    ///
-    /// # Errors
-    /// `Timeout`: some are still running after the limit.
-    pub(crate) async fn close(&self) -> Result<()> {
-        let gate = &self.shared.gate;
-        gate.close();
-        let drained = self.runtime().timeout(self.limit, || gate.drain()).await;
-        drained.ok_or_else(|| {
-            let why = format!(
-                "calls were still running after {:?}; new calls are refused",
-                self.limit
-            );
-            Error::new(ErrorKind::Timeout, why).on_host(self.host())
-        })
+    /// Admits no more calls. The loads under way go on, until the returned value is dropped.
+    pub(crate) fn begin_closing(&self) -> Closing<'_> {
+        self.shared.gate.close()
     }
 
     /// Adds the client's fields to `Debug`: place and settings, never the password.
@@ -365,6 +443,21 @@ impl Drop for Shared {
 /// The allowed timeouts. More than an hour is no useful limit.
 pub(crate) const TIMEOUTS: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(60 * 60);
+
+/// A timeout as callers write it: a duration, a text such as `50ms`, or seconds.
+///
+/// # Errors
+/// `InvalidConfig` for what is none. Its range is checked where it is used.
+pub(crate) fn timeout_of(time: impl IntoTtl) -> Result<Duration> {
+    match time.into_ttl() {
+        Ok(time) => Ok(time.as_duration()),
+        Err(error) => {
+            let why = error.detail().split("; leave the TTL out").next();
+            let why = format!("timeout: {}; it is from 1ms to 1h", why.unwrap_or_default());
+            Err(Error::new(ErrorKind::InvalidConfig, why))
+        }
+    }
+}
 
 /// # Errors
 /// `InvalidConfig` for a timeout out of its range.

@@ -5,9 +5,12 @@
 //! context of its own, which is freed afterwards.
 
 use std::cell::RefCell;
-use std::io::{Error, Result};
+#[cfg(feature = "zlib")]
+use std::io::Error;
+use std::io::Result;
 
 /// Up to this size, creating a context takes longer than compressing.
+#[cfg(feature = "zstd")]
 const SMALL: usize = 256 * 1024;
 
 #[cfg(feature = "zstd")]

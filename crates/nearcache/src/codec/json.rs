@@ -4,10 +4,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::NOTHING;
+use super::guard::{Guarded, Rules};
 use crate::error::{Error, ErrorKind, Result};
 
+/// One level less than serde_json reads.
+const RULES: Rules = Rules {
+    every_float: false,
+    depth: 127,
+};
+
 pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
-    serde_json::to_writer(out, value)
+    serde_json::to_writer(out, &Guarded::new(value, RULES))
         .map_err(|error| Error::new(ErrorKind::Codec, format!("as JSON: {error}")).caused_by(error))
 }
 

@@ -3,10 +3,17 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::guard::{Guarded, Rules};
 use crate::error::{Error, ErrorKind, Result};
 
+/// One level less than [`DEPTH`], at which the reader refuses.
+const RULES: Rules = Rules {
+    every_float: true,
+    depth: DEPTH - 1,
+};
+
 pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
-    rmp_serde::encode::write_named(out, value).map_err(|error| {
+    rmp_serde::encode::write_named(out, &Guarded::new(value, RULES)).map_err(|error| {
         Error::new(ErrorKind::Codec, format!("as MessagePack: {error}")).caused_by(error)
     })
 }

@@ -15,6 +15,7 @@ mod contexts;
 mod custom;
 pub(crate) mod envelope;
 mod format;
+mod guard;
 mod json;
 #[cfg(feature = "msgpack")]
 mod message_pack;
@@ -41,12 +42,13 @@ const MAX_VALUE: usize = 512 * 1024 * 1024;
 /// A value that can be stored.
 ///
 /// Implemented for every type that implements [`serde::Serialize`] (stored in the cache's [`Format`]), and for
-/// [`Text`] and [`Raw`] (stored unchanged). Do not implement it yourself.
+/// [`Text`] and [`Raw`] (stored unchanged), and for references to all of these. It cannot be implemented outside this
+/// crate; a format of your own comes in as a [`Serializer`], with [`Codec::custom`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored",
     note = "derive `serde::Serialize` for it, or wrap it in `Text` or `Raw`"
 )]
-pub trait Encode {
+pub trait Encode: sealed::Encode {
     /// Appends the value's bytes, in the codec's format or unchanged, and returns which format that is. It returns
     /// [`ErrorKind::Codec`] if the value cannot be represented in the format.
     #[doc(hidden)]
@@ -66,13 +68,14 @@ pub trait Encode {
 /// A value that can be read back.
 ///
 /// Implemented for every type that implements [`serde::de::DeserializeOwned`] (read from any [`Format`]), and for
-/// [`Text<String>`](Text) and [`Raw<Vec<u8>>`](Raw). Do not implement it yourself.
+/// [`Text<String>`](Text) and [`Raw<Vec<u8>>`](Raw). It cannot be implemented outside this crate; a format of your own
+/// comes in as a [`Serializer`], with [`Codec::custom`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be read back",
     note = "derive `serde::Deserialize` for it (without borrowed parts), or use `Text` or `Raw`; it must also be \
             `Send` and `Sync`"
 )]
-pub trait Decode: Sized + Send + Sync + 'static {
+pub trait Decode: sealed::Decode + Sized + Send + Sync + 'static {
     /// Reads the value, which begins at `from`; it may take the bytes. The codec has the serializer for the format
     /// `Custom`. If the bytes are not a value of this type, it returns [`ErrorKind::Codec`] and leaves the bytes
     /// unchanged.
@@ -87,6 +90,20 @@ pub trait Decode: Sized + Send + Sync + 'static {
     /// The value that stands for a cached nothing, if the type has one (`Option::None`).
     #[doc(hidden)]
     fn nothing() -> Option<Self>;
+}
+
+/// Keeps [`Encode`] and [`Decode`] this crate's own: nobody else can name these traits.
+pub(crate) mod sealed {
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
+    pub trait Encode {}
+
+    impl<T: Serialize + ?Sized> Encode for T {}
+
+    pub trait Decode {}
+
+    impl<T: DeserializeOwned + Send + Sync + 'static> Decode for T {}
 }
 
 /// What an entry contains.
@@ -194,8 +211,12 @@ fn not_in_this_build() -> Error {
 }
 
 /// Adds "no value" to types that do not have one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Maybe<T>(pub(crate) Option<T>);
+
+impl<T: Encode> sealed::Encode for Maybe<T> {}
+
+impl<T: Decode> sealed::Decode for Maybe<T> {}
 
 impl<T: Encode> Encode for Maybe<T> {
     const NOTHING: Option<&'static [u8]> = T::NOTHING;

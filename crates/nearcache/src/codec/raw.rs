@@ -1,6 +1,6 @@
 //! Text and bytes that are stored unchanged: HTML, images, formats of other programs.
 
-use super::{Codec, Decode, Encode, Format, Stored};
+use super::{Codec, Decode, Encode, Format, Stored, sealed};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Text that is stored as plain UTF-8, whatever the cache's format.
@@ -40,12 +40,28 @@ pub struct Raw<B = Vec<u8>>(pub B);
 // `Text` and `Raw` must never implement serde's traits. Their own `impl`s of `Encode` and `Decode` would then overlap
 // with those for all serde types.
 
+impl<S: AsRef<str>> sealed::Encode for Text<S> {}
+impl<S: AsRef<str>> sealed::Encode for &Text<S> {}
+impl sealed::Decode for Text<String> {}
+impl<B: AsRef<[u8]>> sealed::Encode for Raw<B> {}
+impl<B: AsRef<[u8]>> sealed::Encode for &Raw<B> {}
+impl sealed::Decode for Raw<Vec<u8>> {}
+
 impl<S: AsRef<str>> Encode for Text<S> {
     const NOTHING: Option<&'static [u8]> = None;
 
     fn encode(&self, _: &Codec, out: &mut Vec<u8>) -> Result<Format> {
         out.extend_from_slice(self.0.as_ref().as_bytes());
         Ok(Format::Json)
+    }
+}
+
+/// A write takes a value or a reference to one.
+impl<S: AsRef<str>> Encode for &Text<S> {
+    const NOTHING: Option<&'static [u8]> = None;
+
+    fn encode(&self, codec: &Codec, out: &mut Vec<u8>) -> Result<Format> {
+        (**self).encode(codec, out)
     }
 }
 
@@ -86,6 +102,14 @@ impl<B: AsRef<[u8]>> Encode for Raw<B> {
     fn encode(&self, _: &Codec, out: &mut Vec<u8>) -> Result<Format> {
         out.extend_from_slice(self.0.as_ref());
         Ok(Format::Json)
+    }
+}
+
+impl<B: AsRef<[u8]>> Encode for &Raw<B> {
+    const NOTHING: Option<&'static [u8]> = None;
+
+    fn encode(&self, codec: &Codec, out: &mut Vec<u8>) -> Result<Format> {
+        (**self).encode(codec, out)
     }
 }
 

@@ -92,6 +92,7 @@ impl CacheConfig {
             "protocol" => self.protocol = None,
             "pool_size" => self.pool_size = None,
             "breaker" => self.breaker = None,
+            "redact_keys" => self.redact_keys = None,
             "version" => self.version = None,
             "format" => self.format = None,
             "compression" => self.compression = None,
@@ -138,6 +139,7 @@ impl CacheConfig {
             compression,
             compress_above,
             heal,
+            redact_keys,
             client_name,
             protocol,
             pool_size,
@@ -180,7 +182,7 @@ impl CacheConfig {
             timeout,
             breaker
         );
-        give!(version, heal);
+        give!(version, heal, redact_keys);
         give!(client_name, protocol, pool_size, lease, max_loads);
         let on_unavailable = on_unavailable.map(Fallback::from);
         give!(on_unavailable, on_undelivered, on_data_loss);
@@ -289,6 +291,7 @@ impl CacheConfig {
             version: parsed.version,
             format: parsed.format,
             compression: parsed.compression,
+            redact_keys: parsed.redact_keys,
             client_name: target.client_name,
             protocol: target.protocol,
             pool_size: Some(target.pool_size),
@@ -302,6 +305,7 @@ impl CacheConfig {
             lease: Some(LEASE),
             format: Some(Format::Json),
             heal: Some(true),
+            redact_keys: Some(false),
             on_unavailable: Some(OnUnavailable::Error),
             on_undelivered: Some(Undelivered::Error),
             on_data_loss: Some(DataLoss::Replay),

@@ -216,6 +216,11 @@ options! {
     range = "`true` or `false` (`\"on\"` or `\"off\"`)",
     about = "Whether `get` deletes an entry that nobody can read any more: it is damaged, or one of its tags was invalidated";
 
+    redact_keys: bool,
+    default = "false",
+    range = "`true` or `false` (`\"on\"` or `\"off\"`)",
+    about = "Whether messages show a short hash in place of a key: for keys that are secrets or personal";
+
     client_name: String,
     default = "none",
     range = "printable ASCII without spaces",

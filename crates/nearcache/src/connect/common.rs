@@ -1,10 +1,11 @@
 //! The parts that every backend has: host, clocks, listeners and epoch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use redis::{ServerError, Value};
 
 use super::Terms;
 use super::doubts::Doubts;
@@ -31,6 +32,7 @@ pub(crate) struct Common {
     doubts: Doubts,
     /// The process that the connections belong to.
     process: AtomicU32,
+    said_no_transactions: AtomicBool,
 }
 
 /// The source of the time of day.
@@ -53,6 +55,7 @@ impl Common {
             pace: Pace::new(target.breaker),
             doubts: Doubts::default(),
             process: AtomicU32::new(std::process::id()),
+            said_no_transactions: AtomicBool::new(false),
         }
     }
 
@@ -69,6 +72,7 @@ impl Common {
             pace: Pace::new(false),
             doubts: Doubts::default(),
             process: AtomicU32::new(std::process::id()),
+            said_no_transactions: AtomicBool::new(false),
         }
     }
 
@@ -147,9 +151,26 @@ impl Common {
         &self.doubts
     }
 
+    /// Whether the connection with these replies is of no use any more: it is stuck in a transaction, or leads to a
+    /// read-only replica (promise 6 of [`Backend`](super::Backend)).
+    pub(super) fn must_leave(&self, replies: &[Value]) -> bool {
+        super::is_stuck(replies) || (super::is_replica(replies) && self.may_leave())
+    }
+
+    /// Logs, once, that the commands of a transaction are carried out one by one.
+    pub(super) fn warn_of_no_transactions(&self, refused: &ServerError) {
+        if !self.said_no_transactions.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                host = %self.host,
+                error = %Error::from_server(refused),
+                "Redis refuses MULTI: a write and what it fences are two steps, not one; permit MULTI and EXEC"
+            );
+        }
+    }
+
     /// Whether to leave a server that says that it is a replica, and connect anew: after a failover its name leads to
     /// the new primary. Rarely enough that a cache on a replica for good can go on reading.
-    pub(super) fn may_leave(&self) -> bool {
+    fn may_leave(&self) -> bool {
         let now = self.runtime.now();
         let mut left = self.left.lock();
         let due = left.is_none_or(|at| now.saturating_duration_since(at) >= LEAVE_EVERY);

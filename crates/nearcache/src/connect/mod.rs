@@ -38,7 +38,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Arg, Cmd, Pipeline, Value};
+use redis::{Arg, Cmd, Pipeline, ServerError, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::Script;
@@ -176,12 +176,33 @@ fn count(pipeline: &Pipeline) -> usize {
     }
 }
 
+/// Whether a connection is stuck in a transaction: the server has begun it and refuses to end it, which a user with
+/// `MULTI` and without `EXEC` meets. Whatever else is sent on that connection is only queued.
+fn is_stuck(replies: &[Value]) -> bool {
+    matches!(
+        replies,
+        [Value::Okay, .., Value::ServerError(error)] if error.code() == "NOPERM"
+    )
+}
+
 /// The replies of a pipeline's own commands.
-fn replies(pipeline: &Pipeline, mut replies: Vec<Value>) -> Result<Vec<Value>> {
+///
+/// A server that refuses `MULTI` (to this user, or because a proxy is before it) carries the commands out one by one, in
+/// their order. Then these are the replies.
+fn replies(common: &Common, pipeline: &Pipeline, mut replies: Vec<Value>) -> Result<Vec<Value>> {
     if !pipeline.is_transaction() {
         return Ok(replies);
     }
-    match replies.pop() {
+    let end = replies.pop();
+    if let (Some(Value::ServerError(refused)), Some(Value::ServerError(_))) =
+        (replies.first(), &end)
+        && has_no_transactions(refused)
+    {
+        common.warn_of_no_transactions(refused);
+        replies.remove(0);
+        return Ok(replies);
+    }
+    match end {
         Some(Value::Array(inside)) => Ok(inside),
         Some(Value::ServerError(aborted)) => {
             let refused = replies.into_iter().find_map(|reply| match reply {
@@ -192,6 +213,16 @@ fn replies(pipeline: &Pipeline, mut replies: Vec<Value>) -> Result<Vec<Value>> {
         }
         other => Err(Error::unexpected("EXEC", &other.unwrap_or(Value::Nil))),
     }
+}
+
+/// Whether a server that answers `MULTI` with this does not know it, or not permit it.
+fn has_no_transactions(refused: &ServerError) -> bool {
+    let detail = refused.details().unwrap_or_default().to_ascii_lowercase();
+    refused.code() == "NOPERM"
+        || (detail.contains("multi")
+            && ["unknown", "unsupported", "not supported", "not allowed"]
+                .iter()
+                .any(|word| detail.contains(word)))
 }
 
 fn timed_out(limit: Duration, doing: &str) -> Error {

@@ -29,8 +29,8 @@ use super::driven::Driven;
 use super::raw::Raw;
 use super::target::Target;
 use super::{
-    Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, is_replica,
-    replies, result_of, timed_out,
+    Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, replies,
+    result_of, timed_out,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
@@ -107,7 +107,15 @@ impl Multiplexed {
         else {
             return Err(timed_out(limit, "while connecting"));
         };
-        let connected = outcome?;
+        let connected = outcome.map_err(|error| {
+            // What was given up on is a connect that is shared, and has a longer limit. The caller is told its own.
+            let given_up =
+                error.kind() == ErrorKind::Timeout && std::error::Error::source(&error).is_none();
+            match given_up {
+                true => timed_out(limit, "while connecting").on_host(self.common.host()),
+                false => error,
+            }
+        })?;
         self.latest.store(Some(Arc::new(Latest {
             runtime,
             connected: Arc::clone(&connected),
@@ -198,8 +206,8 @@ impl Multiplexed {
     }
 
     /// See promise 6 of [`Backend`]. Calls that are running stay on their connection.
-    fn leave_replica(&self, replies: &[Value]) {
-        if is_replica(replies) && self.common.may_leave() {
+    fn leave_if_useless(&self, replies: &[Value]) {
+        if self.common.must_leave(replies) {
             self.disconnect();
         }
     }
@@ -300,7 +308,7 @@ impl Backend for Multiplexed {
                 connection.send_packed_command(command).await
             };
             let reply = self.within(terms, !change_nothing([command]), send).await?;
-            self.leave_replica(std::slice::from_ref(&reply));
+            self.leave_if_useless(std::slice::from_ref(&reply));
             result_of(reply)
         })
     }
@@ -317,8 +325,8 @@ impl Backend for Multiplexed {
             };
             let writes = !change_nothing(pipeline.cmd_iter());
             let all = self.within(terms, writes, send).await?;
-            self.leave_replica(&all);
-            replies(pipeline, all)
+            self.leave_if_useless(&all);
+            replies(&self.common, pipeline, all)
         })
     }
 
@@ -529,6 +537,27 @@ mod tests {
         assert!(!call.is_finished());
         clock.advance(Duration::from_millis(1));
         assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    }
+
+    /// The connect goes on for longer than a call waits, and its end reaches whoever waits then.
+    #[tokio::test]
+    async fn a_call_that_waits_for_a_connect_is_told_its_own_limit() {
+        let (server, clock, _listener) = silent();
+        let limit = Duration::from_millis(500);
+        let call = || {
+            let (server, terms) = (Arc::clone(&server), Terms { limit, epoch: 0 });
+            tokio::spawn(async move { server.request(&redis::cmd("PING"), terms).await })
+        };
+        let first = call();
+        settle().await;
+        clock.advance(CONNECT - limit / 2);
+        let error = first.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("gave up after 500ms"), "{error}");
+        let second = call();
+        settle().await;
+        clock.advance(limit / 2);
+        let error = second.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("gave up after 500ms"), "{error}");
     }
 
     #[tokio::test]

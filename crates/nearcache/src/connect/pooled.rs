@@ -17,8 +17,8 @@ use super::raw::Raw;
 use super::socket::Socket;
 use super::target::Target;
 use super::{
-    Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, is_replica,
-    replies, result_of, timed_out,
+    Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, replies,
+    result_of, timed_out,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
@@ -85,7 +85,7 @@ impl Pooled {
             Ok(values) => {
                 self.give_back(taken);
                 // Promise 6 of [`Backend`].
-                if is_replica(&values) && self.common.may_leave() {
+                if self.common.must_leave(&values) {
                     self.disconnect();
                 }
                 Ok(values)
@@ -234,7 +234,7 @@ impl Backend for Pooled {
             let packed = pipeline.get_packed_pipeline();
             let writes = !change_nothing(pipeline.cmd_iter());
             let all = self.exchange(&packed, count(pipeline), writes, terms)?;
-            replies(pipeline, all)
+            replies(&self.common, pipeline, all)
         })
     }
 

@@ -30,7 +30,8 @@ pub(crate) enum Raw {
 /// fenced or counted.
 ///
 /// A command that takes longer than the cache's timeout fails with a timeout, so give blocking commands such as `BLPOP`
-/// a shorter one. The connection does not reconnect: open another one.
+/// a shorter one. The connection does not reconnect: open another one, or use a
+/// [`shared_connection`](crate::CacheOf::shared_connection).
 ///
 /// ```
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use super::kind::{Kind, OnError};
 use super::{Options, Storing};
 use crate::Cache;
-use crate::codec::{Codec, Decode, Encode, Format, Stored};
+use crate::codec::{Codec, Decode, Encode, Format, Stored, sealed};
 use crate::error::BoxError;
 use crate::error::{Error, Result};
 use crate::keyspace::Key;
-use crate::read_through::load::{Loadable, Loaded};
+use crate::read_through::load::{self, Loadable, Loaded};
 
 /// Holds a value that was dropped on its way to the cache.
 type Left<V> = Arc<Mutex<Option<V>>>;
@@ -59,6 +59,10 @@ impl<V: Clone> Clone for Kept<V> {
     }
 }
 
+impl<V: Encode> sealed::Encode for Kept<V> {}
+
+impl<V: Decode> sealed::Decode for Kept<V> {}
+
 impl<V: Encode> Encode for Kept<V> {
     const NOTHING: Option<&'static [u8]> = V::NOTHING;
 
@@ -92,21 +96,24 @@ impl<V: Decode> Decode for Kept<V> {
 }
 
 /// The value that a function returned, and how to store it.
-struct Brought<V> {
+struct Brought<V, const TAGS: bool> {
     value: Kept<V>,
-    storing: Storing,
+    storing: Storing<TAGS>,
 }
 
-impl<V: Encode + Decode + Clone> Loadable for Brought<V> {
+impl<V: Encode + Decode + Clone, const TAGS: bool> load::sealed::Loadable for Brought<V, TAGS> {}
+
+impl<V: Encode + Decode + Clone, const TAGS: bool> Loadable for Brought<V, TAGS> {
     type Value = Kept<V>;
 
-    const BRINGS_TAGS: bool = false;
+    const BRINGS_TAGS: bool = TAGS;
 
     fn into_loaded(self) -> Loaded<Kept<V>> {
-        let Storing { ttl, store } = self.storing;
+        let Storing { ttl, store, tags } = self.storing;
         Loaded {
             ttl,
             store,
+            tags,
             ..Loaded::new(self.value)
         }
     }
@@ -143,11 +150,11 @@ impl<A, K: Kind> Errand<A, K> {
     }
 
     /// Hands the function's result to the cache.
-    fn bring(
+    fn bring<const TAGS: bool>(
         &self,
         returned: K::Returned,
-        storing: impl FnOnce(&K::Value) -> Storing,
-    ) -> std::result::Result<Brought<K::Value>, BoxError> {
+        storing: impl FnOnce(&K::Value) -> Storing<TAGS>,
+    ) -> std::result::Result<Brought<K::Value, TAGS>, BoxError> {
         match K::split(returned) {
             Ok(value) => {
                 let left = Left::default();
@@ -231,7 +238,7 @@ macro_rules! beside {
 
 /// A call on an async cache.
 #[allow(clippy::too_many_arguments, reason = "each is a part of the attribute")]
-pub async fn remember<K, M, A, C, F, S>(
+pub async fn remember<K, M, A, C, F, S, const TAGS: bool>(
     cache: &Cache,
     key: Result<Key>,
     mut options: Options,
@@ -247,7 +254,7 @@ where
     A: Send + 'static,
     C: FnOnce(A) -> F + Copy + Send + 'static,
     F: Future<Output = K::Returned> + Send + 'static,
-    S: FnOnce(&K::Value) -> Storing + Send + 'static,
+    S: FnOnce(&K::Value) -> Storing<TAGS> + Send + 'static,
 {
     let errand = Arc::new(Errand::<A, K>::new(arguments));
     let load = {
@@ -269,20 +276,21 @@ where
 }
 
 /// Stores a value without running the function.
-pub async fn prime<K: Kind>(
+pub async fn prime<K: Kind, const TAGS: bool>(
     cache: &Cache,
     key: Result<Key>,
     options: Options,
     _kind: K,
-    storing: impl FnOnce(&K::Value) -> Storing,
+    storing: impl FnOnce(&K::Value) -> Storing<TAGS>,
     returned: K::Returned,
 ) -> Result<()> {
     let Ok(value) = K::split(returned) else {
         return Ok(());
     };
-    let (own, nothing) = (storing(&value).ttl, value.is_nothing());
+    let (own, nothing) = (storing(&value), value.is_nothing());
     options
-        .onto_set(cache.set(key?, &value), own, nothing)?
+        .tags(own.tags)
+        .onto_set(cache.set(key?, value), own.ttl, nothing)?
         .await
 }
 
@@ -295,7 +303,7 @@ pub mod blocking {
 
     /// A call whose function runs on the caller's thread, and may borrow from it.
     #[allow(clippy::too_many_arguments, reason = "each is a part of the attribute")]
-    pub fn remember<K, M, A, C, S>(
+    pub fn remember<K, M, A, C, S, const TAGS: bool>(
         cache: &Cache,
         key: Result<Key>,
         mut options: Options,
@@ -309,7 +317,7 @@ pub mod blocking {
         K: Kind,
         M: OnError<K>,
         C: FnOnce(A) -> K::Returned + Copy,
-        S: FnOnce(&K::Value) -> Storing,
+        S: FnOnce(&K::Value) -> Storing<TAGS>,
     {
         let errand = Errand::<A, K>::new(arguments);
         let load = || errand.bring(call(errand.take()?), storing);
@@ -322,7 +330,7 @@ pub mod blocking {
 
     /// A call whose function may run on a thread of its own.
     #[allow(clippy::too_many_arguments, reason = "each is a part of the attribute")]
-    pub fn remember_beside<K, M, A, C, S>(
+    pub fn remember_beside<K, M, A, C, S, const TAGS: bool>(
         cache: &Cache,
         key: Result<Key>,
         mut options: Options,
@@ -337,7 +345,7 @@ pub mod blocking {
         M: OnError<K>,
         A: Send + 'static,
         C: FnOnce(A) -> K::Returned + Copy + Send + 'static,
-        S: FnOnce(&K::Value) -> Storing + Send + 'static,
+        S: FnOnce(&K::Value) -> Storing<TAGS> + Send + 'static,
     {
         let errand = Arc::new(Errand::<A, K>::new(arguments));
         let load = {
@@ -355,20 +363,21 @@ pub mod blocking {
     }
 
     /// Stores a value without running the function.
-    pub fn prime<K: Kind>(
+    pub fn prime<K: Kind, const TAGS: bool>(
         cache: &Cache,
         key: Result<Key>,
         options: Options,
         _kind: K,
-        storing: impl FnOnce(&K::Value) -> Storing,
+        storing: impl FnOnce(&K::Value) -> Storing<TAGS>,
         returned: K::Returned,
     ) -> Result<()> {
         let Ok(value) = K::split(returned) else {
             return Ok(());
         };
-        let (own, nothing) = (storing(&value).ttl, value.is_nothing());
+        let (own, nothing) = (storing(&value), value.is_nothing());
         options
-            .onto_set(cache.set(key?, &value), own, nothing)?
+            .tags(own.tags)
+            .onto_set(cache.set(key?, value), own.ttl, nothing)?
             .run()
     }
 }

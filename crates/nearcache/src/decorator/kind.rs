@@ -30,6 +30,35 @@ pub trait Kind: Copy + Send + 'static {
     fn heard(error: &Error) -> Option<Self::Error>;
 }
 
+/// A value that can be given to every caller that waits for it.
+#[diagnostic::on_unimplemented(
+    message = "the cached value `{Self}` cannot be copied for every caller",
+    label = "this value is not `Clone`",
+    note = "derive `Clone` for it, or return an `Arc` of it"
+)]
+pub trait Copied: Clone {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Clone> Copied for T {}
+
+/// An error of a function that can carry an error of the cache.
+#[diagnostic::on_unimplemented(
+    message = "the function's error `{Self}` has no place for an error of the cache",
+    label = "`{Self}` is not `From<nearcache::Error>`",
+    note = "implement `From<nearcache::Error>` for it, or set `on_error = \"execute\"`, and the function runs without \
+            the cache when that fails"
+)]
+pub trait FromCache {
+    fn from_cache(error: Error) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: From<Error>> FromCache for E {
+    fn from_cache(error: Error) -> E {
+        E::from(error)
+    }
+}
+
 /// A probe for the kind of a type.
 #[derive(Debug)]
 pub struct Probe<R>(PhantomData<fn() -> R>);
@@ -114,7 +143,7 @@ marker!(
 
 impl<T, E> Kind for Sharing<T, E>
 where
-    T: Encode + Decode + Clone,
+    T: Encode + Decode + Copied,
     E: Clone + fmt::Display + Send + Sync + 'static,
 {
     type Returned = Result<T, E>;
@@ -139,7 +168,7 @@ where
 
 impl<T, E> Kind for Fallible<T, E>
 where
-    T: Encode + Decode + Clone,
+    T: Encode + Decode + Copied,
     E: fmt::Display + 'static,
 {
     type Returned = Result<T, E>;
@@ -162,7 +191,7 @@ where
     }
 }
 
-impl<R: Encode + Decode + Clone> Kind for Plain<R> {
+impl<R: Encode + Decode + Copied> Kind for Plain<R> {
     type Returned = R;
     type Value = R;
     type Error = Infallible;
@@ -227,12 +256,12 @@ pub struct Execute;
 
 macro_rules! tells {
     ($on_error:ident: $($kind:ident),*) => {$(
-        impl<T, E: From<Error>> OnError<$kind<T, E>> for $on_error
+        impl<T, E: FromCache> OnError<$kind<T, E>> for $on_error
         where
             $kind<T, E>: Kind<Returned = Result<T, E>>,
         {
             fn answer(error: Error) -> Result<Result<T, E>, Error> {
-                Ok(Err(E::from(error)))
+                Ok(Err(E::from_cache(error)))
             }
         }
     )*};
@@ -241,7 +270,7 @@ macro_rules! tells {
 tells!(Usual: Sharing, Fallible);
 tells!(Raise: Sharing, Fallible);
 
-impl<R: Encode + Decode + Clone> OnError<Plain<R>> for Usual {
+impl<R: Encode + Decode + Copied> OnError<Plain<R>> for Usual {
     fn answer(error: Error) -> Result<R, Error> {
         Err(error)
     }

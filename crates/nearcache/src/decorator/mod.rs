@@ -2,9 +2,10 @@
 //! them.
 //!
 //! `kind` finds out by type what a function returns; `call` makes a call of a function; `owned` copies arguments that
-//! are taken by reference; `key` makes keys. This module has the options of a call.
+//! are taken by reference; `key` makes keys, and `fill` fills templates. This module has the options of a call.
 
 mod call;
+mod fill;
 mod key;
 mod kind;
 mod owned;
@@ -12,10 +13,11 @@ mod owned;
 #[cfg(feature = "blocking")]
 pub use self::call::blocking;
 pub use self::call::{prime, remember};
+pub use self::fill::{AsOption, Field, Filled, FillsDisplay, FillsOption, filled};
 pub use self::key::{ArgumentKey, IntoKey, key};
 pub use self::kind::{
-    Execute, Fallible, FallibleKind, Kind, OnError, Plain, PlainKind, Primes, Probe, Raise,
-    Sharing, SharingKind, Usual,
+    Copied, Execute, Fallible, FallibleKind, FromCache, Kind, OnError, Plain, PlainKind, Primes,
+    Probe, Raise, Sharing, SharingKind, Usual,
 };
 pub use self::owned::own;
 
@@ -226,9 +228,10 @@ impl Options {
 /// How to store a value, decided once the value is known.
 #[derive(Debug)]
 #[must_use]
-pub struct Storing {
+pub struct Storing<const TAGS: bool = false> {
     ttl: Option<Result<Ttl>>,
     store: bool,
+    tags: Vec<Vec<u8>>,
 }
 
 impl Storing {
@@ -237,6 +240,17 @@ impl Storing {
         Storing {
             ttl: None,
             store: true,
+            tags: Vec::new(),
+        }
+    }
+
+    /// Tags that depend on the value. A call without them need not watch for the invalidation of any tag.
+    pub fn tags(self, tags: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Storing<true> {
+        let tags = tags.into_iter().map(|tag| tag.as_ref().to_vec());
+        Storing {
+            ttl: self.ttl,
+            store: self.store,
+            tags: tags.collect(),
         }
     }
 

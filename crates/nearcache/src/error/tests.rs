@@ -96,7 +96,7 @@ fn an_error_inside_a_script_is_sorted_by_its_own_code() {
 fn the_message_names_host_and_key() {
     let error = server_error("WRONGTYPE Operation against a key holding the wrong kind")
         .on_host(&Arc::from("localhost:6379"))
-        .for_key(b"user:1");
+        .named(b"user:1", false);
     let text = error.to_string();
     assert!(
         text.contains("localhost:6379") && text.contains("user:1"),
@@ -110,7 +110,7 @@ fn a_shared_error_keeps_its_source_when_it_is_added_to() {
     let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
     let shared = Error::from_redis(refused.into());
     let other = shared.clone();
-    let mine = shared.for_key(b"k");
+    let mine = shared.named(b"k", false);
     assert_eq!(mine.kind(), ErrorKind::Connect);
     assert!(mine.source().is_some() && other.key().is_none());
 }

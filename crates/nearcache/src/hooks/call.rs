@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::codec::Body;
-use crate::keyspace::{Key, StoredKey};
+use crate::error::ErrorKind;
+use crate::keyspace::{Key, StoredKey, in_message};
 
 /// A call: which operation, and on which keys.
 pub struct Call<'c> {
@@ -12,6 +13,8 @@ pub struct Call<'c> {
     keys: CallKeys<'c>,
     host: &'c str,
     db: u32,
+    /// Whether texts show a hash in place of the key.
+    redact: bool,
 }
 
 /// The keys of a call.
@@ -24,6 +27,29 @@ pub(crate) enum CallKeys<'c> {
     Names(&'c [Vec<u8>]),
 }
 
+impl<'c> CallKeys<'c> {
+    /// The keys, without the prefix.
+    pub(crate) fn each(self) -> impl Iterator<Item = &'c [u8]> + use<'c> {
+        (0..self.count()).filter_map(move |index| match self {
+            CallKeys::None => None,
+            CallKeys::One(key) => Some(key),
+            CallKeys::Stored(keys) => Some(keys.get(index)?.user()),
+            CallKeys::Entries(entries) => Some(entries.get(index)?.0.user()),
+            CallKeys::Names(names) => names.get(index).map(|name| &**name),
+        })
+    }
+
+    fn count(self) -> usize {
+        match self {
+            CallKeys::None => 0,
+            CallKeys::One(_) => 1,
+            CallKeys::Stored(keys) => keys.len(),
+            CallKeys::Entries(entries) => entries.len(),
+            CallKeys::Names(names) => names.len(),
+        }
+    }
+}
+
 impl<'c> Call<'c> {
     pub(crate) fn new(command: &'static str, keys: CallKeys<'c>, host: &'c str, db: u32) -> Self {
         Call {
@@ -31,7 +57,14 @@ impl<'c> Call<'c> {
             keys,
             host,
             db,
+            redact: false,
         }
+    }
+
+    /// Shows a hash in place of the key, if `redact`.
+    pub(crate) fn redacted(mut self, redact: bool) -> Self {
+        self.redact = redact;
+        self
     }
 
     /// The operation: `get`, `set`, `remember`, ... as the methods of [`Cache`](crate::Cache) are named. `load` is a
@@ -41,7 +74,8 @@ impl<'c> Call<'c> {
     }
 
     /// The key, without the prefix, if the call has exactly one. (For `invalidate_tags` with one tag it is the tag;
-    /// for `delete_pattern`, the pattern.)
+    /// for `delete_pattern`, the pattern.) It is the key itself also for a cache that
+    /// [shows no keys](crate::Builder::redact_keys); a hook that writes texts writes the call's `Debug`.
     pub fn key(&self) -> Option<Key> {
         let mut keys = self.keys();
         match (keys.next(), keys.next()) {
@@ -52,25 +86,12 @@ impl<'c> Call<'c> {
 
     /// All keys, without the prefix.
     pub fn keys(&self) -> impl Iterator<Item = &'c [u8]> + use<'c> {
-        let keys = self.keys;
-        (0..self.key_count()).filter_map(move |index| match keys {
-            CallKeys::None => None,
-            CallKeys::One(key) => Some(key),
-            CallKeys::Stored(keys) => Some(keys.get(index)?.user()),
-            CallKeys::Entries(entries) => Some(entries.get(index)?.0.user()),
-            CallKeys::Names(names) => names.get(index).map(|name| &**name),
-        })
+        self.keys.each()
     }
 
     /// How many keys the call has.
     pub fn key_count(&self) -> usize {
-        match self.keys {
-            CallKeys::None => 0,
-            CallKeys::One(_) => 1,
-            CallKeys::Stored(keys) => keys.len(),
-            CallKeys::Entries(entries) => entries.len(),
-            CallKeys::Names(names) => names.len(),
-        }
+        self.keys.count()
     }
 
     /// The server, as `host:port` or the path of the socket. For a store in this process: `memory://` and the store's
@@ -87,9 +108,14 @@ impl<'c> Call<'c> {
 
 impl fmt::Debug for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.key();
         f.debug_struct("Call")
             .field("command", &self.command)
-            .field("key", &self.key())
+            .field(
+                "key",
+                &key.as_ref()
+                    .map(|key| in_message(key.as_bytes(), self.redact)),
+            )
             .field("key_count", &self.key_count())
             .field("host", &self.host)
             .finish()
@@ -108,6 +134,8 @@ pub struct Done {
     pub misses: u64,
     /// The size of the values that were read or written, as stored in Redis.
     pub bytes: u64,
+    /// The kind of the first error of Redis that the call went on without: `remember` has run its loader instead.
+    pub degraded: Option<ErrorKind>,
     /// How long the call took. `remember` includes waiting for the loader.
     pub took: Duration,
 }

@@ -290,6 +290,7 @@ mod tests {
             hits: 1,
             misses: 0,
             bytes: 3,
+            degraded: None,
             took: time,
         }
     }

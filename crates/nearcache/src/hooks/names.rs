@@ -50,8 +50,10 @@ pub(crate) const BUCKETS: [f64; 16] = [
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Instrument {
     /// Its name in OpenTelemetry.
+    #[cfg_attr(not(feature = "otel"), allow(dead_code))]
     pub(crate) otel: &'static str,
     /// Its name in the `metrics` facade, and so in Prometheus.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
     pub(crate) prometheus: &'static str,
     /// Its unit in OpenTelemetry.
     pub(crate) unit: &'static str,

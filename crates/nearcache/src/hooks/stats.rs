@@ -32,6 +32,11 @@ pub struct Stats {
     pub lease_waits: u64,
     /// Loads whose value was not stored, because an invalidation came between.
     pub fenced: u64,
+    /// Loaded values that were not stored for another reason: Redis did not answer or refused, the value cannot be
+    /// encoded, or its TTL or its tags are not valid. Their callers got them all the same.
+    pub not_stored: u64,
+    /// Errors of Redis that `remember` went on without: it ran its loader.
+    pub degraded: u64,
     /// Loads in the background, for callers that had already been answered.
     pub refreshes: u64,
     /// Invalidations of keys and tags that Redis has acknowledged (a `set` counts as one).
@@ -120,6 +125,8 @@ counters!(
     coalesced,
     lease_waits,
     fenced,
+    not_stored,
+    degraded,
     refreshes,
     invalidations,
     invalidations_deferred,

@@ -1,12 +1,12 @@
 //! Where the operations record how a call went, for the hooks of the cache.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::scope::{self, Scopes};
 use super::{Call, Done, Hooks, Outcome};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::runtime::Runtime;
 
 /// A call that the hooks were told of. They are told how it ended, at the latest when it is dropped, which means that
@@ -86,6 +86,7 @@ pub(crate) struct Watch {
     hits: AtomicU64,
     misses: AtomicU64,
     bytes: AtomicU64,
+    degraded: OnceLock<ErrorKind>,
 }
 
 impl Watch {
@@ -104,6 +105,11 @@ impl Watch {
         }
     }
 
+    /// Records that the call goes on without Redis, because of an error of this kind.
+    pub(crate) fn note_degraded(&self, kind: ErrorKind) {
+        self.degraded.get_or_init(|| kind);
+    }
+
     /// The result of the call, which had this many keys.
     pub(crate) fn done(&self, keys: usize, took: Duration) -> Done {
         let outcome = usize::from(self.outcome.load(Ordering::Relaxed));
@@ -115,6 +121,7 @@ impl Watch {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
+            degraded: self.degraded.get().copied(),
             took,
         }
     }

@@ -1,136 +1,23 @@
-//! Holding and renewing a lease, and storing under it.
+//! Storing a loaded value: how it is encoded, the input of FILL, and its reply.
 
-use std::future::Future;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use redis::Value;
 
-use super::ReadThrough;
 use super::flight::Answer;
+use super::held::Held;
 use super::last_seen::Mark;
 use super::lead::{Engine, Lead};
-use super::lease::{RELEASE, RENEW, Seen, Token};
-use super::load::Loaded;
-use super::plan::Plan;
+use super::load::{Loaded, panic_message};
 use super::tags::{self, Tag};
 use crate::codec::envelope::{Head, Version};
 use crate::codec::{self, Body, Codec, Encode};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Outcome;
-use crate::keyspace::StoredKey;
-use crate::runtime::first;
 use crate::script::Input;
 use crate::ttl::Ttl;
-
-/// A lease that is ours.
-pub(super) struct Held {
-    token: Token,
-    seen: Seen,
-    /// The versions of the tags that the call names.
-    versions: Vec<Version>,
-    /// The epoch of all tags, which changes with every tag invalidation. Needed if the loader may name tags.
-    epoch: Option<Version>,
-}
-
-impl Held {
-    /// A lease from ACQUIRE, with the versions of the plan's tags and then, if requested, the epoch.
-    pub(super) fn new(token: Token, seen: Seen, mut versions: Vec<Version>, plan: &Plan) -> Self {
-        let epoch = versions.split_off(plan.tags.len()).pop();
-        Held {
-            token,
-            seen,
-            versions,
-            epoch,
-        }
-    }
-
-    /// Releases the lease, so that others can load at once. If the command fails, they can when the lease has expired.
-    ///
-    /// model: Action::Release
-    pub(super) async fn release(&self, cache: &ReadThrough, key: &StoredKey) {
-        if let Err(error) = cache.client.run(&RELEASE, &self.release_input(key)).await {
-            tracing::debug!(%error, "a lease could not be released");
-        }
-    }
-
-    pub(super) fn release_input(&self, key: &StoredKey) -> Input {
-        let mut input = Input::default();
-        input.key(&key.lease()).arg(&self.token);
-        input
-    }
-}
-
-/// Renews leases while their load runs.
-#[derive(Debug)]
-pub(super) struct Renewal {
-    cache: ReadThrough,
-    inputs: Vec<Input>,
-}
-
-impl Renewal {
-    pub(super) fn of<'h>(
-        cache: &ReadThrough,
-        held: impl IntoIterator<Item = (&'h StoredKey, &'h Held)>,
-    ) -> Self {
-        let millis = cache.policy.lease.as_millis().to_string();
-        let inputs = held.into_iter().map(|(key, held)| {
-            let mut input = Input::default();
-            input
-                .key(&key.lease())
-                .arg(&held.token)
-                .arg(millis.as_bytes());
-            input
-        });
-        Renewal {
-            inputs: inputs.collect(),
-            cache: cache.clone(),
-        }
-    }
-
-    pub(super) fn period(&self) -> Duration {
-        self.cache.policy.lease / 2
-    }
-
-    /// Renews the leases once. Returns false if all of them are known to be lost.
-    ///
-    /// model: Action::Renew
-    pub(super) async fn renew(&self) -> bool {
-        match self.cache.client.run_many(&RENEW, &self.inputs).await {
-            Ok(replies) => !replies
-                .iter()
-                .all(|reply| matches!(reply, Ok(Value::Int(0)))),
-            Err(_) => true,
-        }
-    }
-
-    /// Runs a load, and renews the leases whenever half of their time has passed.
-    pub(super) async fn during<T>(self, load: impl Future<Output = T>) -> T {
-        if self.inputs.is_empty() {
-            return load.await;
-        }
-        #[cfg(feature = "blocking")]
-        if matches!(
-            self.cache.client.runtime(),
-            crate::runtime::Runtime::Threads
-        ) {
-            let _kept = super::keeper::keep(self);
-            return load.await;
-        }
-        match first(load, self.for_ever()).await {
-            Ok(loaded) => loaded,
-            Err(never) => match never {},
-        }
-    }
-
-    async fn for_ever(&self) -> std::convert::Infallible {
-        loop {
-            self.cache.client.runtime().sleep(self.period()).await;
-            if !self.renew().await {
-                return std::future::pending().await;
-            }
-        }
-    }
-}
 
 /// A loaded value as bytes, with the loader's options.
 pub(super) struct Encoded {
@@ -142,8 +29,12 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
+    /// # Errors
+    /// `Codec` or `TooLarge`: it cannot be stored. A panic of the type's `Serialize` is such an error, too.
     pub(super) fn of<T: Encode>(loaded: &Loaded<T>, codec: &Codec) -> Result<Self> {
-        let body = codec::encode(&loaded.value, codec)?;
+        // Unwind safe: after a panic the value is only cloned and returned, never written again.
+        let body = catch_unwind(AssertUnwindSafe(|| codec::encode(&loaded.value, codec)))
+            .map_err(|panic| serialize_panicked(&*panic))??;
         let answer = if body.is_nothing::<T>() {
             Answer::Nothing
         } else {
@@ -170,7 +61,7 @@ pub(super) struct Filling {
 pub(super) struct Pending {
     /// The entry; `None` if it must not be stored.
     entry: Option<Vec<u8>>,
-    answer: Answer,
+    pub(super) answer: Answer,
 }
 
 impl Filling {
@@ -179,48 +70,101 @@ impl Filling {
     }
 }
 
+/// An entry's TTL for FILL in ms (0: it does not expire), its head without tags, and the tags that only the loader named.
+pub(super) struct Sealed {
+    stays: u64,
+    head: Head,
+    brought: Vec<Tag>,
+}
+
+/// The end of a FILL.
+pub(super) struct Filled {
+    pub(super) outcome: Outcome,
+    /// How many bytes were written.
+    pub(super) bytes: usize,
+    pub(super) stored: bool,
+    /// Whether nothing was invalidated before FILL: its value is for the waiters that joined before FILL was sent, too.
+    pub(super) current: bool,
+}
+
+/// A load under a lease, on its way to FILL.
+pub(super) type Prepared = (Lead, u64, Held, Encoded, Sealed);
+
 impl Engine<'_> {
-    /// The input of FILL. `None` if Redis does not return the versions of the tags that only the loader named.
-    pub(super) async fn fill_input(
+    /// What the entry says besides its value.
+    ///
+    /// # Errors
+    /// `InvalidTtl`, `InvalidKey` or `InvalidConfig`: the loader's options are not valid.
+    pub(super) fn seal(&self, encoded: &Encoded, took: Duration) -> Result<Sealed> {
+        let brought = if encoded.store {
+            self.brought_tags(&encoded.tags)?
+        } else {
+            Vec::new()
+        };
+        let nothing = matches!(encoded.answer, Answer::Nothing);
+        let (stays, head) = self
+            .plan
+            .seal(self.cache, encoded.ttl.clone(), nothing, took)?;
+        Ok(Sealed {
+            stays,
+            head,
+            brought,
+        })
+    }
+
+    /// The versions of the tags that only the loaders named, for each of these, in one round trip.
+    pub(super) async fn versions_of_brought(
+        &self,
+        prepared: &[Prepared],
+    ) -> Vec<Result<Vec<Version>>> {
+        let asking = || {
+            let all = prepared.iter().map(|(_, _, _, _, sealed)| sealed);
+            all.filter(|sealed| !sealed.brought.is_empty())
+        };
+        let asked: Vec<_> = asking()
+            .map(|sealed| (&*sealed.brought, sealed.stays))
+            .collect();
+        let mut made = tags::make_versions_of(&self.cache.client, &asked)
+            .await
+            .into_iter();
+        prepared
+            .iter()
+            .map(|(_, _, _, _, sealed)| match sealed.brought.is_empty() {
+                true => Ok(Vec::new()),
+                false => made.next().unwrap_or_else(|| Ok(Vec::new())),
+            })
+            .collect()
+    }
+
+    /// The input of FILL. `brought` has the versions of the tags that only the loader named.
+    pub(super) fn fill_input(
         &self,
         lead: &Lead,
         held: &Held,
-        encoded: Result<Encoded>,
-        took: Duration,
-    ) -> Result<Option<Filling>> {
-        let client = self.cache.client();
-        let Encoded {
-            body,
-            answer,
-            ttl,
-            tags,
-            store,
-        } = encoded?;
-        let brought = self.brought_tags(&tags)?;
-        let nothing = matches!(answer, Answer::Nothing);
-        let (stays, mut head) = self.plan.seal(self.cache, ttl, nothing, took)?;
-
+        encoded: Encoded,
+        sealed: Sealed,
+        versions: Vec<Version>,
+    ) -> Filling {
+        let Sealed {
+            stays,
+            mut head,
+            brought,
+        } = sealed;
         let mut guards: Vec<(Vec<u8>, Version)> = Vec::new();
         for (tag, version) in self.plan.tags.iter().zip(&held.versions) {
             guards.push((tag.version_key.clone(), *version));
             head.tags.push((tag.name.clone(), *version));
         }
-        if store && !brought.is_empty() {
-            // If no tag was invalidated since the load began (FILL compares the epoch), the current versions of these
-            // tags are also those from before the load.
-            let (Ok(versions), Some(before)) = (
-                tags::make_versions(client, &brought, stays).await,
-                held.epoch,
-            ) else {
-                return Ok(None);
-            };
-            guards.push((client.keyspace().tag_epoch(), before));
-            for (tag, version) in brought.into_iter().zip(versions) {
-                guards.push((tag.version_key, version));
-                head.tags.push((tag.name, version));
-            }
+        // If no tag was invalidated since the load began (FILL compares the epoch), the current versions of these tags
+        // are also those from before the load.
+        if let Some(before) = held.epoch.filter(|_| !brought.is_empty()) {
+            guards.push((self.cache.client.keyspace().tag_epoch(), before));
         }
-        let entry = store.then(|| head.seal(&body).into_owned());
+        for (tag, version) in brought.into_iter().zip(versions) {
+            guards.push((tag.version_key, version));
+            head.tags.push((tag.name, version));
+        }
+        let entry = encoded.store.then(|| head.seal(&encoded.body).into_owned());
         let stays = match entry {
             Some(_) => stays.to_string(),
             None => "-1".to_owned(),
@@ -235,45 +179,51 @@ impl Engine<'_> {
         for (version_key, version) in &guards {
             input.key(version_key).arg(version);
         }
-        let pending = Pending { entry, answer };
-        Ok(Some(Filling { input, pending }))
+        let pending = Pending {
+            entry,
+            answer: encoded.answer,
+        };
+        Filling { input, pending }
     }
 
-    /// Ends a flight with the reply of FILL.
-    pub(super) fn finish(
+    /// Reads the reply of FILL.
+    pub(super) fn filled(
         &self,
-        lead: Lead,
-        pending: Pending,
+        lead: &Lead,
+        pending: &Pending,
         reply: Result<Value>,
-        covers: u64,
         mark: Option<Mark>,
-    ) -> (Outcome, usize) {
+    ) -> Filled {
+        let client = &self.cache.client;
+        let mut filled = Filled {
+            outcome: Outcome::NotStored,
+            bytes: 0,
+            stored: false,
+            current: false,
+        };
         match reply {
             Ok(Value::Int(1)) => {
-                let mut noted = (Outcome::NotStored, 0);
-                if let Some(entry) = pending.entry {
-                    self.cache.client.count_write(entry.len());
-                    self.cache.policy.last_seen.keep(&lead.key, &entry, mark);
-                    noted = (Outcome::Stored, entry.len());
+                filled.current = true;
+                if let Some(entry) = &pending.entry {
+                    client.count_write(entry.len());
+                    self.cache.policy.last_seen.keep(&lead.key, entry, mark);
+                    filled.stored = true;
+                    filled.outcome = Outcome::Stored;
+                    filled.bytes = entry.len();
                 }
-                if let Some(leader) = lead.leader {
-                    leader.answer(covers, pending.answer);
-                }
-                noted
             }
             Ok(_) => {
-                self.cache.client.counters().fenced.add(1);
-                if let Some(leader) = lead.leader {
-                    leader.fenced();
-                }
-                (Outcome::Fenced, 0)
+                client.counters().fenced.add(1);
+                filled.outcome = Outcome::Fenced;
             }
-            // It is not known whether the value was stored. The waiters ask again.
+            // It is not known whether the value was stored.
             Err(error) => {
+                client.note_degraded(&error);
+                client.counters().not_stored.add(1);
                 tracing::debug!(%error, "a loaded value could not be stored");
-                (Outcome::NotStored, 0)
             }
         }
+        filled
     }
 
     /// The tags that only the loader named.
@@ -286,4 +236,9 @@ impl Engine<'_> {
         let mut tags = Tag::of_entry(self.cache.client.keyspace(), &all)?;
         Ok(tags.split_off(self.plan.tags.len()))
     }
+}
+
+fn serialize_panicked(panic: &(dyn Any + Send)) -> Error {
+    let why = format!("its Serialize panicked: {}", panic_message(panic));
+    Error::new(ErrorKind::Codec, why)
 }

@@ -1,16 +1,19 @@
 //! Flights (single-flight): of all callers in this process that miss one key together, one leads and the others wait.
 //!
-//! 1. A key has at most one leader at a time and, if a load takes too long, one substitute.
-//! 2. **A waiter is answered only by a command, or by a load without a lease, that began after the waiter joined.**
-//!    Waiters are numbered as they join. A leader notes the next number before it sends the command that will answer,
-//!    and its answer is only for the waiters below that number. So no caller gets an answer that is older than an
-//!    invalidation that had returned before the caller asked.
+//! 1. A key has at most one leader at a time and, if its load takes too long, one substitute. A waiter that has waited
+//!    too long for both loads for itself.
+//! 2. **A waiter is answered only by a command that was sent, or by a loader that was called, after the waiter joined.**
+//!    Waiters are numbered as they join. A leader notes the next number before it sends the command, or calls the
+//!    loader, and its answer is only for the waiters below that number. So no caller gets an answer that is older than
+//!    an invalidation that had returned before the caller asked. Whether the loaded value could be stored makes no
+//!    difference: who asked before the loader was called may have it.
 //! 3. When a leader ends and waiters are left unanswered, one of them leads next, for all of them. They do not all
 //!    load.
 //! 4. A cancelled caller affects no other caller, and a flight without callers is removed.
 //!
 //! model: Action::Join, Action::AskAgain, Mechanism::RuleTwo
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -27,6 +30,8 @@ use crate::runtime::Runtime;
 pub(crate) enum Answer {
     /// The value's bytes, without an envelope.
     Value(Arc<[u8]>),
+    /// The value itself, which cannot be encoded.
+    Unencoded(Arc<dyn Any + Send + Sync>),
     /// The loader found no value.
     Nothing,
     /// The loader failed.
@@ -50,10 +55,8 @@ struct State {
     /// How many waiters are still waiting.
     waiting: usize,
     led: bool,
-    /// Whether a substitute loads because the leader takes too long.
-    substituted: bool,
-    /// How many leaders in a row were fenced.
-    fences: u32,
+    /// A substitute loads because the leader takes too long. So many waiters had joined when it began.
+    substitute: Option<u64>,
     /// The last answer. It is for the waiters below this number.
     answer: Option<(u64, Answer)>,
 }
@@ -98,7 +101,7 @@ impl Flights {
         let mut state = flight.state.lock();
         if !state.led {
             state.led = true;
-            return Ok(Leader::new(ticket, Role::First, state.fences));
+            return Ok(Leader::new(ticket, Role::First));
         }
         let number = state.joined;
         state.joined += 1;
@@ -119,7 +122,13 @@ impl Flights {
             key: key.into(),
             flight,
         };
-        Some(Leader::new(ticket, Role::First, 0))
+        Some(Leader::new(ticket, Role::First))
+    }
+
+    /// Whether a key has a flight.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn has(&self, key: &[u8]) -> bool {
+        self.0.lock().contains_key(key)
     }
 
     /// The number of keys with a flight.
@@ -164,16 +173,17 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Waits for an answer or for the lead. After waiting for `patience` it becomes the substitute, unless there is one
-    /// already.
+    /// Waits for an answer or for the lead. After waiting for `patience` it becomes the substitute. If there has been a
+    /// substitute for as long, it loads for itself.
     pub(crate) async fn turn(self, runtime: &Runtime, patience: Option<Duration>) -> Turn {
+        let Some(patience) = patience else {
+            return self.answered_or_leading().await;
+        };
+        let mut waited = false;
         loop {
             let waiting = || self.answered_or_leading();
-            let turn = match patience {
-                Some(patience) => runtime.timeout(patience, waiting).await,
-                None => Some(waiting().await),
-            };
-            if let Some(turn) = turn.or_else(|| self.substitute()) {
+            let turn = runtime.timeout(patience, waiting).await;
+            if let Some(turn) = turn.or_else(|| self.load_instead(&mut waited)) {
                 return turn;
             }
         }
@@ -193,29 +203,39 @@ impl Waiter {
                 }
                 if !state.led {
                     state.led = true;
-                    return Turn::Lead(self.leader(Role::First, state.fences));
+                    return Turn::Lead(self.leader(Role::First));
                 }
             }
             changed.await;
         }
     }
 
-    fn substitute(&self) -> Option<Turn> {
+    /// Loads in the leader's place; or for itself, if the substitute has had as much time as this waiter gives it.
+    /// `waited` says whether it has waited for a substitute already.
+    fn load_instead(&self, waited: &mut bool) -> Option<Turn> {
         let mut state = self.ticket.flight.state.lock();
-        if state.substituted {
-            return None;
-        }
-        state.substituted = true;
-        Some(Turn::Lead(self.leader(Role::Substitute, state.fences)))
+        let role = match state.substitute {
+            None => {
+                state.substitute = Some(state.joined);
+                Role::Substitute
+            }
+            // It began before this waiter joined, or before its last wait.
+            Some(begun) if begun <= self.number || *waited => Role::Alone,
+            Some(_) => {
+                *waited = true;
+                return None;
+            }
+        };
+        Some(Turn::Lead(self.leader(role)))
     }
 
-    fn leader(&self, role: Role, fences: u32) -> Leader {
+    fn leader(&self, role: Role) -> Leader {
         let ticket = Ticket {
             flights: Arc::clone(&self.ticket.flights),
             key: self.ticket.key.clone(),
             flight: Arc::clone(&self.ticket.flight),
         };
-        Leader::new(ticket, role, fences)
+        Leader::new(ticket, role)
     }
 }
 
@@ -227,8 +247,12 @@ impl Drop for Waiter {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
+    /// The leader.
     First,
+    /// The leader takes too long.
     Substitute,
+    /// The substitute takes too long as well.
+    Alone,
 }
 
 /// The caller that loads for a flight. If it is dropped without an answer (cancelled, or its runtime shut down), the
@@ -237,29 +261,20 @@ enum Role {
 pub(crate) struct Leader {
     ticket: Ticket,
     role: Role,
-    fences: u32,
 }
 
 impl Leader {
-    fn new(ticket: Ticket, role: Role, fences: u32) -> Self {
-        Leader {
-            ticket,
-            role,
-            fences,
-        }
+    fn new(ticket: Ticket, role: Role) -> Self {
+        Leader { ticket, role }
     }
 
-    /// Whether it leads because the first leader takes too long.
-    pub(crate) fn is_substitute(&self) -> bool {
-        self.role == Role::Substitute
+    /// Whether it loads because the first leader takes too long.
+    pub(crate) fn is_late(&self) -> bool {
+        self.role != Role::First
     }
 
-    /// How many leaders in a row were fenced before this one.
-    pub(crate) fn fences(&self) -> u32 {
-        self.fences
-    }
-
-    /// How many waiters have joined by now: an answer to a command that is sent next is for these (invariant 2).
+    /// How many waiters have joined by now: the answer of a command that is sent next, or of a loader that is called
+    /// next, is for these (invariant 2).
     pub(crate) fn covers(&self) -> u64 {
         self.ticket.flight.state.lock().joined
     }
@@ -267,7 +282,6 @@ impl Leader {
     /// Ends with an answer to the first `covers` waiters.
     pub(crate) fn answer(self, covers: u64, answer: Answer) {
         self.ticket.change(|state| {
-            state.fences = 0;
             // Keep the answer that covers more waiters: a substitute may have given a newer one.
             if state
                 .answer
@@ -284,18 +298,14 @@ impl Leader {
         let covers = self.covers();
         self.answer(covers, Answer::Failed(error));
     }
-
-    /// Ends without an answer, because the load was fenced.
-    pub(crate) fn fenced(self) {
-        self.ticket.change(|state| state.fences += 1);
-    }
 }
 
 impl Drop for Leader {
     fn drop(&mut self) {
         self.ticket.change(|state| match self.role {
             Role::First => state.led = false,
-            Role::Substitute => state.substituted = false,
+            Role::Substitute => state.substitute = None,
+            Role::Alone => {}
         });
         self.ticket.flight.changed.notify_waiters();
     }
@@ -341,7 +351,7 @@ mod tests {
         let flights = Arc::<Flights>::default();
         let leader = flights.join(b"k").unwrap();
         let waiters: Vec<_> = (0..10).map(|_| flights.join(b"k").unwrap_err()).collect();
-        leader.fenced();
+        drop(leader);
         let mut turns = Vec::new();
         for waiter in waiters {
             turns.push(tokio::spawn(turn(waiter)));
@@ -350,7 +360,6 @@ mod tests {
         for waiting in turns {
             match waiting.await.unwrap() {
                 Turn::Lead(leader) => {
-                    assert_eq!(leader.fences(), 1);
                     let covers = leader.covers();
                     leader.answer(covers, value("v"));
                 }
@@ -396,15 +405,49 @@ mod tests {
         let Turn::Lead(substitute) = first.turn(&Runtime::Tokio, patience).await else {
             panic!("no substitute");
         };
-        assert!(substitute.is_substitute());
+        assert!(substitute.is_late());
         let waiting = tokio::spawn(async move { second.turn(&Runtime::Tokio, patience).await });
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::time::sleep(Duration::from_millis(900)).await;
         assert!(!waiting.is_finished(), "a second substitute");
         let covers = substitute.covers();
         substitute.answer(covers, value("v"));
         assert_eq!(text(&waiting.await.unwrap()), Some("v"));
         leader.answer(0, value("late"));
         assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_has_waited_too_long_for_the_substitute_too_loads_alone() {
+        let flights = Arc::<Flights>::default();
+        let _leader = flights.join(b"k").unwrap();
+        let patience = Some(Duration::from_secs(1));
+        let mut waiters: Vec<_> = (0..3).map(|_| flights.join(b"k").unwrap_err()).collect();
+        let begun = tokio::time::Instant::now();
+        let (first, second) = (waiters.pop().unwrap(), waiters.pop().unwrap());
+        let Turn::Lead(substitute) = first.turn(&Runtime::Tokio, patience).await else {
+            panic!("no substitute");
+        };
+        assert!(substitute.is_late());
+        let Turn::Lead(alone) = second.turn(&Runtime::Tokio, patience).await else {
+            panic!("it waits for ever");
+        };
+        assert!(alone.is_late());
+        assert_eq!(begun.elapsed().as_secs(), 3);
+        // One who comes now waits once: the substitute is late already.
+        let late = flights.join(b"k").unwrap_err();
+        let Turn::Lead(alone) = late.turn(&Runtime::Tokio, patience).await else {
+            panic!("it waits for ever");
+        };
+        assert_eq!(begun.elapsed().as_secs(), 4);
+        // Its answer is for all who joined before its loader was called.
+        let covers = alone.covers();
+        alone.answer(covers, value("v"));
+        let third = waiters.pop().unwrap();
+        assert_eq!(
+            text(&third.turn(&Runtime::Tokio, patience).await),
+            Some("v")
+        );
+        drop(substitute);
     }
 
     #[cfg(feature = "embedded")]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::fill::Renewal;
+use super::held::Renewal;
 use crate::runtime::block_on;
 
 /// How long the thread waits for another load before it ends.
@@ -21,6 +21,8 @@ struct Keeper {
 }
 
 struct State {
+    /// The process that the thread is of. A child process has no thread of its parent's.
+    process: u32,
     running: bool,
     next: u64,
     due: BTreeMap<(Instant, u64), Arc<Renewal>>,
@@ -28,6 +30,7 @@ struct State {
 
 static KEEPER: Keeper = Keeper {
     state: Mutex::new(State {
+        process: 0,
         running: false,
         next: 0,
         due: BTreeMap::new(),
@@ -46,6 +49,12 @@ pub(super) fn keep(renewal: Renewal) -> Kept {
     let renewal = Arc::new(renewal);
     let first = Instant::now() + renewal.period();
     let mut state = KEEPER.state.lock();
+    let process = std::process::id();
+    if std::mem::replace(&mut state.process, process) != process {
+        state.running = false;
+        // The parent's renewals are the parent's to send. Dropping them here could touch its connections.
+        std::mem::forget(std::mem::take(&mut state.due));
+    }
     let number = state.next;
     state.next += 1;
     let is_next = state

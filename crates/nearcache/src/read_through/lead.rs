@@ -3,19 +3,26 @@
 //! loader, one fill.
 //!
 //! 1. A leader always ends its flight: with an answer, with the loader's error, or by letting the next waiter lead,
-//!    even if it is cancelled.
-//! 2. A value that was loaded under a lease is stored by FILL or not at all.
-//! 3. A load without a lease (Redis is away, another load takes too long, or invalidations keep coming) stores nothing,
-//!    and answers the waiters that joined before it began.
+//!    even if it is cancelled. Only the loader's error is an answer to others; what else keeps this call from its value
+//!    (its cache is closed, too many loads run) may not keep them from theirs.
+//! 2. A value that was loaded under a lease is stored by FILL or not at all. A load without a lease (Redis does not
+//!    answer, or another load takes too long) stores nothing.
+//! 3. A loaded value is never lost: whatever keeps it from being stored, its caller gets it, and so do the waiters that
+//!    joined before its loader was called.
+//! 4. After a forced refresh (`Way::Force`) the old entry is not there any more: it is replaced or, if that fails,
+//!    deleted.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ReadThrough;
+use super::delivery;
+use super::delivery::Delivery;
 use super::entry::{Entry, Judgement};
-use super::fill::{Encoded, Filling, Held, Renewal};
+use super::fill::{Encoded, Filling, Prepared};
 use super::flight::{Answer, Leader};
+use super::held::{Held, Renewal};
 use super::lease::{self, ACQUIRE, Acquired, FILL, RELEASE, Seen, Token};
 use super::load::{Loaded, catch_panic};
 use super::plan::{Plan, Way};
@@ -27,9 +34,6 @@ use crate::keyspace::StoredKey;
 use crate::resilience::Fallback;
 use crate::script::Input;
 
-/// After this many fenced loads in a row, the next load takes no lease.
-const ROUNDS: u32 = 3;
-
 /// The first and the longest pause before ACQUIRE is sent again for a lease that another load has. A process that waits
 /// so notices the end of the load late, by half of the longest pause on average.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
@@ -40,6 +44,8 @@ pub(crate) struct Batch {
     pub(super) cache: ReadThrough,
     pub(super) plan: Arc<Plan>,
     pub(super) leads: Vec<Lead>,
+    /// How long to wait for the loads of other processes.
+    pub(super) patience: Duration,
 }
 
 /// One key of a batch, with everything that its load needs except the loader.
@@ -71,6 +77,21 @@ impl Batch {
     pub(crate) fn cache(&self) -> &ReadThrough {
         &self.cache
     }
+
+    /// For a refresh: leads the flights of its keys, without those that somebody loads already. A cache that is being
+    /// closed begins no refresh that waited until now.
+    pub(super) fn claim(mut self) -> Option<Self> {
+        if !self.cache.client.is_open() {
+            return None;
+        }
+        self.leads.retain_mut(|lead| {
+            lead.leader = self.cache.flights.lead_alone(lead.key.as_bytes());
+            lead.leader.is_some()
+        });
+        let count = self.leads.len() as u64;
+        self.cache.client.counters().refreshes.add(count);
+        (count > 0).then_some(self)
+    }
 }
 
 /// Leads a batch to its end. The loader gets the indices of the keys to load, and returns a value for each. It is
@@ -81,19 +102,24 @@ pub(super) async fn lead<T, L>(
     mut loader: impl FnMut(Vec<usize>) -> L,
 ) -> Vec<Led<T>>
 where
-    T: Encode + Decode,
+    T: Encode + Decode + Clone,
     L: Future<Output = Result<Vec<Loaded<T>>>>,
 {
-    let Batch { cache, plan, leads } = batch;
+    let Batch {
+        cache,
+        plan,
+        leads,
+        patience,
+    } = batch;
     let engine = Engine {
         cache: &cache,
         plan: &plan,
+        patience,
         brings_tags,
     };
     let mut led: Vec<Option<Led<T>>> = leads.iter().map(|_| None).collect();
     let mut asking: Vec<Seat> = leads.into_iter().enumerate().map(Seat::new).collect();
     let runtime = cache.client.runtime();
-    let patience = plan.load_timeout.unwrap_or(cache.policy.lease);
     let mut begun = runtime.now();
     let mut pause = PAUSES.0;
     loop {
@@ -113,7 +139,7 @@ where
             break;
         }
         asking = waiting;
-        if let Some(free_in) = free_in {
+        if let Some(free_in) = free_in.filter(|time| !time.is_zero()) {
             let jittered = pause.mul_f64(0.5 + fastrand::f64() * 0.5);
             runtime.sleep(jittered.min(free_in).min(left)).await;
             pause = (pause * 2).min(PAUSES.1);
@@ -146,8 +172,10 @@ impl Seat {
     }
 
     fn fail<T>(self, error: Error, led: &mut [Option<Led<T>>]) {
-        let error = error.for_key(self.lead.key.user());
-        self.lead.fail(&error);
+        let error = error.for_key(&self.lead.key);
+        if error.kind() == ErrorKind::Loader {
+            self.lead.fail(&error);
+        }
         led[self.place] = Some(Led::Failed(error));
     }
 }
@@ -158,18 +186,18 @@ struct Round {
     ready: Vec<Seat>,
     /// Keys whose lease is to be requested again.
     waiting: Vec<Seat>,
-    /// One of the leases is free after this time at the latest, unless it is renewed. `None`: request again at once.
+    /// One of the leases is free after this time at the latest, unless it is renewed.
     free_in: Option<Duration>,
 }
 
 impl Lead {
-    /// The waiters that a command sent now may answer.
+    /// The waiters that a command sent now, or a loader called now, may answer.
     pub(super) fn covers(&self) -> u64 {
         self.leader.as_ref().map_or(0, Leader::covers)
     }
 
     /// Ends the flight with an answer.
-    fn answer(self, covers: u64, answer: Answer) {
+    pub(super) fn answer(self, covers: u64, answer: Answer) {
         if let Some(leader) = self.leader {
             leader.answer(covers, answer);
         }
@@ -182,11 +210,9 @@ impl Lead {
         }
     }
 
-    /// Whether it loads without requesting a lease: Redis did not answer the read, the leader takes too long, or
-    /// invalidations keep coming.
+    /// Whether it loads without requesting a lease: Redis did not answer the read, or the leader takes too long.
     fn is_unleased(&self) -> bool {
-        let alone = |leader: &Leader| leader.is_substitute() || leader.fences() >= ROUNDS;
-        self.seen == Seen::Unknown || self.leader.as_ref().is_some_and(alone)
+        self.seen == Seen::Unknown || self.leader.as_ref().is_some_and(Leader::is_late)
     }
 }
 
@@ -194,6 +220,7 @@ impl Lead {
 pub(super) struct Engine<'e> {
     pub(super) cache: &'e ReadThrough,
     pub(super) plan: &'e Plan,
+    patience: Duration,
     /// Whether the loader may name additional tags.
     brings_tags: bool,
 }
@@ -208,7 +235,7 @@ impl Engine<'_> {
         left: Duration,
         led: &mut [Option<Led<T>>],
     ) -> Round {
-        let (mut ready, asking): (Vec<Seat>, Vec<Seat>) =
+        let (ready, asking): (Vec<Seat>, Vec<Seat>) =
             asking.into_iter().partition(|seat| seat.lead.is_unleased());
         let covers: Vec<u64> = asking.iter().map(|seat| seat.lead.covers()).collect();
         // Each ACQUIRE that is sent has a new token (lease invariant 4).
@@ -220,70 +247,104 @@ impl Engine<'_> {
             Ok(replies) => replies,
             Err(error) => inputs.iter().map(|_| Err(error.clone())).collect(),
         };
-        let mut waiting = Vec::new();
-        let (mut again, mut free_in) = (false, Duration::MAX);
+        let mut round = Round {
+            ready,
+            waiting: Vec::new(),
+            free_in: None,
+        };
+        let mut found = Vec::new();
         for ((mut seat, token), (reply, covers)) in asking
             .into_iter()
             .zip(tokens)
             .zip(replies.into_iter().zip(covers))
         {
             let acquired = reply.and_then(|reply| Acquired::from_reply(reply, self.guards()));
-            let error = match acquired {
+            match acquired {
                 Ok(Acquired::Mine(seen, versions)) => {
                     seat.held = Some(Held::new(token, seen, versions, self.plan));
-                    ready.push(seat);
-                    continue;
+                    round.ready.push(seat);
                 }
                 Ok(Acquired::Entry(bytes)) => {
                     let entry = Entry::new(bytes);
                     seat.lead.seen = Seen::of(Some(entry.bytes()));
-                    match self.usable(entry).await {
-                        Ok(Some((value, answer))) => {
-                            seat.lead.answer(covers, answer);
-                            led[seat.place] = Some(Led::Value(value));
-                            continue;
-                        }
-                        Ok(None) if left.is_zero() => {
-                            ready.push(seat);
-                            continue;
-                        }
-                        Ok(None) => {
-                            again = true;
-                            waiting.push(seat);
-                            continue;
-                        }
-                        Err(error) => error,
-                    }
+                    found.push((seat, covers, entry));
                 }
-                Ok(Acquired::Theirs(lease_left)) => {
-                    match self.plan.way {
-                        Way::Refresh => led[seat.place] = Some(Led::Skipped),
-                        Way::Bypass => ready.push(seat),
-                        Way::Miss | Way::Force if left.is_zero() => ready.push(seat),
-                        Way::Miss | Way::Force => {
-                            if !std::mem::replace(&mut seat.waited, true) {
-                                self.cache.client.counters().lease_waits.add(1);
-                            }
-                            free_in = free_in.min(lease_left + Duration::from_millis(1));
-                            waiting.push(seat);
+                Ok(Acquired::Theirs(lease_left)) => match self.plan.way {
+                    Way::Refresh => led[seat.place] = Some(Led::Skipped),
+                    Way::Bypass => round.ready.push(seat),
+                    Way::Miss | Way::Force if left.is_zero() => round.ready.push(seat),
+                    Way::Miss | Way::Force => {
+                        if !std::mem::replace(&mut seat.waited, true) {
+                            self.cache.client.counters().lease_waits.add(1);
                         }
+                        let free_in = lease_left + Duration::from_millis(1);
+                        round.free_in = Some(round.free_in.map_or(free_in, |at| at.min(free_in)));
+                        round.waiting.push(seat);
                     }
-                    continue;
-                }
-                Err(error) => error,
-            };
-            // Redis is away, but the loader is not: load without a lease. (A refresh can wait.)
-            if is_away(&error) && self.plan.way != Way::Refresh {
-                ready.push(seat);
-            } else {
-                seat.fail(error, led);
+                },
+                Err(error) => self.go_on_without(error, seat, &mut round, led),
             }
         }
-        ready.sort_by_key(|seat| seat.place);
-        Round {
-            ready,
-            waiting,
-            free_in: (!again).then_some(free_in),
+        if !found.is_empty() {
+            self.use_found(found, left, &mut round, led).await;
+        }
+        round.ready.sort_by_key(|seat| seat.place);
+        round
+    }
+
+    /// ACQUIRE failed. Redis does not answer, or refuses, but the loader is there: load without a lease. (A refresh can
+    /// wait.)
+    fn go_on_without<T>(
+        &self,
+        error: Error,
+        seat: Seat,
+        round: &mut Round,
+        led: &mut [Option<Led<T>>],
+    ) {
+        if !is_away(&error) {
+            seat.fail(error, led);
+        } else if self.plan.way == Way::Refresh {
+            led[seat.place] = Some(Led::Skipped);
+        } else {
+            self.cache.client.note_degraded(&error);
+            round.ready.push(seat);
+        }
+    }
+
+    /// Settles the keys whose entry another load has stored meanwhile, if it is usable.
+    async fn use_found<T: Decode>(
+        &self,
+        found: Vec<(Seat, u64, Entry)>,
+        left: Duration,
+        round: &mut Round,
+        led: &mut [Option<Led<T>>],
+    ) {
+        let (seats, entries): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .map(|(seat, covers, entry)| ((seat, covers), Some(entry)))
+            .unzip();
+        let judged = match tags::judge_all(&self.cache.client, entries).await {
+            Ok(judged) => judged,
+            Err(error) => {
+                for (seat, _) in seats {
+                    self.go_on_without(error.clone(), seat, round, led);
+                }
+                return;
+            }
+        };
+        for ((seat, covers), (entry, judgement)) in seats.into_iter().zip(judged) {
+            match entry.and_then(|entry| self.usable(entry, judgement)) {
+                Some((value, answer)) => {
+                    seat.lead.answer(covers, answer);
+                    led[seat.place] = Some(Led::Value(value));
+                }
+                None if left.is_zero() => round.ready.push(seat),
+                None => {
+                    // Its lease may be free: ask again at once.
+                    round.free_in = Some(Duration::ZERO);
+                    round.waiting.push(seat);
+                }
+            }
         }
     }
 
@@ -319,19 +380,19 @@ impl Engine<'_> {
     }
 
     /// The value of an entry that another load has stored, if this call may use it.
-    async fn usable<T: Decode>(&self, mut entry: Entry) -> Result<Option<(T, Answer)>> {
-        match tags::judge(&self.cache.client, &entry).await? {
+    fn usable<T: Decode>(&self, mut entry: Entry, judgement: Judgement) -> Option<(T, Answer)> {
+        match judgement {
             Judgement::Fresh => {}
             Judgement::Stale(since)
                 if since < self.plan.stale_for && self.plan.way == Way::Miss => {}
-            _ => return Ok(None),
+            _ => return None,
         }
         let shared: Arc<[u8]> = (&*entry.value()).into();
-        Ok(match entry.decode::<T>(self.cache.client.codec()) {
+        match entry.decode::<T>(self.cache.client.codec()) {
             Ok(Stored::Value(value)) => Some((value, Answer::Value(shared))),
             Ok(Stored::Nothing) => T::nothing().map(|value| (value, Answer::Nothing)),
             Err(_) => None,
-        })
+        }
     }
 
     /// Runs the loader for these keys, and fills.
@@ -341,7 +402,7 @@ impl Engine<'_> {
         loader: &mut impl FnMut(Vec<usize>) -> L,
         led: &mut [Option<Led<T>>],
     ) where
-        T: Encode + Decode,
+        T: Encode + Decode + Clone,
         L: Future<Output = Result<Vec<Loaded<T>>>>,
     {
         let client = &self.cache.client;
@@ -351,30 +412,44 @@ impl Engine<'_> {
             Vec::new()
         };
         let telling = client.telling("load", CallKeys::Stored(&keys));
-        // A load without a lease answers the waiters that joined before it begins.
-        let covers: Vec<u64> = seats.iter().map(|seat| seat.lead.covers()).collect();
         let indices = seats.iter().map(|seat| seat.lead.index).collect();
-        let held = seats
-            .iter()
-            .filter_map(|seat| Some((&seat.lead.key, seat.held.as_ref()?)));
-        let renewal = Renewal::of(self.cache, held);
-        let begun = client.runtime().now();
-        let run = || run_loader(self.cache, self.plan, || loader(indices));
-        let loaded = renewal.during(Telling::within(telling.as_ref(), run)).await;
-        let took = client.runtime().now().saturating_duration_since(begun);
-        let error = match loaded {
-            Ok(loaded) => {
-                self.settle(seats, covers, loaded, took, led, telling.as_ref())
-                    .await
-            }
-            Err(error) => {
-                self.release(&seats).await;
-                for seat in seats {
-                    seat.fail(error.clone(), led);
+        let held = || {
+            seats
+                .iter()
+                .filter_map(|seat| Some((&seat.lead.key, seat.held.as_ref()?)))
+        };
+        let renewal = Renewal::of(self.cache, held());
+        let _listed = self.cache.policy.held.list(held());
+        // The leases are renewed until the value is stored: that may take a round trip before FILL.
+        let work = async {
+            let mut covers = Vec::new();
+            let load = || {
+                // Its value is for the waiters that have joined by now (flight invariant 2).
+                covers = seats.iter().map(|seat| seat.lead.covers()).collect();
+                loader(indices)
+            };
+            let begun = client.runtime().now();
+            let run = || run_loader(self.cache, self.patience, load);
+            let loaded = Telling::within(telling.as_ref(), run).await;
+            let took = client.runtime().now().saturating_duration_since(begun);
+            match loaded {
+                Ok(loaded) => {
+                    self.settle(seats, covers, loaded, took, led, telling.as_ref())
+                        .await
                 }
-                Some(error)
+                Err(error) => {
+                    let held = seats
+                        .iter()
+                        .filter_map(|seat| Some((&seat.lead.key, seat.held.as_ref()?)));
+                    self.release(held).await;
+                    for seat in seats {
+                        seat.fail(error.clone(), led);
+                    }
+                    Some(error)
+                }
             }
         };
+        let error = renewal.during(work).await;
         if let Some(telling) = telling {
             telling.end(error.as_ref());
         }
@@ -382,7 +457,7 @@ impl Engine<'_> {
 
     /// Stores the values that were loaded under a lease, unless the load was fenced, and answers the waiters. Returns
     /// the first error that kept a value from being stored.
-    async fn settle<T: Encode>(
+    async fn settle<T: Encode + Decode + Clone>(
         &self,
         seats: Vec<Seat>,
         covers: Vec<u64>,
@@ -391,77 +466,170 @@ impl Engine<'_> {
         led: &mut [Option<Led<T>>],
         telling: Option<&Telling<'_>>,
     ) -> Option<Error> {
-        let mut filling: Vec<(Lead, Filling)> = Vec::with_capacity(seats.len());
-        let mut first_error = None;
+        let mut settling = Settling::default();
+        let mut prepared: Vec<Prepared> = Vec::with_capacity(seats.len());
         for ((mut seat, covers), loaded) in seats.into_iter().zip(covers).zip(loaded) {
             let encoded = Encoded::of(&loaded, self.cache.client.codec());
-            led[seat.place] = Some(Led::Value(loaded.value));
-            let Some(held) = seat.held.take() else {
-                match encoded {
-                    Ok(encoded) => seat.lead.answer(covers, encoded.answer),
-                    Err(error) if covers > 0 => {
-                        let error = error.for_key(seat.lead.key.user());
-                        seat.lead.fail(&error);
+            let held = seat.held.take();
+            match encoded {
+                Ok(encoded) => {
+                    let seal = self.seal(&encoded, took);
+                    match (held, seal) {
+                        (Some(held), Ok(sealed)) => {
+                            prepared.push((seat.lead, covers, held, encoded, sealed));
+                        }
+                        (held, sealed) => {
+                            // Without a lease Redis did not answer.
+                            settling.away |= held.is_none();
+                            settling.leave(&seat.lead, held, sealed.err());
+                            seat.lead.answer(covers, encoded.answer);
+                        }
                     }
-                    Err(_) => {}
-                }
-                note(telling, Outcome::NotStored, 0);
-                continue;
-            };
-            match self.fill_input(&seat.lead, &held, encoded, took).await {
-                Ok(Some(prepared)) => filling.push((seat.lead, prepared)),
-                // It is not known whether the tags changed during the load, so nothing is stored. The waiters ask
-                // again.
-                Ok(None) => {
-                    held.release(self.cache, &seat.lead.key).await;
-                    note(telling, Outcome::NotStored, 0);
                 }
                 Err(error) => {
-                    held.release(self.cache, &seat.lead.key).await;
-                    first_error.get_or_insert_with(|| error.clone());
-                    seat.fail(error, led);
+                    settling.leave(&seat.lead, held, Some(error));
+                    let value = Arc::new(loaded.value.clone());
+                    seat.lead.answer(covers, Answer::Unencoded(value));
+                }
+            }
+            led[seat.place] = Some(Led::Value(loaded.value));
+        }
+        let brought = self.versions_of_brought(&prepared).await;
+        let mut filling: Vec<(Lead, u64, Filling)> = Vec::with_capacity(prepared.len());
+        for ((lead, covers, held, encoded, sealed), versions) in prepared.into_iter().zip(brought) {
+            match versions {
+                Ok(versions) => {
+                    let filled = self.fill_input(&lead, &held, encoded, sealed, versions);
+                    filling.push((lead, covers, filled));
+                }
+                // It is not known whether the tags changed during the load, so nothing is stored.
+                Err(error) => {
+                    self.cache.client.note_degraded(&error);
+                    settling.away = true;
+                    settling.leave(&lead, Some(held), None);
+                    lead.answer(covers, encoded.answer);
                 }
             }
         }
-        self.fill(filling, telling).await;
-        first_error
+        self.fill(filling, &mut settling, telling).await;
+        self.end(settling, telling).await
     }
 
     /// Sends FILL for all of these.
     ///
     /// model: Action::ReadTagsAgain, Action::Fill
-    async fn fill(&self, filling: Vec<(Lead, Filling)>, telling: Option<&Telling<'_>>) {
+    async fn fill(
+        &self,
+        filling: Vec<(Lead, u64, Filling)>,
+        settling: &mut Settling,
+        telling: Option<&Telling<'_>>,
+    ) {
+        if filling.is_empty() {
+            return;
+        }
         let last_seen = &self.cache.policy.last_seen;
         // Note before FILL is sent which waiters it may answer, and the marks: both depend on what happens after this.
         let sent: Vec<_> = filling
             .iter()
-            .map(|(lead, _)| (lead.covers(), last_seen.mark(&lead.key)))
+            .map(|(lead, _, _)| (lead.covers(), last_seen.mark(&lead.key)))
             .collect();
         let (pending, inputs): (Vec<_>, Vec<Input>) = filling
             .into_iter()
-            .map(|(lead, filling)| {
+            .map(|(lead, covers, filling)| {
                 let (pending, input) = filling.into_parts();
-                ((lead, pending), input)
+                ((lead, covers, pending), input)
             })
             .unzip();
         let replies = match self.cache.client.run_many(&FILL, &inputs).await {
             Ok(replies) => replies,
             Err(error) => inputs.iter().map(|_| Err(error.clone())).collect(),
         };
-        for (((lead, pending), (covers, mark)), reply) in pending.into_iter().zip(sent).zip(replies)
+        for (((lead, loaded_for, pending), (filled_for, mark)), reply) in
+            pending.into_iter().zip(sent).zip(replies)
         {
-            let (outcome, bytes) = self.finish(lead, pending, reply, covers, mark);
-            note(telling, outcome, bytes);
+            settling.away |= reply.is_err();
+            let filled = self.filled(&lead, &pending, reply, mark);
+            note(telling, filled.outcome, filled.bytes);
+            if !filled.stored {
+                settling.unstored.push(lead.key.clone());
+            }
+            let covers = if filled.current {
+                filled_for
+            } else {
+                loaded_for
+            };
+            lead.answer(covers, pending.answer);
         }
     }
 
-    async fn release(&self, seats: &[Seat]) {
-        let inputs: Vec<Input> = seats
-            .iter()
-            .filter_map(|seat| Some(seat.held.as_ref()?.release_input(&seat.lead.key)))
+    /// Gives back the leases of the values that are not stored, and tells why they are not. After a forced refresh that
+    /// has stored nothing, deletes the old entries.
+    async fn end(&self, settling: Settling, telling: Option<&Telling<'_>>) -> Option<Error> {
+        let Settling {
+            held,
+            unstored,
+            left,
+            away,
+            first_error,
+        } = settling;
+        for _ in 0..left {
+            note(telling, Outcome::NotStored, 0);
+        }
+        self.cache.client.counters().not_stored.add(left);
+        self.release(held.iter().map(|(key, held)| (key, held)))
+            .await;
+        if self.plan.way == Way::Force && !unstored.is_empty() {
+            if away {
+                // Not sent, but deferred: this call has waited for Redis already.
+                drop(Delivery::keys(self.cache, &unstored));
+            } else if let Err(error) = delivery::unlink(self.cache, &unstored).await {
+                tracing::debug!(%error, "an entry that could not be refreshed could not be deleted");
+            }
+        }
+        if let Some(error) = &first_error {
+            self.cache.client.warn_not_stored(error);
+        }
+        first_error
+    }
+
+    async fn release<'h>(&self, held: impl IntoIterator<Item = (&'h StoredKey, &'h Held)>) {
+        let inputs: Vec<Input> = held
+            .into_iter()
+            .map(|(key, held)| held.release_input(key))
             .collect();
-        if let Err(error) = self.cache.client.run_many(&RELEASE, &inputs).await {
+        if !inputs.is_empty()
+            && let Err(error) = self.cache.client.run_many(&RELEASE, &inputs).await
+        {
             tracing::debug!(%error, "leases could not be released");
+        }
+    }
+}
+
+/// What is left to do after the values of a batch were filled.
+#[derive(Default)]
+struct Settling {
+    /// Leases to give back.
+    held: Vec<(StoredKey, Held)>,
+    /// Keys whose value was not stored.
+    unstored: Vec<StoredKey>,
+    /// How many of these were never sent.
+    left: u64,
+    /// Whether one of them was not because Redis did not answer, or refused.
+    away: bool,
+    /// Why the first of them was not stored.
+    first_error: Option<Error>,
+}
+
+impl Settling {
+    /// Does not store the value of a key.
+    fn leave(&mut self, lead: &Lead, held: Option<Held>, why: Option<Error>) {
+        self.left += 1;
+        self.unstored.push(lead.key.clone());
+        self.held.extend(held.map(|held| (lead.key.clone(), held)));
+        if let Some(error) = why
+            && self.first_error.is_none()
+        {
+            self.first_error = Some(error.for_key(&lead.key));
         }
     }
 }
@@ -475,14 +643,17 @@ fn note(telling: Option<&Telling<'_>>, outcome: Outcome, bytes: usize) {
 /// Runs a loader. If `max_loads` is set, it first waits for a free place.
 ///
 /// model: Action::Load
-async fn run_loader<T, L>(cache: &ReadThrough, plan: &Plan, load: impl FnOnce() -> L) -> Result<T>
+async fn run_loader<T, L>(
+    cache: &ReadThrough,
+    patience: Duration,
+    load: impl FnOnce() -> L,
+) -> Result<T>
 where
     L: Future<Output = Result<T>>,
 {
     let _place = match &cache.policy.loads {
         None => None,
         Some(places) => {
-            let patience = plan.load_timeout.unwrap_or(cache.policy.lease);
             let runtime = cache.client.runtime();
             let place = runtime.timeout(patience, || places.acquire()).await;
             let place = place.and_then(std::result::Result::ok);
@@ -501,9 +672,10 @@ where
     loaded
 }
 
-/// Whether to continue without Redis: it does not answer, or its answer is not valid protocol.
+/// Whether to continue without Redis. It is so whatever Redis answers, or does not: only what the caller did wrong is an
+/// error to the caller.
 pub(super) fn is_away(error: &Error) -> bool {
-    Fallback::covers(error) || error.kind() == ErrorKind::Protocol
+    Fallback::covers(error)
 }
 
 fn overloaded(patience: Duration) -> Error {

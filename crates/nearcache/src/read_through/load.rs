@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use crate::codec::{Decode, Encode};
-use crate::error::{BoxError, Error, ErrorKind, Result};
+use crate::error::{BoxError, Error, ErrorKind, Result, boxed};
 use crate::ttl::{IntoTtl, Ttl};
 
 /// A loaded value with options that the loader sets: its TTL, its tags, whether it is stored at all. A loader without
@@ -95,7 +95,7 @@ impl<T> Loaded<T> {
             text: `String` rather than `&str`), of a `Text` or a `Raw`, or of a `Loaded` of one of these \
             (`Loaded::new(None)` rather than `Some(Loaded::new(..))`)"
 )]
-pub trait Loadable: Send + 'static {
+pub trait Loadable: sealed::Loadable + Send + 'static {
     /// The value.
     type Value: Encode + Decode;
 
@@ -105,6 +105,18 @@ pub trait Loadable: Send + 'static {
 
     #[doc(hidden)]
     fn into_loaded(self) -> Loaded<Self::Value>;
+}
+
+/// Keeps [`Loadable`] this crate's own.
+pub(crate) mod sealed {
+    use super::Loaded;
+    use crate::codec::{Decode, Encode};
+
+    pub trait Loadable {}
+
+    impl<T: Encode + Decode> Loadable for T {}
+
+    impl<T: Encode + Decode> Loadable for Loaded<T> {}
 }
 
 impl<T: Encode + Decode> Loadable for T {
@@ -128,12 +140,12 @@ impl<T: Encode + Decode> Loadable for Loaded<T> {
 }
 
 /// Converts a loader's result.
-pub(crate) fn into_loaded<L: Loadable, E: Into<BoxError>>(
+pub(crate) fn into_loaded<L: Loadable, E: Into<BoxError> + 'static>(
     result: std::result::Result<L, E>,
 ) -> Result<Loaded<L::Value>> {
     result
         .map(Loadable::into_loaded)
-        .map_err(|error| loader_failed(error.into()))
+        .map_err(|error| loader_failed(boxed(error)))
 }
 
 pub(crate) fn loader_failed(error: BoxError) -> Error {
@@ -162,12 +174,19 @@ pub(crate) async fn catch_panic<T>(load: impl Future<Output = Result<T>>) -> Res
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let message = panic
+    Error::new(
+        ErrorKind::Loader,
+        format!("it panicked: {}", panic_message(panic)),
+    )
+}
+
+/// What a panic said.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    Error::new(ErrorKind::Loader, format!("it panicked: {message}"))
+        .unwrap_or("no message")
 }
 
 #[cfg(test)]
@@ -198,7 +217,7 @@ mod tests {
 
         let error = into_loaded::<u8, _>(Err(Full(3)))
             .unwrap_err()
-            .for_key(b"k");
+            .named(b"k", false);
         let shared = error.clone().on_host(&"h".into());
         assert_eq!(shared.downcast_ref::<Full>().map(|full| full.0), Some(3));
         assert!(error.to_string().contains("disk 3 is full"), "{error}");

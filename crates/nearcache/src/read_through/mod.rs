@@ -5,7 +5,7 @@
 //! 1. `entry`: reads the key and judges its entry (fresh, stale, dead). A fresh value is returned.
 //! 2. `flight`: of the callers in this process that miss a key, one leads and the others wait.
 //! 3. `lead`: of the leaders in all processes, one gets the `lease` and loads; the others wait for its value.
-//! 4. `loader`: runs the user's loader. Meanwhile `keeper` renews the lease, for callers without a runtime.
+//! 4. `loader`: runs the user's loader. Meanwhile `held` renews the lease; `keeper` does, for callers without a runtime.
 //! 5. `fill`: FILL stores the loaded value, unless the load was fenced by an invalidation.
 //!
 //! `remember` combines these steps, for one key and for many; `plan` holds the options of a call. `read` has all other
@@ -21,10 +21,13 @@
 //!    dies, when the lease has expired.
 
 mod change;
+#[cfg(feature = "blocking")]
+pub(crate) mod crew;
 pub(crate) mod delivery;
 pub(crate) mod entry;
 mod fill;
 pub(crate) mod flight;
+mod held;
 #[cfg(feature = "blocking")]
 mod keeper;
 mod last_seen;
@@ -48,12 +51,13 @@ use tokio::sync::Semaphore;
 
 use crate::client::Client;
 use crate::codec::Codec;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{CallKeys, Telling};
 use crate::resilience::Fallback;
 use crate::ttl::Ttl;
 use delivery::Undelivered;
 use flight::Flights;
+use held::HeldLeases;
 use last_seen::LastSeen;
 
 /// The core of a cache, which its methods use. Cheap to clone; clones share everything except limit and codec.
@@ -78,6 +82,10 @@ struct Policy {
     /// Whether an entry that cannot be decoded is deleted.
     heal: bool,
     last_seen: LastSeen,
+    /// The leases of the loads that are under way.
+    held: HeldLeases,
+    #[cfg(feature = "blocking")]
+    crew: Arc<crew::Crew>,
 }
 
 /// The settings of a cache.
@@ -117,6 +125,9 @@ impl ReadThrough {
                 loads: max_loads.map(Semaphore::new),
                 heal,
                 last_seen,
+                held: HeldLeases::default(),
+                #[cfg(feature = "blocking")]
+                crew: Arc::default(),
             }),
         }
     }
@@ -136,7 +147,7 @@ impl ReadThrough {
     }
 
     /// The same cache with another time limit for each call.
-    pub(crate) fn within(&self, limit: Duration) -> Self {
+    pub(crate) fn within(&self, limit: Result<Duration>) -> Self {
         self.with_client(self.client.within(limit))
     }
 
@@ -156,6 +167,45 @@ impl ReadThrough {
         &self.client
     }
 
+    /// The threads for loads in the background, of a blocking cache.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn crew(&self) -> &Arc<crew::Crew> {
+        &self.policy.crew
+    }
+
+    /// Admits no more calls, and waits for the running ones: for loads as long as `patience`, or else for the cache's
+    /// lease, and for what they then still send to Redis as long as a call may take. The loads that are not waited for
+    /// store nothing; their leases are given back, so that another process can load at once.
+    ///
+    /// # Errors
+    /// `Timeout`: some loads or calls were still running.
+    pub(crate) async fn close(&self, patience: Option<Duration>) -> Result<()> {
+        let closing = self.client.begin_closing();
+        let runtime = self.client.runtime();
+        let patience = patience.unwrap_or(self.policy.lease);
+        let ended = runtime.timeout(patience, || closing.loads_ended()).await;
+        if ended.is_none()
+            && let Ok(client) = self.client.begin_release()
+        {
+            let leases = self.policy.held.release_inputs();
+            if let Err(error) = client.run_many(&lease::RELEASE, &leases).await {
+                tracing::debug!(%error, "leases could not be given back");
+            }
+        }
+        let limit = self.client.limit();
+        let drained = runtime.timeout(limit, || closing.shut()).await;
+        let why = match (ended, drained) {
+            (Some(()), Some(())) => return Ok(()),
+            (None, _) => {
+                format!("loads were still running after {patience:?}; their values are not stored")
+            }
+            (Some(()), None) => {
+                format!("calls were still running after {limit:?}; new calls are refused")
+            }
+        };
+        Err(Error::new(ErrorKind::Timeout, why).on_host(self.client.host()))
+    }
+
     pub(crate) fn default_ttl(&self) -> Option<Ttl> {
         self.policy.default_ttl
     }
@@ -172,26 +222,40 @@ impl ReadThrough {
         keys: CallKeys<'_>,
         work: impl AsyncFnOnce(&ReadThrough) -> Result<T>,
     ) -> Result<T> {
+        let hide = |error: Error| error.redacted(self.client.keyspace().redacts());
         let Some(telling) = self.client.telling(verb, keys) else {
-            return work(self).await;
+            return work(self).await.map_err(hide);
         };
         let watched = self.with_client(self.client.watched_by(telling.watch()));
         // Boxed, so that the future of a call without hooks does not get larger.
         let outcome = Box::pin(Telling::within(Some(&telling), || work(&watched))).await;
+        let outcome = outcome.map_err(hide);
         telling.end(outcome.as_ref().err());
         outcome
     }
 
     /// Like [`perform`](Self::perform), for a method that invalidates. If Redis did not acknowledge the invalidation
-    /// and it was deferred, `on_undelivered` decides whether the caller gets an error or a success.
+    /// and it was deferred, `on_undelivered` decides whether the caller gets an error or a success; so does a fallback
+    /// function.
     pub(crate) async fn invalidate<T: Default>(
         &self,
         verb: &'static str,
         keys: CallKeys<'_>,
         work: impl AsyncFnOnce(&ReadThrough) -> Result<T>,
     ) -> Result<T> {
-        let undelivered = self.policy.undelivered;
-        let work = async |cache: &ReadThrough| undelivered.answer_for(work(cache).await);
+        let Policy {
+            undelivered,
+            fallback,
+            ..
+        } = &*self.policy;
+        let redact = self.client.keyspace().redacts();
+        let work = async |cache: &ReadThrough| match undelivered.answer_for(work(cache).await) {
+            Err(error) if fallback.lets_pass(verb, keys.each(), redact, &error) => {
+                cache.client.counters().fallbacks.add(1);
+                Ok(T::default())
+            }
+            outcome => outcome,
+        };
         self.perform(verb, keys, work).await
     }
 }

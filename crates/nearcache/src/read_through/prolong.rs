@@ -127,7 +127,7 @@ impl ReadThrough {
                     Err(error) if error.kind() == ErrorKind::WrongType && keys.len() > 1 => {
                         Value::Nil
                     }
-                    reply => reply.map_err(|error| error.for_key(key.user()))?,
+                    reply => reply.map_err(|error| error.for_key(key))?,
                 };
                 if let Some(found) = Found::from_reply(&reply) {
                     let (window, index) = (0, index);
@@ -191,7 +191,7 @@ impl ReadThrough {
         };
         let judgement = tags::judge(&self.client, &entry).await?;
         if entry.is_there(judgement) && entry.has_envelope() {
-            return Err(denied);
+            return Err(denied.for_key(key));
         }
         let done = entry.is_there(judgement) && {
             let (command, argument) = until.command(0);
@@ -257,7 +257,7 @@ impl ReadThrough {
             let reply = match reply {
                 // It was replaced by a value of another Redis type.
                 Err(error) if error.kind() == ErrorKind::WrongType => Value::Int(0),
-                reply => reply.map_err(|error| error.for_key(keys[index].user()))?,
+                reply => reply.map_err(|error| error.for_key(&keys[index]))?,
             };
             if !reply::flag("RETIME", &reply)? {
                 again.push(index);

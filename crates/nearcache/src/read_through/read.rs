@@ -15,8 +15,8 @@ use crate::client::reply;
 use crate::codec::{Decode, Stored};
 use crate::error::{Error, Result};
 use crate::hooks::Outcome;
-use crate::keyspace::{Key, StoredKey};
-use crate::resilience::{Fallback, Outage};
+use crate::keyspace::StoredKey;
+use crate::resilience::{Fallback, Instead};
 use crate::script::Input;
 use crate::ttl::Ttl;
 
@@ -47,7 +47,7 @@ impl ReadThrough {
         let mark = self.policy.last_seen.mark(key);
         match self.read(key).await {
             Ok((entry, judgement)) => Ok(self.answer_read(key, entry, judgement, mark).await),
-            Err(error) => Ok(self.decode(&mut self.fall_back(key, error)?)),
+            Err(error) => Ok(self.decode(&mut self.fall_back("get", key, error)?)),
         }
     }
 
@@ -68,7 +68,7 @@ impl ReadThrough {
                 });
                 Ok(self.answer_read(key, entry, judgement, mark).await)
             }
-            Err(error) => Ok(self.decode(&mut self.fall_back(key, error)?)),
+            Err(error) => Ok(self.decode(&mut self.fall_back("get", key, error)?)),
         }
     }
 
@@ -110,7 +110,7 @@ impl ReadThrough {
             match judged {
                 Err(error) => {
                     for key in part {
-                        let mut entry = self.fall_back(key, error.clone())?;
+                        let mut entry = self.fall_back("get_many", key, error.clone())?;
                         values.push(self.decode(&mut entry).hit());
                     }
                 }
@@ -172,7 +172,7 @@ impl ReadThrough {
                 Value::Array(replies) if replies.len() == part.len() => {
                     for (reply, key) in replies.into_iter().zip(part) {
                         let bytes = reply::bytes("MGET", reply);
-                        let bytes = bytes.map_err(|error| error.for_key(key.user()))?;
+                        let bytes = bytes.map_err(|error| error.for_key(key))?;
                         entries.push(bytes.map(Entry::new));
                     }
                 }
@@ -204,24 +204,39 @@ impl ReadThrough {
         let mut command = redis::Cmd::with_capacity(2, 3 + key.as_bytes().len());
         command.arg("GET").arg(key);
         let reply = self.client.request_for(key, &command).await?;
-        reply::bytes("GET", reply).map_err(|error| error.for_key(key.user()))
+        reply::bytes("GET", reply).map_err(|error| error.for_key(key))
+    }
+
+    /// What a fallback function says of a key.
+    pub(super) fn ask_fallback(
+        &self,
+        command: &'static str,
+        key: &StoredKey,
+        error: &Error,
+    ) -> Option<Instead> {
+        let fallback = &self.policy.fallback;
+        fallback.ask(command, key.user(), key.is_redacted(), error)
     }
 
     /// The fallback's entry for a key, or the error if the fallback does not apply.
-    fn fall_back(&self, key: &StoredKey, error: Error) -> Result<Option<Entry>> {
+    fn fall_back(
+        &self,
+        command: &'static str,
+        key: &StoredKey,
+        error: Error,
+    ) -> Result<Option<Entry>> {
         if matches!(self.policy.fallback, Fallback::Error) || !Fallback::covers(&error) {
             return Err(error);
         }
-        self.client.counters().fallbacks.add(1);
-        let entry = match &self.policy.fallback {
-            Fallback::Call(answer) => answer(&Outage {
-                key: &Key::from(key.user()),
-                error: &error,
-            })
-            .map(Entry::new),
+        let entry = match self.policy.fallback {
             Fallback::Stale => self.policy.last_seen.get(key),
-            Fallback::Error | Fallback::Miss => None,
+            _ => match self.ask_fallback(command, key, &error) {
+                Some(Instead::Value(bytes)) => Some(Entry::new(bytes)),
+                Some(Instead::Error) => return Err(error.for_key(key)),
+                Some(Instead::Miss | Instead::Done) | None => None,
+            },
         };
+        self.client.counters().fallbacks.add(1);
         Ok(entry.filter(Entry::is_readable))
     }
 

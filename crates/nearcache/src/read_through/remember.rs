@@ -1,18 +1,20 @@
 //! `remember` and `remember_many`: read the keys, load the missing ones, and refresh the due ones in the background.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::ReadThrough;
 use super::entry::{Entry, Judgement};
-use super::flight::{Answer, Leader, Turn};
+use super::flight::{Answer, Leader, Turn, Waiter};
 use super::lead::{Batch, Lead, Led, is_away};
 use super::lease::Seen;
 use super::loader::{RunLoader, given_up};
 use super::plan::{Plan, Way};
-use crate::codec::{Codec, Decode, Encode, Stored};
+use crate::codec::{Decode, Encode, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Outcome;
 use crate::keyspace::StoredKey;
+use crate::resilience::Instead;
 
 /// The result of a read for `remember`.
 enum Read<T> {
@@ -47,7 +49,7 @@ impl ReadThrough {
         loader: &mut impl RunLoader<T>,
     ) -> Result<T>
     where
-        T: Encode + Decode,
+        T: Encode + Decode + Clone,
     {
         let read = match plan.way {
             Way::Bypass | Way::Force => Read::unread(),
@@ -72,7 +74,7 @@ impl ReadThrough {
         loader: &mut impl RunLoader<T>,
     ) -> Result<Vec<T>>
     where
-        T: Encode + Decode,
+        T: Encode + Decode + Clone,
     {
         let reads = match plan.way {
             Way::Bypass | Way::Force => keys.iter().map(|_| Read::unread()).collect(),
@@ -90,7 +92,10 @@ impl ReadThrough {
                 last_seen.record(key, entry.as_ref(), judgement, mark);
                 Ok(self.consider(entry, judgement, plan))
             }
-            Err(error) if is_away(&error) => Ok(self.without_redis(key)),
+            Err(error) if is_away(&error) => {
+                self.client.note_degraded(&error);
+                Ok(self.without_redis("remember", key, &error))
+            }
             Err(error) => Err(error),
         }
     }
@@ -108,14 +113,30 @@ impl ReadThrough {
                 })
                 .collect()),
             Err(error) if is_away(&error) => {
-                Ok(keys.iter().map(|key| self.without_redis(key)).collect())
+                self.client.note_degraded(&error);
+                let read = |key| self.without_redis("remember_many", key, &error);
+                Ok(keys.iter().map(read).collect())
             }
             Err(error) => Err(error),
         }
     }
 
-    /// For when Redis is away: the loader will run. If it fails, there may be a last seen value.
-    fn without_redis<T: Decode>(&self, key: &StoredKey) -> Read<T> {
+    /// For when Redis is away: the loader will run, unless a fallback function has a value. If it fails, there may be a
+    /// last seen value.
+    fn without_redis<T: Decode>(
+        &self,
+        command: &'static str,
+        key: &StoredKey,
+        error: &Error,
+    ) -> Read<T> {
+        if let Some(Instead::Value(bytes)) = self.ask_fallback(command, key, error) {
+            let size = bytes.len();
+            if let (Some(value), outcome) = self.value_of(&mut Entry::new(bytes)) {
+                self.client.counters().fallbacks.add(1);
+                self.client.note(outcome, size);
+                return Read::Answer(value);
+            }
+        }
         self.client.counters().misses.add(1);
         self.client.note(Outcome::Miss, 0);
         let last = self.policy.last_seen.get(key);
@@ -205,7 +226,7 @@ impl ReadThrough {
         loader: &mut impl RunLoader<T>,
     ) -> Result<Vec<T>>
     where
-        T: Encode + Decode,
+        T: Encode + Decode + Clone,
     {
         let mut answers: Vec<Option<T>> = Vec::with_capacity(reads.len());
         let (mut missing, mut due) = (Vec::new(), Vec::new());
@@ -262,6 +283,7 @@ impl ReadThrough {
         value
     }
 
+    /// Loads keys in the background, if nobody loads them already.
     fn refresh<T>(
         &self,
         keys: &[StoredKey],
@@ -269,23 +291,35 @@ impl ReadThrough {
         due: Vec<(usize, Seen)>,
         loader: &mut impl RunLoader<T>,
     ) {
-        let leads = due.into_iter().filter_map(|(index, seen)| {
-            let leader = self.flights.lead_alone(keys[index].as_bytes())?;
-            self.client.counters().refreshes.add(1);
-            Some(lead_of(keys, index, Some(leader), seen))
-        });
-        let leads: Vec<Lead> = leads.collect();
-        if !leads.is_empty() {
-            loader.refresh(self.batch(&Arc::new(plan.for_refresh()), leads));
+        if due.is_empty() {
+            return;
         }
+        // A cache that is being closed begins no more loads.
+        let Ok(cache) = self.for_load() else { return };
+        let leads = due
+            .into_iter()
+            .map(|(index, seen)| lead_of(keys, index, None, seen))
+            .collect();
+        let patience = cache.patience(plan);
+        loader.refresh(Batch {
+            plan: Arc::new(plan.for_refresh()),
+            cache,
+            leads,
+            patience,
+        });
     }
 
-    fn batch(&self, plan: &Arc<Plan>, leads: Vec<Lead>) -> Batch {
-        Batch {
-            cache: self.clone(),
-            plan: Arc::clone(plan),
-            leads,
-        }
+    /// The same cache, for a load.
+    ///
+    /// # Errors
+    /// `Closed`.
+    fn for_load(&self) -> Result<Self> {
+        Ok(self.with_client(self.client.begin_load()?))
+    }
+
+    /// How long a call waits for the loads of others.
+    fn patience(&self, plan: &Plan) -> Duration {
+        plan.load_timeout.unwrap_or(self.policy.lease)
     }
 
     /// Loads keys, or waits for the callers that load them. The results are at the keys' indices.
@@ -298,13 +332,17 @@ impl ReadThrough {
         beside: bool,
     ) -> Result<Vec<Option<Result<T>>>>
     where
-        T: Encode + Decode,
+        T: Encode + Decode + Clone,
     {
+        let loading = Loading {
+            cache: self.for_load()?,
+            begun: self.client.runtime().now(),
+            plan,
+            beside,
+        };
         let mut loaded: Vec<Option<Result<T>>> = keys.iter().map(|_| None).collect();
         let (mut leads, mut waiters) = (Vec::new(), Vec::new());
-        let joins = matches!(plan.way, Way::Miss | Way::Refresh);
-        // Calls that skip the read have not passed the gate yet.
-        let _pass = (!joins).then(|| self.client.enter()).transpose()?;
+        let joins = matches!(loading.plan.way, Way::Miss | Way::Refresh);
         for (index, seen) in missing {
             if !joins {
                 leads.push(lead_of(keys, index, None, seen));
@@ -320,35 +358,87 @@ impl ReadThrough {
         }
         // First load what this call leads, then wait. So two calls that each lead a key the other waits for both
         // finish.
-        self.lead(&plan, leads, loader, beside, &mut loaded).await;
-        let patience = plan.load_timeout.unwrap_or(self.policy.lease);
+        loading.lead(leads, loader, &mut loaded).await;
         for (index, seen, waiter) in waiters {
-            match waiter.turn(self.client.runtime(), Some(patience)).await {
-                Turn::Take(answer) => {
-                    loaded[index] = Some(value_of_answer(answer, self.client.codec()));
+            let lead = match self.wait(waiter, &loading.plan).await {
+                Ok(value) => {
+                    loaded[index] = Some(value);
+                    continue;
                 }
-                Turn::Lead(leader) => {
-                    let leads = vec![lead_of(keys, index, Some(leader), seen)];
-                    self.lead(&plan, leads, loader, beside, &mut loaded).await;
-                }
-            }
+                Err(Some(leader)) => lead_of(keys, index, Some(leader), seen),
+                // It waited for a value of another type.
+                Err(None) => match self.flights.join(keys[index].as_bytes()) {
+                    Ok(leader) => lead_of(keys, index, Some(leader), Seen::Anything),
+                    Err(waiter) => match self.wait(waiter, &loading.plan).await {
+                        Ok(value) => {
+                            loaded[index] = Some(value);
+                            continue;
+                        }
+                        Err(Some(leader)) => lead_of(keys, index, Some(leader), Seen::Anything),
+                        Err(None) => lead_of(keys, index, None, Seen::Unknown),
+                    },
+                },
+            };
+            loading.lead(vec![lead], loader, &mut loaded).await;
         }
         Ok(loaded)
     }
 
+    /// Waits for another caller's load. `Err` if this one must load: for the others as well, or, if the other caller's
+    /// value is of another type, for itself.
+    async fn wait<T>(&self, waiter: Waiter, plan: &Plan) -> Result<Result<T>, Option<Leader>>
+    where
+        T: Decode + Clone,
+    {
+        let patience = Some(self.patience(plan));
+        let answer = match waiter.turn(self.client.runtime(), patience).await {
+            Turn::Lead(leader) => return Err(Some(leader)),
+            Turn::Take(answer) => answer,
+        };
+        let value = match answer {
+            Answer::Failed(error) => return Ok(Err(error)),
+            Answer::Nothing => T::nothing(),
+            Answer::Unencoded(value) => value.downcast_ref::<T>().cloned(),
+            Answer::Value(bytes) => match Entry::new(bytes.to_vec()).decode(self.client.codec()) {
+                Ok(Stored::Value(value)) => Some(value),
+                Ok(Stored::Nothing) => T::nothing(),
+                Err(_) => None,
+            },
+        };
+        value.map(Ok).ok_or(None)
+    }
+}
+
+/// A call's loads.
+struct Loading {
+    cache: ReadThrough,
+    plan: Arc<Plan>,
+    /// When the call began to wait.
+    begun: Instant,
+    /// Whether the caller may stop waiting.
+    beside: bool,
+}
+
+impl Loading {
     async fn lead<T>(
         &self,
-        plan: &Arc<Plan>,
         leads: Vec<Lead>,
         loader: &mut impl RunLoader<T>,
-        beside: bool,
         loaded: &mut [Option<Result<T>>],
     ) {
         if leads.is_empty() {
             return;
         }
         let indices: Vec<usize> = leads.iter().map(|lead| lead.index).collect();
-        let led = loader.lead(self.batch(plan, leads), beside).await;
+        let now = self.cache.client.runtime().now();
+        let waited = now.saturating_duration_since(self.begun);
+        let batch = Batch {
+            cache: self.cache.clone(),
+            plan: Arc::clone(&self.plan),
+            leads,
+            patience: self.cache.patience(&self.plan).saturating_sub(waited),
+        };
+        let led = loader.lead(batch, self.beside).await;
         for (index, led) in indices.into_iter().zip(led) {
             loaded[index] = Some(match led {
                 Led::Value(value) => Ok(value),
@@ -369,26 +459,7 @@ fn lead_of(keys: &[StoredKey], index: usize, leader: Option<Leader>, seen: Seen)
     }
 }
 
-/// The value of another caller's load.
-fn value_of_answer<T: Decode>(answer: Answer, codec: &Codec) -> Result<T> {
-    match answer {
-        Answer::Failed(error) => Err(error),
-        Answer::Nothing => T::nothing().ok_or_else(no_nothing),
-        Answer::Value(bytes) => match Entry::new(bytes.to_vec()).decode(codec)? {
-            Stored::Value(value) => Ok(value),
-            Stored::Nothing => T::nothing().ok_or_else(no_nothing),
-        },
-    }
-}
-
 /// Whether a stale value may be returned instead of this error.
 fn may_be_excused(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Loader | ErrorKind::Overloaded)
-}
-
-fn no_nothing() -> Error {
-    Error::new(
-        ErrorKind::Codec,
-        "another caller's loader returned None, which this type cannot represent; use an Option",
-    )
 }

@@ -86,14 +86,36 @@ pub(super) async fn read_versions(client: &Client, tags: &[&[u8]]) -> Result<Ver
 /// The versions of these tags; missing ones are created. They will live at least as long as an entry with this TTL (in
 /// ms; 0: no expiry).
 pub(crate) async fn make_versions(client: &Client, tags: &[Tag], ttl: u64) -> Result<Vec<Version>> {
-    let mut input = Input::default();
-    input.arg(ttl.to_string().as_bytes());
-    for tag in tags {
-        input.key(&tag.version_key).arg(&lease::random());
+    let mut made = make_versions_of(client, &[(tags, ttl)]).await;
+    made.pop().unwrap_or_else(|| Ok(Vec::new()))
+}
+
+/// Like [`make_versions`], for the tags and TTLs of many entries, in one round trip.
+pub(crate) async fn make_versions_of(
+    client: &Client,
+    entries: &[(&[Tag], u64)],
+) -> Vec<Result<Vec<Version>>> {
+    if entries.is_empty() {
+        return Vec::new();
     }
-    match client.run(&TAGS, &input).await? {
+    let inputs: Vec<Input> = entries
+        .iter()
+        .map(|(tags, ttl)| {
+            let mut input = Input::default();
+            input.arg(ttl.to_string().as_bytes());
+            for tag in *tags {
+                input.key(&tag.version_key).arg(&lease::random());
+            }
+            input
+        })
+        .collect();
+    let versions = |reply: Result<Value>| match reply? {
         Value::Array(replies) => lease::versions(replies),
         other => Err(Error::unexpected("a script", &other)),
+    };
+    match client.run_many(&TAGS, &inputs).await {
+        Ok(replies) => replies.into_iter().map(versions).collect(),
+        Err(error) => entries.iter().map(|_| Err(error.clone())).collect(),
     }
 }
 

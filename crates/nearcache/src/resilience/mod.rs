@@ -22,13 +22,15 @@ mod invalidation;
 mod outbox;
 mod registry;
 mod retry;
+mod seldom;
 pub(crate) mod sweep;
 
 pub use breaker::BreakerState;
-pub use fallback::{Fallback, Outage};
-pub(crate) use gate::{Gate, Pass};
+pub use fallback::{Fallback, Instead, Outage};
+pub(crate) use gate::{Closing, Gate, Pass};
 pub(crate) use guarded::Guarded;
 pub(crate) use invalidation::Invalidation;
 pub use outbox::DataLoss;
 pub(crate) use outbox::{Outbox, leaves_open};
 pub(crate) use registry::open;
+pub(crate) use seldom::Seldom;

@@ -36,8 +36,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::breaker::LOG_EVERY;
-use super::{Fallback, Guarded, Invalidation};
+use super::seldom::Seldom;
+use super::{Guarded, Invalidation};
 use crate::connect::Epoch;
 use crate::error::{Error, ErrorKind};
 use crate::keyspace::Keyspace;
@@ -399,7 +399,15 @@ impl Drop for Listing<'_> {
 /// Whether an invalidation with this error may not have happened, and may still succeed: Redis is away, cannot do it
 /// now, or sent an invalid answer.
 pub(crate) fn leaves_open(error: &Error) -> bool {
-    Fallback::covers(error) || error.kind() == ErrorKind::Protocol
+    matches!(
+        error.kind(),
+        ErrorKind::Connect
+            | ErrorKind::Timeout
+            | ErrorKind::Unavailable
+            | ErrorKind::Auth
+            | ErrorKind::PoolExhausted
+            | ErrorKind::Protocol
+    )
 }
 
 fn asked(of: &Keyspace, pattern: &[u8]) -> Sweep {
@@ -426,22 +434,6 @@ impl State {
             tracing::info!(%host, sent = self.sent, "deferred invalidations were sent");
             self.sent = 0;
         }
-    }
-}
-
-/// Lets something that happens often be logged every [`LOG_EVERY`].
-#[derive(Debug, Default)]
-struct Seldom(Option<Instant>);
-
-impl Seldom {
-    fn may(&mut self, now: Instant) -> bool {
-        let due = self
-            .0
-            .is_none_or(|last| now.saturating_duration_since(last) >= LOG_EVERY);
-        if due {
-            self.0 = Some(now);
-        }
-        due
     }
 }
 

@@ -20,6 +20,9 @@ const POLICIES: [&str; 8] = [
     "volatile-ttl",
 ];
 
+/// The two options.
+pub(super) const NAMES: [&str; 2] = ["maxmemory", "policy"];
+
 /// The smallest limit. A smaller one would hold hardly more than the empty store.
 const LEAST: u64 = 64 << 10;
 

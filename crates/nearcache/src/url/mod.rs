@@ -37,11 +37,12 @@ pub(crate) struct Parsed {
     pub(crate) version: Option<String>,
     pub(crate) format: Option<Format>,
     pub(crate) compression: Option<Compression>,
+    pub(crate) redact_keys: Option<bool>,
 }
 
 const SCHEMES: [&str; 5] = ["memory", "redis", "redis+unix", "valkey", "valkey+unix"];
 
-const OPTIONS: [&str; 17] = [
+const OPTIONS: [&str; 18] = [
     "breaker",
     "client_name",
     "compression",
@@ -54,6 +55,7 @@ const OPTIONS: [&str; 17] = [
     "pool_size",
     "prefix",
     "protocol",
+    "redact_keys",
     "separator",
     "timeout",
     "ttl_jitter",
@@ -117,6 +119,7 @@ fn parsed(place: Place) -> Parsed {
         version: None,
         format: None,
         compression: None,
+        redact_keys: None,
     }
 }
 
@@ -298,16 +301,23 @@ fn parse_options(written: &Written<'_>, query: Range<usize>, into: &mut Parsed) 
                 return Err(written.unescaped(name_range));
             }
             let mut why = format!("there is no option \"{name}\"");
-            suggest(&mut why, name, &OPTIONS);
+            suggest(&mut why, name, &options_of(&into.target.place));
             return Err(written.error(
                 name_range,
                 &why,
-                &format!("allowed: {}", OPTIONS.join(", ")),
+                &format!("allowed: {}", options_of(&into.target.place).join(", ")),
             ));
         }
         parse_option(written, name, value, into)?;
     }
     Ok(())
+}
+
+/// The options that a place takes.
+fn options_of(place: &Place) -> Vec<&'static str> {
+    let embedded = matches!(place, Place::Embedded { .. });
+    let takes = |name: &&str| embedded || !bounds::NAMES.contains(name);
+    OPTIONS.into_iter().filter(takes).collect()
 }
 
 fn parse_option(
@@ -379,11 +389,17 @@ fn parse_option(
                 level => compression.level(level),
             });
         }
-        "breaker" => match value.to_ascii_lowercase().as_str() {
-            "on" => into.target.breaker = true,
-            "off" => into.target.breaker = false,
-            _ => return wrong("this is neither on nor off", "write on or off"),
-        },
+        "breaker" | "redact_keys" => {
+            let on = match value.to_ascii_lowercase().as_str() {
+                "on" | "true" => true,
+                "off" | "false" => false,
+                _ => return wrong("this is neither on nor off", "write on or off"),
+            };
+            match name {
+                "breaker" => into.target.breaker = on,
+                _ => into.redact_keys = Some(on),
+            }
+        }
         "pool_size" => match value.parse() {
             Ok(size) if (1..=MAX_POOL_SIZE).contains(&size) => into.target.pool_size = size,
             _ => {

@@ -126,6 +126,19 @@ fn an_error_points_at_the_part_that_is_wrong() {
         text.contains("allowed: breaker, client_name, compression, db,"),
         "{text}"
     );
+    // What the scheme does not take is not offered.
+    for (url, takes) in [
+        ("redis://localhost?timout=1s", false),
+        ("redis+unix:///run/redis.sock?timout=1s", false),
+        ("memory://?timout=1s", true),
+    ] {
+        let text = error(url);
+        for option in ["maxmemory", "policy"] {
+            assert_eq!(text.contains(option), takes, "{text}");
+        }
+    }
+    let text = error("redis://localhost?maxmemor=1mb");
+    assert!(!text.contains("maxmemory"), "{text}");
     for (url, part, says) in [
         ("redi://localhost", "redi", "did you mean \"redis\"?"),
         ("rediss://localhost", "rediss", "TLS"),

@@ -47,6 +47,23 @@ fn a_call_is_made_as_often_as_the_option_says() {
     });
 }
 
+#[test]
+fn it_is_made_three_times_more_if_the_option_says_nothing() {
+    run(async {
+        for target in FACES {
+            let door = Door::new();
+            let component = Either::new(target);
+            component.configure(
+                &Params::from([("connection.uri", door.url())])
+                    .with("options.call_timeout", 10_000),
+            );
+            on!(component.open(None)).unwrap();
+            assert!(on!(component.store("123", "k", 1, None)).is_err());
+            assert_eq!(door.knocks(), 1 + 3);
+        }
+    });
+}
+
 /// Whoever comes is counted, and turned away.
 struct Door {
     port: u16,

@@ -19,6 +19,7 @@ mod companions;
 mod errors;
 mod keys;
 mod names;
+mod of_the_value;
 mod on_error;
 mod options;
 mod redis_kit;

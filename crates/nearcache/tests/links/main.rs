@@ -218,6 +218,81 @@ fn a_user_who_may_only_read_and_write_has_a_cache() {
     });
 }
 
+/// Users without transactions, without scripts, and without both: what can be done is done.
+#[test]
+fn a_user_without_transactions_or_scripts_has_a_cache() {
+    let redis = Redis::start();
+    redis.inline("ACL SETUSER no-multi on >pass ~* +@all -multi -exec");
+    redis.inline("ACL SETUSER no-exec on >pass ~* +@all -exec");
+    redis.inline("ACL SETUSER no-scripts on >pass ~* +@all -@scripting");
+    redis.inline("ACL SETUSER neither on >pass ~* +@all -@scripting -multi -exec");
+    run(async {
+        for user in ["no-multi", "no-scripts", "neither"] {
+            let url = format!(
+                "redis://{user}:pass@{}?prefix={user}&client_name={user}",
+                redis.address()
+            );
+            for face in faces(&url) {
+                call!(face.clear()).unwrap();
+                call!(face.set("k", &1)).unwrap();
+                call!(face.set("tagged", &1).tags(["t"])).unwrap_or_else(|error| {
+                    // A tag's version is made by a script.
+                    assert_eq!(error.kind(), ErrorKind::Denied, "{user}: {error}");
+                    assert!(error.to_string().contains("eval"), "{error}");
+                    assert_ne!(user, "no-multi");
+                });
+                assert_eq!(call!(face.get::<u8>("k")).unwrap(), Some(1), "{user}");
+                assert!(call!(face.add("new", &1)).unwrap(), "{user}");
+                assert!(!call!(face.add("new", &2)).unwrap(), "{user}");
+                assert!(call!(face.replace("new", &3)).unwrap(), "{user}");
+                assert_eq!(call!(face.incr("n")).unwrap(), 1, "{user}");
+                assert_eq!(call!(face.incr("n").ttl("1m")).unwrap(), 2, "{user}");
+                call!(face.set_many([("a", 1), ("b", 2)])).unwrap();
+                assert_eq!(call!(face.take::<u8>("a")).unwrap(), Some(1), "{user}");
+                assert!(call!(face.touch("b").ttl("1m")).unwrap(), "{user}");
+                assert!(call!(face.expire("b", "2m")).unwrap(), "{user}");
+                assert!(call!(face.contains("b")).unwrap(), "{user}");
+                assert!(call!(face.ttl("b")).unwrap().duration().is_some(), "{user}");
+                assert!(call!(face.persist("b")).unwrap(), "{user}");
+                assert!(call!(face.delete("b")).unwrap(), "{user}");
+                assert_eq!(
+                    call!(face.get::<u8>("k").extend("1m")).unwrap(),
+                    Some(1),
+                    "{user}"
+                );
+                // What cannot be marked stale is invalidated.
+                call!(face.mark_stale("k")).unwrap();
+                assert_eq!(call!(face.get::<u8>("k")).unwrap(), None, "{user}");
+                call!(face.mark_tag_stale("t")).unwrap();
+                assert_eq!(call!(face.get::<u8>("tagged")).unwrap(), None, "{user}");
+                call!(face.set("k", &1)).unwrap();
+                call!(face.set("k", &2).keep_ttl()).unwrap();
+                call!(face.invalidate_tag("t")).unwrap();
+                // The loader runs; without scripts its value is not stored.
+                let load = || Ok::<_, std::io::Error>(7);
+                let loaded = match &face {
+                    Face::Async(cache) => cache.remember("l", move || async move { load() }).await,
+                    Face::Blocking(cache) => cache.remember("l", load).run(),
+                };
+                assert_eq!(loaded.unwrap(), 7, "{user}");
+                let stored = call!(face.get::<u8>("l")).unwrap();
+                assert_eq!(stored, (user == "no-multi").then_some(7), "{user}");
+                assert_eq!(call!(face.clear()).unwrap() > 0, true, "{user}");
+            }
+        }
+        // Begun and never ended: the connection is of no use to the next call.
+        for face in faces(&format!(
+            "redis://no-exec:pass@{}?client_name=ne",
+            redis.address()
+        )) {
+            let error = call!(face.set("k", &1)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Denied);
+            assert!(error.to_string().contains("exec"), "{error}");
+            assert_eq!(call!(face.get::<u8>("k")).unwrap(), None);
+        }
+    });
+}
+
 /// As a server of Redis 6 answers a user who may not call `HELLO`.
 #[test]
 fn a_denied_hello_is_no_failure() {

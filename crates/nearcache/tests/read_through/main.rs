@@ -13,6 +13,9 @@ mod target;
 #[path = "../support/scene.rs"]
 mod scene;
 
+mod adversity;
+mod answers;
+mod closing;
 mod hooks;
 mod many;
 mod marks;

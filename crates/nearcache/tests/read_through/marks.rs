@@ -73,13 +73,10 @@ impl Scene {
     /// `remember` with a stale window, whose load is waited for.
     async fn remembered(&self, value: u8) -> u8 {
         let cache = &self.cache;
-        let begun = |stats: nearcache::Stats| stats.misses + stats.refreshes;
-        let before = ask!(cache.stats());
         let load = self.source.gives(value);
         let found = remember!(cache, "k", load; .ttl("1h").stale_for("10m").tags(["t"]));
         let found = found.await.unwrap();
-        let writes = before.writes + begun(ask!(cache.stats())) - begun(before);
-        while ask!(cache.stats()).writes < writes {
+        while !call!(cache.contains("k")).unwrap() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         found

@@ -415,21 +415,25 @@ async fn touch_and_expire_leave_a_load_alone(target: Target) {
 async fn an_invalidation_that_comes_again_and_again_ends_in_an_answer(target: Target) {
     let scene = scene(target);
     let (here, there, source) = (&scene.here, &scene.there, Source::new());
-    let callers: Vec<_> = (0..4)
+    let first = tokio::spawn(remember!(here, "k", source.holds(1)));
+    source.begun().await;
+    let others: Vec<_> = (2..5)
         .map(|number| tokio::spawn(remember!(here, "k", source.holds(number))))
         .collect();
-    for _ in 0..4 {
-        source.begun().await;
-        call!(there.delete("k")).unwrap();
-        source.go_on();
-        if callers.iter().all(tokio::task::JoinHandle::is_finished) {
-            break;
-        }
+    while ask!(here.stats()).coalesced < 3 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    // The last round is one load without a lease, for all who are left.
-    for caller in callers {
-        source.go_on();
-        caller.await.unwrap().unwrap();
+    call!(there.delete("k")).unwrap();
+    source.go_on();
+    assert_eq!(first.await.unwrap().unwrap(), 1);
+    // A second load answers all who joined before it began, though it is fenced, too.
+    source.begun().await;
+    call!(there.delete("k")).unwrap();
+    source.go_on();
+    for caller in others {
+        assert!(caller.await.unwrap().unwrap() > 1);
     }
-    assert!(source.loads() <= 4);
+    assert_eq!(source.loads(), 2);
+    assert_eq!(ask!(here.stats()).fenced, 2);
+    assert_eq!(call!(here.get::<u32>("k")).unwrap(), None);
 }

@@ -19,11 +19,12 @@ brief_suite! {
     two_processes_load_once,
     a_load_that_takes_longer_than_its_lease_is_still_one,
     a_value_that_cannot_be_read_is_loaded_anew,
-    a_key_of_another_type_is_an_error,
+    a_key_of_another_type_is_loaded_and_left_alone,
     bypass_does_not_read_and_stores,
     refresh_loads_whatever_is_there,
     refresh_takes_the_place_of_a_load_that_is_under_way,
     a_loader_decides_ttl_and_tags_and_whether_to_store,
+    a_loaded_value_that_cannot_be_stored_is_returned,
     so_many_loads_run_at_a_time,
     a_waiter_whose_patience_ends_loads_for_all_who_wait,
     a_loader_may_itself_remember,
@@ -206,14 +207,16 @@ async fn a_value_that_cannot_be_read_is_loaded_anew(target: Target) {
     assert_eq!(source.loads(), 4);
 }
 
-async fn a_key_of_another_type_is_an_error(target: Target) {
+async fn a_key_of_another_type_is_loaded_and_left_alone(target: Target) {
     let (prefix, source) = (nearcache_testkit::random_prefix(), Source::new());
     let cache = target.cache_at(&target.url(&prefix), &prefix);
     let key = format!("{prefix}:k");
     raw(&cache, &[b"LPUSH", key.as_bytes(), b"x"]).await;
-    let error = remember!(cache, "k", source.gives(1)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::WrongType);
-    assert_eq!(source.loads(), 0);
+    assert_eq!(remember!(cache, "k", source.gives(1)).await.unwrap(), 1);
+    assert_eq!(source.loads(), 1);
+    let length = raw(&cache, &[b"LLEN", key.as_bytes()]).await;
+    assert_eq!(length, nearcache::redis::Value::Int(1));
+    assert_eq!(ask!(cache.stats()).degraded, 1);
 }
 
 async fn bypass_does_not_read_and_stores(target: Target) {
@@ -286,9 +289,35 @@ async fn a_loader_decides_ttl_and_tags_and_whether_to_store(target: Target) {
     assert_eq!(call!(cache.get::<u8>("tagged")).unwrap(), Some(3));
     call!(cache.invalidate_tag("org:7")).unwrap();
     assert_eq!(call!(cache.get::<u8>("tagged")).unwrap(), None);
-    let bad = source.gives(Loaded::new(4).ttl("10 parsecs"));
-    let error = remember!(cache, "bad", bad).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidTtl);
+}
+
+/// What the loader says besides the value is wrong: the value is returned all the same.
+async fn a_loaded_value_that_cannot_be_stored_is_returned(target: Target) {
+    let (cache, source) = (target.cache(), Source::new());
+    let many: Vec<String> = (0..65).map(|number| format!("tag:{number}")).collect();
+    let values = [
+        Loaded::new(0).ttl("10 parsecs"),
+        Loaded::new(1).ttl(Duration::ZERO),
+        Loaded::new(2).ttl("0s"),
+        Loaded::new(3).tags(many),
+        Loaded::new(4).tags([""]),
+        Loaded::new(5).tags(["x".repeat(2_000)]),
+    ];
+    for (number, value) in (0..).zip(values) {
+        let loaded = remember!(cache, "k", source.gives(value)).await;
+        assert_eq!(loaded.unwrap(), number);
+        assert_eq!(call!(cache.get::<u8>("k")).unwrap(), None);
+    }
+    let stats = ask!(cache.stats());
+    assert_eq!((stats.not_stored, stats.load_errors), (6, 0));
+    // The lease is free again: nobody waits.
+    let begun = std::time::Instant::now();
+    assert_eq!(remember!(cache, "k", source.gives(7)).await.unwrap(), 7);
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "it waited for a lease"
+    );
+    assert_eq!(call!(cache.get::<u8>("k")).unwrap(), Some(7));
 }
 
 async fn so_many_loads_run_at_a_time(target: Target) {

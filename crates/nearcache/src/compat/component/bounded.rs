@@ -311,7 +311,7 @@ pub(super) async fn store(
     let mut input = input(core, &key);
     input.arg(core.jittered(ttl).as_millis().to_string().as_bytes());
     input.arg(most.to_string().as_bytes()).arg(&entry);
-    core.perform("set", CallKeys::One(key.user()), async |core| {
+    core.invalidate("set", CallKeys::One(key.user()), async |core| {
         let client = core.client();
         let reply = write(core, &STORE, &input, &key).await?;
         client.count_write(entry.len());
@@ -336,18 +336,18 @@ pub(super) async fn store(
         Ok(())
     })
     .await
-    .map_err(|error| error.for_key(key.user()))
+    .map_err(|error| error.for_key(&key))
 }
 
 /// Removes a value, and returns what was there.
 pub(super) async fn remove(core: &ReadThrough, key: &[u8]) -> Result<Option<Raw>> {
     let key = core.client().stored(key)?;
-    core.perform("take", CallKeys::One(key.user()), async |core| {
+    core.invalidate("take", CallKeys::One(key.user()), async |core| {
         let reply = write(core, &REMOVE, &input(core, &key), &key).await?;
         core.decode_fresh(reply::bytes("REMOVE", reply)?).await
     })
     .await
-    .map_err(|error| error.for_key(key.user()))
+    .map_err(|error| error.for_key(&key))
 }
 
 /// Runs a script that is an invalidation of a key.

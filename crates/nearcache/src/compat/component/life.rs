@@ -13,24 +13,37 @@ use parking_lot::Mutex;
 use super::bounded;
 use super::resolve::{self, Options};
 use super::{Context, Params, References};
-use crate::cache::CacheOf;
 use crate::cache::operation::Executor;
+use crate::cache::{Builder, CacheOf};
 use crate::codec::Raw;
 use crate::error::{Error, ErrorKind, Result};
 use crate::resilience::BreakerState;
 use crate::ttl::{IntoTtl, Ttl};
 
 pub(super) struct Life<M> {
-    said: Mutex<Said>,
+    said: Mutex<Said<M>>,
     opened: Mutex<Option<Arc<Opened<M>>>>,
     opening: tokio::sync::Mutex<()>,
 }
 
 /// The configuration that will apply at the next opening.
-#[derive(Default)]
-struct Said {
+struct Said<M> {
     params: Params,
     references: Option<References>,
+    build: Option<Build<M>>,
+}
+
+/// What the application adds to the builder of the cache.
+pub(super) type Build<M> = Arc<dyn Fn(Builder<M>) -> Builder<M> + Send + Sync>;
+
+impl<M> Default for Said<M> {
+    fn default() -> Self {
+        Said {
+            params: Params::default(),
+            references: None,
+            build: None,
+        }
+    }
 }
 
 /// What an open component works with.
@@ -63,6 +76,15 @@ impl<M: Executor> Life<M> {
         self.said.lock().references = Some(references.clone());
     }
 
+    pub(super) fn set_builder(&self, build: Build<M>) {
+        self.said.lock().build = Some(build);
+    }
+
+    /// The cache of an open component.
+    pub(super) fn cache(&self) -> Result<CacheOf<M>> {
+        Ok(self.opened()?.cache.clone())
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.opened.lock().is_some()
     }
@@ -79,12 +101,17 @@ impl<M: Executor> Life<M> {
     }
 
     async fn resolve(&self, context: &Context) -> Result<Opened<M>> {
-        let (params, references) = {
+        let (params, references, build) = {
             let said = self.said.lock();
-            (said.params.clone(), said.references.clone())
+            let (params, references) = (said.params.clone(), said.references.clone());
+            (params, references, said.build.clone())
         };
         let settings = resolve::settings(&params, references.as_ref(), context).await?;
-        let cache: CacheOf<M> = settings.config.builder_of()?.build()?;
+        let mut builder = settings.config.builder_of()?;
+        if let Some(build) = build {
+            builder = build(builder);
+        }
+        let cache: CacheOf<M> = builder.build()?;
         cache.core().client().guarded().learn(&bounded::ALL);
         Ok(Opened {
             cache,
@@ -96,7 +123,7 @@ impl<M: Executor> Life<M> {
         let Some(opened) = self.opened.lock().take() else {
             return Ok(());
         };
-        let closed = opened.cache.core().client().close().await;
+        let closed = opened.cache.core().close(None).await;
         closed.map_err(|error| traced(error, context))
     }
 

@@ -64,6 +64,7 @@ mod services;
 mod value;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -76,6 +77,8 @@ pub use references::{CredentialStore, Descriptor, Discovery, References, Resolvi
 pub use services::{InEnvironment, InFile, InMemory};
 
 use crate::cache::operation::{Async, Executor, Pending};
+use crate::cache::{Builder, CacheOf};
+use crate::error::Result;
 
 /// The descriptor under which a factory of components finds this one.
 pub const DESCRIPTOR: &str = "pip-services:cache:redis:*:1.0";
@@ -121,6 +124,41 @@ impl<M: Executor> ComponentOf<M> {
     /// Sets the component's references, in place of the earlier ones.
     pub fn set_references(&self, references: &References) {
         self.life.set_references(references);
+    }
+
+    /// Adds to the builder of the component's cache what parameters cannot say: hooks, a
+    /// [`Fallback`](crate::Fallback), a store. It applies from the next opening on, in place of an earlier one.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// use nearcache::compat::component::{Component, Params};
+    /// use nearcache::hooks::Tracing;
+    /// use nearcache::{Fallback, Instead};
+    ///
+    /// let component = Component::new();
+    /// component.configure(&Params::from([("connection.uri", "memory://")]));
+    /// component.set_builder(|builder| {
+    ///     builder.hook(Tracing::new()).on_unavailable(Fallback::call(|_| Instead::Done))
+    /// });
+    /// component.open("123").await?;
+    /// component.store("123", "key1", "ABC", None).await?;
+    /// assert_eq!(component.cache()?.stats().writes, 1);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn set_builder(&self, build: impl Fn(Builder<M>) -> Builder<M> + Send + Sync + 'static) {
+        self.life.set_builder(Arc::new(build));
+    }
+
+    /// The cache beneath the open component: for its statistics, for tags, for `remember`. It sees the component's
+    /// values, as they are stored. What is stored through it does not count towards `options.max_size`. It is closed
+    /// with the component; the next opening makes another one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotOpen`](crate::ErrorKind::NotOpen).
+    pub fn cache(&self) -> Result<CacheOf<M>> {
+        self.life.cache()
     }
 
     /// Whether it is open.

@@ -65,9 +65,9 @@ use parking_lot::Mutex;
 
 pub use element::Element;
 
-use crate::Cache;
 use crate::config::{CacheConfig, Reader};
 use crate::error::{Error, ErrorKind, Result};
+use crate::{Builder, Cache};
 
 /// The Meta of all Types of caches.
 pub const META: &str = "caches.Meta";
@@ -77,6 +77,9 @@ pub const REDIS_TYPE: &str = "caches.RedisType";
 
 /// Turns an element into the options of its cache.
 type Factory = Arc<dyn Fn(&Element) -> Result<CacheConfig> + Send + Sync>;
+
+/// What the application adds to the builder of an element's cache.
+type Build = Arc<dyn Fn(&str, Builder) -> Builder + Send + Sync>;
 
 /// The caches of an application. Cheap to clone; clones are the same registry. See [the module](self).
 #[derive(Clone)]
@@ -90,6 +93,7 @@ struct Inner {
     folders: HashMap<String, PathBuf>,
     types: BTreeMap<String, Factory>,
     reader: Reader,
+    build: Option<Build>,
     caches: Mutex<HashMap<String, Cache>>,
 }
 
@@ -149,6 +153,33 @@ impl RegistryBuilder {
         self
     }
 
+    /// Adds to the builder of every element's cache what a configuration cannot say: hooks, a
+    /// [`Fallback`](crate::Fallback), a store. The function gets the element's name and the builder with its
+    /// configuration.
+    ///
+    /// ```
+    /// # fn main() -> nearcache::Result<()> {
+    /// use nearcache::Fallback;
+    /// use nearcache::compat::registry::Registry;
+    /// use nearcache::hooks::Tracing;
+    ///
+    /// let registry = Registry::builder("myapp")
+    ///     .with_builder(|name, builder| match name {
+    ///         "caches.Sessions" => builder.hook(Tracing::new()).redact_keys(true),
+    ///         _ => builder.hook(Tracing::new()).on_unavailable(Fallback::Miss),
+    ///     })
+    ///     .build();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_builder(
+        mut self,
+        build: impl Fn(&str, Builder) -> Builder + Send + Sync + 'static,
+    ) -> Self {
+        self.inner.build = Some(Arc::new(build));
+        self
+    }
+
     /// Builds the registry. It reads no file until a cache is asked for.
     #[must_use]
     pub fn build(mut self) -> Registry {
@@ -171,6 +202,7 @@ impl Registry {
                 folders: HashMap::new(),
                 types: BTreeMap::new(),
                 reader: Reader::default(),
+                build: None,
                 caches: Mutex::default(),
             },
         }
@@ -188,7 +220,11 @@ impl Registry {
         if let Some(cache) = known.filter(Cache::is_open) {
             return Ok(cache);
         }
-        let cache = self.settings(name)?.cache()?;
+        let mut builder = self.settings(name)?.builder()?;
+        if let Some(build) = &self.inner.build {
+            builder = build(name, builder);
+        }
+        let cache = builder.build()?;
         let mut caches = self.inner.caches.lock();
         // Another thread may have created it meanwhile.
         match caches.get(name) {

@@ -375,14 +375,6 @@ fn a_listing_hides_what_was_invalidated_before_it_was_listed() {
 }
 
 #[test]
-fn what_goes_on_is_logged_seldom() {
-    let (mut seldom, start) = (Seldom::default(), Instant::now());
-    assert!(seldom.may(start));
-    assert!(!seldom.may(start + LOG_EVERY / 2));
-    assert!(seldom.may(start + LOG_EVERY));
-}
-
-#[test]
 fn an_embedded_store_keeps_nothing() {
     let outbox = Outbox::new(false, Epoch::default());
     let now = Instant::now();

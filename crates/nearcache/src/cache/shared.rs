@@ -1,0 +1,356 @@
+//! `shared_connection`: raw commands on the cache's own connections, for the life of the program.
+//!
+//! Each command goes the way of the cache's own: through the breaker, after what the outbox holds of its keys, on
+//! whatever connection there is. So it reconnects by itself, and a blocking caller's takes a socket of the pool for as
+//! long as the command takes. What would change the connection for others is refused.
+
+use std::fmt;
+use std::io;
+
+use redis::{Cmd, Pipeline, RedisError, RedisResult, ServerError, Value};
+
+use super::CacheOf;
+use super::operation::Async;
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The cache's own connections, for every command, through redis-rs: pooled, and reconnecting by themselves. Keep it for
+/// as long as you like; clones are cheap, and all tasks and threads may use it at once.
+///
+/// It implements [`redis::aio::ConnectionLike`], or `redis::ConnectionLike` for a blocking cache, so
+/// [`redis::Cmd::query_async`], [`redis::Pipeline::query_async`], `redis::AsyncCommands` and `redis::Script` work on it,
+/// on the embedded store as on a server. Keys are as they are in Redis, **with the prefix**. Nothing here is cached,
+/// fenced or counted: to change an entry of the cache, use the cache.
+///
+/// ```
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let cache = nearcache::Cache::open("memory://?prefix=app")?;
+///
+/// let mut redis = cache.shared_connection(); // keep it
+/// redis::cmd("RPUSH").arg("app:jobs").arg(&["a", "b"]).exec_async(&mut redis).await?;
+/// let jobs: u64 = redis::cmd("LLEN").arg("app:jobs").query_async(&mut redis).await?;
+/// assert_eq!(jobs, 2);
+/// # Ok(())
+/// # }
+/// # nearcache::__example(example());
+/// ```
+///
+/// Timeout, breaker and [`close`](CacheOf::close) apply as for the cache: while Redis is away a command fails within
+/// the timeout, or at once while the breaker is open, and works again once Redis is back. The error of the redis
+/// crate says what the cache's would.
+///
+/// # What it refuses
+/// Commands that would change the connection for everybody, or keep it busy: `SELECT`, `AUTH`, `WATCH`, a `MULTI` of its
+/// own (use [`redis::pipe`] with `atomic`), `SUBSCRIBE`, `MONITOR`, `CLIENT` other than its questions, and those that
+/// wait (`BLPOP`, `WAIT`, `XREAD BLOCK`). For these open a [`connection`](CacheOf::connection) of your own.
+pub struct SharedConnection<M = Async> {
+    cache: CacheOf<M>,
+}
+
+impl<M> CacheOf<M> {
+    /// Raw commands on the cache's own connections, for commands that the cache has no method for. Unlike a
+    /// [`connection`](CacheOf::connection) it reconnects by itself and can be kept. It connects when it is first used.
+    pub fn shared_connection(&self) -> SharedConnection<M> {
+        SharedConnection {
+            cache: self.clone(),
+        }
+    }
+}
+
+impl<M> SharedConnection<M> {
+    fn db(&self) -> i64 {
+        i64::from(self.cache.core.client().db())
+    }
+}
+
+impl redis::aio::ConnectionLike for SharedConnection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> redis::RedisFuture<'a, Value> {
+        let client = self.cache.core.client();
+        Box::pin(async move { one(client, cmd.clone()).await })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        _offset: usize,
+        _count: usize,
+    ) -> redis::RedisFuture<'a, Vec<Value>> {
+        let client = self.cache.core.client();
+        Box::pin(async move { many(client, pipeline).await })
+    }
+
+    fn get_db(&self) -> i64 {
+        self.db()
+    }
+}
+
+#[cfg(feature = "blocking")]
+impl redis::ConnectionLike for SharedConnection<super::operation::Blocking> {
+    fn req_packed_command(&mut self, packed: &[u8]) -> RedisResult<Value> {
+        match packed::commands(packed)?.pop() {
+            Some(command) => self.req_command(&command),
+            None => Ok(Value::Nil),
+        }
+    }
+
+    fn req_command(&mut self, command: &Cmd) -> RedisResult<Value> {
+        crate::runtime::block_on(one(self.cache.core.client(), command.clone()))
+    }
+
+    fn req_packed_commands(
+        &mut self,
+        packed: &[u8],
+        _offset: usize,
+        _count: usize,
+    ) -> RedisResult<Vec<Value>> {
+        let pipeline = packed::pipeline(packed)?;
+        crate::runtime::block_on(many(self.cache.core.client(), &pipeline))
+    }
+
+    fn get_db(&self) -> i64 {
+        self.db()
+    }
+
+    fn check_connection(&mut self) -> bool {
+        redis::cmd("PING").query::<String>(self).is_ok()
+    }
+
+    fn is_open(&self) -> bool {
+        self.cache.is_open()
+    }
+}
+
+/// The reply to one command.
+async fn one(client: &Client, command: Cmd) -> RedisResult<Value> {
+    check(&command).map_err(into_redis)?;
+    let mut pipeline = Pipeline::with_capacity(1);
+    pipeline.add_command(command);
+    // As a pipeline, whose replies are as the server gave them, errors included.
+    let replies = client.pipeline(&pipeline).await.map_err(into_redis)?;
+    replies
+        .into_iter()
+        .next()
+        .unwrap_or(Value::Nil)
+        .extract_error()
+}
+
+/// The replies to a pipeline, or the one reply to a transaction.
+async fn many(client: &Client, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+    for command in pipeline.cmd_iter() {
+        check(command).map_err(into_redis)?;
+    }
+    let replies = client.pipeline(pipeline).await.map_err(into_redis)?;
+    Ok(match pipeline.is_transaction() {
+        true => vec![Value::Array(replies)],
+        false => replies,
+    })
+}
+
+/// The commands that change a connection for all who share it, or keep it busy.
+const REFUSED: [&str; 36] = [
+    "ASKING",
+    "AUTH",
+    "BLMOVE",
+    "BLMPOP",
+    "BLPOP",
+    "BRPOP",
+    "BRPOPLPUSH",
+    "BZMPOP",
+    "BZPOPMAX",
+    "BZPOPMIN",
+    "DISCARD",
+    "EXEC",
+    "HELLO",
+    "MONITOR",
+    "MULTI",
+    "PSUBSCRIBE",
+    "PSYNC",
+    "PUNSUBSCRIBE",
+    "QUIT",
+    "READONLY",
+    "READWRITE",
+    "RESET",
+    "SELECT",
+    "SHUTDOWN",
+    "SSUBSCRIBE",
+    "SUBSCRIBE",
+    "SUNSUBSCRIBE",
+    "SYNC",
+    "UNSUBSCRIBE",
+    "UNWATCH",
+    "WAIT",
+    "WAITAOF",
+    "WATCH",
+    "REPLCONF",
+    "FAILOVER",
+    "DEBUG",
+];
+
+/// The questions of `CLIENT`, which change nothing.
+const QUESTIONS: [&str; 7] = [
+    "GETNAME",
+    "GETREDIR",
+    "ID",
+    "INFO",
+    "LIST",
+    "TRACKINGINFO",
+    "KILL",
+];
+
+fn check(command: &Cmd) -> Result<()> {
+    let words = command.args_iter().map(|argument| match argument {
+        redis::Arg::Simple(bytes) => bytes,
+        _ => b"",
+    });
+    let words: Vec<&[u8]> = words.collect();
+    let is = |word: Option<&&[u8]>, name: &str| {
+        word.is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let verb = words.first();
+    let waits = (is(verb, "XREAD") || is(verb, "XREADGROUP"))
+        && words.iter().any(|word| is(Some(word), "BLOCK"));
+    let client = is(verb, "CLIENT") && !QUESTIONS.iter().any(|name| is(words.get(1), name));
+    if waits || client || REFUSED.iter().any(|name| is(verb, name)) {
+        let verb = String::from_utf8_lossy(verb.copied().unwrap_or_default()).to_uppercase();
+        let why = format!(
+            "{verb} would change or keep busy a connection that others share; use a `connection()` of your own"
+        );
+        return Err(Error::new(ErrorKind::Refused, why));
+    }
+    Ok(())
+}
+
+/// The cache's error as one of the redis crate: of the kind that its callers look for, with the same text.
+fn into_redis(error: Error) -> RedisError {
+    if let Some(reply) = server_error(&error) {
+        return reply.into();
+    }
+    let kind = match error.kind() {
+        ErrorKind::Timeout | ErrorKind::PoolExhausted => io::ErrorKind::TimedOut,
+        ErrorKind::Connect | ErrorKind::Unavailable => io::ErrorKind::NotConnected,
+        ErrorKind::Refused => io::ErrorKind::Unsupported,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error).into()
+}
+
+/// The error reply of a server that this error tells of.
+fn server_error(error: &Error) -> Option<ServerError> {
+    let (code, detail) = error.detail().split_once(' ')?;
+    let is_code = code.len() > 2 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+    if !is_code || detail.contains(['\r', '\n']) || error.host().is_none() {
+        return None;
+    }
+    match redis::parse_redis_value(format!("-{code} {detail}\r\n").as_bytes()) {
+        Ok(Value::ServerError(reply)) => Some(reply),
+        _ => None,
+    }
+}
+
+/// What the blocking traits of the redis crate hand over: commands as they go over the wire.
+#[cfg(feature = "blocking")]
+mod packed {
+    use redis::{Cmd, Pipeline, RedisError, RedisResult};
+
+    /// A pipeline. `MULTI` and `EXEC` around it are its `atomic`.
+    pub(super) fn pipeline(packed: &[u8]) -> RedisResult<Pipeline> {
+        let mut commands = commands(packed)?;
+        let is = |command: Option<&Cmd>, name: &[u8]| {
+            command.is_some_and(|command| {
+                let mut words = command.args_iter();
+                matches!(words.next(), Some(redis::Arg::Simple(verb)) if verb == name)
+            })
+        };
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        if is(commands.first(), b"MULTI") && is(commands.last(), b"EXEC") {
+            pipeline.atomic();
+            commands.pop();
+            commands.remove(0);
+        }
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        Ok(pipeline)
+    }
+
+    /// The commands of `*<count>` and their arguments of `$<length>`.
+    pub(super) fn commands(mut packed: &[u8]) -> RedisResult<Vec<Cmd>> {
+        let mut commands = Vec::new();
+        while !packed.is_empty() {
+            let mut command = Cmd::new();
+            for _ in 0..number(&mut packed, b'*')? {
+                let length = number(&mut packed, b'$')?;
+                let argument = packed.get(..length).ok_or_else(broken)?;
+                packed = packed.get(length + 2..).ok_or_else(broken)?;
+                command.arg(argument);
+            }
+            commands.push(command);
+        }
+        Ok(commands)
+    }
+
+    /// The number of a line that begins with this sign.
+    fn number(packed: &mut &[u8], sign: u8) -> RedisResult<usize> {
+        let end = packed
+            .iter()
+            .position(|byte| *byte == b'\r')
+            .ok_or_else(broken)?;
+        let line = packed[..end].strip_prefix(&[sign]).ok_or_else(broken)?;
+        let number = std::str::from_utf8(line)
+            .ok()
+            .and_then(|line| line.parse().ok());
+        *packed = packed.get(end + 2..).ok_or_else(broken)?;
+        number.ok_or_else(broken)
+    }
+
+    fn broken() -> RedisError {
+        (redis::ErrorKind::Client, "these are no packed commands").into()
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_packed_pipeline_is_read_as_it_was_written() {
+            let mut pipe = redis::pipe();
+            pipe.cmd("SET")
+                .arg("k")
+                .arg(&b"\r\n*1\r\n$0\r\n"[..])
+                .cmd("GET")
+                .arg("k");
+            for atomic in [false, true] {
+                if atomic {
+                    pipe.atomic();
+                }
+                let packed = pipe.get_packed_pipeline();
+                let read = pipeline(&packed).unwrap();
+                assert_eq!(read.get_packed_pipeline(), packed);
+                assert_eq!(read.is_transaction(), atomic);
+            }
+            for broken in [
+                &b"*1"[..],
+                b"*1\r\n",
+                b"*1\r\n$5\r\nab\r\n",
+                b"$1\r\na\r\n",
+                b"*x\r\n",
+            ] {
+                assert!(commands(broken).is_err(), "{broken:?}");
+            }
+        }
+    }
+}
+
+impl<M> Clone for SharedConnection<M> {
+    fn clone(&self) -> Self {
+        self.cache.shared_connection()
+    }
+}
+
+impl<M> fmt::Debug for SharedConnection<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedConnection")
+            .field("db", &self.db())
+            .finish_non_exhaustive()
+    }
+}

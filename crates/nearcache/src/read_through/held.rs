@@ -1,0 +1,169 @@
+//! The leases that this process holds: they are renewed while their load runs, and given back if it stores nothing.
+//! `close` gives back those of the loads that it does not wait for.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::Value;
+
+use super::ReadThrough;
+use super::lease::{RENEW, Seen, Token};
+use super::plan::Plan;
+use crate::codec::envelope::Version;
+use crate::keyspace::StoredKey;
+use crate::runtime::first;
+use crate::script::Input;
+
+/// A lease that is ours.
+pub(super) struct Held {
+    pub(super) token: Token,
+    pub(super) seen: Seen,
+    /// The versions of the tags that the call names.
+    pub(super) versions: Vec<Version>,
+    /// The epoch of all tags, which changes with every tag invalidation. Needed if the loader may name tags.
+    pub(super) epoch: Option<Version>,
+}
+
+impl Held {
+    /// A lease from ACQUIRE, with the versions of the plan's tags and then, if requested, the epoch.
+    pub(super) fn new(token: Token, seen: Seen, mut versions: Vec<Version>, plan: &Plan) -> Self {
+        let epoch = versions.split_off(plan.tags.len()).pop();
+        Held {
+            token,
+            seen,
+            versions,
+            epoch,
+        }
+    }
+
+    /// The input of RELEASE, so that others can load at once. If that fails, they can when the lease has expired.
+    ///
+    /// model: Action::Release
+    pub(super) fn release_input(&self, key: &StoredKey) -> Input {
+        let mut input = Input::default();
+        input.key(&key.lease()).arg(&self.token);
+        input
+    }
+}
+
+/// Renews leases while their load runs.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    cache: ReadThrough,
+    inputs: Vec<Input>,
+}
+
+impl Renewal {
+    pub(super) fn of<'h>(
+        cache: &ReadThrough,
+        held: impl IntoIterator<Item = (&'h StoredKey, &'h Held)>,
+    ) -> Self {
+        let millis = cache.policy.lease.as_millis().to_string();
+        let inputs = held.into_iter().map(|(key, held)| {
+            let mut input = Input::default();
+            input
+                .key(&key.lease())
+                .arg(&held.token)
+                .arg(millis.as_bytes());
+            input
+        });
+        Renewal {
+            inputs: inputs.collect(),
+            cache: cache.clone(),
+        }
+    }
+
+    pub(super) fn period(&self) -> Duration {
+        self.cache.policy.lease / 2
+    }
+
+    /// Renews the leases once. Returns false if all of them are known to be lost.
+    ///
+    /// model: Action::Renew
+    pub(super) async fn renew(&self) -> bool {
+        match self.cache.client.run_many(&RENEW, &self.inputs).await {
+            Ok(replies) => !replies
+                .iter()
+                .all(|reply| matches!(reply, Ok(Value::Int(0)))),
+            Err(_) => true,
+        }
+    }
+
+    /// Runs a load, and renews the leases whenever half of their time has passed.
+    pub(super) async fn during<T>(self, load: impl Future<Output = T>) -> T {
+        if self.inputs.is_empty() {
+            return load.await;
+        }
+        #[cfg(feature = "blocking")]
+        if matches!(
+            self.cache.client.runtime(),
+            crate::runtime::Runtime::Threads
+        ) {
+            let _kept = super::keeper::keep(self);
+            return load.await;
+        }
+        match first(load, self.for_ever()).await {
+            Ok(loaded) => loaded,
+            Err(never) => match never {},
+        }
+    }
+
+    async fn for_ever(&self) -> std::convert::Infallible {
+        loop {
+            self.cache.client.runtime().sleep(self.period()).await;
+            if !self.renew().await {
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+/// The leases of all loads that are under way.
+#[derive(Debug, Default)]
+pub(super) struct HeldLeases(Mutex<Listing>);
+
+#[derive(Debug, Default)]
+struct Listing {
+    next: u64,
+    /// The inputs of RELEASE, by load.
+    inputs: HashMap<u64, Vec<Input>>,
+}
+
+/// A load whose leases are listed, until it is dropped.
+pub(super) struct Listed<'l> {
+    all: &'l HeldLeases,
+    number: u64,
+}
+
+impl HeldLeases {
+    pub(super) fn list<'h>(
+        &self,
+        held: impl IntoIterator<Item = (&'h StoredKey, &'h Held)>,
+    ) -> Option<Listed<'_>> {
+        let inputs: Vec<Input> = held
+            .into_iter()
+            .map(|(key, held)| held.release_input(key))
+            .collect();
+        if inputs.is_empty() {
+            return None;
+        }
+        let mut listing = self.0.lock();
+        let number = listing.next;
+        listing.next += 1;
+        listing.inputs.insert(number, inputs);
+        Some(Listed { all: self, number })
+    }
+
+    /// The inputs of RELEASE for all of them.
+    pub(super) fn release_inputs(&self) -> Vec<Input> {
+        self.0.lock().inputs.values().flatten().cloned().collect()
+    }
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.all.0.lock().inputs.remove(&self.number);
+    }
+}
