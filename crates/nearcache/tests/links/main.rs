@@ -277,7 +277,7 @@ fn a_user_without_transactions_or_scripts_has_a_cache() {
                 assert_eq!(loaded.unwrap(), 7, "{user}");
                 let stored = call!(face.get::<u8>("l")).unwrap();
                 assert_eq!(stored, (user == "no-multi").then_some(7), "{user}");
-                assert_eq!(call!(face.clear()).unwrap() > 0, true, "{user}");
+                assert!(call!(face.clear()).unwrap() > 0, "{user}");
             }
         }
         // Begun and never ended: the connection is of no use to the next call.
