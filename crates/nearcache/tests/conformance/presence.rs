@@ -379,7 +379,7 @@ async fn a_new_ttl_moves_the_stale_window_along(target: Target) {
             "touch" => assert!(call!(cache.touch("k").ttl("2h")).unwrap()),
             "expire" => assert!(call!(cache.expire("k", "2h")).unwrap()),
             "expire_at" => {
-                assert!(call!(cache.expire_at("k", SystemTime::now() + 2 * HOUR)).unwrap())
+                assert!(call!(cache.expire_at("k", SystemTime::now() + 2 * HOUR)).unwrap());
             }
             _ => drop(call!(cache.get::<i32>("k").extend("2h")).unwrap()),
         }
@@ -415,7 +415,7 @@ async fn a_new_ttl_lets_the_tags_live_as_long(target: Target) {
             "touch" => assert!(call!(cache.touch("k").ttl("1w")).unwrap()),
             "expire" => assert!(call!(cache.expire("k", "1w")).unwrap()),
             "expire_at" => {
-                assert!(call!(cache.expire_at("k", SystemTime::now() + 168 * HOUR)).unwrap())
+                assert!(call!(cache.expire_at("k", SystemTime::now() + 168 * HOUR)).unwrap());
             }
             "get" => drop(call!(cache.get::<u8>("k").extend("1w")).unwrap()),
             "lookup" => drop(call!(cache.lookup::<u8>("k").extend("1w")).unwrap()),
