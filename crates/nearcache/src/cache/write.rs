@@ -93,8 +93,9 @@ impl<M> CacheOf<M> {
     /// Marks the value of a key stale from now on. `remember` with a `stale_for` then returns it at once, and loads a
     /// new one in the background; to every other method the entry is gone. A load that began before stores nothing.
     ///
-    /// The value stays as long as its TTL was. If it must not be seen any more, [`delete`](CacheOf::delete) it. An entry
-    /// of another version of nearcache cannot be marked; it is a miss anyway.
+    /// The value stays as long as its TTL was. The time of the mark is kept in an envelope, so another program that reads
+    /// plain values no longer finds one, and a counter begins anew. If the value must not be seen any more,
+    /// [`delete`](CacheOf::delete) it. An entry of another version of nearcache cannot be marked; it is a miss anyway.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
