@@ -35,7 +35,7 @@ const ROUNDS: usize = 64;
 
 /// An entry, or its beginning with the whole envelope; and how long Redis keeps it.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub(super) entry: Entry,
     /// `PTTL`: in ms; -1 for ever.
     pub(super) left: i64,
@@ -43,7 +43,7 @@ pub(super) struct Found {
 
 impl Found {
     /// The reply of a script that has found an envelope; `None` if it is something else.
-    pub(super) fn from_reply(reply: &Value) -> Option<Self> {
+    pub(crate) fn from_reply(reply: &Value) -> Option<Self> {
         match reply {
             Value::Array(parts) => match &parts[..] {
                 [Value::BulkString(head), Value::Int(left)] => Some(Found {
@@ -69,7 +69,7 @@ impl Found {
     }
 
     /// How long until the value is stale or gone, in ms; -1: never.
-    pub(super) fn fresh_for(&self, now: u64) -> i64 {
+    pub(crate) fn fresh_for(&self, now: u64) -> i64 {
         let soft = self.entry.stale_at().map(|soft| soft.saturating_sub(now));
         match (soft, self.left) {
             (Some(soft), left) if left < 0 => i64::try_from(soft).unwrap_or(i64::MAX),
@@ -156,7 +156,7 @@ impl ReadThrough {
                 Stay::Keep if found.entry.stale_at().is_some() => {
                     match found.fresh_for(self.client.unix_millis()) {
                         ..0 => 0,
-                        millis => millis.max(1),
+                        millis => millis.clamp(1, Ttl::MAX.as_millis().cast_signed()),
                     }
                 }
                 _ => ttl,

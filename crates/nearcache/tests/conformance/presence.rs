@@ -364,6 +364,16 @@ async fn a_ttl_is_the_time_until_the_value_is_stale(target: Target) {
     call!(cache.set("k", &6).keep_ttl()).unwrap();
     assert!(is_about(call!(cache.ttl("k")).unwrap(), 1));
     assert!(scene.millis_left(&scene.stored("k")).await <= 3_600_000);
+    // A time that is further ahead than any TTL.
+    let far = [&b"\xC1NC\x01\x01\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF"[..], b"5"].concat();
+    let key = scene.stored("k");
+    raw(cache, &[b"SET", &key, &far]).await;
+    assert!(call!(cache.ttl("k")).unwrap().duration().is_some());
+    call!(cache.set("k", &6).keep_ttl()).unwrap();
+    assert_eq!(call!(cache.get::<u8>("k")).unwrap(), Some(6));
+    raw(cache, &[b"SET", &key, &far]).await;
+    assert!(call!(cache.touch("k").ttl("1h")).unwrap());
+    assert!(is_about(call!(cache.ttl("k")).unwrap(), 1));
     // A value that Redis keeps for a shorter time is gone by then.
     scene.write("k", &entry, "60000").await;
     let left = call!(cache.ttl("k")).unwrap().duration().unwrap();
