@@ -28,6 +28,7 @@ fn main() -> Result<()> {
     let mut bench = Bench::new(options)?;
     scenario::bounds(&mut bench)?;
     scenario::promises(&mut bench)?;
+    scenario::invalidated(&mut bench)?;
     scenario::asynchronous(&mut bench)?;
     scenario::blocking(&mut bench)?;
     scenario::embedded(&mut bench)?;

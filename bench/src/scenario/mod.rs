@@ -9,6 +9,7 @@ mod embedded;
 mod failure;
 mod fence;
 mod hooks;
+mod invalidated;
 mod promises;
 
 use std::sync::LazyLock;
@@ -28,6 +29,7 @@ pub(crate) use embedded::run as embedded;
 pub(crate) use failure::run as failure;
 pub(crate) use fence::run as fence;
 pub(crate) use hooks::run as hooks;
+pub(crate) use invalidated::run as invalidated;
 pub(crate) use promises::{CHILD, child, run as promises};
 
 /// How many keys there are, each with a value.

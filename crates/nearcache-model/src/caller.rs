@@ -102,7 +102,7 @@ impl Caller {
     }
 
     /// Not answered: it comes again.
-    fn again(&mut self) {
+    pub(crate) fn again(&mut self) {
         self.phase = Phase::Again;
         self.covered = Covered::No;
         self.slot = 0;

@@ -7,7 +7,9 @@ use crate::action::{Action, Outcome, Who};
 use crate::configuration::{Invalidation, SetForm, Tags};
 use crate::mechanism::Mechanism;
 use crate::model::{Steps, name};
-use crate::state::{Age, At, Entry, Stamp, State, Task, Token, Writer, Writing};
+use crate::state::{
+    Age, At, Covered, Entry, Phase, Process, Stamp, State, Task, Token, Writer, Writing,
+};
 
 impl Steps<'_> {
     pub(crate) fn writer(&mut self, p: usize) {
@@ -229,11 +231,26 @@ impl Steps<'_> {
             ..Writer::default()
         };
         if self.model.configuration.detaches && process.tasks[1].at == At::Nowhere {
-            process.tasks.swap(0, 1);
-            process.of(0).for_each(|caller| caller.slot = 1);
-            process.tasks[0] = Task::default();
+            process.detach();
         }
         self.push(who, action, Outcome::Plain, state);
+    }
+}
+
+impl Process {
+    /// The flight goes on beside a new one. Who joined after its loader was called asks again, in the new one.
+    fn detach(&mut self) {
+        let loading = self.tasks[0].at >= At::Loading;
+        self.tasks.swap(0, 1);
+        for caller in self.of(0) {
+            let too_late = caller.phase == Phase::Joined && caller.covered != Covered::ByLoad;
+            if loading && too_late {
+                caller.again();
+            } else {
+                caller.slot = 1;
+            }
+        }
+        self.tasks[0] = Task::default();
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) struct Delivery<'c> {
     cache: &'c ReadThrough,
     invalidations: Vec<Invalidation>,
     count: usize,
-    /// The keys whose values this process may hold.
+    /// The keys whose values this process may hold, or may be loading.
     keys: Vec<&'c StoredKey>,
     all: bool,
 }
@@ -113,12 +113,13 @@ impl<'c> Delivery<'c> {
             keys: Vec::new(),
             all: false,
         };
+        let keeps = cache.policy.last_seen.is_enabled();
         for key in keys {
             delivery.count += 1;
             if cache.client.outbox().is_enabled() {
                 delivery.invalidations.push(invalidation(key));
             }
-            if cache.policy.last_seen.is_enabled() {
+            if keeps || cache.flights.any() {
                 delivery.keys.push(key);
             }
         }
@@ -192,6 +193,9 @@ impl<'c> Delivery<'c> {
     fn settle<T>(mut self, outcome: Result<T>) -> Result<T> {
         match outcome {
             Ok(reply) => {
+                for key in &self.keys {
+                    self.cache.flights.detach(key.as_bytes());
+                }
                 let done = std::mem::take(&mut self.invalidations);
                 self.cache
                     .client

@@ -9,12 +9,15 @@
 //!    difference: who asked before the loader was called may have it.
 //! 3. When a leader ends and waiters are left unanswered, one of them leads next, for all of them. They do not all
 //!    load.
-//! 4. A cancelled caller affects no other caller, and a flight without callers is removed.
+//! 4. An invalidation by this process detaches the flight: its load goes on for those whom it may answer, and the others
+//!    begin a new flight at once. This only saves time; without it, invariant 2 makes them wait for the load to end.
+//! 5. A cancelled caller affects no other caller, and a flight without callers is removed.
 //!
-//! model: Action::Join, Action::AskAgain, Mechanism::RuleTwo
+//! model: Action::Join, Action::AskAgain, Mechanism::RuleTwo, Mechanism::FencedAfterJoin, "detached flights"
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -40,7 +43,11 @@ pub(crate) enum Answer {
 
 /// The flights of all caches that share one connection ([`Guarded`]).
 #[derive(Debug, Default)]
-pub(crate) struct Flights(Mutex<HashMap<Box<[u8]>, Arc<Flight>>>);
+pub(crate) struct Flights {
+    flights: Mutex<HashMap<Box<[u8]>, Arc<Flight>>>,
+    /// How many there are. Nearly always none, which is all that an invalidation needs to know.
+    count: AtomicUsize,
+}
 
 #[derive(Debug, Default)]
 struct Flight {
@@ -55,6 +62,10 @@ struct State {
     /// How many waiters are still waiting.
     waiting: usize,
     led: bool,
+    /// The leader has called its loader. So many waiters had joined by then.
+    loader_called: Option<u64>,
+    /// Whether new callers have a flight of their own.
+    detached: bool,
     /// A substitute loads because the leader takes too long. So many waiters had joined when it began.
     substitute: Option<u64>,
     /// The last answer. It is for the waiters below this number.
@@ -66,6 +77,8 @@ struct State {
 pub(crate) enum Turn {
     Lead(Leader),
     Take(Answer),
+    /// The flight was detached, and its load cannot answer this waiter: join the key's flight anew.
+    Again,
 }
 
 /// The flights in use, by their place.
@@ -88,11 +101,12 @@ impl Flights {
 
     /// Leads the flight of a key if it has no leader, else joins it as a waiter.
     pub(crate) fn join(self: &Arc<Self>, key: &[u8]) -> Result<Leader, Waiter> {
-        let mut flights = self.0.lock();
+        let mut flights = self.flights.lock();
         let flight = match flights.get(key) {
             Some(flight) => Arc::clone(flight),
             None => Arc::clone(flights.entry(key.into()).or_default()),
         };
+        self.count.store(flights.len(), Ordering::Relaxed);
         let ticket = Ticket {
             flights: Arc::clone(self),
             key: key.into(),
@@ -111,11 +125,12 @@ impl Flights {
 
     /// Leads the flight of a key, if the key has none.
     pub(crate) fn lead_alone(self: &Arc<Self>, key: &[u8]) -> Option<Leader> {
-        let mut flights = self.0.lock();
+        let mut flights = self.flights.lock();
         if flights.contains_key(key) {
             return None;
         }
         let flight = Arc::clone(flights.entry(key.into()).or_default());
+        self.count.store(flights.len(), Ordering::Relaxed);
         flight.state.lock().led = true;
         let ticket = Ticket {
             flights: Arc::clone(self),
@@ -128,13 +143,38 @@ impl Flights {
     /// Whether a key has a flight.
     #[cfg(feature = "blocking")]
     pub(crate) fn has(&self, key: &[u8]) -> bool {
-        self.0.lock().contains_key(key)
+        self.flights.lock().contains_key(key)
     }
 
     /// The number of keys with a flight.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.0.lock().len()
+        self.flights.lock().len()
+    }
+
+    /// Whether any key has a flight.
+    #[inline]
+    pub(crate) fn any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) != 0
+    }
+
+    /// The key was invalidated: whoever comes from now on, and whoever the running load may not answer, need not wait
+    /// for it. (A load whose loader has not been called yet answers them all.)
+    pub(crate) fn detach(&self, key: &[u8]) {
+        let mut flights = self.flights.lock();
+        let Some(flight) = flights.get(key) else {
+            return;
+        };
+        let mut state = flight.state.lock();
+        if !state.led || state.loader_called.is_none() {
+            return;
+        }
+        state.detached = true;
+        drop(state);
+        if let Some(flight) = flights.remove(key) {
+            flight.changed.notify_waiters();
+        }
+        self.count.store(flights.len(), Ordering::Relaxed);
     }
 }
 
@@ -149,7 +189,7 @@ struct Ticket {
 impl Ticket {
     /// Changes the flight, and removes it if nobody is left in it.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut flights = self.flights.0.lock();
+        let mut flights = self.flights.flights.lock();
         let mut state = self.flight.state.lock();
         let changed = change(&mut state);
         let empty = !state.led && state.waiting == 0;
@@ -160,6 +200,7 @@ impl Ticket {
                 .is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))
         {
             flights.remove(&self.key);
+            self.flights.count.store(flights.len(), Ordering::Relaxed);
         }
         changed
     }
@@ -200,6 +241,14 @@ impl Waiter {
                     && self.number < *covers
                 {
                     return Turn::Take(answer.clone());
+                }
+                let too_late = || {
+                    state
+                        .loader_called
+                        .is_none_or(|before| self.number >= before)
+                };
+                if state.detached && (!state.led || too_late()) {
+                    return Turn::Again;
                 }
                 if !state.led {
                     state.led = true;
@@ -273,10 +322,18 @@ impl Leader {
         self.role != Role::First
     }
 
-    /// How many waiters have joined by now: the answer of a command that is sent next, or of a loader that is called
-    /// next, is for these (invariant 2).
+    /// How many waiters have joined by now: the answer of a command that is sent next is for these (invariant 2).
     pub(crate) fn covers(&self) -> u64 {
         self.ticket.flight.state.lock().joined
+    }
+
+    /// Like [`covers`](Leader::covers), for the loader, which is called next.
+    pub(crate) fn calls_loader(&self) -> u64 {
+        let mut state = self.ticket.flight.state.lock();
+        if self.role == Role::First {
+            state.loader_called = Some(state.joined);
+        }
+        state.joined
     }
 
     /// Ends with an answer to the first `covers` waiters.
@@ -303,7 +360,10 @@ impl Leader {
 impl Drop for Leader {
     fn drop(&mut self) {
         self.ticket.change(|state| match self.role {
-            Role::First => state.led = false,
+            Role::First => {
+                state.led = false;
+                state.loader_called = None;
+            }
             Role::Substitute => state.substitute = None,
             Role::Alone => {}
         });
@@ -373,7 +433,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rule_4_those_who_go_away_leave_nothing_behind() {
+    async fn an_invalidation_detaches_a_load_that_may_not_answer_everybody() {
+        let flights = Arc::<Flights>::default();
+        flights.detach(b"k");
+        let leader = flights.join(b"k").unwrap();
+        let early = flights.join(b"k").unwrap_err();
+        // The loader will be called after all of them have asked.
+        flights.detach(b"k");
+        let covers = leader.calls_loader();
+        let late = flights.join(b"k").unwrap_err();
+        let waiting = tokio::spawn(turn(late));
+        tokio::task::yield_now().await;
+        flights.detach(b"k");
+        assert!(matches!(waiting.await.unwrap(), Turn::Again));
+        let next = flights.join(b"k").unwrap();
+        leader.answer(covers, value("old"));
+        assert_eq!(text(&turn(early).await), Some("old"));
+        assert!(flights.any());
+        drop(next);
+        assert!(!flights.any());
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_detached_flight_whose_leader_goes_away_gets_no_other() {
+        let flights = Arc::<Flights>::default();
+        let leader = flights.join(b"k").unwrap();
+        let early = flights.join(b"k").unwrap_err();
+        let _covers = leader.calls_loader();
+        flights.detach(b"k");
+        drop(leader);
+        assert!(matches!(turn(early).await, Turn::Again));
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn rule_5_those_who_go_away_leave_nothing_behind() {
         let flights = Arc::<Flights>::default();
         let leader = flights.join(b"k").unwrap();
         let waiter = flights.join(b"k").unwrap_err();

@@ -191,9 +191,14 @@ struct Round {
 }
 
 impl Lead {
-    /// The waiters that a command sent now, or a loader called now, may answer.
+    /// The waiters that a command sent now may answer.
     pub(super) fn covers(&self) -> u64 {
         self.leader.as_ref().map_or(0, Leader::covers)
+    }
+
+    /// The waiters that a loader called now may answer.
+    fn calls_loader(&self) -> u64 {
+        self.leader.as_ref().map_or(0, Leader::calls_loader)
     }
 
     /// Ends the flight with an answer.
@@ -425,7 +430,7 @@ impl Engine<'_> {
             let mut covers = Vec::new();
             let load = || {
                 // Its value is for the waiters that have joined by now (flight invariant 2).
-                covers = seats.iter().map(|seat| seat.lead.covers()).collect();
+                covers = seats.iter().map(|seat| seat.lead.calls_loader()).collect();
                 loader(indices)
             };
             let begun = client.runtime().now();

@@ -360,53 +360,69 @@ impl ReadThrough {
         // finish.
         loading.lead(leads, loader, &mut loaded).await;
         for (index, seen, waiter) in waiters {
-            let lead = match self.wait(waiter, &loading.plan).await {
-                Ok(value) => {
-                    loaded[index] = Some(value);
-                    continue;
+            match self.wait(&keys[index], waiter, &loading.plan).await {
+                Waited::Answered(value) => loaded[index] = Some(value),
+                Waited::Leads(leader, first) => {
+                    // A waiter for a value of another type has seen nothing of what that load has stored.
+                    let seen = if first { seen } else { Seen::Anything };
+                    let lead = lead_of(keys, index, Some(leader), seen);
+                    loading.lead(vec![lead], loader, &mut loaded).await;
                 }
-                Err(Some(leader)) => lead_of(keys, index, Some(leader), seen),
-                // It waited for a value of another type.
-                Err(None) => match self.flights.join(keys[index].as_bytes()) {
-                    Ok(leader) => lead_of(keys, index, Some(leader), Seen::Anything),
-                    Err(waiter) => match self.wait(waiter, &loading.plan).await {
-                        Ok(value) => {
-                            loaded[index] = Some(value);
-                            continue;
-                        }
-                        Err(Some(leader)) => lead_of(keys, index, Some(leader), Seen::Anything),
-                        Err(None) => lead_of(keys, index, None, Seen::Unknown),
-                    },
-                },
-            };
-            loading.lead(vec![lead], loader, &mut loaded).await;
+                Waited::Alone => {
+                    let lead = lead_of(keys, index, None, Seen::Unknown);
+                    loading.lead(vec![lead], loader, &mut loaded).await;
+                }
+            }
         }
         Ok(loaded)
     }
 
-    /// Waits for another caller's load. `Err` if this one must load: for the others as well, or, if the other caller's
-    /// value is of another type, for itself.
-    async fn wait<T>(&self, waiter: Waiter, plan: &Plan) -> Result<Result<T>, Option<Leader>>
+    /// Waits for another caller's load, until there is an answer or this caller must load.
+    async fn wait<T>(&self, key: &StoredKey, mut waiter: Waiter, plan: &Plan) -> Waited<T>
     where
         T: Decode + Clone,
     {
         let patience = Some(self.patience(plan));
-        let answer = match waiter.turn(self.client.runtime(), patience).await {
-            Turn::Lead(leader) => return Err(Some(leader)),
-            Turn::Take(answer) => answer,
-        };
-        let value = match answer {
-            Answer::Failed(error) => return Ok(Err(error)),
-            Answer::Nothing => T::nothing(),
-            Answer::Unencoded(value) => value.downcast_ref::<T>().cloned(),
+        let mut is_first = true;
+        loop {
+            match waiter.turn(self.client.runtime(), patience).await {
+                Turn::Lead(leader) => return Waited::Leads(leader, is_first),
+                Turn::Take(answer) => match self.read_answer(answer) {
+                    Some(value) => return Waited::Answered(value),
+                    None if is_first => is_first = false,
+                    None => return Waited::Alone,
+                },
+                Turn::Again => {}
+            }
+            waiter = match self.flights.join(key.as_bytes()) {
+                Ok(leader) => return Waited::Leads(leader, is_first),
+                Err(waiter) => waiter,
+            };
+        }
+    }
+
+    /// The value of another caller's load; `None` if it is of another type.
+    fn read_answer<T: Decode + Clone>(&self, answer: Answer) -> Option<Result<T>> {
+        match answer {
+            Answer::Failed(error) => Some(Err(error)),
+            Answer::Nothing => T::nothing().map(Ok),
+            Answer::Unencoded(value) => value.downcast_ref::<T>().cloned().map(Ok),
             Answer::Value(bytes) => match Entry::new(bytes.to_vec()).decode(self.client.codec()) {
-                Ok(Stored::Value(value)) => Some(value),
-                Ok(Stored::Nothing) => T::nothing(),
+                Ok(Stored::Value(value)) => Some(Ok(value)),
+                Ok(Stored::Nothing) => T::nothing().map(Ok),
                 Err(_) => None,
             },
-        };
-        value.map(Ok).ok_or(None)
+        }
     }
+}
+
+/// What waiting for another caller's load came to.
+enum Waited<T> {
+    Answered(Result<T>),
+    /// This caller loads, for all who wait. Whether no load has answered it before.
+    Leads(Leader, bool),
+    /// The other callers' values are of another type: this caller loads for itself.
+    Alone,
 }
 
 /// A call's loads.
