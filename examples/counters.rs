@@ -70,6 +70,13 @@ async fn main() -> Result<()> {
     assert_eq!(cache.counter("stock").await?, Some(7));
     println!("  stock: nothing, + 10, - 3 = 7\n");
 
+    // A limit of three requests a minute: the minute begins with the first one.
+    for request in 1..=5 {
+        let used = cache.incr("requests:alice").ttl("60s").await?;
+        assert_eq!(used <= 3, request <= 3);
+    }
+    println!("  of five requests in a minute, the limit lets three pass\n");
+
     // A value that cannot be counted is an error, and does not change.
     cache.set("full", &i64::MAX).await?;
     let overflow = cache.incr("full").await.unwrap_err();

@@ -66,6 +66,14 @@ async fn main() -> Result<()> {
     }
     println!("  touched every 20 minutes, a session of 30m is there after 3h20m.");
 
+    // The same in one step with the read.
+    for _ in 0..10 {
+        clock.advance(Duration::from_secs(20 * 60));
+        let user: Option<String> = cache.get("session").extend("30m").await?;
+        assert_eq!(user.as_deref(), Some("alice"));
+    }
+    println!("  so is one that is read every 20 minutes with extend(\"30m\").");
+
     // A new value that keeps the old deadline.
     clock.advance(Duration::from_secs(10 * 60));
     cache.set("session", "bob").keep_ttl().await?;

@@ -16,7 +16,8 @@ use crate::connect::ServerInfo;
 use crate::connect::socket::Socket;
 use crate::error::Error;
 use crate::read_through::lease::{Acquired, Seen, versions};
-use crate::read_through::tags::version_of;
+use crate::read_through::presence::Found;
+use crate::read_through::tags::versions_of;
 
 /// The first byte of the data says how many replies are expected; the rest is what the server sends.
 pub fn replies(data: &[u8]) {
@@ -60,7 +61,12 @@ fn answer(reply: Value) {
     if let Ok(info) = ServerInfo::from_info(&reply) {
         let _ = format!("{info} {}", info.is_at_least(6, 0));
     }
-    let _ = version_of(&reply);
+    let _ = versions_of(&reply).count();
+    if let Some(found) = Found::from_reply(&reply) {
+        for now in [0, 1 << 40, u64::MAX] {
+            let _ = found.fresh_for(now);
+        }
+    }
     for count in 0..3 {
         match Acquired::from_reply(reply.clone(), count) {
             Ok(Acquired::Mine(seen, versions)) => {

@@ -69,7 +69,8 @@ pub enum ErrorKind {
     Refused,
     /// The loader failed or panicked: [`Error::downcast_ref`] returns its own error.
     Loader,
-    /// `max_loads` loads are running, and none of them ended while the call waited.
+    /// `max_loads` loads are running, and none of them ended while the call waited. Or `replace` gave up, because other
+    /// callers changed the entry each time that it was to be replaced.
     Overloaded,
     /// The cache was closed.
     Closed,

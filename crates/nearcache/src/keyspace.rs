@@ -602,6 +602,16 @@ mod tests {
         }
     }
 
+    /// `docs/protocols.md` says why that is harmless.
+    #[test]
+    fn a_key_and_the_same_key_in_braces_share_a_lease_only_without_a_prefix() {
+        for (prefix, shared) in [("", true), ("app", false), ("{app}", false), ("a{", false)] {
+            let space = keyspace(prefix);
+            let lease = |key: &[u8]| space.stored(key).unwrap().lease();
+            assert_eq!(lease(b"a") == lease(b"{a}"), shared, "{prefix}");
+        }
+    }
+
     #[test]
     fn a_tag_has_1_byte_to_1_kib_and_its_version_is_hidden() {
         let space = keyspace("app");

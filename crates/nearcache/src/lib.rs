@@ -28,7 +28,8 @@
 //! - [`Cache::remember`]: returns the cached value, or loads it once for all callers; [`Cache::remember_many`] does it
 //!   for many keys, [`Cache::remember_many_by`] for many ids, and [`Cache::remember_with`] for a loader that cannot
 //!   fail; a [`Loaded`] lets the loader set TTL and tags.
-//! - [`Cache::invalidate_tag`]: invalidates many entries at once.
+//! - [`Cache::invalidate_tag`]: invalidates many entries at once; [`Cache::mark_tag_stale`] lets them be served once more
+//!   while they are loaded anew.
 //! - `nearcache::blocking::Cache`: the same without an async runtime (feature `blocking`).
 //! - `#[cached]` (feature `macros`): caches the results of a function.
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
@@ -40,6 +41,19 @@
 //! - `nearcache::config` (feature `config`): caches described in TOML, JSON or the environment;
 //!   `nearcache::compat::registry`: caches that are elements of an application.
 //! - `nearcache::compat::component` (feature `component`): a cache that is configured, opened and closed.
+//!
+//! # What counts as an entry
+//! All methods go by one answer, that of [`Cache::contains`].
+//!
+//! | the key holds | `get` | `contains`, `ttl`, `touch`, `expire`, `persist`, `replace`, `keys`, … | `add` stores, `incr` makes a counter |
+//! | --- | --- | --- | --- |
+//! | a value before its TTL has ended | the value | an entry | no |
+//! | a cached `None` before its TTL has ended | `None` | an entry | no |
+//! | a value past its TTL, kept for `stale_for` or `stale_if_error`, or marked stale | `None` | no entry | yes |
+//! | a value whose tag was invalidated, or whose envelope is damaged | `None` | no entry | yes |
+//! | bytes that cannot be read: of another version, or not of this type | `None` | an entry | no |
+//!
+//! Only [`Cache::remember`] returns a value past its TTL. `docs/protocols.md` has the whole table.
 //!
 //! # URLs
 //! | URL | where |

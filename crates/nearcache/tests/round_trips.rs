@@ -11,14 +11,14 @@ mod scene;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use nearcache::{Cache, Loaded, blocking};
+use nearcache::{Cache, Loaded, Remaining, blocking};
 use nearcache_testkit::{Proxy, Redis, random_prefix};
 
 use crate::face::{Face, run};
 use crate::scene::Source;
 
 /// What is counted, and how often it waits.
-const FROZEN: [(&str, usize); 35] = [
+const FROZEN: [(&str, usize); 54] = [
     ("ping", 1),
     ("get, a hit", 1),
     ("get, a miss", 1),
@@ -36,7 +36,26 @@ const FROZEN: [(&str, usize); 35] = [
     ("incr, of what is there", 1),
     ("incr, of what is not", 1),
     ("incr, with a TTL", 1),
+    ("incr, of a dead entry", 4),
     ("take", 1),
+    ("add, of what is there", 1),
+    ("add, of a dead entry", 4),
+    ("replace, of an entry with tags", 3),
+    ("set, and keep the TTL", 1),
+    ("set, and keep the TTL of an entry with tags", 3),
+    ("ttl", 1),
+    ("ttl, of an entry with tags", 2),
+    ("touch, expire or persist", 1),
+    ("touch, expire or persist with tags", 3),
+    ("touch of a dead entry", 2),
+    ("get and extend", 1),
+    ("get and extend with tags", 3),
+    ("get_many of 100 and extend", 1),
+    ("get_many of 100 with tags and extend", 3),
+    ("keys of 100", 2),
+    ("keys of 100 with tags", 4),
+    ("mark_stale", 1),
+    ("mark_tag_stale", 1),
     ("delete", 1),
     ("delete_many of 100", 1),
     ("invalidate_tag", 1),
@@ -129,9 +148,11 @@ async fn prepare(cache: &Face, what: &str) {
     call!(cache.clear()).unwrap();
     let tagged = what.contains("tags") || what.contains("dead") || what.contains("_tag");
     let there = [
-        "hit", "dead", "replace", "take", "delete", "refresh", "contains", "there",
+        "ttl", "keep", "touch", "extend", "keys", "mark", "hit", "dead", "replace", "take",
+        "delete", "refresh", "contains", "there",
     ];
-    let is_there = there.iter().any(|word| what.contains(word)) || what == "get_many of 100";
+    let is_there =
+        there.iter().any(|word| what.contains(word)) || what.starts_with("get_many of 100");
     match (
         tagged,
         is_there || what.starts_with("invalidate") || what.starts_with("get_many"),
@@ -173,6 +194,46 @@ async fn carry_out(cache: &Face, what: &str) {
         "set with tags" => call!(cache.set("k", &1).tags(["t", "u"])).unwrap(),
         "set_many of 100" => call!(cache.set_many(pairs())).unwrap(),
         "set_many of 100 with tags" => call!(cache.set_many(pairs()).tags(["t"])).unwrap(),
+        "incr, of a dead entry" => assert_eq!(call!(cache.incr("k")).unwrap(), 1),
+        "add, of what is there" => assert!(!call!(cache.add("k", &1)).unwrap()),
+        "add, of a dead entry" => assert!(call!(cache.add("k", &1)).unwrap()),
+        "replace, of an entry with tags" => assert!(call!(cache.replace("k", &1)).unwrap()),
+        "set, and keep the TTL" | "set, and keep the TTL of an entry with tags" => {
+            call!(cache.set("k", &1).keep_ttl()).unwrap();
+        }
+        "ttl" | "ttl, of an entry with tags" => {
+            assert_eq!(call!(cache.ttl("k")).unwrap(), Remaining::Forever);
+        }
+        "touch, expire or persist" | "touch, expire or persist with tags" => {
+            assert!(call!(cache.touch("k").ttl("1h")).unwrap());
+        }
+        "touch of a dead entry" => assert!(!call!(cache.touch("k").ttl("1h")).unwrap()),
+        "get and extend" | "get and extend with tags" => {
+            let found = call!(cache.get::<u8>("k").extend("1h")).unwrap();
+            assert_eq!(found, Some(1));
+        }
+        "get_many of 100 and extend" | "get_many of 100 with tags and extend" => {
+            let found = call!(cache.get_many::<u8>(hundred()).extend("1h")).unwrap();
+            assert_eq!(found, [Some(1); 100]);
+        }
+        "keys of 100" | "keys of 100 with tags" => {
+            let mut count = 0;
+            match cache {
+                Face::Async(cache) => {
+                    let mut keys = cache.keys().matching("many:*").page_size(100_000);
+                    while let Some(key) = keys.next().await {
+                        key.unwrap();
+                        count += 1;
+                    }
+                }
+                Face::Blocking(cache) => {
+                    count = cache.keys().matching("many:*").page_size(100_000).count();
+                }
+            }
+            assert_eq!(count, 100);
+        }
+        "mark_stale" => call!(cache.mark_stale("k")).unwrap(),
+        "mark_tag_stale" => call!(cache.mark_tag_stale("t")).unwrap(),
         "add" => assert!(call!(cache.add("k", &1)).unwrap()),
         "replace" => assert!(call!(cache.replace("k", &1)).unwrap()),
         "incr, of what is there" => assert_eq!(call!(cache.incr("k")).unwrap(), 2),

@@ -100,6 +100,11 @@ impl<M> Bound<M> {
         self.cache.delete(&self.key)
     }
 
+    /// See [`mark_stale`](CacheOf::mark_stale).
+    pub fn mark_stale(&self) -> Pending<'_, (), M> {
+        self.cache.mark_stale(&self.key)
+    }
+
     /// See [`contains`](CacheOf::contains).
     pub fn contains(&self) -> Pending<'_, bool, M> {
         self.cache.contains(&self.key)

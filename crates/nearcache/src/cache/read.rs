@@ -163,8 +163,9 @@ impl<'c, T: Decode, M> Get<'c, T, M> {
     /// # nearcache::__example(example());
     /// ```
     ///
-    /// It is a write: a server that takes none refuses it. An entry with an envelope takes one more round trip than a
-    /// `get` of it. While Redis is away, the fallback answers as for a `get`.
+    /// If the server takes no writes (a replica, or one out of memory), the value is returned and keeps its TTL. An
+    /// entry with an envelope takes one more round trip than a `get` of it. While Redis is away, the fallback answers as
+    /// for a `get`.
     pub fn extend(mut self, ttl: impl IntoTtl) -> Self {
         self.extend = Some(ttl.into_ttl());
         self

@@ -1,4 +1,4 @@
-//! Writing one key: `set`, its conditional forms `add` and `replace`, and `delete`.
+//! Writing one key: `set`, its conditional forms `add` and `replace`, `delete` and `mark_stale`.
 //!
 //! Each of these is an invalidation: after it returned, no load that began before it stores anything. To ensure this,
 //! each deletes the lease of a running load, in the same round trip:
@@ -82,6 +82,51 @@ impl<M> CacheOf<M> {
             let key = [key?];
             core.invalidate("delete", CallKeys::One(key[0].user()), async |core| {
                 Ok(delivery::unlink(core, &key).await? > 0)
+            })
+            .await
+            .map_err(|error| error.for_key(&key[0]))
+        })
+    }
+}
+
+impl<M> CacheOf<M> {
+    /// Marks the value of a key stale from now on. `remember` with a `stale_for` then returns it at once, and loads a
+    /// new one in the background; to every other method the entry is gone. A load that began before stores nothing.
+    ///
+    /// The value stays as long as its TTL was. The time of the mark is kept in an envelope, so another program that reads
+    /// plain values no longer finds one, and a counter begins anew. If the value must not be seen any more,
+    /// [`delete`](CacheOf::delete) it. An entry of another version of nearcache cannot be marked; it is a miss anyway.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// # use nearcache::Error;
+    /// let price = async |price: u32| {
+    ///     cache
+    ///         .remember("price", move || async move { Ok::<_, Error>(price) })
+    ///         .ttl("1h")
+    ///         .stale_for("5m")
+    ///         .await
+    /// };
+    /// assert_eq!(price(10).await?, 10);
+    /// cache.mark_stale("price").await?;
+    /// assert_eq!(price(11).await?, 10); // the old price at once; 11 is loaded meanwhile
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) if the key holds a list, a hash or the like, and those of
+    /// every call (see [`CacheOf`]). What Redis did not acknowledge is sent later as a deletion of the key.
+    pub fn mark_stale(&self, key: impl AsRef<[u8]>) -> Pending<'_, (), M> {
+        let (core, key) = self.named(key);
+        Pending::new(async move {
+            let key = [key?];
+            core.invalidate("mark_stale", CallKeys::One(key[0].user()), async |core| {
+                let delivery = Delivery::keys(core, &key);
+                let marked = core.mark(&key[0]).await;
+                delivery.conclude(marked)
             })
             .await
             .map_err(|error| error.for_key(&key[0]))

@@ -73,8 +73,8 @@ impl<'c> Call<'c> {
         self.command
     }
 
-    /// The key, without the prefix, if the call has exactly one. (For `invalidate_tags` with one tag it is the tag;
-    /// for `delete_pattern`, the pattern.) It is the key itself also for a cache that
+    /// The key, without the prefix, if the call has exactly one. (For `invalidate_tags` or
+    /// `mark_tags_stale` with one tag it is the tag; for `delete_pattern`, the pattern.) It is the key itself also for a cache that
     /// [shows no keys](crate::Builder::redact_keys); a hook that writes texts writes the call's `Debug`.
     pub fn key(&self) -> Option<Key> {
         let mut keys = self.keys();

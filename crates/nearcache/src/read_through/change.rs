@@ -16,7 +16,9 @@ use nearcache_embedded::{Call, ScriptError};
 use redis::Value;
 
 #[cfg(feature = "embedded")]
-use super::lease::{bytes, live_on, number};
+use super::lease::{are_versions, bytes, live_on, number};
+#[cfg(feature = "embedded")]
+use crate::codec::envelope::{MAGIC, SOFT_FIELD};
 use crate::script::{Script, script};
 
 /// How many bytes of an entry to read in order to get nearly every envelope whole.
@@ -198,13 +200,124 @@ return versions",
     }
 );
 
+/// KEYS: the entry, its lease. ARGV: the time from which on the value is stale, in Unix milliseconds, as the eight bytes
+/// of an envelope and as text.
+///
+/// Returns 1 if the value is stale from then on at the latest, 0 if there is nothing that can be marked: nothing at all,
+/// a damaged envelope or one of another version. The TTL in Redis stays. In every case the lease is gone.
+///
+/// It needs no judgement: to mark a dead entry does no harm.
+pub(crate) static MARK: Script = script!(
+    "redis.call('DEL', KEYS[2])
+local head = redis.call('GETRANGE', KEYS[1], 0, 12)
+if head == '' and redis.call('EXISTS', KEYS[1]) == 0 then
+  return 0
+end
+local before, after = '\\193NC\\1\\1', 1
+if string.sub(head, 1, 3) == '\\193NC' then
+  local flags = string.byte(head, 5)
+  if not flags or string.byte(head, 4) ~= 1 or flags > 31 then
+    return 0
+  end
+  if flags % 2 == 1 then
+    if #head < 13 then
+      return 0
+    end
+    local soft = 0
+    for i = 6, 13 do
+      soft = soft * 256 + string.byte(head, i)
+    end
+    if soft > tonumber(ARGV[2]) then
+      redis.call('SETRANGE', KEYS[1], 5, ARGV[1])
+    end
+    return 1
+  end
+  before, after = '\\193NC\\1' .. string.char(flags + 1), 6
+end
+local left = redis.call('PTTL', KEYS[1])
+local entry = redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], before .. ARGV[1] .. string.sub(entry, after))
+if left >= 0 then
+  redis.call('PEXPIRE', KEYS[1], left)
+end
+return 1",
+    mark
+);
+
+#[cfg(feature = "embedded")]
+fn mark(call: &mut Call<'_>) -> Result<Value, ScriptError> {
+    const NOTHING: Value = Value::Int(0);
+    const MARKED: Value = Value::Int(1);
+    let (keys, args) = (call.keys(), call.args());
+    let (key, time) = (keys[0], args[0]);
+    call.call(&[b"DEL", keys[1]])?;
+    let head = bytes(call.call(&[b"GETRANGE", key, b"0", b"12"])?).unwrap_or_default();
+    if head.is_empty() && call.call(&[b"EXISTS", key])? == Value::Int(0) {
+        return Ok(NOTHING);
+    }
+    let (mut flags, mut after) = (1, 0);
+    if head.starts_with(&MAGIC) {
+        match head.get(3..5) {
+            Some(&[1, known @ 0..=31]) => (flags, after) = (known | 1, 5),
+            _ => return Ok(NOTHING),
+        }
+        if head[4] & 1 == 1 {
+            let Some(soft) = head.get(SOFT_FIELD).and_then(|soft| soft.try_into().ok()) else {
+                return Ok(NOTHING);
+            };
+            if u64::from_be_bytes(soft) > number(args[1])?.cast_unsigned() {
+                call.call(&[b"SETRANGE", key, b"5", time])?;
+            }
+            return Ok(MARKED);
+        }
+    }
+    let left = call.call(&[b"PTTL", key])?;
+    let entry = bytes(call.call(&[b"GET", key])?).unwrap_or_default();
+    let entry = [&MAGIC, &[1, flags][..], time, &entry[after..]].concat();
+    call.call(&[b"SET", key, &entry])?;
+    if let Value::Int(left @ 0..) = left {
+        call.call(&[b"PEXPIRE", key, left.to_string().as_bytes()])?;
+    }
+    Ok(MARKED)
+}
+
+/// KEYS: a version key. ARGV: a new version.
+///
+/// Puts it in front of the others, and returns 1; returns 0 if the key holds no version, so that no entry is alive.
+pub(crate) static MARK_TAG: Script = script!(
+    "local versions = redis.call('GET', KEYS[1])
+if not versions or #versions < 16 or #versions > 144 or #versions % 16 ~= 0 then
+  return 0
+end
+local left = redis.call('PTTL', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1] .. string.sub(versions, 1, 128))
+if left >= 0 then
+  redis.call('PEXPIRE', KEYS[1], left)
+end
+return 1",
+    |call| {
+        let (key, version) = (call.keys()[0], call.args()[0]);
+        let held = bytes(call.call(&[b"GET", key])?);
+        let Some(mut versions) = held.filter(|held| are_versions(held)) else {
+            return Ok(Value::Int(0));
+        };
+        versions.truncate(128);
+        let left = call.call(&[b"PTTL", key])?;
+        call.call(&[b"SET", key, &[version, &versions].concat()])?;
+        if let Value::Int(left @ 0..) = left {
+            call.call(&[b"PEXPIRE", key, left.to_string().as_bytes()])?;
+        }
+        Ok(Value::Int(1))
+    }
+);
+
 /// The scripts, for the embedded store to register.
-pub(crate) static ALL: [&Script; 4] = [&PUT, &PROLONG, &RETIME, &KEEP_TAGS];
+pub(crate) static ALL: [&Script; 6] = [&PUT, &PROLONG, &RETIME, &KEEP_TAGS, &MARK, &MARK_TAG];
 
 #[cfg(feature = "embedded")]
 fn begins_like_an_envelope(call: &mut Call<'_>, key: &[u8]) -> bool {
     let head = call.call(&[b"GETRANGE", key, b"0", b"2"]).ok();
-    head.and_then(bytes).as_deref() == Some(&crate::codec::envelope::MAGIC)
+    head.and_then(bytes).as_deref() == Some(&MAGIC)
 }
 
 /// Whether an entry still begins so, or is still exactly that.

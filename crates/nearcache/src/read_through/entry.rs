@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::tags::version_of;
+use smallvec::SmallVec;
+
+use super::tags::versions_of;
 use crate::codec::envelope::{Head, NEVER, SOFT_FIELD, Unreadable, Version};
-use crate::codec::{self, Codec, Decode, Form, Stored};
+use crate::codec::{self, Codec, Decode, Form, Format, Stored};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An entry as it was read.
@@ -27,7 +29,7 @@ pub(crate) struct Entry {
 pub(crate) enum Judgement {
     /// It may be returned.
     Fresh,
-    /// Its TTL ended this long ago. It may be returned where a stale value is accepted.
+    /// Its TTL ended this long ago, or it was marked stale. It may be returned where a stale value is accepted.
     Stale(Duration),
     /// A tag was invalidated, or the entry is damaged or written by another version of nearcache: it is never returned.
     Dead,
@@ -123,12 +125,20 @@ impl Entry {
 
     /// Judges the entry, given the versions of its tags and the time in Unix milliseconds.
     pub(crate) fn judge(&self, versions: &Versions, now: u64) -> Judgement {
-        let moved = |(tag, version): &(Vec<u8>, Version)| versions.get(tag) != Some(version);
-        if self.body.is_none() || self.head.tags.iter().any(moved) {
+        if self.body.is_none() {
             return Judgement::Dead;
+        }
+        let mut marked = false;
+        for (tag, version) in &self.head.tags {
+            match versions.age(tag, version) {
+                Some(age) => marked |= age > 0,
+                None => return Judgement::Dead,
+            }
         }
         match self.head.soft {
             Some(soft) if now >= soft => Judgement::Stale(Duration::from_millis(now - soft)),
+            // It is not known since when, and its TTL has not ended.
+            _ if marked => Judgement::Stale(Duration::ZERO),
             _ => Judgement::Fresh,
         }
     }
@@ -156,6 +166,16 @@ impl Entry {
                 T::decode(codec.plain_format(), codec, &mut self.bytes, 0)
                     .or_else(|error| T::decode(format, codec, &mut self.bytes, 0).or(Err(error)))
             }
+            // It may have been plain bytes before it was marked stale.
+            (Some(body), None) if self.head.soft.is_some() && format == Format::Json => {
+                let plain = codec.plain_format();
+                T::decode(format, codec, &mut self.bytes, body).or_else(|error| {
+                    if plain == format {
+                        return Err(error);
+                    }
+                    T::decode(plain, codec, &mut self.bytes, body).or(Err(error))
+                })
+            }
             (Some(body), None) => T::decode(format, codec, &mut self.bytes, body),
             (Some(body), Some(packing)) => {
                 T::decode(format, codec, &mut packing.unpack(&self.bytes[body..])?, 0)
@@ -168,25 +188,29 @@ impl Entry {
     }
 }
 
-/// Versions of tags, without the tags whose version is missing.
+/// Versions of tags, without the tags whose version is missing. The first is current; entries that carry another one
+/// are stale.
 #[derive(Debug, Default)]
-pub(crate) struct Versions(Vec<(Vec<u8>, Version)>);
+pub(crate) struct Versions(Vec<(Vec<u8>, SmallVec<[Version; 1]>)>);
 
 impl Versions {
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn insert(&mut self, tag: &[u8], version: Version) {
-        self.0.push((tag.to_vec(), version));
+        self.0.push((tag.to_vec(), SmallVec::from_buf([version])));
     }
 
     /// Notes what a version key holds, if that is a version.
     pub(super) fn record(&mut self, tag: &[u8], reply: &Value) {
-        if let Some(version) = version_of(reply) {
-            self.insert(tag, version);
+        let versions: SmallVec<_> = versions_of(reply).collect();
+        if !versions.is_empty() {
+            self.0.push((tag.to_vec(), versions));
         }
     }
 
-    fn get(&self, tag: &[u8]) -> Option<&Version> {
-        let found = self.0.iter().find(|(other, _)| *other == tag);
-        found.map(|(_, version)| version)
+    /// How many times the tag was marked stale since it had this version; `None`: it was invalidated.
+    fn age(&self, tag: &[u8], version: &Version) -> Option<usize> {
+        let (_, versions) = self.0.iter().find(|(other, _)| *other == tag)?;
+        versions.iter().position(|other| other == version)
     }
 }
 
@@ -233,6 +257,14 @@ mod tests {
             }
             versions
         };
+        let mut marked = versions(&[(b"b", 2)]);
+        marked.record(b"a", &Value::BulkString([[9; 16], [1; 16]].concat()));
+        assert_eq!(tagged.judge(&marked, 0), Judgement::Stale(Duration::ZERO));
+        let mut invalid = versions(&[(b"b", 2)]);
+        for bytes in [vec![1; 15], vec![1; 17], vec![1; 160], Vec::new()] {
+            invalid.record(b"a", &Value::BulkString(bytes));
+            assert_eq!(tagged.judge(&invalid, 0), Judgement::Dead);
+        }
         let judge = |versions| tagged.judge(&versions, 0);
         assert_eq!(judge(versions(&[(b"a", 1), (b"b", 2)])), Judgement::Fresh);
         assert_eq!(judge(versions(&[(b"a", 1), (b"b", 3)])), Judgement::Dead);

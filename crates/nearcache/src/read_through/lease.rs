@@ -11,6 +11,9 @@
 //! 4. Every ACQUIRE that is sent has a new token, even if it is sent again. If the reply of an ACQUIRE is lost, nobody
 //!    knows that token, so nobody owns its lease, and the lease expires.
 //!
+//! 5. A version key holds 16 bytes for each version, the current one first. The scripts return and compare that one:
+//!    see `tags` for the others.
+//!
 //! The idea of leases as fences is from Facebook (Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section
 //! 3.2.1); `docs/protocols.md` explains what is different here.
 
@@ -88,11 +91,11 @@ end
 local mine = {1, entry and seen or ''}
 for i = 3, #KEYS do
   local version = redis.call('GET', KEYS[i])
-  if not version or #version ~= 16 then
+  if not version or #version < 16 or #version > 144 or #version % 16 ~= 0 then
     version = ARGV[i + 2]
     redis.call('SET', KEYS[i], version, 'PX', 86400000)
   end
-  mine[i] = version
+  mine[i] = string.sub(version, 1, 16)
 end
 return mine",
     acquire
@@ -153,7 +156,8 @@ else
   end
 end
 for i = 3, #KEYS do
-  if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then
+  local version = redis.call('GET', KEYS[i])
+  if not version or string.sub(version, 1, 16) ~= ARGV[i + 2] then
     return 0
   end
 end
@@ -200,7 +204,8 @@ fn fill(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     }
     let versions = || keys[2..].iter().zip(&args[4..]);
     for (key, version) in versions() {
-        if bytes(call.call(&[b"GET", key])?).as_deref() != Some(*version) {
+        let held = bytes(call.call(&[b"GET", key])?);
+        if held.is_none_or(|held| held[..held.len().min(16)] != **version) {
             return Ok(FENCED);
         }
     }
@@ -227,7 +232,7 @@ pub(crate) static TAGS: Script = script!(
 local versions = {}
 for i = 1, #KEYS do
   local version = redis.call('GET', KEYS[i])
-  if not version or #version ~= 16 then
+  if not version or #version < 16 or #version > 144 or #version % 16 ~= 0 then
     version = ARGV[i + 1]
     redis.call('SET', KEYS[i], version, 'PX', 86400000)
   end
@@ -239,7 +244,7 @@ for i = 1, #KEYS do
       redis.call('PEXPIRE', KEYS[i], ARGV[1])
     end
   end
-  versions[i] = version
+  versions[i] = string.sub(version, 1, 16)
 end
 return versions",
     tags
@@ -315,15 +320,21 @@ pub(super) fn number(text: &[u8]) -> Result<i64, ScriptError> {
         .ok_or_else(|| ScriptError::new("ERR value is not an integer or out of range"))
 }
 
-/// A tag's version, created if it is missing.
+/// A tag's current version, created if it is missing.
 #[cfg(feature = "embedded")]
 fn version(call: &mut Call<'_>, key: &[u8], fresh: &[u8]) -> Result<Vec<u8>, ScriptError> {
     let found = bytes(call.call(&[b"GET", key])?);
-    if let Some(version) = found.filter(|version| version.len() == 16) {
-        return Ok(version);
+    if let Some(mut versions) = found.filter(|versions| are_versions(versions)) {
+        versions.truncate(16);
+        return Ok(versions);
     }
     call.call(&[b"SET", key, fresh, b"PX", b"86400000"])?;
     Ok(fresh.to_vec())
+}
+
+/// Whether this is what a version key holds: the current version, and up to eight earlier ones, whose entries are stale.
+pub(super) fn are_versions(bytes: &[u8]) -> bool {
+    (16..=144).contains(&bytes.len()) && bytes.len().is_multiple_of(16)
 }
 
 #[cfg(feature = "embedded")]

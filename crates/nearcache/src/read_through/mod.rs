@@ -10,7 +10,7 @@
 //!
 //! `remember` combines these steps, for one key and for many; `plan` holds the options of a call. `read` has all other
 //! reads; `presence` says for all verbs whether there is an entry, `change` has the scripts that depend on it, and
-//! `prolong` gives entries another TTL; `delivery` sends invalidations to the server; `tags` invalidates many entries at once; `last_seen` keeps
+//! `prolong` gives entries another TTL, and `mark` marks them stale; `delivery` sends invalidations to the server; `tags` invalidates many entries at once; `last_seen` keeps
 //! values for the time when Redis is away.
 //!
 //! Invariants:
@@ -35,6 +35,7 @@ mod lead;
 pub(crate) mod lease;
 pub(crate) mod load;
 pub(crate) mod loader;
+mod mark;
 pub(crate) mod plan;
 pub(crate) mod presence;
 pub(crate) mod prolong;

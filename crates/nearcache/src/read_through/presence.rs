@@ -30,12 +30,12 @@ use crate::script::Input;
 use crate::ttl::{Remaining, Ttl};
 
 /// How often a change is tried again because somebody else has changed the entry after it was judged. Each time, the
-/// other's change was made.
-const ROUNDS: usize = 16;
+/// other's change was made. Only an entry whose stale window is moved thousands of times a second comes near this.
+const ROUNDS: usize = 64;
 
 /// An entry, or its beginning with the whole envelope; and how long Redis keeps it.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub(super) entry: Entry,
     /// `PTTL`: in ms; -1 for ever.
     pub(super) left: i64,
@@ -43,7 +43,7 @@ pub(super) struct Found {
 
 impl Found {
     /// The reply of a script that has found an envelope; `None` if it is something else.
-    pub(super) fn from_reply(reply: &Value) -> Option<Self> {
+    pub(crate) fn from_reply(reply: &Value) -> Option<Self> {
         match reply {
             Value::Array(parts) => match &parts[..] {
                 [Value::BulkString(head), Value::Int(left)] => Some(Found {
@@ -69,7 +69,7 @@ impl Found {
     }
 
     /// How long until the value is stale or gone, in ms; -1: never.
-    pub(super) fn fresh_for(&self, now: u64) -> i64 {
+    pub(crate) fn fresh_for(&self, now: u64) -> i64 {
         let soft = self.entry.stale_at().map(|soft| soft.saturating_sub(now));
         match (soft, self.left) {
             (Some(soft), left) if left < 0 => i64::try_from(soft).unwrap_or(i64::MAX),
@@ -128,6 +128,7 @@ impl ReadThrough {
         condition: Condition,
     ) -> Result<bool> {
         let ttl = stay.for_put();
+        let mut kept = Stay::Forever;
         for _ in 0..ROUNDS {
             let input = put_input(key, value, ttl, condition, (b"", false));
             let reply = match self.client.run(&PUT, &input).await {
@@ -155,11 +156,14 @@ impl ReadThrough {
                 Stay::Keep if found.entry.stale_at().is_some() => {
                     match found.fresh_for(self.client.unix_millis()) {
                         ..0 => 0,
-                        millis => millis.max(1),
+                        millis => millis.clamp(1, Ttl::MAX.as_millis().cast_signed()),
                     }
                 }
                 _ => ttl,
             };
+            if let Ok(Ok(left)) = u64::try_from(ttl).map(Ttl::from_millis) {
+                kept = Stay::For(left);
+            }
             let input = put_input(key, value, ttl, condition, found.entry.beginning());
             match self.client.run(&PUT, &input).await? {
                 Value::Int(1) => return Ok(true),
@@ -167,14 +171,18 @@ impl ReadThrough {
                 other => return Err(Error::unexpected("PUT", &other)),
             }
         }
+        if condition == Condition::Always {
+            // It asks for no condition, only for the time of an entry that changes all the while.
+            return self.put_without_scripts(key, value, kept, condition).await;
+        }
         Err(Error::new(
-            ErrorKind::Unavailable,
+            ErrorKind::Overloaded,
             format!("other callers changed the entry {ROUNDS} times while it was to be replaced"),
         )
         .on_host(self.client.host()))
     }
 
-    /// For a user who may not run scripts: what Redis itself says decides, so a stale or dead entry counts as one.
+    /// Stores without a judgement: what Redis itself says decides, so a stale or dead entry counts as one.
     async fn put_without_scripts(
         &self,
         key: &StoredKey,

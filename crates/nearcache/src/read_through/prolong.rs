@@ -8,7 +8,7 @@
 //! an envelope is judged before it is changed, and the change is made only if the entry still is the judged one. If
 //! others keep changing it, the call ends without a change of its own, as if it had come just before theirs.
 
-use redis::{Pipeline, Value};
+use redis::Value;
 
 use super::ReadThrough;
 use super::change::{KEEP_TAGS, PROLONG, RETIME};
@@ -117,15 +117,12 @@ impl ReadThrough {
             let mut seats = Vec::new();
             for (index, reply) in asking.iter().copied().zip(replies) {
                 let key = &keys[index];
-                if let Err(error) = &reply
-                    && error.kind() == ErrorKind::Denied
-                {
-                    let without = self.prolong_without_scripts(key, until[index], reads);
-                    let found = Box::pin(without).await?;
-                    prolonged[index] = Some(found.ok_or_else(|| error.clone().for_key(key))?);
-                    continue;
-                }
                 let reply = match reply {
+                    Err(error) if error.kind() == ErrorKind::Denied => {
+                        let done = self.prolong_without_scripts(key, until[index], reads, error);
+                        prolonged[index] = Some(Box::pin(done).await?);
+                        continue;
+                    }
                     // To a read of many keys, a value of another Redis type is a miss.
                     Err(error) if error.kind() == ErrorKind::WrongType && keys.len() > 1 => {
                         Value::Nil
@@ -170,39 +167,46 @@ impl ReadThrough {
             .collect()
     }
 
-    /// For a user who may not run scripts: plain bytes need none. `None`: an envelope, which does.
+    /// For a user who may not run scripts. Bytes without an envelope need none; an entry with one that is there cannot
+    /// be changed safely, which is the error that came.
     async fn prolong_without_scripts(
         &self,
         key: &StoredKey,
         until: Until,
         reads: bool,
-    ) -> Result<Option<Prolonged>> {
-        if let Some(found) = self.look(key).await?
-            && found.entry.has_envelope()
-        {
-            return Ok(None);
-        }
-        let (verb, time) = until.command(0);
-        let mut change = redis::Cmd::new();
-        change.arg(verb).arg(key);
-        if !time.is_empty() {
-            change.arg(time);
-        }
-        let mut pipeline = Pipeline::with_capacity(2);
-        pipeline.cmd("GET").arg(key).add_command(change);
-        let mut replies = self.client.pipeline(&pipeline).await?.into_iter();
-        let (bytes, done) = (replies.next(), replies.next());
-        let done = reply::flag("PEXPIRE", &done.unwrap_or(Value::Nil))?;
-        let bytes = match bytes.filter(|_| reads) {
-            Some(bytes) => reply::bytes("GET", bytes)?,
-            None => None,
+        denied: Error,
+    ) -> Result<Prolonged> {
+        let found = if reads {
+            let entry = self.get(key).await?.map(Entry::new);
+            entry.map(|entry| Found { entry, left: -1 })
+        } else {
+            self.look(key).await?
         };
-        let (entry, judgement) = plain(bytes);
-        Ok(Some(Prolonged {
+        let Some(Found { entry, .. }) = found else {
+            return Ok(Prolonged {
+                done: false,
+                entry: None,
+                judgement: Judgement::Dead,
+            });
+        };
+        let judgement = tags::judge(&self.client, &entry).await?;
+        if entry.is_there(judgement) && entry.has_envelope() {
+            return Err(denied.for_key(key));
+        }
+        let done = entry.is_there(judgement) && {
+            let (command, argument) = until.command(0);
+            let mut plain = redis::Cmd::new();
+            plain.arg(command).arg(key);
+            if !argument.is_empty() {
+                plain.arg(argument);
+            }
+            reply::flag("PROLONG", &self.client.request_for(key, &plain).await?)?
+        };
+        Ok(Prolonged {
             done,
-            entry,
+            entry: reads.then_some(entry),
             judgement,
-        }))
+        })
     }
 
     /// Judges entries with an envelope, and gives another TTL to those that are there. Returns the keys to look at

@@ -13,7 +13,7 @@ use super::tags;
 use crate::client::batch::{keyed, parts};
 use crate::client::reply;
 use crate::codec::{Decode, Stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Outcome;
 use crate::keyspace::StoredKey;
 use crate::resilience::{Fallback, Instead};
@@ -68,6 +68,8 @@ impl ReadThrough {
                 });
                 Ok(self.answer_read(key, entry, judgement, mark).await)
             }
+            // A server that takes no writes may still be read from.
+            Err(error) if error.kind() == ErrorKind::Unavailable => self.look_up(key).await,
             Err(error) => Ok(self.decode(&mut self.fall_back("get", key, error)?)),
         }
     }
@@ -105,7 +107,12 @@ impl ReadThrough {
                 .collect();
             let judged: Result<Vec<_>> = match extend {
                 None => self.read_many(part).await.map(Iterator::collect),
-                Some(ttl) => self.read_many_and_prolong(part, ttl).await,
+                Some(ttl) => match self.read_many_and_prolong(part, ttl).await {
+                    Err(error) if error.kind() == ErrorKind::Unavailable => {
+                        self.read_many(part).await.map(Iterator::collect)
+                    }
+                    judged => judged,
+                },
             };
             match judged {
                 Err(error) => {

@@ -4,6 +4,9 @@
 //! tags had *before* its value was loaded. If the version of a tag is missing or different, every entry that carries
 //! the old version is dead. Invalidating a tag deletes its version key: no entry is listed or touched.
 //!
+//! A tag may also be marked stale. Then a new version goes in front of the old one in the version key, and an entry that
+//! carries the old one is stale, not dead. The key holds the last eight old ones.
+//!
 //! 1. A version never repeats: it is random, so after an eviction no old version can appear again.
 //! 2. A version lives at least as long as the entries that carry it; an entry whose version is missing is dead.
 //! 3. A missing version is created only by a load or a `set` that needs it.
@@ -164,10 +167,15 @@ pub(super) async fn judge_all(
     }))
 }
 
-/// The version in a reply; `None` if it is missing or not a version.
-pub(crate) fn version_of(reply: &Value) -> Option<Version> {
-    match reply {
-        Value::BulkString(bytes) => Version::try_from(&**bytes).ok(),
-        _ => None,
-    }
+/// The versions in a reply, the current one first; none if the key is missing or holds something else.
+pub(crate) fn versions_of(reply: &Value) -> impl Iterator<Item = Version> + '_ {
+    let bytes = match reply {
+        Value::BulkString(bytes) if lease::are_versions(bytes) => &**bytes,
+        _ => &[],
+    };
+    bytes.chunks_exact(16).map(|version| {
+        let mut copy = Version::default();
+        copy.copy_from_slice(version);
+        copy
+    })
 }

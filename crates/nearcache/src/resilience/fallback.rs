@@ -154,11 +154,13 @@ impl fmt::Debug for Fallback {
 
 /// The writes that a function may let pass. The others return what their caller goes on with (`take`, `incr`), or
 /// affect more than is known (`clear`, `delete_pattern`).
-const WRITES: [&str; 7] = [
+const WRITES: [&str; 9] = [
     "add",
     "delete",
     "delete_many",
     "invalidate_tags",
+    "mark_stale",
+    "mark_tags_stale",
     "replace",
     "set",
     "set_many",
@@ -169,9 +171,10 @@ const WRITES: [&str; 7] = [
 #[non_exhaustive]
 pub struct Outage<'o> {
     /// The operation: `get` (also for `lookup` and `get_arc`), `get_many`, `remember` or `remember_many`; or the write:
-    /// `set`, `add`, `replace`, `set_many`, `delete`, `delete_many` or `invalidate_tags`.
+    /// `set`, `add`, `replace`, `set_many`, `delete`, `delete_many`, `invalidate_tags`, `mark_stale` or
+    /// `mark_tags_stale`.
     pub command: &'static str,
-    /// The key, without the prefix. (For `invalidate_tags` it is the tag.)
+    /// The key, without the prefix. (For `invalidate_tags` and `mark_tags_stale` it is the tag.)
     pub key: &'o Key,
     /// Why Redis did not answer.
     pub error: &'o Error,

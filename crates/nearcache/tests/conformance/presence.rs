@@ -364,6 +364,16 @@ async fn a_ttl_is_the_time_until_the_value_is_stale(target: Target) {
     call!(cache.set("k", &6).keep_ttl()).unwrap();
     assert!(is_about(call!(cache.ttl("k")).unwrap(), 1));
     assert!(scene.millis_left(&scene.stored("k")).await <= 3_600_000);
+    // A time that is further ahead than any TTL.
+    let far = [&b"\xC1NC\x01\x01\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF"[..], b"5"].concat();
+    let key = scene.stored("k");
+    raw(cache, &[b"SET", &key, &far]).await;
+    assert!(call!(cache.ttl("k")).unwrap().duration().is_some());
+    call!(cache.set("k", &6).keep_ttl()).unwrap();
+    assert_eq!(call!(cache.get::<u8>("k")).unwrap(), Some(6));
+    raw(cache, &[b"SET", &key, &far]).await;
+    assert!(call!(cache.touch("k").ttl("1h")).unwrap());
+    assert!(is_about(call!(cache.ttl("k")).unwrap(), 1));
     // A value that Redis keeps for a shorter time is gone by then.
     scene.write("k", &entry, "60000").await;
     let left = call!(cache.ttl("k")).unwrap().duration().unwrap();
@@ -379,7 +389,7 @@ async fn a_new_ttl_moves_the_stale_window_along(target: Target) {
             "touch" => assert!(call!(cache.touch("k").ttl("2h")).unwrap()),
             "expire" => assert!(call!(cache.expire("k", "2h")).unwrap()),
             "expire_at" => {
-                assert!(call!(cache.expire_at("k", SystemTime::now() + 2 * HOUR)).unwrap())
+                assert!(call!(cache.expire_at("k", SystemTime::now() + 2 * HOUR)).unwrap());
             }
             _ => drop(call!(cache.get::<i32>("k").extend("2h")).unwrap()),
         }
@@ -415,7 +425,7 @@ async fn a_new_ttl_lets_the_tags_live_as_long(target: Target) {
             "touch" => assert!(call!(cache.touch("k").ttl("1w")).unwrap()),
             "expire" => assert!(call!(cache.expire("k", "1w")).unwrap()),
             "expire_at" => {
-                assert!(call!(cache.expire_at("k", SystemTime::now() + 168 * HOUR)).unwrap())
+                assert!(call!(cache.expire_at("k", SystemTime::now() + 168 * HOUR)).unwrap());
             }
             "get" => drop(call!(cache.get::<u8>("k").extend("1w")).unwrap()),
             "lookup" => drop(call!(cache.lookup::<u8>("k").extend("1w")).unwrap()),

@@ -503,3 +503,31 @@ fn a_close_waits_for_the_calls_under_way() {
         assert!(redis.inline("GET k").contains("last words"));
     });
 }
+
+/// A read that extends is a read first.
+#[test]
+fn where_nothing_can_be_written_a_read_that_extends_reads() {
+    let (redis, _proxy, faces) = broken_way();
+    run(async {
+        for face in &faces {
+            redis.inline("REPLICAOF NO ONE");
+            redis.inline("CONFIG SET maxmemory 0");
+            call!(face.set("k", &1).ttl("1h")).unwrap();
+            call!(face.set("tagged", &2).ttl("1h").tags(["t"])).unwrap();
+            for command in [
+                "REPLICAOF 127.0.0.1 1",
+                "CONFIG SET maxmemory 1kb maxmemory-policy noeviction",
+            ] {
+                redis.inline(command);
+                for (key, value) in [("k", 1), ("tagged", 2)] {
+                    let found = call!(face.get::<u8>(key).extend("2h"));
+                    assert_eq!(found.unwrap(), Some(value), "{command}");
+                    let found = call!(face.get_many::<u8>([key, "x"]).extend("2h"));
+                    assert_eq!(found.unwrap(), [Some(value), None], "{command}");
+                }
+                redis.inline("REPLICAOF NO ONE");
+                redis.inline("CONFIG SET maxmemory 0");
+            }
+        }
+    });
+}

@@ -131,6 +131,32 @@ async fn what_it_refuses_is_read_as_json(target: Target) {
         call!(cache.get::<Vec<u8>>("old")).unwrap(),
         Some(vec![1, 2])
     );
+    // What was plain bytes before it was marked stale is read back too, in either format.
+    for key in ["k", "old"] {
+        call!(cache.set(key, &vec![1, 2])).unwrap();
+    }
+    raw(
+        &cache,
+        &[b"SET", format!("{prefix}:old").as_bytes(), b"[1,2]"],
+    )
+    .await;
+    for key in ["k", "old"] {
+        call!(cache.mark_stale(key)).unwrap();
+        let load = || Err::<Vec<u8>, _>(std::io::Error::other("no source"));
+        let kept = match &cache {
+            Face::Async(cache) => cache
+                .remember(key, async move || load())
+                .stale_if_error("1h")
+                .await
+                .unwrap(),
+            Face::Blocking(cache) => cache
+                .remember(key, load)
+                .stale_if_error("1h")
+                .run()
+                .unwrap(),
+        };
+        assert_eq!(kept, [1, 2], "{key}");
+    }
     // Counters are plain integers in every format.
     assert_eq!(call!(cache.incr("count")).unwrap(), 1);
     assert_eq!(call!(cache.get::<u8>("count")).unwrap(), Some(1));

@@ -255,6 +255,18 @@ fn a_user_without_transactions_or_scripts_has_a_cache() {
                 assert!(call!(face.ttl("b")).unwrap().duration().is_some(), "{user}");
                 assert!(call!(face.persist("b")).unwrap(), "{user}");
                 assert!(call!(face.delete("b")).unwrap(), "{user}");
+                assert_eq!(
+                    call!(face.get::<u8>("k").extend("1m")).unwrap(),
+                    Some(1),
+                    "{user}"
+                );
+                // What cannot be marked stale is invalidated.
+                call!(face.mark_stale("k")).unwrap();
+                assert_eq!(call!(face.get::<u8>("k")).unwrap(), None, "{user}");
+                call!(face.mark_tag_stale("t")).unwrap();
+                assert_eq!(call!(face.get::<u8>("tagged")).unwrap(), None, "{user}");
+                call!(face.set("k", &1)).unwrap();
+                call!(face.set("k", &2).keep_ttl()).unwrap();
                 call!(face.invalidate_tag("t")).unwrap();
                 // The loader runs; without scripts its value is not stored.
                 let load = || Ok::<_, std::io::Error>(7);
@@ -265,7 +277,7 @@ fn a_user_without_transactions_or_scripts_has_a_cache() {
                 assert_eq!(loaded.unwrap(), 7, "{user}");
                 let stored = call!(face.get::<u8>("l")).unwrap();
                 assert_eq!(stored, (user == "no-multi").then_some(7), "{user}");
-                assert_eq!(call!(face.clear()).unwrap() > 0, true, "{user}");
+                assert!(call!(face.clear()).unwrap() > 0, "{user}");
             }
         }
         // Begun and never ended: the connection is of no use to the next call.

@@ -23,12 +23,15 @@ async fn invalidate(cache: &Face, how: &str) -> nearcache::Result<()> {
         "add" => call!(cache.add("k", &3)).map(drop),
         "replace" => call!(cache.replace("k", &3)).map(drop),
         "invalidate_tag" => call!(cache.invalidate_tag("t")),
+        "mark_stale" => call!(cache.mark_stale("k")),
+        "mark_tag_stale" => call!(cache.mark_tag_stale("t")),
+        "a set that keeps the TTL" => call!(cache.set("k", &3).keep_ttl()),
         "clear" => call!(cache.clear()).map(drop),
         _ => panic!("{how}"),
     }
 }
 
-const ALL: [&str; 13] = [
+const ALL: [&str; 16] = [
     "delete",
     "delete_many",
     "delete_pattern",
@@ -41,6 +44,9 @@ const ALL: [&str; 13] = [
     "add",
     "replace",
     "invalidate_tag",
+    "mark_stale",
+    "mark_tag_stale",
+    "a set that keeps the TTL",
     "clear",
 ];
 
@@ -71,7 +77,7 @@ fn an_invalidation_that_was_not_sent_is_deferred_and_goes_before_the_next_read()
             let commands = site.commands();
             // The versions of tags are read after the entry.
             let said = match how {
-                "invalidate_tag" => "MGET",
+                "invalidate_tag" | "mark_tag_stale" => "MGET",
                 _ => "GET app:k",
             };
             let read = commands.iter().position(|one| one.starts_with(said));

@@ -73,6 +73,8 @@ fn what_this_process_has_invalidated_is_never_the_answer() {
                 "pattern",
                 "flush",
                 "incr",
+                "mark",
+                "mark tag",
             ] {
                 let (cache, other) = (stale(&site), site.other());
                 call!(other.set("k", &1).tags(["t"])).unwrap();
@@ -91,6 +93,8 @@ fn what_this_process_has_invalidated_is_never_the_answer() {
                     "set_many" => call!(cache.set_many([("k", 2)])),
                     "take" => call!(cache.take::<u8>("k")).map(drop),
                     "tag" => call!(cache.invalidate_tag("t")),
+                    "mark" => call!(cache.mark_stale("k")),
+                    "mark tag" => call!(cache.mark_tag_stale("t")),
                     "clear" => call!(cache.clear()).map(drop),
                     "pattern" => call!(cache.delete_pattern("?")).map(drop),
                     "flush" => call!(cache.clear().whole_database()).map(drop),

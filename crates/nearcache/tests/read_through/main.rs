@@ -18,6 +18,7 @@ mod answers;
 mod closing;
 mod hooks;
 mod many;
+mod marks;
 mod options;
 mod prolong;
 mod race;

@@ -22,6 +22,9 @@ brief_suite! {
     old_is_never_stored_after_add,
     old_is_never_stored_after_replace,
     old_is_never_stored_after_incr,
+    old_is_never_stored_after_a_counter_that_expired,
+    old_is_never_stored_after_a_set_that_keeps_the_ttl,
+    keys_that_share_a_lease_cost_each_other_no_more_than_a_load,
     old_is_never_stored_after_what_the_loader_itself_invalidates,
     old_is_never_stored_after_invalidate_tag,
     old_is_never_stored_after_invalidate_tag_of_a_tag_that_the_loader_brings,
@@ -159,6 +162,67 @@ async fn old_is_never_stored_after_replace(target: Target) {
         assert!(!call!(cache.replace("k", &NEW)).unwrap(), "nothing there");
     })
     .await;
+}
+
+/// It takes the lease along, so that nothing depends on how long the counter lives.
+async fn old_is_never_stored_after_a_counter_that_expired(target: Target) {
+    race(target, None, async |cache| {
+        call!(cache.incr("k").ttl(Duration::from_millis(1))).unwrap();
+        while call!(cache.contains("k")).unwrap() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+async fn old_is_never_stored_after_a_set_that_keeps_the_ttl(target: Target) {
+    race(target, Some(NEW), async |cache| {
+        call!(cache.set("k", &NEW).keep_ttl()).unwrap();
+    })
+    .await;
+}
+
+/// Without a prefix, `a` and `{a}` have one lease key. Its token tells their loads apart, and so does the entry that
+/// each of them stores: they wait for each other, and an invalidation of one fences the other.
+async fn keys_that_share_a_lease_cost_each_other_no_more_than_a_load(target: Target) {
+    let name = nearcache_testkit::random_prefix();
+    let url = target.url(&name);
+    let with = if url.contains('?') { '&' } else { '?' };
+    let other = format!("{url}{with}client_name=other");
+    let here = target.build(&url, Options::default()).unwrap();
+    let there = target.build(&other, Options::default()).unwrap();
+    let (bare, braced) = (name.clone(), format!("{{{name}}}"));
+
+    // While one is loaded, the other waits, and is then loaded itself.
+    let (slow, source) = (Source::new(), Source::new());
+    let first = tokio::spawn(remember!(here, bare.clone(), slow.holds(1_u32)));
+    slow.begun().await;
+    let second = tokio::spawn(remember!(there, braced.clone(), source.gives(2_u32)));
+    while ask!(there.stats()).lease_waits == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    slow.go_on();
+    assert_eq!(first.await.unwrap().unwrap(), 1);
+    assert_eq!(second.await.unwrap().unwrap(), 2);
+    assert_eq!(call!(here.get::<u32>(&bare)).unwrap(), Some(1));
+    assert_eq!(call!(here.get::<u32>(&braced)).unwrap(), Some(2));
+    assert_eq!(ask!(there.stats()).fenced, 0);
+
+    // An invalidation of one fences the load of the other, which is loaded once more.
+    call!(here.delete_many([&bare, &braced])).unwrap();
+    let first = tokio::spawn(remember!(here, bare.clone(), slow.holds(3_u32)));
+    slow.begun().await;
+    call!(there.set(&braced, &4_u32)).unwrap();
+    slow.go_on();
+    assert_eq!(first.await.unwrap().unwrap(), 3);
+    assert_eq!(call!(here.get::<u32>(&bare)).unwrap(), None);
+    assert_eq!(call!(here.get::<u32>(&braced)).unwrap(), Some(4));
+    let again = remember!(here, bare.clone(), source.gives(5_u32)).await;
+    assert_eq!(again.unwrap(), 5);
+    assert_eq!(call!(here.get::<u32>(&bare)).unwrap(), Some(5));
+
+    // With a prefix, they have nothing in common: `p:{p:a}` and `p:{a}`.
+    call!(here.delete_many([&bare, &braced])).unwrap();
 }
 
 async fn old_is_never_stored_after_what_the_loader_itself_invalidates(target: Target) {

@@ -3,12 +3,12 @@
 use fastrand::Rng;
 use redis::{Cmd, Pipeline, Value};
 
-use super::{ALL, KEEP_TAGS, PROLONG, PUT, RETIME};
+use super::{ALL, KEEP_TAGS, MARK, MARK_TAG, PROLONG, PUT, RETIME};
 use crate::script::Input;
 use crate::script::twins::{self, Family, Step, TOLERANCE};
 
 const KEYS: [&[u8]; 4] = [b"{t}a", b"{t}b", b"{t}c", b"{t}d"];
-const VALUES: [&[u8]; 9] = [
+const VALUES: [&[u8]; 13] = [
     b"",
     b"7",
     b"plain",
@@ -18,7 +18,12 @@ const VALUES: [&[u8]; 9] = [
     b"\xC1NC\x01\x01\x00\x00\x00\x00\x00\x00\x00\x08another",
     b"\xC1NC\x01\x04\x01\x00\x01tversion 1, of 16{}",
     b"\xC1NC\x02\xFFof a later version",
+    b"\xC1NC\x01\x20",
+    b"\xC1NC\x01\x01\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFFfor ever",
+    VERSION,
+    b"version 2, of 16version 1, of 16",
 ];
+const VERSION: &[u8] = b"version 1, of 16";
 /// The times differ by more than the tolerance.
 const TIMES: [&[u8]; 3] = [b"60000", b"3600000", b"86400000"];
 
@@ -49,7 +54,18 @@ fn command(input: &mut Input, rng: &mut Rng) {
 fn script(rng: &mut Rng) -> Step {
     let mut input = Input::default();
     input.key(one(rng, &KEYS));
-    match rng.u8(..8) {
+    match rng.u8(..11) {
+        8..=9 => {
+            let time = one(rng, &[b"1000", b"9", b"1767225600000"]);
+            let millis: u64 = std::str::from_utf8(time).unwrap().parse().unwrap();
+            input.key(one(rng, &KEYS));
+            input.arg(&millis.to_be_bytes()).arg(time);
+            Step::Call("MARK", &MARK, input)
+        }
+        10 => {
+            input.arg(&[rng.u8(..); 16]);
+            Step::Call("MARK_TAG", &MARK_TAG, input)
+        }
         0..3 => {
             let ttl = one(rng, &[b"0", b"-1", TIMES[0], TIMES[1]]);
             input.key(one(rng, &KEYS)).arg(one(rng, &VALUES)).arg(ttl);
@@ -67,7 +83,7 @@ fn script(rng: &mut Rng) -> Step {
             input.arg(one(rng, &[b"0", b"1"]));
             Step::Call("PROLONG", &PROLONG, input)
         }
-        5..7 => {
+        5 | 6 => {
             let (head, whole) = judged(rng);
             let mut moved = head.to_vec();
             if let Some(byte) = moved.get_mut(12) {
@@ -157,6 +173,11 @@ fn scripts_and_their_twins_do_the_same() {
             "RETIME int(1)",
             "RETIME WRONGTYPE",
             "KEEP_TAGS versions",
+            "MARK int(0)",
+            "MARK int(1)",
+            "MARK WRONGTYPE",
+            "MARK_TAG int(0)",
+            "MARK_TAG int(1)",
         ],
     });
 }

@@ -109,7 +109,12 @@ fn command(rng: &mut Rng) -> Cmd {
     let mut command = Cmd::new();
     match rng.u8(..10) {
         0..3 => command.arg("SET").arg(key).arg(one(rng, &VALUES)),
-        3..5 => command.arg("SET").arg(key).arg(one(rng, &VERSIONS)),
+        3 => command.arg("SET").arg(key).arg(one(rng, &VERSIONS)),
+        // Of a tag that was marked stale; and too many.
+        4 => {
+            let versions = one(rng, &VERSIONS).repeat(rng.usize(2..=10));
+            command.arg("SET").arg(key).arg(versions)
+        }
         5 => {
             let value = one(rng, &VERSIONS);
             command
@@ -156,7 +161,7 @@ fn contents() -> Pipeline {
 fn scripts_and_their_twins_do_the_same() {
     twins::compare(&Family {
         scripts: &ALL,
-        sequences: 400,
+        sequences: 800,
         steps: 30,
         step: |rng| {
             if rng.u8(..5) < 2 {
