@@ -24,6 +24,11 @@ use tokio::net::TcpListener;
 
 use database::Database;
 
+/// The examples in the guide are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/web-service.md")]
+struct Guide;
+
 /// What every handler has. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service {
