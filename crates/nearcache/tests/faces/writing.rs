@@ -115,6 +115,15 @@ fn a_timeout_is_a_text_a_duration_or_seconds() {
                 assert!(!text.contains("forever"), "{text}");
             }
         }
+        for (lease, is_one) in [("30s", true), ("50ms", false), ("2h", false), ("x", false)] {
+            let built = Cache::builder("memory://").lease(lease).build();
+            let kind = built.map_err(|error| error.kind()).err();
+            assert_eq!(
+                kind,
+                (!is_one).then_some(ErrorKind::InvalidConfig),
+                "{lease}"
+            );
+        }
         let error = Cache::builder("memory://")
             .timeout("never")
             .build()
