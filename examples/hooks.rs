@@ -61,9 +61,12 @@ async fn main() -> Result<()> {
         let id = request % 10;
         let load = async move || {
             tokio::time::sleep(Duration::from_millis(2)).await;
-            Ok::<_, Error>(format!("user {id}"))
+            format!("user {id}")
         };
-        cache.remember(format!("user:{id}"), load).ttl("1h").await?;
+        cache
+            .remember_with(format!("user:{id}"), load)
+            .ttl("1h")
+            .await?;
     }
     // The value is not a counter: hooks are told of the error.
     let error = cache

@@ -12,8 +12,8 @@
 #![allow(clippy::print_stdout)]
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use nearcache::Cache;
 use nearcache::hooks::{KeyGroups, MetricsFacade};
-use nearcache::{Cache, Error};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -37,8 +37,11 @@ async fn main() -> Result<()> {
 
     for request in 0..100u64 {
         let id = request % 10;
-        let load = async move || Ok::<_, Error>(format!("user {id}"));
-        cache.remember(format!("user:{id}"), load).ttl("1h").await?;
+        let load = async move || format!("user {id}");
+        cache
+            .remember_with(format!("user:{id}"), load)
+            .ttl("1h")
+            .await?;
     }
     cache.clear().await?;
 

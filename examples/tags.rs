@@ -97,11 +97,11 @@ async fn race(cache: &Cache) -> Result<()> {
         let cache = cache.clone();
         async move {
             cache
-                .remember("price", || async {
+                .remember_with("price", || async {
                     let price = 10; // the database says
                     let _ = has_read.send(());
                     let _ = may_go_on.await;
-                    Ok::<_, io::Error>(price)
+                    price
                 })
                 .tags(["prices"])
                 .await
@@ -115,7 +115,7 @@ async fn race(cache: &Cache) -> Result<()> {
     let old = slow.await.expect("no task panics")?;
     let stored: Option<i32> = cache.get("price").await?;
     let new = cache
-        .remember("price", || async { Ok::<_, io::Error>(12) })
+        .remember_with("price", || async { 12 })
         .tags(["prices"])
         .await?;
     assert_eq!((old, stored, new), (10, None, 12));

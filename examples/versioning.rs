@@ -55,8 +55,8 @@ async fn main() -> Result<()> {
     let (running, next) = (of_version("v1")?, of_version("v2")?);
 
     running.set("user:1", &of_v1()).ttl("1h").await?;
-    let load = async || Ok::<_, nearcache::Error>(of_v2());
-    assert_eq!(next.remember("user:1", load).ttl("1h").await?, of_v2());
+    let load = async || of_v2();
+    assert_eq!(next.remember_with("user:1", load).ttl("1h").await?, of_v2());
     assert_eq!(running.get("user:1").await?, Some(of_v1()));
     println!("Both releases have their own user:1.");
 
@@ -68,7 +68,10 @@ async fn main() -> Result<()> {
     cache.set("user:1", &of_v1()).await?;
     assert_eq!(cache.get::<UserOfV2>("user:1").await?, None);
     assert_eq!(cache.get("user:1").await?, Some(of_v1()));
-    assert_eq!(cache.remember("user:1", load).ttl("1h").await?, of_v2());
+    assert_eq!(
+        cache.remember_with("user:1", load).ttl("1h").await?,
+        of_v2()
+    );
     assert_eq!(cache.get("user:1").await?, Some(of_v2()));
     assert_eq!(cache.get::<UserOfV1>("user:1").await?, None);
     println!(

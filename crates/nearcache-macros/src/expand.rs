@@ -164,6 +164,13 @@ impl Expansion {
         let [key, invalidate, refresh, prime, ask] =
             ["key", "invalidate", "refresh", "prime", "ask"].map(|what| self.beside(what));
         let body = self.body()?;
+        // Where `Self` is no type, in a trait, this is the error that says so.
+        let of_a_type = if self.method && self.function.is_async() {
+            let support = at(support, sig.ident.span());
+            quote_spanned!(sig.ident.span()=> #support::of_a_type::<Self>();)
+        } else {
+            quote!()
+        };
         let (bound_cache, bound_key) = (own("__cache"), own("__key"));
         let (get_cache, get_key) = (self.cache(), self.key()?);
         let apart = self.function.taken_apart();
@@ -201,6 +208,7 @@ impl Expansion {
             #[doc(hidden)]
             #quiet
             #asyncness fn #ask #generics (#inputs #force: bool) #output #where_clause {
+                #of_a_type
                 #apart
                 let #bound_cache: #get_cache;
                 #asking

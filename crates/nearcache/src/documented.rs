@@ -27,6 +27,8 @@ const TEXTS: &[(&str, &str)] = texts![
     "src/compat/component/life.rs",
     "src/compat/component/mod.rs",
     "src/compat/component/resolve.rs",
+    "src/compat/registry/mod.rs",
+    "src/compat/registry/redis.rs",
     "src/connect/dial.rs",
     "src/connect/embedded.rs",
     "src/connect/mod.rs",
@@ -383,6 +385,18 @@ const SAID: &[(&str, &str, &str, &str)] = &[
         "after 100 ms, then 200 ms, and so on up to 3 s",
         "life.rs",
         "PAUSE: Duration = Duration::from_millis(100)",
+    ),
+    (
+        "registry/mod.rs",
+        "the number of the database | **1** |",
+        "registry/redis.rs",
+        "DB: u32 = 1",
+    ),
+    (
+        "registry/mod.rs",
+        "how long Redis may take for one call | 0.5 |",
+        "registry/redis.rs",
+        "SOCKET_TIMEOUT: Duration = Duration::from_millis(500)",
     ),
     (
         "component.md",

@@ -9,7 +9,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::keyspace::{Key, StoredKey, in_message};
+use crate::keyspace::{Key, Redacted, StoredKey, in_message};
 
 mod chain;
 
@@ -20,6 +20,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The error of the application's own loader or serializer. Every [`std::error::Error`] converts into it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Keys of so many bytes or more are looked for in the texts of others, if messages show no keys.
+const QUOTED: usize = 8;
 
 /// What went wrong, to match on.
 ///
@@ -514,8 +517,14 @@ impl fmt::Display for Error {
             let key = in_message(key.as_bytes(), *redact);
             write!(f, ", key {key:?}")?;
         }
-        if !detail.is_empty() {
-            write!(f, ": {detail}")?;
+        match key.as_ref().and_then(Key::as_str).filter(|_| *redact) {
+            _ if detail.is_empty() => {}
+            // A server, or a loader, may name the key as well. (A short one is as well a word of the text.)
+            Some(key) if key.len() >= QUOTED && detail.contains(key) => {
+                let hash = Redacted(key.as_bytes()).to_string();
+                write!(f, ": {}", detail.replace(key, &hash))?;
+            }
+            _ => write!(f, ": {detail}")?,
         }
         if let Some(trace) = trace {
             write!(f, "; trace id {}", trace.escape_debug())?;

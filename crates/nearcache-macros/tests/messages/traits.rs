@@ -40,6 +40,14 @@ trait WithoutABody {
     async fn find(&self, id: u32) -> u32;
 }
 
+#[allow(async_fn_in_trait)]
+trait WithADefault {
+    #[cached(cache = CACHE)]
+    async fn find(&self, id: u32) -> u32 {
+        id
+    }
+}
+
 #[cached(cache = CACHE)]
 fn a_future(id: u32) -> impl Future<Output = u32> {
     async move { id }

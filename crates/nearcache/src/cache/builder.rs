@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::CacheOf;
 use super::operation::{Async, Executor, Marked};
-use crate::client::{Client, Parts, check_timeout, timeout_of};
+use crate::client::{Client, Parts, check_timeout, duration_of, timeout_of};
 use crate::codec::Codec;
 use crate::connect::target::{PORT, Place, Target};
 use crate::connect::{Mode, Protocol};
@@ -63,7 +63,7 @@ pub struct Builder<M = Async> {
     fallback: Fallback,
     undelivered: Undelivered,
     data_loss: DataLoss,
-    lease: Option<Duration>,
+    lease: Option<Result<Duration>>,
     max_loads: Option<usize>,
     hooks: Hooks,
     codec: Option<Codec>,
@@ -276,11 +276,11 @@ impl<M> Builder<M> {
         self
     }
 
-    /// The lease of a load: how long a load keeps other processes from loading the same key, 100 ms to 1 hour. Default:
-    /// 10 s. A load that takes longer renews its lease. If its process dies, others can load once the lease has
-    /// expired.
-    pub fn lease(mut self, time: Duration) -> Self {
-        self.lease = Some(time);
+    /// The lease of a load: how long a load keeps other processes from loading the same key: `"30s"`, a [`Duration`], or
+    /// a whole number of seconds, from 100 ms to 1 hour. Default: 10 s. A load that takes longer renews its lease. If
+    /// its process dies, others can load once the lease has expired.
+    pub fn lease(mut self, time: impl IntoTtl) -> Self {
+        self.lease = Some(duration_of("lease", "100ms to 1h", time));
         self
     }
 
@@ -365,7 +365,7 @@ impl<M> Builder<M> {
                 target.pool_size
             ));
         }
-        let lease_time = self.lease.unwrap_or(LEASE);
+        let lease_time = self.lease.transpose()?.unwrap_or(LEASE);
         if !(LEASES.0..=LEASES.1).contains(&lease_time) {
             return invalid(format!("lease is {lease_time:?}; it is from 100ms to 1h"));
         }

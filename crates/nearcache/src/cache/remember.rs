@@ -335,23 +335,27 @@ where
 }
 
 /// The body of `remember`, async and blocking.
-async fn remember<T>(
+///
+/// It maps the error itself: a future around this one would hold it twice.
+async fn remember<T, R>(
     core: &ReadThrough,
     key: Result<StoredKey>,
     plan: Result<Plan>,
     mut loader: impl RunLoader<T>,
-) -> Result<T>
+) -> Result<T, R::Error>
 where
     T: Encode + Decode + Clone,
+    R: Failure,
 {
     // These are lent, not moved: they are large, and would lie in the future of each layer.
-    let key = key.as_ref().map_err(Clone::clone)?;
-    let plan = plan.as_ref().map_err(Clone::clone)?;
+    let key = key.as_ref().map_err(|error| R::of(error.clone()))?;
+    let plan = plan.as_ref().map_err(|error| R::of(error.clone()))?;
     let keys = CallKeys::One(key.user());
     core.perform(plan.verb(), keys, async |core| {
         core.remember(key, plan, &mut loader).await
     })
     .await
+    .map_err(R::of)
 }
 
 #[allow(
@@ -370,8 +374,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         let loader = Spawned(One::new(self.load));
         let plan = self.options.settle(self.core);
-        let asked = remember(self.core, self.key, plan, loader);
-        CacheFuture::asking(async move { asked.await.map_err(R::of) })
+        CacheFuture::asking(remember::<T, R>(self.core, self.key, plan, loader))
     }
 }
 
@@ -397,7 +400,7 @@ where
             beside: self.beside,
         };
         let plan = self.options.settle(self.core);
-        crate::runtime::block_on(remember(self.core, self.key, plan, loader)).map_err(R::of)
+        crate::runtime::block_on(remember::<T, R>(self.core, self.key, plan, loader))
     }
 }
 

@@ -434,23 +434,38 @@ impl<K> UniqueKeys<K> {
         keys: impl IntoIterator<Item = K>,
         named: impl Fn(&K) -> Result<StoredKey>,
     ) -> Result<Self> {
-        let mut indices: HashMap<StoredKey, usize> = HashMap::new();
-        let (mut asked, mut stored, mut which) = (Vec::new(), Vec::new(), Vec::new());
-        for key in keys {
-            let found = named(&key)?;
-            let index = *indices.entry(found).or_insert_with_key(|found| {
-                stored.push(found.clone());
-                asked.push(key);
-                stored.len() - 1
-            });
+        let asked: Vec<K> = keys.into_iter().collect();
+        let stored: Vec<StoredKey> = asked.iter().map(named).collect::<Result<_>>()?;
+        let mut indices: HashMap<&[u8], usize> = HashMap::with_capacity(stored.len());
+        let mut is_first = Vec::with_capacity(stored.len());
+        let mut which = Vec::with_capacity(stored.len());
+        for key in &stored {
+            let next = indices.len();
+            let index = *indices.entry(key.as_bytes()).or_insert(next);
+            is_first.push(index == next);
             which.push(index);
         }
+        let without_duplicates = indices.len() == stored.len();
+        if without_duplicates {
+            return Ok(UniqueKeys {
+                asked: asked.into(),
+                stored,
+                which,
+            });
+        }
         Ok(UniqueKeys {
-            asked: asked.into(),
-            stored,
+            asked: firsts(asked, &is_first).collect(),
+            stored: firsts(stored, &is_first).collect(),
             which,
         })
     }
+}
+
+/// Those that are the first of their kind.
+fn firsts<V>(all: Vec<V>, is_first: &[bool]) -> impl Iterator<Item = V> {
+    all.into_iter()
+        .zip(is_first)
+        .filter_map(|(one, is_first)| is_first.then_some(one))
 }
 
 impl<K> UniqueKeys<K> {

@@ -17,7 +17,7 @@ use crate::client::{Client, reply};
 use crate::connect::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::CallKeys;
-use crate::keyspace::Key;
+use crate::keyspace::{Key, in_message};
 use crate::read_through::ReadThrough;
 use crate::read_through::delivery::Poison;
 use crate::read_through::presence::those_there;
@@ -428,8 +428,9 @@ impl Iterator for Keys<'_, super::operation::Blocking> {
 
 impl<M> fmt::Debug for Keys<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let redact = self.client.keyspace().redacts();
         f.debug_struct("Keys")
-            .field("pattern", &Key::from(&*self.pattern))
+            .field("pattern", &in_message(&self.pattern, redact))
             .field("given", &self.given.len())
             .finish_non_exhaustive()
     }

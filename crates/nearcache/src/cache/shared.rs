@@ -41,7 +41,7 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// # What it refuses
 /// Commands that would change the connection for everybody, or keep it busy: `SELECT`, `AUTH`, `WATCH`, a `MULTI` of its
-/// own (use [`redis::pipe`] with `atomic`), `SUBSCRIBE`, `MONITOR`, `CLIENT` other than its questions, and those that
+/// own (use [`redis::pipe`] with `atomic`), `SUBSCRIBE`, `MONITOR`, `CLIENT` where it changes the connection, and those that
 /// wait (`BLPOP`, `WAIT`, `XREAD BLOCK`). For these open a [`connection`](CacheOf::connection) of your own.
 pub struct SharedConnection<M = Async> {
     cache: CacheOf<M>,
@@ -100,10 +100,11 @@ impl redis::ConnectionLike for SharedConnection<super::operation::Blocking> {
     fn req_packed_commands(
         &mut self,
         packed: &[u8],
-        _offset: usize,
+        offset: usize,
         _count: usize,
     ) -> RedisResult<Vec<Value>> {
-        let pipeline = packed::pipeline(packed)?;
+        // Of a transaction, only the reply to its `EXEC` is asked for.
+        let pipeline = packed::pipeline(packed, offset > 0)?;
         crate::runtime::block_on(many(self.cache.core.client(), &pipeline))
     }
 
@@ -186,8 +187,8 @@ const REFUSED: [&str; 36] = [
     "DEBUG",
 ];
 
-/// The questions of `CLIENT`, which change nothing.
-const QUESTIONS: [&str; 7] = [
+/// What `CLIENT` may be told: nothing that changes this connection.
+const OF_CLIENT: [&str; 7] = [
     "GETNAME",
     "GETREDIR",
     "ID",
@@ -209,7 +210,7 @@ fn check(command: &Cmd) -> Result<()> {
     let verb = words.first();
     let waits = (is(verb, "XREAD") || is(verb, "XREADGROUP"))
         && words.iter().any(|word| is(Some(word), "BLOCK"));
-    let client = is(verb, "CLIENT") && !QUESTIONS.iter().any(|name| is(words.get(1), name));
+    let client = is(verb, "CLIENT") && !OF_CLIENT.iter().any(|name| is(words.get(1), name));
     if waits || client || REFUSED.iter().any(|name| is(verb, name)) {
         let verb = String::from_utf8_lossy(verb.copied().unwrap_or_default()).to_uppercase();
         let why = format!(
@@ -252,8 +253,8 @@ fn server_error(error: &Error) -> Option<ServerError> {
 mod packed {
     use redis::{Cmd, Pipeline, RedisError, RedisResult};
 
-    /// A pipeline. `MULTI` and `EXEC` around it are its `atomic`.
-    pub(super) fn pipeline(packed: &[u8]) -> RedisResult<Pipeline> {
+    /// A pipeline. Of a transaction, `MULTI` and `EXEC` are its `atomic`.
+    pub(super) fn pipeline(packed: &[u8], transaction: bool) -> RedisResult<Pipeline> {
         let mut commands = commands(packed)?;
         let is = |command: Option<&Cmd>, name: &[u8]| {
             command.is_some_and(|command| {
@@ -262,7 +263,7 @@ mod packed {
             })
         };
         let mut pipeline = Pipeline::with_capacity(commands.len());
-        if is(commands.first(), b"MULTI") && is(commands.last(), b"EXEC") {
+        if transaction && is(commands.first(), b"MULTI") && is(commands.last(), b"EXEC") {
             pipeline.atomic();
             commands.pop();
             commands.remove(0);
@@ -324,7 +325,7 @@ mod packed {
                     pipe.atomic();
                 }
                 let packed = pipe.get_packed_pipeline();
-                let read = pipeline(&packed).unwrap();
+                let read = pipeline(&packed, atomic).unwrap();
                 assert_eq!(read.get_packed_pipeline(), packed);
                 assert_eq!(read.is_transaction(), atomic);
             }

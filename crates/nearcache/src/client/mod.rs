@@ -449,11 +449,20 @@ pub(crate) const TIMEOUTS: RangeInclusive<Duration> =
 /// # Errors
 /// `InvalidConfig` for what is none. Its range is checked where it is used.
 pub(crate) fn timeout_of(time: impl IntoTtl) -> Result<Duration> {
+    duration_of("timeout", "1ms to 1h", time)
+}
+
+/// The same for another option, with its name and its range.
+///
+/// # Errors
+/// `InvalidConfig` for what is none.
+pub(crate) fn duration_of(name: &str, range: &str, time: impl IntoTtl) -> Result<Duration> {
     match time.into_ttl() {
         Ok(time) => Ok(time.as_duration()),
         Err(error) => {
+            // What else a TTL may be is no advice here.
             let why = error.detail().split("; leave the TTL out").next();
-            let why = format!("timeout: {}; it is from 1ms to 1h", why.unwrap_or_default());
+            let why = format!("{name}: {}; it is from {range}", why.unwrap_or_default());
             Err(Error::new(ErrorKind::InvalidConfig, why))
         }
     }

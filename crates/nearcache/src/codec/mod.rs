@@ -44,6 +44,9 @@ const MAX_VALUE: usize = 512 * 1024 * 1024;
 /// Implemented for every type that implements [`serde::Serialize`] (stored in the cache's [`Format`]), and for
 /// [`Text`] and [`Raw`] (stored unchanged), and for references to all of these. It cannot be implemented outside this
 /// crate; a format of your own comes in as a [`Serializer`], with [`Codec::custom`].
+///
+/// A function of your own that stores what a reference points to is generic over `T: Serialize + ?Sized`, and takes a
+/// `&T`: then `&T` can be stored, too.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored",
     note = "derive `serde::Serialize` for it, or wrap it in `Text` or `Raw`"

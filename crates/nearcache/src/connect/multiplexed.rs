@@ -108,7 +108,7 @@ impl Multiplexed {
             return Err(timed_out(limit, "while connecting"));
         };
         let connected = outcome.map_err(|error| {
-            // What was given up on is a connect that is shared, and has a longer limit. The caller is told its own.
+            // What was given up on is a connect that is shared. The caller is told its own limit.
             let given_up =
                 error.kind() == ErrorKind::Timeout && std::error::Error::source(&error).is_none();
             match given_up {
@@ -187,7 +187,8 @@ impl Multiplexed {
             let opening = Driven::open(&target, &common);
             let outcome = match common.runtime().timeout(patience, || opening).await {
                 Some(outcome) => outcome.map(Driven::shared),
-                None => Err(timed_out(patience, "while connecting")),
+                // What is told is how long a caller waits.
+                None => Err(timed_out(limit, "while connecting")),
             };
             common.pace().note(&outcome, common.runtime().now());
             let outcome = outcome.map_err(|error| error.on_host(common.host()));

@@ -34,6 +34,18 @@ pub fn ttl(millis: u64) -> Result<Ttl> {
     Ttl::from_millis(millis)
 }
 
+/// `Self` in an inherent method: a type, and not whatever implements a trait.
+#[diagnostic::on_unimplemented(
+    message = "a method of a trait cannot be cached: decorate an inherent method, and call it from the trait's"
+)]
+pub trait OfAType {}
+
+#[diagnostic::do_not_recommend]
+impl<T> OfAType for T {}
+
+/// Says that `T` is a type, or the compiler does.
+pub fn of_a_type<T: OfAType + ?Sized>() {}
+
 /// Calls a closure with these arguments. The compiler infers the closure's parameter types from them.
 pub fn over<A, T>(arguments: A, closure: impl FnOnce(A) -> T) -> T {
     closure(arguments)

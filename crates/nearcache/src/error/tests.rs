@@ -120,3 +120,20 @@ fn an_error_can_cross_threads_and_be_cloned() {
     fn check<T: Send + Sync + Clone + StdError + 'static>() {}
     check::<Error>();
 }
+
+#[test]
+fn a_redacted_key_is_not_shown_by_the_words_of_others_either() {
+    let said = "ERR no access to app:session:f3a9, nor to session:f3a9";
+    let error = Error::new(ErrorKind::Server, said).named(b"session:f3a9", true);
+    let text = error.to_string();
+    assert!(!text.contains("f3a9"), "{text}");
+    assert_eq!(text.matches("#7edf3f1860fb").count(), 3, "{text}");
+    assert_eq!(error.key().unwrap(), "session:f3a9");
+    // A short key is as well a word of the text.
+    let error = Error::new(ErrorKind::Server, "an error").named(b"a", true);
+    assert!(error.to_string().ends_with(": an error"), "{error}");
+    // Another caller's error, shown by a cache that shows no keys.
+    let shared = Error::new(ErrorKind::Loader, "no database").named(b"session:f3a9", false);
+    let shown = shared.clone().redacted(true);
+    assert!(shared.to_string().contains("f3a9") && !shown.to_string().contains("f3a9"));
+}

@@ -133,7 +133,7 @@ pub(crate) const COUNTED: &[Counted] = counted! {
     bytes_out in "By", "Bytes of values written";
     connects in "{connection}", "Connections made";
     losses in "{connection}", "Connections that broke";
-    fallbacks in "{read}", "Reads that were answered by the fallback, because Redis did not";
+    fallbacks in "{call}", "Calls that were answered by the fallback, because Redis did not";
     breaker_openings in "{opening}", "How often the breaker has opened";
 };
 

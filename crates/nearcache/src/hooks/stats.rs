@@ -60,7 +60,7 @@ pub struct Stats {
     pub connects: u64,
     /// Connections that broke.
     pub losses: u64,
-    /// Reads that were answered by the fallback, because Redis did not.
+    /// Calls that were answered by the fallback, because Redis did not.
     pub fallbacks: u64,
     /// The state of the circuit breaker. Caches that share a connection share the breaker.
     pub breaker: BreakerState,

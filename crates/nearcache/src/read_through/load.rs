@@ -16,17 +16,18 @@ use crate::ttl::{IntoTtl, Ttl};
 /// ```
 /// # async fn example() -> nearcache::Result<()> {
 /// # let cache = nearcache::Cache::open("memory://")?;
-/// use nearcache::{BoxError, Loaded};
+/// use nearcache::Loaded;
 ///
 /// # #[derive(Clone, serde::Serialize, serde::Deserialize)] struct User { org: u64, active: bool }
-/// # async fn find_user(id: u64) -> Result<User, BoxError> { Ok(User { org: 7, active: true }) }
+/// # async fn find_user(id: u64) -> std::io::Result<User> { Ok(User { org: 7, active: true }) }
 /// let user: User = cache
 ///     .remember("user:1", || async {
-///         let user = find_user(1).await?;
-///         let org = format!("org:{}", user.org);
-///         Ok::<_, BoxError>(match user.active {
-///             true => Loaded::new(user).ttl("1h").tags([org]),
-///             false => Loaded::do_not_store(user),
+///         find_user(1).await.map(|user| {
+///             let org = format!("org:{}", user.org);
+///             match user.active {
+///                 true => Loaded::new(user).ttl("1h").tags([org]),
+///                 false => Loaded::do_not_store(user),
+///             }
 ///         })
 ///     })
 ///     .await?;

@@ -95,6 +95,7 @@ async fn every_error(face: &Face, log: &Log) -> Vec<Error> {
             let load = async || Err::<u8, BoxError>("no database".into());
             log.line(&cache.remember(TOKEN, load));
             log.line(&cache.bind(TOKEN));
+            log.line(&cache.keys().matching(TOKEN));
             errors.extend(cache.refresh(TOKEN, load).await.err());
             let gone = cache
                 .remember("gone", async || Ok::<_, BoxError>(Raw(vec![0; 1])))

@@ -102,6 +102,9 @@ fn what_would_change_the_connection_for_others_is_refused() {
             }
             let mut pipe = redis::pipe();
             pipe.add_command(command.clone());
+            if refused == "MULTI" {
+                pipe.cmd("GET").arg("k").cmd("EXEC");
+            }
             let outcomes = [
                 command.exec_async(&mut cache.shared_connection()).await,
                 command.exec(&mut sync.shared_connection()),

@@ -62,6 +62,22 @@ fn a_value_is_written_by_value_and_by_reference() {
     });
 }
 
+/// A helper of an application, generic over what it stores.
+async fn put<T: Serialize + ?Sized>(cache: &Cache, value: &T) -> nearcache::Result<()> {
+    cache.set("put", value).await
+}
+
+#[test]
+fn a_generic_helper_stores_what_it_borrows() {
+    run(async {
+        let cache = Cache::open("memory://").unwrap();
+        put(&cache, "text").await.unwrap();
+        put(&cache, &[1, 2][..]).await.unwrap();
+        put(&cache, &User { name: "Eve".into() }).await.unwrap();
+        assert!(cache.get::<User>("put").await.unwrap().is_some());
+    });
+}
+
 #[test]
 fn a_write_by_value_does_not_keep_what_it_was_given() {
     run(async {
@@ -114,6 +130,15 @@ fn a_timeout_is_a_text_a_duration_or_seconds() {
                 assert!(text.contains(why) && text.contains("timeout"), "{text}");
                 assert!(!text.contains("forever"), "{text}");
             }
+        }
+        for (lease, is_one) in [("30s", true), ("50ms", false), ("2h", false), ("x", false)] {
+            let built = Cache::builder("memory://").lease(lease).build();
+            let kind = built.map_err(|error| error.kind()).err();
+            assert_eq!(
+                kind,
+                (!is_one).then_some(ErrorKind::InvalidConfig),
+                "{lease}"
+            );
         }
         let error = Cache::builder("memory://")
             .timeout("never")

@@ -1,0 +1,80 @@
+//! A web service on nearcache, in axum: sessions, limits, cached pages and values, typed errors, a graceful shutdown.
+//!
+//! `docs/web-service.md` walks through it. A file for each idea: `sessions`, `limits`, `articles`, `failure` (the errors),
+//! `database` (what is behind the cache), and here the routes. `tests/service.rs` calls them with a clock that it moves.
+//!
+//! ```text
+//! cargo run -p nearcache-example-web                          # an embedded cache
+//! cargo run -p nearcache-example-web -- redis://localhost     # Redis
+//! curl -d '{"name": "ada", "password": "lovelace"}' -H 'content-type: application/json' localhost:3000/sessions
+//! ```
+
+pub mod articles;
+pub mod database;
+pub mod failure;
+pub mod limits;
+pub mod sessions;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use nearcache::{Builder, Cache};
+use tokio::net::TcpListener;
+
+use database::Database;
+
+/// The examples in the guide are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/web-service.md")]
+struct Guide;
+
+/// What every handler has. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The cache: one for the whole service.
+    pub cache: Cache,
+    /// The source of what is cached.
+    pub database: Arc<Database>,
+}
+
+/// The settings of the service's cache. Tests add a store with a clock of their own.
+pub fn cache(url: &str) -> Builder {
+    Cache::builder(url)
+        .prefix("web")
+        .timeout("250ms")
+        .default_ttl("1h")
+        // A key may be the token of a session: no message shows one.
+        .redact_keys(true)
+}
+
+/// The routes.
+pub fn routes(service: Service) -> Router {
+    Router::new()
+        .route("/", get(articles::home))
+        .route("/articles/{id}", get(articles::show).put(articles::change))
+        .route("/authors/{name}", get(articles::by_author))
+        .route(
+            "/sessions",
+            post(sessions::sign_in).delete(sessions::sign_out),
+        )
+        .route("/me", get(sessions::me))
+        .with_state(service)
+}
+
+/// Serves until `end` is ready. Then requests that are running are answered, and the cache is closed: loads that are
+/// running end, and their leases are given back.
+///
+/// # Errors
+/// Those of the socket, and of [`Cache::close`].
+pub async fn serve(
+    listener: TcpListener,
+    service: Service,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let cache = service.cache.clone();
+    axum::serve(listener, routes(service))
+        .with_graceful_shutdown(end)
+        .await?;
+    cache.close().await.map_err(std::io::Error::other)
+}
