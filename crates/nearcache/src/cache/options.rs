@@ -108,7 +108,8 @@ macro_rules! options {
         }
 
         /// How long to wait for the load of *another* caller before loading without a lease. Default: the cache's lease
-        /// (10 s). The value of such a load is returned to every waiting caller in this process, and is not stored.
+        /// (10 s). The value of such a load is returned to every waiting caller in this process, and is not stored. Of
+        /// the callers in this process, one loads after this time; if that load takes as long, each of them does.
         /// This does not limit the loader itself: give the loader a timeout of its own.
         pub fn load_timeout(mut self, time: impl $crate::ttl::IntoTtl) -> Self {
             self.options.load_timeout = Some(time.into_ttl());

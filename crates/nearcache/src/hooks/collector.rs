@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use histogram::{AtomicHistogram, Config};
+use parking_lot::Mutex;
 
 use super::{Call, Done, Hook};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// The number of histogram buckets per doubling is 2⁵, so a percentile is off by 1/32 at most.
 const GROUPING_POWER: u8 = 5;
@@ -47,6 +48,8 @@ const MAX_POWER: u8 = 42;
 pub struct MetricsCollector {
     /// Replaced as a whole when a command is called for the first time.
     commands: ArcSwap<BTreeMap<&'static str, Arc<Meter>>>,
+    /// How many calls went on without Redis, by the kind of its error.
+    degraded: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// What was counted for one command.
@@ -123,6 +126,12 @@ impl MetricsCollector {
             .sum()
     }
 
+    /// How many calls went on without Redis because of an error of this kind ([`Done::degraded`]): their loader ran.
+    pub fn degraded_count(&self, kind: ErrorKind) -> u64 {
+        let degraded = self.degraded.lock();
+        degraded.get(kind.as_str()).copied().unwrap_or(0)
+    }
+
     /// How long the successful calls of this command took; `None` if there was none.
     pub fn latency(&self, command: &str) -> Option<Latency> {
         self.command(command)?.latency
@@ -168,6 +177,9 @@ impl Hook for MetricsCollector {
         meter.misses.fetch_add(done.misses, Relaxed);
         meter.bytes.fetch_add(done.bytes, Relaxed);
         meter.took(done.took);
+        if let Some(kind) = done.degraded {
+            *self.degraded.lock().entry(kind.as_str()).or_default() += 1;
+        }
     }
 
     fn error(&self, call: &Call<'_>, _: &Error, _: Duration) {

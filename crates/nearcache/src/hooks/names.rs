@@ -124,6 +124,8 @@ pub(crate) const COUNTED: &[Counted] = counted! {
     coalesced in "{call}", "Callers that waited for the load of another caller in this process";
     lease_waits in "{load}", "Loads that waited for the load of another process";
     fenced in "{load}", "Loads whose value was not stored, because an invalidation came between";
+    not_stored in "{load}", "Loads whose value was not stored for another reason than an invalidation";
+    degraded in "{call}", "Errors of Redis that a call went on without: its loader ran";
     refreshes in "{load}", "Loads in the background, for callers that had already been answered";
     invalidations in "{invalidation}", "Invalidations that Redis has acknowledged";
     invalidations_deferred in "{invalidation}", "Invalidations that Redis did not acknowledge, and that are sent again";

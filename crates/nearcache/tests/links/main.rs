@@ -280,6 +280,24 @@ fn a_user_without_transactions_or_scripts_has_a_cache() {
                 assert!(call!(face.clear()).unwrap() > 0, "{user}");
             }
         }
+        // The line of the guide.
+        redis.inline(
+            "ACL SETUSER app on >secret ~myapp:* +@read +@write +@scripting +@transaction +@connection +info",
+        );
+        let url = format!(
+            "redis://app:secret@{}/0?prefix=myapp&client_name=app",
+            redis.address()
+        );
+        for face in faces(&url) {
+            call!(face.set("k", &1).tags(["t"])).unwrap();
+            assert_eq!(call!(face.get::<u8>("k")).unwrap(), Some(1));
+            assert!(call!(face.expire("k", "1m")).unwrap());
+            call!(face.mark_stale("k")).unwrap();
+            assert_eq!(call!(face.incr("n")).unwrap(), 1);
+            call!(face.invalidate_tag("t")).unwrap();
+            call!(face.server()).unwrap();
+            assert!(call!(face.clear()).unwrap() > 0);
+        }
         // Begun and never ended: the connection is of no use to the next call.
         for face in faces(&format!(
             "redis://no-exec:pass@{}?client_name=ne",

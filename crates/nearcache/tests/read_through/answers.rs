@@ -1,9 +1,11 @@
 //! Whatever Redis answers, the loader answers: a server that says what it is told, for every answer that servers,
 //! proxies and managed services are known to give, to each command that `remember` sends.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use nearcache::hooks::MetricsCollector;
 use nearcache::{Builder, Cache, ErrorKind, Fallback, blocking};
 use nearcache_testkit::{Impostor, Redis, random_prefix};
 
@@ -143,6 +145,42 @@ async fn answers(face: &Face, key: &str, what: &str) {
         Face::Blocking(cache) => elsewhere(move || cache.remember_many(keys, load).run()).await,
     };
     assert_eq!(found.expect(what), [Some(3), Some(3)], "{what}");
+}
+
+#[test]
+fn hooks_are_told_what_a_call_went_on_without() {
+    let redis = Redis::start();
+    let server = Impostor::start(&redis.address());
+    run(async {
+        let metrics = Arc::new(MetricsCollector::new());
+        let asynchronous = open(&server, Cache::builder)
+            .hook(Arc::clone(&metrics))
+            .build();
+        let blocking = open(&server, blocking::Cache::builder)
+            .hook(Arc::clone(&metrics))
+            .build();
+        for face in [
+            Face::Async(asynchronous.unwrap()),
+            Face::Blocking(blocking.unwrap()),
+        ] {
+            for (answer, to) in [("-NOPERM no", "EVALSHA"), ("-WRONGTYPE a list", "GET")] {
+                server.says(format!("{answer}\r\n"), Some(to));
+                let source = Source::new();
+                assert_eq!(
+                    remember!(face, to.to_owned(), source.gives(1))
+                        .await
+                        .unwrap(),
+                    1
+                );
+                server.is_honest();
+            }
+        }
+        assert_eq!(metrics.count("remember"), 4);
+        assert_eq!(metrics.total_errors(), 0);
+        assert_eq!(metrics.degraded_count(ErrorKind::Denied), 2);
+        assert_eq!(metrics.degraded_count(ErrorKind::WrongType), 2);
+        assert_eq!(metrics.degraded_count(ErrorKind::Timeout), 0);
+    });
 }
 
 #[test]
