@@ -17,19 +17,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ReadThrough;
-use super::delivery;
-use super::delivery::Delivery;
 use super::entry::{Entry, Judgement};
-use super::fill::{Encoded, Filling, Prepared};
 use super::flight::{Answer, Leader};
 use super::held::{Held, Renewal};
-use super::lease::{self, ACQUIRE, Acquired, FILL, RELEASE, Seen, Token};
+use super::lease::{self, ACQUIRE, Acquired, Seen, Token};
 use super::load::{Loaded, catch_panic};
 use super::plan::{Plan, Way};
 use super::tags;
 use crate::codec::{Decode, Encode, Stored};
 use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::{CallKeys, Outcome, Telling};
+use crate::hooks::{CallKeys, Telling};
 use crate::keyspace::StoredKey;
 use crate::resilience::Fallback;
 use crate::script::Input;
@@ -151,12 +148,12 @@ where
 }
 
 /// A led key on its way through the engine.
-struct Seat {
+pub(super) struct Seat {
     /// Its index in the batch.
-    place: usize,
-    lead: Lead,
+    pub(super) place: usize,
+    pub(super) lead: Lead,
     /// Its lease. Without one, the loaded value is not stored.
-    held: Option<Held>,
+    pub(super) held: Option<Held>,
     /// Whether it has already waited for another load's lease.
     waited: bool,
 }
@@ -458,190 +455,6 @@ impl Engine<'_> {
         if let Some(telling) = telling {
             telling.end(error.as_ref());
         }
-    }
-
-    /// Stores the values that were loaded under a lease, unless the load was fenced, and answers the waiters. Returns
-    /// the first error that kept a value from being stored.
-    async fn settle<T: Encode + Decode + Clone>(
-        &self,
-        seats: Vec<Seat>,
-        covers: Vec<u64>,
-        loaded: Vec<Loaded<T>>,
-        took: Duration,
-        led: &mut [Option<Led<T>>],
-        telling: Option<&Telling<'_>>,
-    ) -> Option<Error> {
-        let mut settling = Settling::default();
-        let mut prepared: Vec<Prepared> = Vec::with_capacity(seats.len());
-        for ((mut seat, covers), loaded) in seats.into_iter().zip(covers).zip(loaded) {
-            let encoded = Encoded::of(&loaded, self.cache.client.codec());
-            let held = seat.held.take();
-            match encoded {
-                Ok(encoded) => {
-                    let seal = self.seal(&encoded, took);
-                    match (held, seal) {
-                        (Some(held), Ok(sealed)) => {
-                            prepared.push((seat.lead, covers, held, encoded, sealed));
-                        }
-                        (held, sealed) => {
-                            // Without a lease Redis did not answer.
-                            settling.away |= held.is_none();
-                            settling.leave(&seat.lead, held, sealed.err());
-                            seat.lead.answer(covers, encoded.answer);
-                        }
-                    }
-                }
-                Err(error) => {
-                    settling.leave(&seat.lead, held, Some(error));
-                    let value = Arc::new(loaded.value.clone());
-                    seat.lead.answer(covers, Answer::Unencoded(value));
-                }
-            }
-            led[seat.place] = Some(Led::Value(loaded.value));
-        }
-        let brought = self.versions_of_brought(&prepared).await;
-        let mut filling: Vec<(Lead, u64, Filling)> = Vec::with_capacity(prepared.len());
-        for ((lead, covers, held, encoded, sealed), versions) in prepared.into_iter().zip(brought) {
-            match versions {
-                Ok(versions) => {
-                    let filled = self.fill_input(&lead, &held, encoded, sealed, versions);
-                    filling.push((lead, covers, filled));
-                }
-                // It is not known whether the tags changed during the load, so nothing is stored.
-                Err(error) => {
-                    self.cache.client.note_degraded(&error);
-                    settling.away = true;
-                    settling.leave(&lead, Some(held), None);
-                    lead.answer(covers, encoded.answer);
-                }
-            }
-        }
-        self.fill(filling, &mut settling, telling).await;
-        self.end(settling, telling).await
-    }
-
-    /// Sends FILL for all of these.
-    ///
-    /// model: Action::ReadTagsAgain, Action::Fill
-    async fn fill(
-        &self,
-        filling: Vec<(Lead, u64, Filling)>,
-        settling: &mut Settling,
-        telling: Option<&Telling<'_>>,
-    ) {
-        if filling.is_empty() {
-            return;
-        }
-        let last_seen = &self.cache.policy.last_seen;
-        // Note before FILL is sent which waiters it may answer, and the marks: both depend on what happens after this.
-        let sent: Vec<_> = filling
-            .iter()
-            .map(|(lead, _, _)| (lead.covers(), last_seen.mark(&lead.key)))
-            .collect();
-        let (pending, inputs): (Vec<_>, Vec<Input>) = filling
-            .into_iter()
-            .map(|(lead, covers, filling)| {
-                let (pending, input) = filling.into_parts();
-                ((lead, covers, pending), input)
-            })
-            .unzip();
-        let replies = match self.cache.client.run_many(&FILL, &inputs).await {
-            Ok(replies) => replies,
-            Err(error) => inputs.iter().map(|_| Err(error.clone())).collect(),
-        };
-        for (((lead, loaded_for, pending), (filled_for, mark)), reply) in
-            pending.into_iter().zip(sent).zip(replies)
-        {
-            settling.away |= reply.is_err();
-            let filled = self.filled(&lead, &pending, reply, mark);
-            note(telling, filled.outcome, filled.bytes);
-            if !filled.stored {
-                settling.unstored.push(lead.key.clone());
-            }
-            let covers = if filled.current {
-                filled_for
-            } else {
-                loaded_for
-            };
-            lead.answer(covers, pending.answer);
-        }
-    }
-
-    /// Gives back the leases of the values that are not stored, and tells why they are not. After a forced refresh that
-    /// has stored nothing, deletes the old entries.
-    async fn end(&self, settling: Settling, telling: Option<&Telling<'_>>) -> Option<Error> {
-        let Settling {
-            held,
-            unstored,
-            left,
-            away,
-            first_error,
-        } = settling;
-        for _ in 0..left {
-            note(telling, Outcome::NotStored, 0);
-        }
-        self.cache.client.counters().not_stored.add(left);
-        self.release(held.iter().map(|(key, held)| (key, held)))
-            .await;
-        if self.plan.way == Way::Force && !unstored.is_empty() {
-            if away {
-                // Not sent, but deferred: this call has waited for Redis already.
-                drop(Delivery::keys(self.cache, &unstored));
-            } else if let Err(error) = delivery::unlink(self.cache, &unstored).await {
-                tracing::debug!(%error, "an entry that could not be refreshed could not be deleted");
-            }
-        }
-        if let Some(error) = &first_error {
-            self.cache.client.warn_not_stored(error);
-        }
-        first_error
-    }
-
-    async fn release<'h>(&self, held: impl IntoIterator<Item = (&'h StoredKey, &'h Held)>) {
-        let inputs: Vec<Input> = held
-            .into_iter()
-            .map(|(key, held)| held.release_input(key))
-            .collect();
-        if !inputs.is_empty()
-            && let Err(error) = self.cache.client.run_many(&RELEASE, &inputs).await
-        {
-            tracing::debug!(%error, "leases could not be released");
-        }
-    }
-}
-
-/// What is left to do after the values of a batch were filled.
-#[derive(Default)]
-struct Settling {
-    /// Leases to give back.
-    held: Vec<(StoredKey, Held)>,
-    /// Keys whose value was not stored.
-    unstored: Vec<StoredKey>,
-    /// How many of these were never sent.
-    left: u64,
-    /// Whether one of them was not because Redis did not answer, or refused.
-    away: bool,
-    /// Why the first of them was not stored.
-    first_error: Option<Error>,
-}
-
-impl Settling {
-    /// Does not store the value of a key.
-    fn leave(&mut self, lead: &Lead, held: Option<Held>, why: Option<Error>) {
-        self.left += 1;
-        self.unstored.push(lead.key.clone());
-        self.held.extend(held.map(|held| (lead.key.clone(), held)));
-        if let Some(error) = why
-            && self.first_error.is_none()
-        {
-            self.first_error = Some(error.for_key(&lead.key));
-        }
-    }
-}
-
-fn note(telling: Option<&Telling<'_>>, outcome: Outcome, bytes: usize) {
-    if let Some(telling) = telling {
-        telling.watch().note(outcome, bytes);
     }
 }
 

@@ -6,7 +6,8 @@
 //! 2. `flight`: of the callers in this process that miss a key, one leads and the others wait.
 //! 3. `lead`: of the leaders in all processes, one gets the `lease` and loads; the others wait for its value.
 //! 4. `loader`: runs the user's loader. Meanwhile `held` renews the lease; `keeper` does, for callers without a runtime.
-//! 5. `fill`: FILL stores the loaded value, unless the load was fenced by an invalidation.
+//! 5. `settle`: FILL stores the loaded value, unless the load was fenced by an invalidation (`fill`), and the callers are
+//!    answered.
 //!
 //! `remember` combines these steps, for one key and for many; `plan` holds the options of a call. `read` has all other
 //! reads; `presence` says for all verbs whether there is an entry, `change` has the scripts that depend on it, and
@@ -41,6 +42,7 @@ pub(crate) mod presence;
 pub(crate) mod prolong;
 pub(crate) mod read;
 mod remember;
+mod settle;
 pub(crate) mod tags;
 
 use std::fmt;
