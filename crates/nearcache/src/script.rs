@@ -81,6 +81,14 @@ impl Input {
         self
     }
 
+    /// The same keys, with the first `count` arguments.
+    pub(crate) fn with_args(&self, count: usize) -> Self {
+        Input {
+            keys: self.keys.clone(),
+            args: self.args.iter().take(count).cloned().collect(),
+        }
+    }
+
     /// Its size in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.keys.iter().chain(&self.args).map(Vec::len).sum()

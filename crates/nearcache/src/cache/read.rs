@@ -176,10 +176,7 @@ impl<'c, T: Decode, M> Get<'c, T, M> {
             core, key, extend, ..
         } = self;
         if let Some(ttl) = extend {
-            return CacheFuture::asking(async move {
-                let found = read_and_extend(core, "get", key?, ttl?).await?;
-                Ok(found.hit())
-            });
+            return start_extending(core, key, ttl);
         }
         CacheFuture::asking(async move {
             // The key is lent, not moved: it is large.
@@ -190,6 +187,20 @@ impl<'c, T: Decode, M> Get<'c, T, M> {
             .await
         })
     }
+}
+
+/// Apart, so that a plain read does not carry it.
+#[cold]
+#[inline(never)]
+fn start_extending<T: Decode>(
+    core: &ReadThrough,
+    key: Result<StoredKey>,
+    ttl: Result<Ttl>,
+) -> CacheFuture<'_, Option<T>> {
+    CacheFuture::asking(async move {
+        let found = read_and_extend(core, "get", key?, ttl?).await?;
+        Ok(found.hit())
+    })
 }
 
 operation!(Get<'c, T: Decode> -> Option<T>);

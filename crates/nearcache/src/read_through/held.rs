@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -52,7 +53,8 @@ impl Held {
 #[derive(Debug)]
 pub(super) struct Renewal {
     cache: ReadThrough,
-    inputs: Vec<Input>,
+    /// Of RENEW; those of RELEASE begin like them.
+    inputs: Arc<[Input]>,
 }
 
 impl Renewal {
@@ -73,6 +75,11 @@ impl Renewal {
             inputs: inputs.collect(),
             cache: cache.clone(),
         }
+    }
+
+    /// Lists its leases, for `close`, until the result is dropped.
+    pub(super) fn listed(&self) -> Option<Listed> {
+        (!self.inputs.is_empty()).then(|| self.cache.policy.held.list(&self.inputs))
     }
 
     pub(super) fn period(&self) -> Duration {
@@ -121,48 +128,43 @@ impl Renewal {
 }
 
 /// The leases of all loads that are under way.
-#[derive(Debug, Default)]
-pub(super) struct HeldLeases(Mutex<Listing>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct HeldLeases(Arc<Mutex<Listing>>);
 
 #[derive(Debug, Default)]
 struct Listing {
     next: u64,
-    /// The inputs of RELEASE, by load.
-    inputs: HashMap<u64, Vec<Input>>,
+    /// The inputs of RENEW, by load.
+    inputs: HashMap<u64, Arc<[Input]>>,
 }
 
 /// A load whose leases are listed, until it is dropped.
-pub(super) struct Listed<'l> {
-    all: &'l HeldLeases,
+pub(super) struct Listed {
+    all: HeldLeases,
     number: u64,
 }
 
 impl HeldLeases {
-    pub(super) fn list<'h>(
-        &self,
-        held: impl IntoIterator<Item = (&'h StoredKey, &'h Held)>,
-    ) -> Option<Listed<'_>> {
-        let inputs: Vec<Input> = held
-            .into_iter()
-            .map(|(key, held)| held.release_input(key))
-            .collect();
-        if inputs.is_empty() {
-            return None;
-        }
+    fn list(&self, inputs: &Arc<[Input]>) -> Listed {
         let mut listing = self.0.lock();
         let number = listing.next;
         listing.next += 1;
-        listing.inputs.insert(number, inputs);
-        Some(Listed { all: self, number })
+        listing.inputs.insert(number, Arc::clone(inputs));
+        Listed {
+            all: self.clone(),
+            number,
+        }
     }
 
-    /// The inputs of RELEASE for all of them.
+    /// The inputs of RELEASE for all of them: the lease and its token.
     pub(super) fn release_inputs(&self) -> Vec<Input> {
-        self.0.lock().inputs.values().flatten().cloned().collect()
+        let listing = self.0.lock();
+        let inputs = listing.inputs.values().flat_map(|inputs| inputs.iter());
+        inputs.map(|input| input.with_args(1)).collect()
     }
 }
 
-impl Drop for Listed<'_> {
+impl Drop for Listed {
     fn drop(&mut self) {
         self.all.0.lock().inputs.remove(&self.number);
     }

@@ -415,13 +415,11 @@ impl Engine<'_> {
         };
         let telling = client.telling("load", CallKeys::Stored(&keys));
         let indices = seats.iter().map(|seat| seat.lead.index).collect();
-        let held = || {
-            seats
-                .iter()
-                .filter_map(|seat| Some((&seat.lead.key, seat.held.as_ref()?)))
-        };
-        let renewal = Renewal::of(self.cache, held());
-        let _listed = self.cache.policy.held.list(held());
+        let held = seats
+            .iter()
+            .filter_map(|seat| Some((&seat.lead.key, seat.held.as_ref()?)));
+        let renewal = Renewal::of(self.cache, held);
+        let _listed = renewal.listed();
         // The leases are renewed until the value is stored: that may take a round trip before FILL.
         let work = async {
             let mut covers = Vec::new();

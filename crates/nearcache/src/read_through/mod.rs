@@ -161,7 +161,8 @@ impl ReadThrough {
     fn with_client(&self, client: Client) -> Self {
         ReadThrough {
             client,
-            ..self.clone()
+            policy: Arc::clone(&self.policy),
+            flights: Arc::clone(&self.flights),
         }
     }
 

@@ -46,7 +46,14 @@ impl ReadThrough {
     pub(crate) async fn look_up<T: Decode>(&self, key: &StoredKey) -> Result<Lookup<T>> {
         let mark = self.policy.last_seen.mark(key);
         match self.read(key).await {
-            Ok((entry, judgement)) => Ok(self.answer_read(key, entry, judgement, mark).await),
+            Ok((entry, judgement)) => {
+                let (found, spoiled) = self.answer_read(key, entry, judgement, mark);
+                if let Some(entry) = spoiled {
+                    // Boxed: it is rare and large.
+                    Box::pin(self.heal([(key, entry)])).await;
+                }
+                Ok(found)
+            }
             Err(error) => Ok(self.decode(&mut self.fall_back("get", key, error)?)),
         }
     }
@@ -66,7 +73,11 @@ impl ReadThrough {
                 let (entry, judgement) = prolonged.map_or((None, Judgement::Dead), |prolonged| {
                     (prolonged.entry, prolonged.judgement)
                 });
-                Ok(self.answer_read(key, entry, judgement, mark).await)
+                let (found, spoiled) = self.answer_read(key, entry, judgement, mark);
+                if let Some(entry) = spoiled {
+                    self.heal([(key, entry)]).await;
+                }
+                Ok(found)
             }
             // A server that takes no writes may still be read from.
             Err(error) if error.kind() == ErrorKind::Unavailable => self.look_up(key).await,
@@ -74,23 +85,18 @@ impl ReadThrough {
         }
     }
 
-    /// The value of an entry that was read under this mark.
-    async fn answer_read<T: Decode>(
+    /// The value of an entry that was read under this mark; and an entry that is to be deleted.
+    fn answer_read<T: Decode>(
         &self,
         key: &StoredKey,
         entry: Option<Entry>,
         judgement: Judgement,
         mark: Option<Mark>,
-    ) -> Lookup<T> {
+    ) -> (Lookup<T>, Option<Entry>) {
         self.policy
             .last_seen
             .record(key, entry.as_ref(), judgement, mark);
-        let (found, spoiled) = self.judge_and_decode(entry, judgement);
-        if let Some(entry) = spoiled {
-            // Boxed: it is rare and large.
-            Box::pin(self.heal([(key, entry)])).await;
-        }
-        found
+        self.judge_and_decode(entry, judgement)
     }
 
     /// Like [`look_up`](Self::look_up), for many keys; returns only the values.
