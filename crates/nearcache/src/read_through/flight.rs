@@ -10,13 +10,14 @@
 //! 3. When a leader ends and waiters are left unanswered, one of them leads next, for all of them. They do not all
 //!    load.
 //! 4. An invalidation by this process detaches the flight: its load goes on for those whom it may answer, and the others
-//!    are in a new flight at once. This only saves time; without it, invariant 2 makes them wait for the load to end.
+//!    are in a new flight at once. This only saves time; without it, invariant 2 makes them wait for the load to end. At
+//!    most one load of a key goes on like this: however often the key is invalidated, not every caller loads.
 //! 5. A cancelled caller affects no other caller, and a flight without callers is removed.
 //!
 //! model: Action::Join, Action::AskAgain, Mechanism::RuleTwo, Mechanism::FencedAfterJoin, "detached flights"
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -44,12 +45,17 @@ pub(crate) enum Answer {
 /// The flights of all caches that share one connection ([`Guarded`]).
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
-    flights: Mutex<ByKey>,
+    table: Mutex<Table>,
     /// How many there are. Nearly always none, which is all that an invalidation needs to know.
     count: AtomicUsize,
 }
 
-type ByKey = HashMap<Box<[u8]>, Arc<Flight>>;
+#[derive(Debug, Default)]
+struct Table {
+    flights: HashMap<Box<[u8]>, Arc<Flight>>,
+    /// The keys with a detached load that is still running.
+    detached: HashSet<Box<[u8]>>,
+}
 
 #[derive(Debug, Default)]
 struct Flight {
@@ -105,7 +111,8 @@ impl Flights {
 
     /// Leads the flight of a key if it has no leader, else joins it as a waiter.
     pub(crate) fn join(self: &Arc<Self>, key: &[u8]) -> Result<Leader, Waiter> {
-        let mut flights = self.flights.lock();
+        let mut table = self.table.lock();
+        let flights = &mut table.flights;
         let flight = match flights.get(key) {
             Some(flight) => Arc::clone(flight),
             None => Arc::clone(flights.entry(key.into()).or_default()),
@@ -130,7 +137,8 @@ impl Flights {
 
     /// Leads the flight of a key, if the key has none.
     pub(crate) fn lead_alone(self: &Arc<Self>, key: &[u8]) -> Option<Leader> {
-        let mut flights = self.flights.lock();
+        let mut table = self.table.lock();
+        let flights = &mut table.flights;
         if flights.contains_key(key) {
             return None;
         }
@@ -148,13 +156,13 @@ impl Flights {
     /// Whether a key has a flight.
     #[cfg(feature = "blocking")]
     pub(crate) fn has(&self, key: &[u8]) -> bool {
-        self.flights.lock().contains_key(key)
+        self.table.lock().flights.contains_key(key)
     }
 
     /// The number of keys with a flight.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.flights.lock().len()
+        self.table.lock().flights.len()
     }
 
     /// Whether any key has a flight.
@@ -166,10 +174,13 @@ impl Flights {
     /// The key was invalidated: whoever comes from now on, and whoever the running load may not answer, need not wait
     /// for it. (A load whose loader has not been called yet answers them all.)
     pub(crate) fn detach(&self, key: &[u8]) {
-        let mut flights = self.flights.lock();
-        let Some(flight) = flights.get(key) else {
+        let mut table = self.table.lock();
+        let Some(flight) = table.flights.get(key) else {
             return;
         };
+        if table.detached.contains(key) {
+            return;
+        }
         let flight = Arc::clone(flight);
         let mut state = flight.state.lock();
         let Some(before) = state.loader_called.filter(|_| state.led) else {
@@ -184,15 +195,16 @@ impl Flights {
             changed: Notify::new(),
         });
         if state.late > 0 {
-            flights.insert(key.into(), Arc::clone(&next));
+            table.flights.insert(key.into(), Arc::clone(&next));
         } else {
-            flights.remove(key);
+            table.flights.remove(key);
         }
+        table.detached.insert(key.into());
         state.waiting -= std::mem::take(&mut state.late);
         state.next = Some((before, next));
         drop(state);
         flight.changed.notify_waiters();
-        self.count.store(flights.len(), Ordering::Relaxed);
+        self.count.store(table.flights.len(), Ordering::Relaxed);
     }
 }
 
@@ -207,10 +219,11 @@ struct Ticket {
 impl Ticket {
     /// Changes the flight, and removes it if nobody is left in it.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        self.change_among(&mut self.flights.flights.lock(), change)
+        self.change_among(&mut self.flights.table.lock(), change)
     }
 
-    fn change_among<T>(&self, flights: &mut ByKey, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change_among<T>(&self, table: &mut Table, change: impl FnOnce(&mut State) -> T) -> T {
+        let flights = &mut table.flights;
         let mut state = self.flight.state.lock();
         let changed = change(&mut state);
         let empty = !state.led && state.waiting == 0;
@@ -331,9 +344,9 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         let shared = Arc::clone(&self.ticket.flights);
         // No flight is detached meanwhile.
-        let mut flights = shared.flights.lock();
+        let mut table = shared.table.lock();
         while self.follow() {}
-        self.ticket.change_among(&mut flights, |state| {
+        self.ticket.change_among(&mut table, |state| {
             state.waiting -= 1;
             let is_late = |before| self.number >= before;
             state.late -= usize::from(state.loader_called.is_some_and(is_late));
@@ -407,14 +420,25 @@ impl Leader {
 
 impl Drop for Leader {
     fn drop(&mut self) {
-        self.ticket.change(|state| match self.role {
-            Role::First => {
-                state.led = false;
-                state.loader_called = None;
-            }
-            Role::Substitute => state.substitute = None,
-            Role::Alone => {}
-        });
+        let mut table = self.ticket.flights.table.lock();
+        let ends_detached = self
+            .ticket
+            .change_among(&mut table, |state| match self.role {
+                Role::First => {
+                    state.led = false;
+                    state.loader_called = None;
+                    state.next.is_some()
+                }
+                Role::Substitute => {
+                    state.substitute = None;
+                    false
+                }
+                Role::Alone => false,
+            });
+        if ends_detached {
+            table.detached.remove(&self.ticket.key);
+        }
+        drop(table);
         self.ticket.flight.changed.notify_waiters();
     }
 }

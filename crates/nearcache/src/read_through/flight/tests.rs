@@ -85,6 +85,24 @@ async fn an_invalidation_detaches_a_load_that_may_not_answer_everybody() {
 }
 
 #[tokio::test]
+async fn one_load_at_a_time_is_detached() {
+    let flights = Arc::<Flights>::default();
+    let first = flights.join(b"k").unwrap();
+    first.calls_loader();
+    flights.detach(b"k");
+    let second = flights.join(b"k").unwrap();
+    second.calls_loader();
+    flights.detach(b"k");
+    let late = flights.join(b"k").unwrap_err();
+    drop(first);
+    flights.detach(b"k");
+    assert!(matches!(turn(late).await, Turn::Lead(_)));
+    drop(second);
+    assert_eq!((flights.any(), flights.len()), (false, 0));
+    assert!(flights.table.lock().detached.is_empty());
+}
+
+#[tokio::test]
 async fn who_goes_away_from_a_detached_flight_leaves_nothing_behind() {
     let flights = Arc::<Flights>::default();
     let leader = flights.join(b"k").unwrap();
