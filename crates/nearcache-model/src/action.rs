@@ -55,6 +55,13 @@ listed! {
     ReadTagsAgain,
     /// Script ACQUIRE. `read_through::lease::ACQUIRE`, sent by `read_through::lead`: `Engine::acquire`.
     Acquire,
+    /// Script ACQUIRE of a `refresh`, which takes the lease from whoever has it. As `Acquire`, with `Way::Force`.
+    Take,
+    /// A `refresh` that has stored nothing deletes: UNLINK `s` and `L`, or the one of the two that comes first, or
+    /// last. `read_through::lead`: `Engine::end`.
+    RefreshDeletes,
+    /// A `refresh` that got no reply to ACQUIRE has loaded, and stores nothing. `read_through::lead`: `Engine::settle`.
+    RefreshEnds,
     /// Script FILL. `read_through::lease::FILL`, sent by `read_through::lead`: `Engine::fill`.
     Fill,
     /// Script RENEW: compare-and-PEXPIRE. `read_through::lease::RENEW`, sent by `read_through::fill`:

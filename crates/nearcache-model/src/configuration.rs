@@ -98,6 +98,8 @@ pub struct Configuration {
     pub writes: [u8; 2],
     /// Their kinds.
     pub kinds: &'static [Invalidation],
+    /// Calls of `refresh` in each process, at most one.
+    pub refreshes: [u8; 2],
     /// How `delete` is done.
     pub delete: DeleteForm,
     /// How `set` is done.
@@ -151,6 +153,7 @@ pub const CALM: Configuration = Configuration {
     calls: 1,
     writes: [0, 0],
     kinds: &[],
+    refreshes: [0, 0],
     delete: DeleteForm::OneStep,
     set: SetForm::OneStep,
     foreign: 0,

@@ -8,7 +8,7 @@ use crate::mechanism::Mechanism;
 use crate::model::{Model, Steps, name};
 use crate::property::Property;
 use crate::redis::{Acquired, Compares};
-use crate::state::{Age, At, Covered, Entry, Late, Phase, Process, State, Task, Token};
+use crate::state::{Age, At, Covered, Entry, Late, Phase, Process, State, Task, Token, Way};
 
 /// How good an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +113,8 @@ impl Steps<'_> {
                 self.answer(who, p, slot, &task, answers);
             }
             At::GiveLeader => self.answer(who, p, slot, &task, Answers::Leader),
+            At::Unlink => self.unlink(who, p, slot),
+            At::UnlinkEntry => self.unlink_entry(who, p, slot),
         }
         let leased = matches!(
             task.at,
@@ -239,7 +241,7 @@ impl Steps<'_> {
                 if Some(entry) == task.seen {
                     let broken = Some(Property::Refresh);
                     self.push_broken(who, Action::Acquire, Outcome::Dead, state, broken);
-                } else if task.refresh {
+                } else if task.way == Way::Refresh {
                     state.processes[p].end(slot);
                     self.push(who, Action::Acquire, Outcome::Skipped, state);
                 } else {
@@ -258,7 +260,7 @@ impl Steps<'_> {
                 (task.stamp, task.epoch) = (tag, epoch);
                 self.push(who, Action::Acquire, Outcome::Mine, state);
             }
-            Acquired::Theirs if task.refresh => {
+            Acquired::Theirs if task.way == Way::Refresh => {
                 state.processes[p].end(slot);
                 self.push(who, Action::Acquire, Outcome::Skipped, state);
             }
@@ -334,7 +336,7 @@ impl Steps<'_> {
         {
             process.tasks[beside] = Task {
                 at: At::Acquire,
-                refresh: true,
+                way: Way::Refresh,
                 seen: Some(seen),
                 ..Task::default()
             };

@@ -48,6 +48,11 @@ listed! {
     SetIsAtomic,
     /// `set` never unlinks before it stores. Taken out: UNLINK, then SET.
     SetStoresFirst,
+    /// A forced refresh that was fenced ends with a `delete`. Taken out: it returns what it loaded, and whatever is
+    /// stored stays.
+    FencedRefreshDeletes,
+    /// So does one that does not know whether it was stored: it got no reply to ACQUIRE or to FILL.
+    LostRefreshDeletes,
     /// `clear` goes through the leases first.
     ClearLeasesFirst,
     /// V is random, and the epoch. Taken out: INCR.

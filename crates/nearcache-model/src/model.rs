@@ -1,7 +1,7 @@
 //! The machine: a configuration, a mechanism that may be missing, and the steps out of a state.
 //!
-//! The steps are by the one who acts: `caller`, `leader`, `load` and `cluster` (the run of the protocol),
-//! `writer` and `removal`, `world` and `replica`.
+//! The steps are by the one who acts: `caller`, `leader`, `load`, `refresh` and `cluster` (the run of the
+//! protocol), `writer` and `removal`, `world` and `replica`.
 //! A later part of the protocol, the near tier, adds its fields to `state`, its actions to `action`, a file
 //! beside these, and its pushes to [`Steps::push`], the one place where every step passes.
 
@@ -107,6 +107,7 @@ impl Model {
                 left: self.configuration.writes[at],
                 ..Writer::default()
             };
+            process.refreshes = self.configuration.refreshes[at];
         }
         state
     }
@@ -144,6 +145,7 @@ impl Machine for Model {
             for slot in 0..TASKS {
                 steps.task(process, slot);
             }
+            steps.refresh(process);
             steps.writer(process);
         }
         steps.world();
@@ -204,7 +206,7 @@ impl Steps<'_> {
         let fair = match who {
             Who::World => action == Action::ExpireLease,
             Who::Caller(..) => !matches!(action, Action::Join | Action::Cancel),
-            Who::Task(..) => action != Action::Lose,
+            Who::Task(..) => !matches!(action, Action::Take | Action::Lose),
             Who::Writer(_) => false,
         };
         self.out.push(Step {

@@ -2,7 +2,8 @@
 //!
 //! A *version* counts changes of the source of truth; a load has the version that it read. A caller's
 //! *floor* is the newest version whose invalidation had returned when it called; the state's floor is the
-//! newest whose invalidation has returned by now. "Loaded before an invalidation" is: of a version older
+//! newest whose invalidation has returned by now. A `refresh` that returned counts as an invalidation, which announces
+//! the version that it loaded. "Loaded before an invalidation" is: of a version older
 //! than the one that the invalidation announces.
 
 use std::fmt;

@@ -43,6 +43,12 @@ impl Server {
         }
     }
 
+    /// ACQUIRE of a `refresh`: how `s` is, and the lease whoever has it.
+    pub(crate) fn take(&mut self, token: Token) -> Option<Entry> {
+        self.lease = token;
+        self.entry
+    }
+
     pub(crate) fn fill(
         &mut self,
         token: Token,

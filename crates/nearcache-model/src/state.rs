@@ -112,6 +112,22 @@ pub enum At {
     GiveLoaded,
     /// There is an answer for the leader only.
     GiveLeader,
+    /// A forced refresh has stored nothing: its `delete` is next.
+    Unlink,
+    /// UNLINK `s` is the second step of that `delete`.
+    UnlinkEntry,
+}
+
+/// Why a run of the protocol loads. `read_through::plan::Way`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// Its leader found nothing usable.
+    #[default]
+    Miss,
+    /// A refresh in the background, which is skipped if another load runs.
+    Refresh,
+    /// `refresh`, which takes the lease from whoever has it.
+    Force,
 }
 
 /// One run of the protocol: a flight, or a refresh, which is one without callers.
@@ -119,8 +135,8 @@ pub enum At {
 pub struct Task {
     /// How far it is.
     pub at: At,
-    /// Whether it is a refresh.
-    pub refresh: bool,
+    /// Why it loads.
+    pub way: Way,
     /// The token of its last ACQUIRE.
     pub token: Token,
     /// How it saw `s`: the entry to be judged, or the one that it judged unusable.
@@ -240,6 +256,8 @@ pub struct Process {
     pub callers: [Caller; CALLERS],
     /// Who writes.
     pub writer: Writer,
+    /// Calls of `refresh` that are left.
+    pub refreshes: u8,
 }
 
 /// A command whose connection was lost: the server may still carry it out.
@@ -260,6 +278,8 @@ pub enum Late {
     InvalidateEpoch,
     /// SET of the epoch, NX.
     CreateEpoch(Stamp),
+    /// ACQUIRE of a `refresh`.
+    Take(Token),
 }
 
 /// Everything.
@@ -292,7 +312,7 @@ impl State {
     pub fn tokens(&mut self, mut visit: impl FnMut(&mut Token)) {
         visit(&mut self.server.lease);
         match &mut self.late {
-            Late::Acquire(token, _) | Late::Fill(token, ..) => visit(token),
+            Late::Acquire(token, _) | Late::Fill(token, ..) | Late::Take(token) => visit(token),
             Late::Nothing
             | Late::Invalidate(_)
             | Late::Create(_)
@@ -320,7 +340,7 @@ impl State {
         visit(&mut self.server.copy);
         of(&mut self.server.entry, &mut visit);
         match &mut self.late {
-            Late::Nothing | Late::InvalidateEpoch => {}
+            Late::Nothing | Late::InvalidateEpoch | Late::Take(_) => {}
             Late::Acquire(_, seen) => of(seen, &mut visit),
             Late::Fill(_, seen, value, epoch) => {
                 of(seen, &mut visit);

@@ -76,6 +76,10 @@ impl Steps<'_> {
                     self.tags_by_acquire(&mut state);
                 }
             }
+            Late::Take(token) => {
+                server.take(token);
+                self.tags_by_acquire(&mut state);
+            }
             Late::Fill(token, seen, value, epoch) => {
                 let older = server
                     .entry

@@ -239,7 +239,7 @@ impl Steps<'_> {
 
 impl Process {
     /// The flight goes on beside a new one. Who joined after its loader was called asks again, in the new one.
-    fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         let loading = self.tasks[0].at >= At::Loading;
         self.tasks.swap(0, 1);
         for caller in self.of(0) {
