@@ -100,8 +100,15 @@ listed! {
     SetEnds,
     /// UNLINK V, or SET V to a fresh value. `cache::tags::invalidate_tags`.
     InvalidateTag,
-    /// UNLINK of the epoch, where loads name their tags at their end. `cache::tags::invalidate_tags`.
+    /// UNLINK of the epoch, where loads name their tags at their end. `cache::tags::invalidate_tags`,
+    /// `read_through::mark`: `ReadThrough::mark_tags`.
     InvalidateEpoch,
+    /// Script MARK: `s` is stale, and `L` is unlinked. `read_through::change::MARK`, sent by `read_through::mark`:
+    /// `ReadThrough::mark`.
+    Mark,
+    /// Script MARK_TAG: a version in front of V's. `read_through::change::MARK_TAG`, sent by `read_through::mark`:
+    /// `ReadThrough::mark_tags`.
+    MarkTag,
     /// `clear` starts its scan over the lease keys. `resilience::sweep::matching`.
     ClearLeases,
     /// `clear` starts its scan over the stored keys. `resilience::sweep::matching`.

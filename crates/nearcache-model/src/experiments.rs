@@ -1,6 +1,7 @@
 //! Each mechanism taken out: where it is missed, and where it is not.
 
 mod cluster;
+mod mark;
 mod refresh;
 
 use crate::configuration::{CALM, Configuration, Invalidation, Tags};
@@ -60,6 +61,7 @@ fn not(
 pub fn experiments() -> Vec<Experiment> {
     let mut all = one_server();
     all.extend(refresh::experiments());
+    all.extend(mark::experiments());
     all.extend(cluster::experiments());
     all
 }

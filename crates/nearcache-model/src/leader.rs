@@ -41,6 +41,7 @@ impl Model {
             tag: self.configuration.scripts() && self.has(Mechanism::TagsReadAgain),
             epoch: self.configuration.tags == Tags::Brought
                 && self.has(Mechanism::FillComparesEpoch),
+            current: self.has(Mechanism::FillComparesCurrent),
         }
     }
 
@@ -177,6 +178,12 @@ impl Steps<'_> {
         let compares = self.model.has(Mechanism::ReadersCompareTags);
         let judgement = if !compares || self.model.unmoved(self.tag(), entry.stamp) {
             untagged(entry)
+        } else if self.from.server.is_marked(entry.stamp) {
+            if self.model.has(Mechanism::MarkedIsStale) {
+                Judgement::Soft
+            } else {
+                untagged(entry)
+            }
         } else {
             Judgement::Dead
         };
@@ -214,6 +221,7 @@ impl Steps<'_> {
             seen,
             ..Task::default()
         };
+        let strict = self.model.configuration.strict;
         let mut push = |outcome, task| {
             let mut state = *from;
             state.processes[p].tasks[slot] = task;
@@ -221,6 +229,7 @@ impl Steps<'_> {
         };
         match judgement {
             Judgement::Live => push(Outcome::Live, given(At::Give, None)),
+            Judgement::Soft if strict => push(Outcome::TooStale, unusable(false)),
             Judgement::Soft => {
                 push(Outcome::Stale, given(At::GiveStale, Some(entry)));
                 push(Outcome::TooStale, unusable(true));

@@ -203,7 +203,7 @@ choice!(At, 5: Nowhere Ask Judge Acquire Waiting Mine Create Ready Loading Named
 choice!(Way, 2: Miss Refresh Force);
 choice!(Covered, 2: No ByCommand ByLoad);
 choice!(Phase, 3: New Leads Joined Again Done);
-choice!(Writing, 5: Idle Changed EntryDeleted LeaseDeleted LeaseRedirected EpochMoved TagMoved SetReady
+choice!(Writing, 5: Idle Changed EntryDeleted LeaseDeleted LeaseRedirected EpochMoved EpochMovedToMark TagMoved SetReady
     SetStored SetUnlinked Leases LeaseFound LeasesDone Entries EntryFound EntriesDone);
 
 /// A struct: its fields, each a number of so many bits, a flag, or a field of its own.
@@ -231,8 +231,8 @@ fields!(Task: at, way, token, seen, stale, stamp, epoch, value 2);
 fields!(Caller: phase, slot 1, covered, calls 1, floor 2);
 fields!(Writer: at, left 2, version 2, stamp, may_miss);
 fields!(Process: tasks, callers, writer, refreshes 1);
-fields!(Server: entry, lease, tag, epoch, copy);
-fields!(State: server, source 2, floor 2, loads 2, foreign 1, losses 1, redirects 1, failovers 1, late,
+fields!(Server: entry, lease, tag, stale, epoch, copy);
+fields!(State: server, source 2, floor 2, marked 2, loads 2, foreign 1, losses 1, redirects 1, failovers 1, late,
     processes);
 
 impl Field for bool {

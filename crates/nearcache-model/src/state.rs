@@ -62,6 +62,9 @@ pub struct Server {
     pub lease: Token,
     /// `V`.
     pub tag: Stamp,
+    /// What V was before it was last marked stale: an entry of that version is stale, not dead. (The library keeps
+    /// eight; what comes before them is dead, as here what comes before this one.)
+    pub stale: Stamp,
     /// What moves with every tag, for loads that learn their tags only at their end.
     pub epoch: Stamp,
     /// V, or the epoch, as a replica has it, which lags; none where no replica matters.
@@ -190,7 +193,7 @@ pub struct Caller {
     pub covered: Covered,
     /// Calls left after this one.
     pub calls: u8,
-    /// The newest version whose invalidation had returned when it called.
+    /// The newest version whose invalidation had returned when it called; or whose mark, if it takes nothing stale.
     pub floor: u8,
 }
 
@@ -210,6 +213,8 @@ pub enum Writing {
     LeaseRedirected,
     /// V is next in an `invalidate_tag`.
     EpochMoved,
+    /// V is next in a `mark_tag_stale`.
+    EpochMovedToMark,
     /// The epoch is next in an `invalidate_tag`.
     TagMoved,
     /// V is read, SET is next.
@@ -291,6 +296,8 @@ pub struct State {
     pub source: u8,
     /// The newest version whose invalidation has returned.
     pub floor: u8,
+    /// The newest version whose mark has returned.
+    pub marked: u8,
     /// Loads begun, up to three.
     pub loads: u8,
     /// Plain SETs that others may still do.
@@ -336,6 +343,7 @@ impl State {
             }
         }
         visit(&mut self.server.tag);
+        visit(&mut self.server.stale);
         visit(&mut self.server.epoch);
         visit(&mut self.server.copy);
         of(&mut self.server.entry, &mut visit);

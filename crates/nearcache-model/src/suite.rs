@@ -4,6 +4,7 @@
 //! another: no single run has lost connections *and* a foreign SET *and* three calls.
 
 mod cluster;
+mod mark;
 mod refresh;
 
 use crate::configuration::{CALM, Configuration, DeleteForm, Invalidation, SetForm, Start, Tags};
@@ -42,6 +43,7 @@ const TAGGED: Configuration = Configuration {
 pub fn configurations() -> Vec<Configuration> {
     let mut all = one_server();
     all.extend(refresh::configurations());
+    all.extend(mark::configurations());
     all.extend(cluster::configurations());
     all
 }

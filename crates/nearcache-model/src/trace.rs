@@ -110,8 +110,10 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::SetReadsTags => format!("set: V = {}", stamp(after.server.tag)),
         Action::Set => "set: the first or only step".to_owned(),
         Action::SetEnds => "set: the second step".to_owned(),
-        Action::InvalidateEpoch => "invalidate_tag: UNLINK E".to_owned(),
+        Action::InvalidateEpoch => "UNLINK E".to_owned(),
         Action::InvalidateTag => format!("invalidate_tag: V = {}", stamp(after.server.tag)),
+        Action::Mark => "mark_stale".to_owned(),
+        Action::MarkTag => format!("mark_tag_stale: V = {}", stamp(after.server.tag)),
         Action::ClearLeases => "clear: SCAN the lease keys".to_owned(),
         Action::ClearKeys => "clear: SCAN the stored keys".to_owned(),
         Action::ClearFinds => "clear: a page names the key".to_owned(),
@@ -183,8 +185,12 @@ fn standing(state: &State) -> impl fmt::Display {
         Stamp::NONE => String::new(),
         copy => format!(" replica {}", stamp(copy)),
     };
+    let marked = match state.marked {
+        0 => String::new(),
+        version => format!(" marked v{version}"),
+    };
     format!(
-        "| s {:<12} L {:<3} V {:<3} E {:<3} source v{} promised v{}{replica}",
+        "| s {:<12} L {:<3} V {:<3} E {:<3} source v{} promised v{}{marked}{replica}",
         entry(state.server.entry),
         token(state.server.lease),
         stamp(state.server.tag),
