@@ -33,8 +33,8 @@
 //!
 //! - One key, one tag. Two processes; one or two callers in each; one call of each caller, or two. Callers of
 //!   one process have one flight and one more task.
-//! - Two invalidating writes or marks, or one write and one foreign SET; or one write and a `refresh` in either process. One
-//!   lost connection, one redirected command, one failover.
+//! - Two invalidating writes or marks, or one write and one foreign SET; or one write and a `refresh` in either process.
+//!   One lost connection, one redirected command, one failover.
 //! - A joiner asks twice before it loads for itself (the library: three times).
 //! - Expiry and eviction of `s`, `L`, V and E are not bounded: at any step, any number of times.
 //! - Not everything at once: each configuration leaves something out, which another one has. Together they
@@ -81,7 +81,8 @@
 //!
 //! `model` puts the machine together; `caller`, `leader`, `load`, `writer` and `world` have the steps, by who
 //! acts; `cluster` has those of a load on a Cluster, `removal` those of `delete` and `invalidate_tag`, `mark` those
-//! of the marks, `refresh` those of `refresh`, `replica` those of a failover; `redis` has the scripts. [`explorer`] is the search, which knows nothing of caches.
+//! of the marks, `refresh` those of `refresh`, `replica` those of a failover; `redis` has the scripts. [`explorer`]
+//! is the search, which knows nothing of caches.
 
 pub mod action;
 mod caller;
