@@ -55,6 +55,13 @@ listed! {
     ReadTagsAgain,
     /// Script ACQUIRE. `read_through::lease::ACQUIRE`, sent by `read_through::lead`: `Engine::acquire`.
     Acquire,
+    /// Script ACQUIRE of a `refresh`, which takes the lease from whoever has it. As `Acquire`, with `Way::Force`.
+    Take,
+    /// A `refresh` that has stored nothing deletes: UNLINK `s` and `L`, or the one of the two that comes first, or
+    /// last. `read_through::lead`: `Engine::end`.
+    RefreshDeletes,
+    /// A `refresh` that got no reply to ACQUIRE has loaded, and stores nothing. `read_through::lead`: `Engine::settle`.
+    RefreshEnds,
     /// Script FILL. `read_through::lease::FILL`, sent by `read_through::lead`: `Engine::fill`.
     Fill,
     /// Script RENEW: compare-and-PEXPIRE. `read_through::lease::RENEW`, sent by `read_through::fill`:
@@ -93,8 +100,15 @@ listed! {
     SetEnds,
     /// UNLINK V, or SET V to a fresh value. `cache::tags::invalidate_tags`.
     InvalidateTag,
-    /// UNLINK of the epoch, where loads name their tags at their end. `cache::tags::invalidate_tags`.
+    /// UNLINK of the epoch, where loads name their tags at their end. `cache::tags::invalidate_tags`,
+    /// `read_through::mark`: `ReadThrough::mark_tags`.
     InvalidateEpoch,
+    /// Script MARK: `s` is stale, and `L` is unlinked. `read_through::change::MARK`, sent by `read_through::mark`:
+    /// `ReadThrough::mark`.
+    Mark,
+    /// Script MARK_TAG: a version in front of V's. `read_through::change::MARK_TAG`, sent by `read_through::mark`:
+    /// `ReadThrough::mark_tags`.
+    MarkTag,
     /// `clear` starts its scan over the lease keys. `resilience::sweep::matching`.
     ClearLeases,
     /// `clear` starts its scan over the stored keys. `resilience::sweep::matching`.

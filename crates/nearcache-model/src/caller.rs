@@ -11,7 +11,9 @@ impl Steps<'_> {
         match caller.phase {
             Phase::New => {
                 let mut state = *self.from;
-                state.processes[p].callers[c].floor = state.floor;
+                let strict = self.model.configuration.strict;
+                let marked = if strict { state.marked } else { 0 };
+                state.processes[p].callers[c].floor = state.floor.max(marked);
                 self.enter(who, Action::Join, p, c, state);
             }
             Phase::Again => self.enter(who, Action::AskAgain, p, c, *self.from),

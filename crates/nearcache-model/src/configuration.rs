@@ -13,6 +13,10 @@ pub enum Invalidation {
     Tag,
     /// `clear`.
     Clear,
+    /// `mark_stale`, which ends the value's freshness and not the value.
+    Mark,
+    /// `mark_tag_stale`: the same, for what carries the tag.
+    MarkTag,
 }
 
 /// How `set` stores and fences.
@@ -98,6 +102,8 @@ pub struct Configuration {
     pub writes: [u8; 2],
     /// Their kinds.
     pub kinds: &'static [Invalidation],
+    /// Calls of `refresh` in each process, at most one.
+    pub refreshes: [u8; 2],
     /// How `delete` is done.
     pub delete: DeleteForm,
     /// How `set` is done.
@@ -123,6 +129,8 @@ pub struct Configuration {
     pub evicts_tag: bool,
     /// Entries have a soft expiry.
     pub softens: bool,
+    /// Callers take nothing stale, also not in place of an error.
+    pub strict: bool,
     /// Callers may go away.
     pub cancels: bool,
     /// A refresh is a flight that callers can join; else a task beside the flight.
@@ -151,6 +159,7 @@ pub const CALM: Configuration = Configuration {
     calls: 1,
     writes: [0, 0],
     kinds: &[],
+    refreshes: [0, 0],
     delete: DeleteForm::OneStep,
     set: SetForm::OneStep,
     foreign: 0,
@@ -163,6 +172,7 @@ pub const CALM: Configuration = Configuration {
     expires_lease: false,
     evicts_tag: false,
     softens: false,
+    strict: false,
     cancels: false,
     joins_refresh: false,
     errors: false,

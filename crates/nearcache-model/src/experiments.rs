@@ -1,6 +1,8 @@
 //! Each mechanism taken out: where it is missed, and where it is not.
 
 mod cluster;
+mod mark;
+mod refresh;
 
 use crate::configuration::{CALM, Configuration, Invalidation, Tags};
 use crate::mechanism::Mechanism;
@@ -58,6 +60,8 @@ fn not(
 /// Each mechanism taken out, where it is missed.
 pub fn experiments() -> Vec<Experiment> {
     let mut all = one_server();
+    all.extend(refresh::experiments());
+    all.extend(mark::experiments());
     all.extend(cluster::experiments());
     all
 }

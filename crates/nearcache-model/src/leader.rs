@@ -8,7 +8,7 @@ use crate::mechanism::Mechanism;
 use crate::model::{Model, Steps, name};
 use crate::property::Property;
 use crate::redis::{Acquired, Compares};
-use crate::state::{Age, At, Covered, Entry, Late, Phase, Process, State, Task, Token};
+use crate::state::{Age, At, Covered, Entry, Late, Phase, Process, State, Task, Token, Way};
 
 /// How good an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,7 @@ impl Model {
             tag: self.configuration.scripts() && self.has(Mechanism::TagsReadAgain),
             epoch: self.configuration.tags == Tags::Brought
                 && self.has(Mechanism::FillComparesEpoch),
+            current: self.has(Mechanism::FillComparesCurrent),
         }
     }
 
@@ -113,6 +114,8 @@ impl Steps<'_> {
                 self.answer(who, p, slot, &task, answers);
             }
             At::GiveLeader => self.answer(who, p, slot, &task, Answers::Leader),
+            At::Unlink => self.unlink(who, p, slot),
+            At::UnlinkEntry => self.unlink_entry(who, p, slot),
         }
         let leased = matches!(
             task.at,
@@ -175,6 +178,12 @@ impl Steps<'_> {
         let compares = self.model.has(Mechanism::ReadersCompareTags);
         let judgement = if !compares || self.model.unmoved(self.tag(), entry.stamp) {
             untagged(entry)
+        } else if self.from.server.is_marked(entry.stamp) {
+            if self.model.has(Mechanism::MarkedIsStale) {
+                Judgement::Soft
+            } else {
+                untagged(entry)
+            }
         } else {
             Judgement::Dead
         };
@@ -212,6 +221,7 @@ impl Steps<'_> {
             seen,
             ..Task::default()
         };
+        let strict = self.model.configuration.strict;
         let mut push = |outcome, task| {
             let mut state = *from;
             state.processes[p].tasks[slot] = task;
@@ -219,6 +229,7 @@ impl Steps<'_> {
         };
         match judgement {
             Judgement::Live => push(Outcome::Live, given(At::Give, None)),
+            Judgement::Soft if strict => push(Outcome::TooStale, unusable(false)),
             Judgement::Soft => {
                 push(Outcome::Stale, given(At::GiveStale, Some(entry)));
                 push(Outcome::TooStale, unusable(true));
@@ -239,7 +250,7 @@ impl Steps<'_> {
                 if Some(entry) == task.seen {
                     let broken = Some(Property::Refresh);
                     self.push_broken(who, Action::Acquire, Outcome::Dead, state, broken);
-                } else if task.refresh {
+                } else if task.way == Way::Refresh {
                     state.processes[p].end(slot);
                     self.push(who, Action::Acquire, Outcome::Skipped, state);
                 } else {
@@ -258,7 +269,7 @@ impl Steps<'_> {
                 (task.stamp, task.epoch) = (tag, epoch);
                 self.push(who, Action::Acquire, Outcome::Mine, state);
             }
-            Acquired::Theirs if task.refresh => {
+            Acquired::Theirs if task.way == Way::Refresh => {
                 state.processes[p].end(slot);
                 self.push(who, Action::Acquire, Outcome::Skipped, state);
             }
@@ -334,7 +345,7 @@ impl Steps<'_> {
         {
             process.tasks[beside] = Task {
                 at: At::Acquire,
-                refresh: true,
+                way: Way::Refresh,
                 seen: Some(seen),
                 ..Task::default()
             };

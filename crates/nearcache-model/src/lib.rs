@@ -10,9 +10,10 @@
 //!
 //! [`Property`] says it exactly, numbered. In words: whoever asks after an invalidation returned is not
 //! answered with anything loaded before it, and nothing loaded before it is stored where a later read
-//! takes it for live; a newer value of another program's is not overwritten by an older one; no load
-//! ends the lease of another; what is unusable can be replaced; nobody waits for ever; and where nothing
-//! expires and nobody invalidates, a miss is loaded once.
+//! takes it for live; the same holds after a `refresh`, for anything older than its value; what is older than
+//! a mark is not taken for fresh, nor the answer to a caller who takes nothing stale; a newer value of another
+//! program's is not overwritten by an older one; no load ends the lease of another; what is unusable can be
+//! replaced; nobody waits for ever; and where nothing expires and nobody invalidates, a miss is loaded once.
 //!
 //! All of that holds in every one of [`suite::configurations`]. And each piece of the protocol is needed:
 //! [`experiments::experiments`] takes out one [`Mechanism`] after the other, the search finds a shortest run that
@@ -32,13 +33,13 @@
 //!
 //! - One key, one tag. Two processes; one or two callers in each; one call of each caller, or two. Callers of
 //!   one process have one flight and one more task.
-//! - Two invalidating writes, or one write and one foreign SET. One lost connection, one
-//!   redirected command, one failover.
+//! - Two invalidating writes or marks, or one write and one foreign SET; or one write and a `refresh` in either process.
+//!   One lost connection, one redirected command, one failover.
 //! - A joiner asks twice before it loads for itself (the library: three times).
 //! - Expiry and eviction of `s`, `L`, V and E are not bounded: at any step, any number of times.
 //! - Not everything at once: each configuration leaves something out, which another one has. Together they
 //!   have 60 million states, which is about a minute on two cores with nothing else to do, and half a GiB;
-//!   `--wide` adds larger ones, with 130 million more.
+//!   `--wide` adds larger ones, with 140 million more.
 //!
 //! # Abstractions
 //!
@@ -53,6 +54,10 @@
 //!   connection was lost, is not modelled: it would overwrite a newer one, and no fence is about that.
 //! - A Cluster is where a script names `s` and `L` only, and V and E are read by commands, in any order with
 //!   all others. Which node has them does not matter, but for a replica, a failover and a redirection.
+//! - A mark is acknowledged. (One that is not is kept as an invalidation.) V keeps one version from before the last
+//!   mark, the library eight. In one configuration the callers all take what is stale, or all take nothing stale.
+//! - A `refresh` returns once its `delete` is carried out, if it has one. (A deferred one promises less until then.) It
+//!   begins with its ACQUIRE, and is nobody's flight.
 //! - Of FILL and the V that is read beside it, the first is the one that is carried out first: in truth it
 //!   is the one that was sent first, which answers fewer joiners. V is read after `s`, never beside it.
 //! - A failover is noticed at once; a removal that comes in between is no more than an eviction. What had
@@ -68,13 +73,16 @@
 //! - A slot that moves under `clear`: two scans, and keys in two places.
 //! - Several tags, several keys under one loader: each one multiplies the states.
 //! - A fenced load's answer to those who joined before it began (here they ask again); a substitute who
-//!   answers other joiners than himself; `force_refresh`, which takes a lease from whoever has it.
+//!   answers other joiners than himself.
+//! - A `refresh` or a mark on a Cluster. A mark's time, which is a client's clock. Callers of one flight of whom some
+//!   take what is stale and others do not.
 //!
 //! # Where to go on
 //!
 //! `model` puts the machine together; `caller`, `leader`, `load`, `writer` and `world` have the steps, by who
-//! acts; `cluster` has those of a load on a Cluster, `removal` those of `delete` and `invalidate_tag`, `replica`
-//! those of a failover; `redis` has the scripts. [`explorer`] is the search, which knows nothing of caches.
+//! acts; `cluster` has those of a load on a Cluster, `removal` those of `delete` and `invalidate_tag`, `mark` those
+//! of the marks, `refresh` those of `refresh`, `replica` those of a failover; `redis` has the scripts. [`explorer`]
+//! is the search, which knows nothing of caches.
 
 pub mod action;
 mod caller;
@@ -84,11 +92,13 @@ pub mod experiments;
 pub mod explorer;
 mod leader;
 mod load;
+mod mark;
 pub mod mechanism;
 mod model;
 pub mod pack;
 pub mod property;
 mod redis;
+mod refresh;
 mod removal;
 mod replica;
 pub mod state;

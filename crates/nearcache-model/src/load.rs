@@ -8,7 +8,7 @@ use crate::mechanism::Mechanism;
 use crate::model::Steps;
 use crate::property::Property;
 use crate::redis::Filled;
-use crate::state::{Age, At, Caller, Entry, Late, Stamp, State, Task};
+use crate::state::{Age, At, Caller, Entry, Late, Stamp, State, Task, Token, Way};
 
 impl Steps<'_> {
     /// What ACQUIRE reads, and creates, where the scripts see to the tags.
@@ -41,6 +41,9 @@ impl Steps<'_> {
 
     /// The load has its value.
     pub(crate) fn after_load(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
+        if task.way == Way::Force && task.token == Token::NONE {
+            return self.unleased(who, p, slot);
+        }
         let before = self.model.has(Mechanism::TagsReadBeforeLoad);
         let again = self.model.has(Mechanism::TagsReadAgain);
         match self.model.configuration.tags {
@@ -183,7 +186,9 @@ impl Steps<'_> {
             Filled::Fenced => Outcome::Fenced,
         };
         let broken = (stored && older).then_some(Property::Replace);
-        if stored && reads_again && first {
+        if task.way == Way::Force {
+            self.model.refreshed(&mut state, p, slot, Some(filled));
+        } else if stored && reads_again && first {
             state.processes[p].await_tags(slot);
         } else if stored && task.at != At::Moved {
             state.processes[p].give(slot, At::Give);
@@ -195,7 +200,11 @@ impl Steps<'_> {
             let mut state = *self.from;
             state.lose(Late::Fill(task.token, task.seen, value, task.epoch));
             self.push(who, Action::Lose, Outcome::SentAgain, state);
-            state.processes[p].give(slot, At::GiveLoaded);
+            if task.way == Way::Force {
+                self.model.refreshed(&mut state, p, slot, None);
+            } else {
+                state.processes[p].give(slot, At::GiveLoaded);
+            }
             self.push(who, Action::Lose, Outcome::GivenUp, state);
         }
     }
@@ -233,7 +242,12 @@ impl Steps<'_> {
             .server
             .release(task.token, self.model.has(Mechanism::ReleaseCompares));
         let broken = self.ends_another(task, &state);
-        state.processes[p].give(slot, At::GiveLoaded);
+        if task.way == Way::Force {
+            let fenced = Some(Filled::Fenced);
+            self.model.refreshed(&mut state, p, slot, fenced);
+        } else {
+            state.processes[p].give(slot, At::GiveLoaded);
+        }
         self.push_broken(who, Action::Release, Outcome::Plain, state, broken);
     }
 

@@ -48,6 +48,19 @@ listed! {
     SetIsAtomic,
     /// `set` never unlinks before it stores. Taken out: UNLINK, then SET.
     SetStoresFirst,
+    /// A forced refresh that was fenced ends with a `delete`. Taken out: it returns what it loaded, and whatever is
+    /// stored stays.
+    FencedRefreshDeletes,
+    /// So does one that does not know whether it was stored: it got no reply to ACQUIRE or to FILL.
+    LostRefreshDeletes,
+    /// `mark_stale` unlinks `L` as well.
+    MarkUnlinksLease,
+    /// FILL compares V with its current version. Taken out: with any that it holds, the marked ones too.
+    FillComparesCurrent,
+    /// An entry whose V was marked is stale. Taken out: as fresh as it was.
+    MarkedIsStale,
+    /// `mark_tag_stale` moves the epoch as well, before V.
+    MarkMovesEpoch,
     /// `clear` goes through the leases first.
     ClearLeasesFirst,
     /// V is random, and the epoch. Taken out: INCR.

@@ -1,7 +1,7 @@
 //! The machine: a configuration, a mechanism that may be missing, and the steps out of a state.
 //!
-//! The steps are by the one who acts: `caller`, `leader`, `load` and `cluster` (the run of the protocol),
-//! `writer` and `removal`, `world` and `replica`.
+//! The steps are by the one who acts: `caller`, `leader`, `load`, `refresh` and `cluster` (the run of the
+//! protocol), `writer` and `removal`, `world` and `replica`.
 //! A later part of the protocol, the near tier, adds its fields to `state`, its actions to `action`, a file
 //! beside these, and its pushes to [`Steps::push`], the one place where every step passes.
 
@@ -36,13 +36,26 @@ impl Model {
             || self.configuration.foreign_tagless(stamp)
     }
 
-    /// Whether a GET of `s` and then V takes what is stored for live, and something is promised about it:
+    /// Whether a GET of `s` and then V takes what is stored for live or stale, and something is promised about it:
     /// property 2 asks.
     fn visible(&self, state: &State, entry: Entry) -> bool {
-        let compares = self.configuration.tagged() && self.has(Mechanism::ReadersCompareTags);
         entry.age != Age::Corrupt
             && !self.configuration.foreign_tagless(entry.stamp)
-            && (!compares || self.unmoved(state.server.tag, entry.stamp))
+            && (self.current(state, entry) || state.server.is_marked(entry.stamp))
+    }
+
+    /// Whether it takes it for fresh: property 8 asks.
+    fn fresh(&self, state: &State, entry: Entry) -> bool {
+        let marked = state.server.is_marked(entry.stamp);
+        entry.age == Age::Fresh
+            && self.visible(state, entry)
+            && (self.current(state, entry) || marked && !self.has(Mechanism::MarkedIsStale))
+    }
+
+    /// Whether its tag has not moved, for who reads it.
+    fn current(&self, state: &State, entry: Entry) -> bool {
+        let compares = self.configuration.tagged() && self.has(Mechanism::ReadersCompareTags);
+        !compares || self.unmoved(state.server.tag, entry.stamp)
     }
 
     fn symmetry(&self) -> Symmetry {
@@ -107,6 +120,7 @@ impl Model {
                 left: self.configuration.writes[at],
                 ..Writer::default()
             };
+            process.refreshes = self.configuration.refreshes[at];
         }
         state
     }
@@ -144,6 +158,7 @@ impl Machine for Model {
             for slot in 0..TASKS {
                 steps.task(process, slot);
             }
+            steps.refresh(process);
             steps.writer(process);
         }
         steps.world();
@@ -156,6 +171,10 @@ impl Machine for Model {
             .filter(|&entry| self.visible(state, entry));
         if visible.is_some_and(|entry| entry.version < state.floor) {
             return Some(Property::Store);
+        }
+        let fresh = visible.filter(|&entry| self.fresh(state, entry));
+        if fresh.is_some_and(|entry| entry.version < state.marked) {
+            return Some(Property::Mark);
         }
         (self.configuration.one_load && state.loads > 1).then_some(Property::OneLoad)
     }
@@ -204,7 +223,7 @@ impl Steps<'_> {
         let fair = match who {
             Who::World => action == Action::ExpireLease,
             Who::Caller(..) => !matches!(action, Action::Join | Action::Cancel),
-            Who::Task(..) => action != Action::Lose,
+            Who::Task(..) => !matches!(action, Action::Take | Action::Lose),
             Who::Writer(_) => false,
         };
         self.out.push(Step {

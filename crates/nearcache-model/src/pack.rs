@@ -6,7 +6,7 @@
 use std::hash::{Hash, Hasher};
 
 use crate::state::{
-    Age, At, Caller, Covered, Entry, Late, Phase, Process, Server, Stamp, State, Task, Token,
+    Age, At, Caller, Covered, Entry, Late, Phase, Process, Server, Stamp, State, Task, Token, Way,
     Writer, Writing,
 };
 
@@ -68,16 +68,15 @@ pub fn pack(state: &State, symmetry: Symmetry) -> Packed {
 fn shape(process: &Process) -> u128 {
     let mut shape = 0;
     for task in &process.tasks {
-        let value =
-            u128::from(task.value << 2 | u8::from(task.refresh) << 1 | u8::from(task.stale));
-        shape = shape << 9 | (task.at as u128) << 4 | value;
+        let value = u128::from(task.value << 3 | (task.way as u8) << 1 | u8::from(task.stale));
+        shape = shape << 10 | (task.at as u128) << 5 | value;
     }
     for caller in &process.callers {
         shape = shape << 16 | u128::from(caller_shape(caller));
     }
     let writer = &process.writer;
     let rest = writer.left << 4 | writer.version << 2 | u8::from(writer.may_miss);
-    shape << 16 | (writer.at as u128) << 8 | u128::from(rest)
+    shape << 17 | u128::from(process.refreshes) << 16 | (writer.at as u128) << 8 | u128::from(rest)
 }
 
 /// All of a caller: it has no names.
@@ -200,10 +199,11 @@ macro_rules! choice {
 }
 
 choice!(At, 5: Nowhere Ask Judge Acquire Waiting Mine Create Ready Loading Named CreateNamed EpochNext Checked Moved
-    Filled Alone Give GiveStale GiveLoaded GiveLeader);
+    Filled Alone Give GiveStale GiveLoaded GiveLeader Unlink UnlinkEntry);
+choice!(Way, 2: Miss Refresh Force);
 choice!(Covered, 2: No ByCommand ByLoad);
 choice!(Phase, 3: New Leads Joined Again Done);
-choice!(Writing, 5: Idle Changed EntryDeleted LeaseDeleted LeaseRedirected EpochMoved TagMoved SetReady
+choice!(Writing, 5: Idle Changed EntryDeleted LeaseDeleted LeaseRedirected EpochMoved EpochMovedToMark TagMoved SetReady
     SetStored SetUnlinked Leases LeaseFound LeasesDone Entries EntryFound EntriesDone);
 
 /// A struct: its fields, each a number of so many bits, a flag, or a field of its own.
@@ -227,12 +227,12 @@ macro_rules! fields {
     (@take $bits:ident) => { Field::take($bits) };
 }
 
-fields!(Task: at, refresh, token, seen, stale, stamp, epoch, value 2);
+fields!(Task: at, way, token, seen, stale, stamp, epoch, value 2);
 fields!(Caller: phase, slot 1, covered, calls 1, floor 2);
 fields!(Writer: at, left 2, version 2, stamp, may_miss);
-fields!(Process: tasks, callers, writer);
-fields!(Server: entry, lease, tag, epoch, copy);
-fields!(State: server, source 2, floor 2, loads 2, foreign 1, losses 1, redirects 1, failovers 1, late,
+fields!(Process: tasks, callers, writer, refreshes 1);
+fields!(Server: entry, lease, tag, stale, epoch, copy);
+fields!(State: server, source 2, floor 2, marked 2, loads 2, foreign 1, losses 1, redirects 1, failovers 1, late,
     processes);
 
 impl Field for bool {
@@ -300,6 +300,7 @@ impl Field for Late {
             Late::Create(stamp) => (4, none, None, None, stamp),
             Late::InvalidateEpoch => (5, none, None, None, Stamp::NONE),
             Late::CreateEpoch(stamp) => (6, none, None, None, stamp),
+            Late::Take(token) => (7, token, None, None, Stamp::NONE),
         };
         bits.put(kind, 3);
         token.put(bits);
@@ -322,7 +323,8 @@ impl Field for Late {
             3 => Late::Invalidate(stamp),
             4 => Late::Create(stamp),
             5 => Late::InvalidateEpoch,
-            _ => Late::CreateEpoch(stamp),
+            6 => Late::CreateEpoch(stamp),
+            _ => Late::Take(token),
         }
     }
 }

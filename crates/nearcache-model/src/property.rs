@@ -2,8 +2,9 @@
 //!
 //! A *version* counts changes of the source of truth; a load has the version that it read. A caller's
 //! *floor* is the newest version whose invalidation had returned when it called; the state's floor is the
-//! newest whose invalidation has returned by now. "Loaded before an invalidation" is: of a version older
-//! than the one that the invalidation announces.
+//! newest whose invalidation has returned by now. A `refresh` that returned counts as an invalidation, which announces
+//! the version that it loaded; for a caller who takes nothing stale, a mark counts as one too. "Loaded before an
+//! invalidation" is: of a version older than the one that the invalidation announces.
 
 use std::fmt;
 
@@ -30,6 +31,9 @@ pub enum Property {
     /// 7. One load for a miss, while no lease expires, nothing is evicted and nobody invalidates: whatever
     ///    the number of callers and processes, one load runs, and no second one after it.
     OneLoad,
+    /// 8. Once a mark has returned, nothing loaded before it is in the store where a later GET takes it for fresh.
+    ///    (A caller who takes nothing stale is the business of property 1, for which a mark is an invalidation.)
+    Mark,
 }
 
 impl Property {
@@ -49,6 +53,7 @@ impl fmt::Display for Property {
             Property::Refresh => "a refresh never happens",
             Property::Progress => "somebody waits for ever",
             Property::OneLoad => "a second load for one miss",
+            Property::Mark => "a marked value is fresh",
         };
         write!(f, "{}. {words}", self.number())
     }

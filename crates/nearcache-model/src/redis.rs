@@ -1,6 +1,6 @@
 //! The server's side: the scripts and commands, each atomic.
 
-use crate::state::{Entry, Server, Stamp, Token};
+use crate::state::{Age, Entry, Server, Stamp, Token};
 
 /// What ACQUIRE answers.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,7 @@ pub(crate) struct Compares {
     pub(crate) entry: bool,
     pub(crate) tag: bool,
     pub(crate) epoch: bool,
+    pub(crate) current: bool,
 }
 
 impl Server {
@@ -43,6 +44,12 @@ impl Server {
         }
     }
 
+    /// ACQUIRE of a `refresh`: how `s` is, and the lease whoever has it.
+    pub(crate) fn take(&mut self, token: Token) -> Option<Entry> {
+        self.lease = token;
+        self.entry
+    }
+
     pub(crate) fn fill(
         &mut self,
         token: Token,
@@ -53,7 +60,8 @@ impl Server {
     ) -> Filled {
         let ours = self.lease == token || !by.token;
         let as_seen = self.entry == seen || !by.entry;
-        let unmoved = (self.tag == value.stamp || !by.tag) && (self.epoch == epoch || !by.epoch);
+        let tag = self.tag == value.stamp || !by.current && self.is_marked(value.stamp);
+        let unmoved = (tag || !by.tag) && (self.epoch == epoch || !by.epoch);
         if ours {
             self.lease = Token::NONE;
         }
@@ -77,6 +85,34 @@ impl Server {
         if self.tag == Stamp::NONE {
             self.tag = stamp;
         }
+    }
+
+    /// SET V, UNLINK V, or its eviction.
+    pub(crate) fn move_tag(&mut self, stamp: Stamp) {
+        self.tag = stamp;
+        self.stale = Stamp::NONE;
+    }
+
+    /// MARK: `s` is stale, if it is there.
+    pub(crate) fn mark(&mut self) {
+        if let Some(entry) = &mut self.entry
+            && entry.age == Age::Fresh
+        {
+            entry.age = Age::Soft;
+        }
+    }
+
+    /// MARK_TAG: a version in front of V, if it is there.
+    pub(crate) fn mark_tag(&mut self, stamp: Stamp) {
+        if self.tag != Stamp::NONE {
+            self.stale = self.tag;
+            self.tag = stamp;
+        }
+    }
+
+    /// Whether what carries this version of V is stale.
+    pub(crate) fn is_marked(&self, stamp: Stamp) -> bool {
+        self.stale != Stamp::NONE && self.stale == stamp
     }
 
     /// SET of the epoch, NX.

@@ -92,11 +92,11 @@ impl Steps<'_> {
         let last = !model.configuration.has_epoch() || writer.at == Writing::EpochMoved;
         if last {
             self.returns(who, Action::InvalidateTag, p, |state| {
-                state.server.tag = stamp;
+                state.server.move_tag(stamp);
             });
         } else {
             self.goes_on(who, Action::InvalidateTag, p, Writing::TagMoved, |state| {
-                state.server.tag = stamp;
+                state.server.move_tag(stamp);
             });
         }
         if self.may_lose() && (unlinks || model.has(Mechanism::TagIsRandom)) {
@@ -116,7 +116,7 @@ impl Steps<'_> {
     }
 
     /// A step of a write that is not its last.
-    fn goes_on(
+    pub(crate) fn goes_on(
         &mut self,
         who: Who,
         action: Action,

@@ -62,6 +62,9 @@ pub struct Server {
     pub lease: Token,
     /// `V`.
     pub tag: Stamp,
+    /// What V was before it was last marked stale: an entry of that version is stale, not dead. (The library keeps
+    /// eight; what comes before them is dead, as here what comes before this one.)
+    pub stale: Stamp,
     /// What moves with every tag, for loads that learn their tags only at their end.
     pub epoch: Stamp,
     /// V, or the epoch, as a replica has it, which lags; none where no replica matters.
@@ -112,6 +115,22 @@ pub enum At {
     GiveLoaded,
     /// There is an answer for the leader only.
     GiveLeader,
+    /// A forced refresh has stored nothing: its `delete` is next.
+    Unlink,
+    /// UNLINK `s` is the second step of that `delete`.
+    UnlinkEntry,
+}
+
+/// Why a run of the protocol loads. `read_through::plan::Way`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// Its leader found nothing usable.
+    #[default]
+    Miss,
+    /// A refresh in the background, which is skipped if another load runs.
+    Refresh,
+    /// `refresh`, which takes the lease from whoever has it.
+    Force,
 }
 
 /// One run of the protocol: a flight, or a refresh, which is one without callers.
@@ -119,8 +138,8 @@ pub enum At {
 pub struct Task {
     /// How far it is.
     pub at: At,
-    /// Whether it is a refresh.
-    pub refresh: bool,
+    /// Why it loads.
+    pub way: Way,
     /// The token of its last ACQUIRE.
     pub token: Token,
     /// How it saw `s`: the entry to be judged, or the one that it judged unusable.
@@ -174,7 +193,7 @@ pub struct Caller {
     pub covered: Covered,
     /// Calls left after this one.
     pub calls: u8,
-    /// The newest version whose invalidation had returned when it called.
+    /// The newest version whose invalidation had returned when it called; or whose mark, if it takes nothing stale.
     pub floor: u8,
 }
 
@@ -194,6 +213,8 @@ pub enum Writing {
     LeaseRedirected,
     /// V is next in an `invalidate_tag`.
     EpochMoved,
+    /// V is next in a `mark_tag_stale`.
+    EpochMovedToMark,
     /// The epoch is next in an `invalidate_tag`.
     TagMoved,
     /// V is read, SET is next.
@@ -240,6 +261,8 @@ pub struct Process {
     pub callers: [Caller; CALLERS],
     /// Who writes.
     pub writer: Writer,
+    /// Calls of `refresh` that are left.
+    pub refreshes: u8,
 }
 
 /// A command whose connection was lost: the server may still carry it out.
@@ -260,6 +283,8 @@ pub enum Late {
     InvalidateEpoch,
     /// SET of the epoch, NX.
     CreateEpoch(Stamp),
+    /// ACQUIRE of a `refresh`.
+    Take(Token),
 }
 
 /// Everything.
@@ -271,6 +296,8 @@ pub struct State {
     pub source: u8,
     /// The newest version whose invalidation has returned.
     pub floor: u8,
+    /// The newest version whose mark has returned.
+    pub marked: u8,
     /// Loads begun, up to three.
     pub loads: u8,
     /// Plain SETs that others may still do.
@@ -292,7 +319,7 @@ impl State {
     pub fn tokens(&mut self, mut visit: impl FnMut(&mut Token)) {
         visit(&mut self.server.lease);
         match &mut self.late {
-            Late::Acquire(token, _) | Late::Fill(token, ..) => visit(token),
+            Late::Acquire(token, _) | Late::Fill(token, ..) | Late::Take(token) => visit(token),
             Late::Nothing
             | Late::Invalidate(_)
             | Late::Create(_)
@@ -316,11 +343,12 @@ impl State {
             }
         }
         visit(&mut self.server.tag);
+        visit(&mut self.server.stale);
         visit(&mut self.server.epoch);
         visit(&mut self.server.copy);
         of(&mut self.server.entry, &mut visit);
         match &mut self.late {
-            Late::Nothing | Late::InvalidateEpoch => {}
+            Late::Nothing | Late::InvalidateEpoch | Late::Take(_) => {}
             Late::Acquire(_, seen) => of(seen, &mut visit),
             Late::Fill(_, seen, value, epoch) => {
                 of(seen, &mut visit);

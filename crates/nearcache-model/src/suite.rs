@@ -4,6 +4,8 @@
 //! another: no single run has lost connections *and* a foreign SET *and* three calls.
 
 mod cluster;
+mod mark;
+mod refresh;
 
 use crate::configuration::{CALM, Configuration, DeleteForm, Invalidation, SetForm, Start, Tags};
 
@@ -40,6 +42,8 @@ const TAGGED: Configuration = Configuration {
 /// The whole protocol: all properties hold in each of these.
 pub fn configurations() -> Vec<Configuration> {
     let mut all = one_server();
+    all.extend(refresh::configurations());
+    all.extend(mark::configurations());
     all.extend(cluster::configurations());
     all
 }
@@ -226,6 +230,7 @@ fn one_server() -> Vec<Configuration> {
 /// Larger ones, of tens of millions of states each: more callers and more mishaps at once.
 pub fn wide() -> Vec<Configuration> {
     let mut all = wide_on_one_server();
+    all.extend(refresh::wide());
     all.extend(cluster::wide());
     all
 }

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use crate::action::{Action, Event, Outcome, Who};
 use crate::explorer::Traced;
 use crate::model::Model;
-use crate::state::{Age, Entry, Late, Stamp, State, Task, Token, Writing};
+use crate::state::{Age, At, Entry, Late, Stamp, State, Task, Token, Way, Writing};
 
 /// The steps of a run, numbered, each followed by what is stored and promised after it.
 pub fn told(trace: &[Traced<Model>]) -> String {
@@ -31,10 +31,13 @@ fn who(who: Who, before: &State) -> String {
         Who::Caller(p, c) => format!("process {}, caller {}", p + 1, c + 1),
         Who::Task(p, slot) => {
             let task = &before.processes[usize::from(p)].tasks[usize::from(slot)];
-            let name = match (task.refresh, slot) {
-                (true, _) => "refresh",
-                (false, 0) => "flight",
-                (false, _) => "old flight",
+            let name = match (task.way, slot) {
+                (Way::Force, _) => "forced refresh",
+                (Way::Refresh, _) => "refresh",
+                (Way::Miss, 0) => "flight",
+                // A task begins here only as one.
+                (Way::Miss, _) if task.at == At::Nowhere => "forced refresh",
+                (Way::Miss, _) => "old flight",
             };
             format!("process {}, {name}", p + 1)
         }
@@ -71,6 +74,17 @@ fn what(event: Event, before: &State, after: &State) -> String {
             format!("ACQUIRE(a new token, seen {})", entry(was.seen))
         }
         Action::Acquire => format!("ACQUIRE({}, seen {})", token(is.token), entry(was.seen)),
+        Action::Take => format!("ACQUIRE({}), taking the lease", token(is.token)),
+        Action::RefreshDeletes => format!(
+            "{}, for v{}",
+            match is.at {
+                At::UnlinkEntry => "UNLINK L",
+                _ if was.at == At::UnlinkEntry => "UNLINK s",
+                _ => "UNLINK s L",
+            },
+            was.value
+        ),
+        Action::RefreshEnds => format!("has loaded v{} without a lease", was.value),
         Action::Fill => format!(
             "FILL({}, seen {}, v{}{})",
             token(was.token),
@@ -96,8 +110,10 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::SetReadsTags => format!("set: V = {}", stamp(after.server.tag)),
         Action::Set => "set: the first or only step".to_owned(),
         Action::SetEnds => "set: the second step".to_owned(),
-        Action::InvalidateEpoch => "invalidate_tag: UNLINK E".to_owned(),
+        Action::InvalidateEpoch => "UNLINK E".to_owned(),
         Action::InvalidateTag => format!("invalidate_tag: V = {}", stamp(after.server.tag)),
+        Action::Mark => "mark_stale".to_owned(),
+        Action::MarkTag => format!("mark_tag_stale: V = {}", stamp(after.server.tag)),
         Action::ClearLeases => "clear: SCAN the lease keys".to_owned(),
         Action::ClearKeys => "clear: SCAN the stored keys".to_owned(),
         Action::ClearFinds => "clear: a page names the key".to_owned(),
@@ -169,8 +185,12 @@ fn standing(state: &State) -> impl fmt::Display {
         Stamp::NONE => String::new(),
         copy => format!(" replica {}", stamp(copy)),
     };
+    let marked = match state.marked {
+        0 => String::new(),
+        version => format!(" marked v{version}"),
+    };
     format!(
-        "| s {:<12} L {:<3} V {:<3} E {:<3} source v{} promised v{}{replica}",
+        "| s {:<12} L {:<3} V {:<3} E {:<3} source v{} promised v{}{marked}{replica}",
         entry(state.server.entry),
         token(state.server.lease),
         stamp(state.server.tag),
@@ -221,6 +241,7 @@ fn late(late: &Late) -> String {
     match late {
         Late::Nothing => "nothing".to_owned(),
         Late::Acquire(by, seen) => format!("ACQUIRE({}, seen {})", token(*by), entry(*seen)),
+        Late::Take(by) => format!("ACQUIRE({}), taking the lease", token(*by)),
         Late::Fill(by, _, value, _) => format!("FILL({}, v{})", token(*by), value.version),
         Late::Invalidate(Stamp::NONE) => "UNLINK V".to_owned(),
         Late::Invalidate(value) => format!("SET V {}", stamp(*value)),

@@ -19,7 +19,7 @@ impl Steps<'_> {
             });
         }
         if allowed.evicts_tag {
-            self.happens(Action::EvictTag, |state| state.server.tag = Stamp::NONE);
+            self.happens(Action::EvictTag, |state| state.server.move_tag(Stamp::NONE));
             self.happens(Action::EvictEpoch, |state| state.server.epoch = Stamp::NONE);
         }
         if allowed.softens {
@@ -76,6 +76,10 @@ impl Steps<'_> {
                     self.tags_by_acquire(&mut state);
                 }
             }
+            Late::Take(token) => {
+                server.take(token);
+                self.tags_by_acquire(&mut state);
+            }
             Late::Fill(token, seen, value, epoch) => {
                 let older = server
                     .entry
@@ -85,7 +89,7 @@ impl Steps<'_> {
                     broken = Some(Property::Replace);
                 }
             }
-            Late::Invalidate(stamp) => server.tag = stamp,
+            Late::Invalidate(stamp) => server.move_tag(stamp),
             Late::Create(stamp) => server.create_tag(stamp),
             Late::InvalidateEpoch => server.move_epoch(),
             Late::CreateEpoch(stamp) => server.create_epoch(stamp),

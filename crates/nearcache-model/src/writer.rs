@@ -25,6 +25,7 @@ impl Steps<'_> {
             Writing::LeaseDeleted => self.delete_entry(who, p),
             Writing::LeaseRedirected => self.delete_before_lease(who, p),
             Writing::EpochMoved => self.move_tag(who, p, &writer),
+            Writing::EpochMovedToMark => self.mark_tag(who, p),
             Writing::TagMoved => {
                 self.returns(who, Action::InvalidateEpoch, p, |state| {
                     state.server.move_epoch();
@@ -54,8 +55,8 @@ impl Steps<'_> {
     }
 
     fn begin(&mut self, who: Who, p: usize) {
-        let kinds = [Invalidation::Delete, Invalidation::Tag, Invalidation::Clear];
-        if kinds.into_iter().any(|kind| self.allows(kind)) {
+        let kinds = self.model.configuration.kinds.iter();
+        if kinds.into_iter().any(|&kind| kind != Invalidation::Set) {
             let mut state = *self.from;
             state.source += 1;
             state.processes[p].writer.version = state.source;
@@ -124,6 +125,12 @@ impl Steps<'_> {
         }
         if self.allows(Invalidation::Tag) {
             self.invalidate_tag(who, p, writer);
+        }
+        if self.allows(Invalidation::Mark) {
+            self.mark(who, p);
+        }
+        if self.allows(Invalidation::MarkTag) {
+            self.mark_tag_stale(who, p);
         }
         if self.allows(Invalidation::Clear) {
             if model.has(Mechanism::ClearLeasesFirst) {
@@ -218,8 +225,13 @@ impl Steps<'_> {
     ) {
         let mut state = *self.from;
         change(&mut state);
+        state.floor = state.floor.max(state.processes[p].writer.version);
+        self.ends(who, action, p, state);
+    }
+
+    /// After the last step of a write. What it promises is in `state`.
+    pub(crate) fn ends(&mut self, who: Who, action: Action, p: usize, mut state: State) {
         let process = &mut state.processes[p];
-        state.floor = state.floor.max(process.writer.version);
         process.writer = Writer {
             left: process.writer.left - 1,
             // What a failover loses is invalidated again.
@@ -239,7 +251,7 @@ impl Steps<'_> {
 
 impl Process {
     /// The flight goes on beside a new one. Who joined after its loader was called asks again, in the new one.
-    fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         let loading = self.tasks[0].at >= At::Loading;
         self.tasks.swap(0, 1);
         for caller in self.of(0) {
