@@ -38,7 +38,8 @@ pub enum ErrorKind {
     Auth,
     /// The server does not permit this user the command or the key (`NOPERM`).
     Denied,
-    /// Redis did not answer within the call's timeout. A write may or may not have happened.
+    /// Redis did not answer within the call's timeout: a write may or may not have happened. Or `close` did not wait any
+    /// longer.
     Timeout,
     /// Redis is reachable, but cannot serve the call: it is loading its data, is a read-only replica, is out of memory,
     /// or has no primary. Or the circuit breaker is open.
@@ -175,6 +176,8 @@ struct Inner {
     /// The caller's trace id.
     trace: Option<Arc<str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    /// What the message begins with, in place of the kind's words.
+    words: Option<&'static str>,
     deferred: bool,
     /// Not sent, because the server is not the one that the caller knew.
     outdated: bool,
@@ -193,6 +196,7 @@ impl Error {
             redact: false,
             trace: None,
             source: None,
+            words: None,
             deferred: false,
             outdated: false,
         }))
@@ -233,8 +237,8 @@ impl Error {
 
     /// The loader's own error, or another underlying one, if it is of type `E`: the first in the chain of
     /// [sources](StdError::source). It is also found inside an [`Arc`], a [`Box`] or a [`std::io::Error`], and inside
-    /// an `anyhow::Error` (feature `anyhow`, on by default) or an `eyre::Report` (feature `eyre`) of the loader. To get
-    /// the loader's own type from the call, see
+    /// an `anyhow::Error` (feature `anyhow`, on by default) or an `eyre::Report` (feature `eyre`) of the loader, also if
+    /// it is the `context` there. To get the loader's own type from the call, see
     /// [`own_error`](crate::operation::Remember::own_error).
     ///
     /// ```
@@ -249,7 +253,7 @@ impl Error {
     /// # }
     /// # nearcache::__example(example());
     /// ```
-    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
+    pub fn downcast_ref<E: StdError + Send + Sync + 'static>(&self) -> Option<&E> {
         chain::find(self.source())
     }
 
@@ -269,6 +273,11 @@ impl Error {
 
     pub(crate) fn deferred(self) -> Self {
         self.with(|inner| inner.deferred = true)
+    }
+
+    /// A call that took longer than it may, for another reason than that Redis does not answer, which these words say.
+    pub(crate) fn too_late(words: &'static str, detail: String) -> Self {
+        Error::new(ErrorKind::Timeout, detail).with(|inner| inner.words = Some(words))
     }
 
     pub(crate) fn caused_by(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -311,8 +320,8 @@ impl Error {
         self.with(|inner| inner.redact = true)
     }
 
-    /// Changes an error. If others hold it too (such as a shared connect error), it is copied, and the shared error
-    /// becomes the copy's source.
+    /// Changes an error. If others hold it too (such as a shared connect error), it is copied, and the copy holds the
+    /// shared one for its source.
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
         if Arc::get_mut(&mut self.0).is_none() {
             let shared = self.clone();
@@ -323,13 +332,14 @@ impl Error {
                 key: shared.0.key.clone(),
                 redact: shared.0.redact,
                 trace: shared.0.trace.clone(),
+                words: shared.0.words,
                 deferred: shared.0.deferred,
                 outdated: shared.0.outdated,
                 source: shared
                     .0
                     .source
                     .is_some()
-                    .then(|| Box::new(shared) as Box<_>),
+                    .then(|| Box::new(Held(shared)) as Box<_>),
             }));
         }
         if let Some(inner) = Arc::get_mut(&mut self.0) {
@@ -506,10 +516,11 @@ impl fmt::Display for Error {
             redact,
             trace,
             source: _,
+            words,
             deferred,
             outdated: _,
         } = &*self.0;
-        f.write_str(kind.words())?;
+        f.write_str(words.unwrap_or_else(|| kind.words()))?;
         if let Some(host) = host {
             write!(f, " at {host}")?;
         }
@@ -536,6 +547,19 @@ impl fmt::Display for Error {
     }
 }
 
+/// The error that a copy was made of. It is not in the copy's chain of sources, because it says the same, and without
+/// what was changed: it may show a key that the copy does not.
+#[derive(Debug)]
+struct Held(Error);
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Held {}
+
 /// The kind and the message in readable form, because `unwrap`, and a `main` that returns a `Result`, print this.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -545,7 +569,11 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|source| source as _)
+        let source: &(dyn StdError + 'static) = self.0.source.as_deref()?;
+        match source.downcast_ref::<Held>() {
+            Some(Held(original)) => original.source(),
+            None => Some(source),
+        }
     }
 }
 

@@ -150,6 +150,15 @@ impl FromStr for Ttl {
     }
 }
 
+/// A time for a message: what is left of 200 ms after a moment is still called 200 ms.
+pub(crate) fn in_millis(time: Duration) -> Duration {
+    let millis = time.saturating_add(Duration::from_micros(500)).as_millis();
+    match u64::try_from(millis) {
+        Ok(millis @ 1..) => Duration::from_millis(millis),
+        _ => time,
+    }
+}
+
 /// Whether `text` begins with `unit` (in upper or lower case) as a whole word.
 fn has_unit(text: &str, unit: &str) -> bool {
     text.get(..unit.len())
@@ -263,6 +272,15 @@ impl Remaining {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_told_in_whole_milliseconds() {
+        let told = |nanos| format!("{:?}", in_millis(Duration::from_nanos(nanos)));
+        assert_eq!(told(199_996_915), "200ms");
+        assert_eq!(told(1_500_000_000), "1.5s");
+        assert_eq!(told(1_000), "1µs");
+        assert_eq!(in_millis(Duration::MAX), Duration::MAX);
+    }
     use proptest::prelude::*;
 
     fn millis(ttl: impl IntoTtl) -> Option<u64> {

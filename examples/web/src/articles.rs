@@ -22,8 +22,11 @@ const CHANGES: Limit = Limit {
     seconds: 60,
 };
 
-/// The tag of everything that lists articles.
+/// The tag of every list of articles.
 const LISTS: &str = "lists";
+
+/// The key of the page that shows all titles.
+const HOME: &str = "page:home";
 
 /// The id of an article.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -106,7 +109,8 @@ pub async fn by_author(
     Ok(Json(articles.into_iter().flatten().collect()))
 }
 
-/// `GET /`: a page, stored as the text that it is. It is made anew beside the callers once it is old.
+/// `GET /`: a page, stored as the text that it is. Nobody waits for it once it was made: an old one is shown once more
+/// while a new one is made.
 ///
 /// # Errors
 /// [`Failure::Database`].
@@ -114,10 +118,9 @@ pub async fn home(State(service): State<Service>) -> Result<Html<String>, Failur
     let database = Arc::clone(&service.database);
     let Text(page) = service
         .cache
-        .remember("page:home", async move || page(&database).await)
+        .remember(HOME, async move || page(&database).await)
         .ttl("1m")
         .stale_for("10m")
-        .tags([LISTS])
         .own_error()
         .await?;
     Ok(Html(page))
@@ -136,8 +139,9 @@ pub struct Change {
     title: String,
 }
 
-/// `PUT /articles/{id}`: first the source, then the cache. Once this has returned, nobody reads the old article, in any
-/// process, and a load that began before it stores nothing. (If Redis is away, from when it is back.)
+/// `PUT /articles/{id}`: first the source, then the cache. Once this has returned, nobody reads the old article or an old
+/// list, in any process, and a load that began before it stores nothing. (If Redis is away, from when it is back.) The
+/// page may be seen once more, so it is marked stale, and its readers do not wait.
 ///
 /// # Errors
 /// [`Failure::NotFound`], [`Failure::TooMany`], [`Failure::Database`], and those of the cache.
@@ -153,6 +157,7 @@ pub async fn change(
     }
     sent_or_kept(service.cache.delete(id.key()).await)?;
     sent_or_kept(service.cache.invalidate_tag(LISTS).await)?;
+    sent_or_kept(service.cache.mark_stale(HOME).await)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

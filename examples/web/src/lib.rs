@@ -62,8 +62,9 @@ pub fn routes(service: Service) -> Router {
         .with_state(service)
 }
 
-/// Serves until `end` is ready. Then requests that are running are answered, and the cache is closed: loads that are
-/// running end, and their leases are given back.
+/// Serves until `end` is ready. Then requests that are running are answered, and the cache is closed: it waits for loads
+/// in the background, stores what they bring, and gives up on what takes longer than five seconds. Kubernetes kills what
+/// has not ended after 30.
 ///
 /// # Errors
 /// Those of the socket, and of [`Cache::close`].
@@ -76,5 +77,6 @@ pub async fn serve(
     axum::serve(listener, routes(service))
         .with_graceful_shutdown(end)
         .await?;
-    cache.close().await.map_err(std::io::Error::other)
+    let closed = cache.close().load_timeout("5s").await;
+    closed.map_err(std::io::Error::other)
 }

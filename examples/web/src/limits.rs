@@ -4,7 +4,8 @@ use nearcache::Cache;
 
 use crate::failure::Failure;
 
-/// A limit. The window begins with the first call in it.
+/// A limit. The window begins with the first call in it, which makes the counter and its TTL in one step: no counter is
+/// left behind that never ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     /// What is limited; a part of the counter's key.
@@ -22,18 +23,10 @@ impl Limit {
     /// # Errors
     /// [`Failure::TooMany`].
     pub async fn admit(&self, cache: &Cache, who: &str) -> Result<(), Failure> {
-        match self.count(cache, who).await {
+        let counter = format!("limit:{}:{who}", self.what);
+        match cache.incr(counter).ttl(self.seconds).await {
             Ok(calls) if calls > self.most => Err(Failure::TooMany(self.seconds)),
             Ok(_) | Err(_) => Ok(()),
         }
-    }
-
-    async fn count(&self, cache: &Cache, who: &str) -> nearcache::Result<i64> {
-        let counter = cache.bind(format!("limit:{}:{who}", self.what));
-        let calls = counter.incr().await?;
-        if calls == 1 {
-            counter.expire(self.seconds).await?;
-        }
-        Ok(calls)
     }
 }

@@ -43,15 +43,14 @@ impl FromRequestParts<Service> for Session {
     }
 }
 
-/// The session of this token, which is used by this.
+/// The session of this token, which ends anew after [`IDLE`]: it is read and extended in one step, so what has ended or
+/// was signed out meanwhile is not revived.
 ///
 /// # Errors
 /// [`Failure::SignedOut`], and those of the cache.
 pub async fn find(cache: &Cache, token: &Token) -> Result<Session, Failure> {
-    let entry = cache.bind(token.key());
-    let session = entry.get().await?.ok_or(Failure::SignedOut)?;
-    entry.touch().ttl(IDLE).await?;
-    Ok(session)
+    let session = cache.get(token.key()).extend(IDLE).await?;
+    session.ok_or(Failure::SignedOut)
 }
 
 /// `POST /sessions`

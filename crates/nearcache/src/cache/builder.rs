@@ -156,6 +156,7 @@ impl<M> Builder<M> {
     /// It holds for the text of errors, logs, spans, and `Debug` of operations and of what hooks are told. Code that
     /// asks gets the key itself: [`Error::key`], [`Call::key`](crate::hooks::Call::key),
     /// [`Outage::key`](crate::Outage). Whoever can guess a key can compare its hash, so a hash of `user:7` hides little.
+    /// A loader's own error, which is the [source](std::error::Error::source) of the call's error, says what it says.
     /// What names keys in metrics and spans because you said so, [`KeyGroups`](crate::hooks::KeyGroups), is not
     /// affected.
     ///

@@ -47,7 +47,8 @@ impl<M> CacheOf<M> {
 
     /// Closes the cache and all its clones. New calls fail with [`ErrorKind::Closed`](crate::ErrorKind::Closed). Running
     /// calls, loads and refreshes are waited for, and their values are stored; see [`Close::load_timeout`]. A load that
-    /// takes longer gives its lease back, so that another process can load at once; its callers still get its value.
+    /// takes longer gives its lease back, so that another process can load at once; its callers still get its value. A
+    /// refresh of a blocking cache that still waits for a thread does not run any more.
     ///
     /// Other caches that were opened separately and share the connection are not affected; the connection is closed with
     /// the last of them. Dropping the last clone closes the cache, too, without waiting for calls. (A load under way is

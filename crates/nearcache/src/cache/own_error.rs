@@ -37,9 +37,9 @@ impl sealed::Failure for Error {
 #[derive(Clone, Copy, Debug)]
 pub struct Own<E>(PhantomData<fn() -> E>);
 
-impl<E: StdError + From<Error> + Clone + 'static> Failure for Own<E> {}
+impl<E: StdError + From<Error> + Clone + Send + Sync + 'static> Failure for Own<E> {}
 
-impl<E: StdError + From<Error> + Clone + 'static> sealed::Failure for Own<E> {
+impl<E: StdError + From<Error> + Clone + Send + Sync + 'static> sealed::Failure for Own<E> {
     type Error = E;
 
     fn of(error: Error) -> E {

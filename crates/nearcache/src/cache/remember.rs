@@ -121,6 +121,9 @@ impl CacheOf<Async> {
     /// Runs the loader even if a value is cached, and stores the result. Use it when the source has changed and the new
     /// value is needed at once. A running load of the key no longer stores its value.
     ///
+    /// What was cached before is not served after this. If the new value cannot be stored (the key was written or
+    /// invalidated while the loader ran, or the lease ended), it is returned, and whatever the key holds is deleted.
+    ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
     /// # let cache = nearcache::Cache::open("memory://")?;
@@ -298,7 +301,7 @@ impl<'c, T, F, Fut, L, E> Remember<'c, T, F>
 where
     F: FnOnce() -> Fut,
     Fut: Future<Output = std::result::Result<L, E>>,
-    E: StdError + From<Error> + Clone + 'static,
+    E: StdError + From<Error> + Clone + Send + Sync + 'static,
 {
     own_error!(Remember<'c, T, F, Async, Own<E>>);
 }
@@ -307,7 +310,7 @@ where
 impl<'c, T, F, L, E> Remember<'c, T, F, super::operation::Blocking>
 where
     F: FnOnce() -> std::result::Result<L, E>,
-    E: StdError + From<Error> + Clone + 'static,
+    E: StdError + From<Error> + Clone + Send + Sync + 'static,
 {
     own_error!(Remember<'c, T, F, super::operation::Blocking, Own<E>>);
 }

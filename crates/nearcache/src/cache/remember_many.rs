@@ -292,7 +292,7 @@ impl<'c, K, T, F, Fut, I, E> RememberMany<'c, K, T, F>
 where
     F: Fn(Vec<K>) -> Fut,
     Fut: Future<Output = std::result::Result<I, E>>,
-    E: StdError + From<Error> + Clone + 'static,
+    E: StdError + From<Error> + Clone + Send + Sync + 'static,
 {
     own_error!(RememberMany<'c, K, T, F, Async, Own<E>>);
 }
@@ -301,7 +301,7 @@ impl<'c, K, T, F, Fut, I, E> RememberMany<'c, K, T, By<F>>
 where
     F: Fn(Vec<K>) -> Fut,
     Fut: Future<Output = std::result::Result<I, E>>,
-    E: StdError + From<Error> + Clone + 'static,
+    E: StdError + From<Error> + Clone + Send + Sync + 'static,
 {
     own_error!(RememberMany<'c, K, T, By<F>, Async, Own<E>>);
 }
@@ -310,7 +310,7 @@ where
 impl<'c, K, T, F, I, E> RememberMany<'c, K, T, F, super::operation::Blocking>
 where
     F: Fn(Vec<K>) -> std::result::Result<I, E>,
-    E: StdError + From<Error> + Clone + 'static,
+    E: StdError + From<Error> + Clone + Send + Sync + 'static,
 {
     own_error!(RememberMany<'c, K, T, F, super::operation::Blocking, Own<E>>);
 }
@@ -319,7 +319,7 @@ where
 impl<'c, K, T, F, I, E> RememberMany<'c, K, T, By<F>, super::operation::Blocking>
 where
     F: Fn(Vec<K>) -> std::result::Result<I, E>,
-    E: StdError + From<Error> + Clone + 'static,
+    E: StdError + From<Error> + Clone + Send + Sync + 'static,
 {
     own_error!(RememberMany<'c, K, T, By<F>, super::operation::Blocking, Own<E>>);
 }

@@ -13,8 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// JSON without a header: every other program and language can read it. Maps need keys that are text or numbers,
-    /// and a float that is not a number (NaN, infinite) is stored as `null`.
+    /// JSON without a header: every other program and language can read it. Maps need keys that are text or numbers.
+    /// What could not be read back is not written: NaN and infinities, and 128-bit integers beside flattened fields
+    /// ([`ErrorKind::Codec`]; `remember` returns such a value, and does not store it).
     #[default]
     Json,
     /// MessagePack with field names (feature `msgpack`): smaller and faster than JSON. It can represent bytes, all

@@ -42,6 +42,7 @@ use redis::{Arg, Cmd, Pipeline, ServerError, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::Script;
+use crate::ttl::in_millis;
 
 pub(crate) use common::{Common, Epoch};
 #[cfg(feature = "embedded")]
@@ -231,6 +232,7 @@ fn timed_out(limit: Duration, doing: &str) -> Error {
     } else {
         format!(" {doing}")
     };
+    let limit = in_millis(limit);
     Error::new(
         ErrorKind::Timeout,
         format!("gave up after {limit:?}{doing}"),

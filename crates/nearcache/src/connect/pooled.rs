@@ -22,6 +22,7 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
+use crate::ttl::in_millis;
 
 /// A server, and its idle sockets.
 #[derive(Debug)]
@@ -160,7 +161,8 @@ impl Pooled {
             }
             if self.freed.wait_until(&mut pool, begun + limit).timed_out() && pool.idle.is_empty() {
                 let doing = format!(
-                    "gave up after {limit:?} waiting for one of {} connections; raise pool_size",
+                    "gave up after {:?} waiting for one of {} connections; raise pool_size",
+                    in_millis(limit),
                     self.target.pool_size
                 );
                 return Err(Error::new(ErrorKind::PoolExhausted, doing));

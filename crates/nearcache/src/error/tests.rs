@@ -137,3 +137,71 @@ fn a_redacted_key_is_not_shown_by_the_words_of_others_either() {
     let shown = shared.clone().redacted(true);
     assert!(shared.to_string().contains("f3a9") && !shown.to_string().contains("f3a9"));
 }
+
+/// Whoever prints the chain of an error sees each text once, and no key that the message does not show.
+#[test]
+fn a_copy_has_the_sources_of_its_original_and_not_the_original() {
+    let loader = std::io::Error::other("the disk is full");
+    let shared = Error::new(ErrorKind::Loader, "session:0123456789 has no row").caused_by(loader);
+    let copy = shared
+        .clone()
+        .named(b"session:0123456789", true)
+        .on_host(&"h".into());
+    let again = copy.clone().deferred();
+    for error in [copy, again] {
+        let mut texts = vec![error.to_string(), format!("{error:?}")];
+        let mut source = error.source();
+        while let Some(inner) = source {
+            texts.push(inner.to_string());
+            source = inner.source();
+        }
+        assert_eq!(texts[2..], ["the disk is full"], "{texts:?}");
+        assert!(!texts.concat().contains("session:0123456789"), "{texts:?}");
+        assert!(error.downcast_ref::<std::io::Error>().is_some());
+    }
+}
+
+#[cfg(any(feature = "anyhow", feature = "eyre"))]
+#[test]
+fn what_was_given_as_a_context_is_found_by_its_type() {
+    #[derive(Debug)]
+    struct NotFound(u8);
+    impl fmt::Display for NotFound {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("not found")
+        }
+    }
+    impl StdError for NotFound {}
+
+    let check = |source: BoxError| {
+        let error = Error::new(ErrorKind::Loader, "").caused_by(source);
+        let error = error.clone().named(b"k", false);
+        assert_eq!(
+            error.downcast_ref::<NotFound>().map(|found| found.0),
+            Some(7)
+        );
+        assert!(error.downcast_ref::<std::num::ParseIntError>().is_some());
+        assert!(error.downcast_ref::<fmt::Error>().is_none());
+    };
+    let cause = || "x".parse::<u8>().unwrap_err();
+    #[cfg(feature = "anyhow")]
+    check(boxed(
+        anyhow::Error::from(cause())
+            .context(NotFound(7))
+            .context("a text"),
+    ));
+    #[cfg(feature = "eyre")]
+    check(boxed(
+        eyre::Report::from(cause())
+            .wrap_err(NotFound(7))
+            .wrap_err("a text"),
+    ));
+}
+
+#[test]
+fn what_came_too_late_says_why_in_words_of_its_own() {
+    let late = Error::too_late("closed too early", "loads run".into());
+    assert_eq!(late.kind(), ErrorKind::Timeout);
+    let late = late.clone().on_host(&"h".into());
+    assert_eq!(late.to_string(), "closed too early at h: loads run");
+}

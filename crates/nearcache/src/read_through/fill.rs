@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use redis::Value;
 
+use super::entry::Entry;
 use super::flight::Answer;
 use super::held::Held;
 use super::last_seen::Mark;
@@ -13,7 +14,7 @@ use super::lead::{Engine, Lead};
 use super::load::{Loaded, panic_message};
 use super::tags::{self, Tag};
 use crate::codec::envelope::{Head, Version};
-use crate::codec::{self, Body, Codec, Encode};
+use crate::codec::{self, Body, Codec, Decode, Encode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Outcome;
 use crate::script::Input;
@@ -30,17 +31,25 @@ pub(super) struct Encoded {
 
 impl Encoded {
     /// # Errors
-    /// `Codec` or `TooLarge`: it cannot be stored. A panic of the type's `Serialize` is such an error, too.
-    pub(super) fn of<T: Encode>(loaded: &Loaded<T>, codec: &Codec) -> Result<Self> {
-        // Unwind safe: after a panic the value is only cloned and returned, never written again.
-        let body = catch_unwind(AssertUnwindSafe(|| codec::encode(&loaded.value, codec)))
-            .map_err(|panic| serialize_panicked(&*panic))??;
-        let answer = if body.is_nothing::<T>() {
-            Answer::Nothing
-        } else {
+    /// `Codec` or `TooLarge`: it cannot be stored. A panic of the type's `Serialize` is such an error, too. So is what
+    /// the type itself does not read back: it would be no answer to those who wait, and a miss for all others.
+    pub(super) fn of<T: Encode + Decode>(loaded: &Loaded<T>, codec: &Codec) -> Result<Self> {
+        let encode = || {
+            let body = codec::encode(&loaded.value, codec)?;
+            if body.is_nothing::<T>() {
+                return Ok((body, Answer::Nothing));
+            }
             // Not compressed, so that the waiters need not decompress it.
-            Answer::Value((&*Head::default().seal(&body)).into())
+            let sealed = Head::default().seal(&body);
+            let answer = Answer::Value((&*sealed).into());
+            Entry::new(sealed.to_vec())
+                .decode::<T>(codec)
+                .map_err(|error| not_read_back(&error))?;
+            Ok((body, answer))
         };
+        // Unwind safe: after a panic the value is only cloned and returned, never written again.
+        let (body, answer) = catch_unwind(AssertUnwindSafe(encode))
+            .map_err(|panic| serialize_panicked(&*panic))??;
         Ok(Encoded {
             answer,
             body: body.packed(codec)?,
@@ -238,7 +247,18 @@ impl Engine<'_> {
     }
 }
 
+fn not_read_back(error: &Error) -> Error {
+    let why = format!(
+        "its type does not read back what it writes, so it is not stored: {}",
+        error.detail()
+    );
+    Error::new(ErrorKind::Codec, why)
+}
+
 fn serialize_panicked(panic: &(dyn Any + Send)) -> Error {
-    let why = format!("its Serialize panicked: {}", panic_message(panic));
+    let why = format!(
+        "its Serialize or Deserialize panicked: {}",
+        panic_message(panic)
+    );
     Error::new(ErrorKind::Codec, why)
 }

@@ -53,7 +53,7 @@ use tokio::sync::Semaphore;
 
 use crate::client::Client;
 use crate::codec::Codec;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::hooks::{CallKeys, Telling};
 use crate::resilience::Fallback;
 use crate::ttl::Ttl;
@@ -206,7 +206,8 @@ impl ReadThrough {
                 format!("calls were still running after {limit:?}; new calls are refused")
             }
         };
-        Err(Error::new(ErrorKind::Timeout, why).on_host(self.client.host()))
+        let words = "the cache was closed before all of its work had ended";
+        Err(Error::too_late(words, why).on_host(self.client.host()))
     }
 
     pub(crate) fn default_ttl(&self) -> Option<Ttl> {

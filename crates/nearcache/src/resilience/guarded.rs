@@ -18,6 +18,7 @@ use crate::connect::{Backend, BoxFuture, LinkEvent, Raw, ServerInfo, Terms, chan
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use crate::script::Script;
+use crate::ttl::in_millis;
 
 /// The shortest time for which a retry is worthwhile. A limit never falls below it, because only the backend reports
 /// timeouts.
@@ -374,6 +375,7 @@ impl Guarded {
     }
 
     pub(super) fn gave_up(&self, limit: Duration) -> Error {
+        let limit = in_millis(limit);
         Error::new(
             ErrorKind::Timeout,
             format!("gave up after {limit:?} while sending deferred invalidations of the same keys, which go first"),

@@ -66,9 +66,13 @@ const OPTIONS: [&str; 18] = [
 /// The highest `pool_size`.
 pub(crate) const MAX_POOL_SIZE: usize = 1_024;
 
+/// White space and byte order marks around a URL are not part of it: a file or a secret that holds it often ends with a
+/// line break.
+///
 /// # Errors
 /// `InvalidUrl`, pointing at the part that is wrong.
 pub(crate) fn parse(url: &str) -> Result<Parsed> {
+    let url = url.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     let written = Written::new(url);
     let Some(scheme_end) = written.scheme() else {
         let bare = !url.contains(char::is_whitespace) && !url.is_empty();
@@ -436,9 +440,18 @@ pub(crate) fn masked(url: &str) -> String {
 }
 
 pub(crate) fn suggest(why: &mut String, unknown: &str, known: &[&str]) {
+    // `ttl` means `default_ttl`, although `url` has fewer other letters.
+    let is_last_word = |known: &str| {
+        known
+            .strip_suffix(unknown)
+            .is_some_and(|rest| rest.ends_with('_'))
+    };
     let near = known
         .iter()
-        .map(|known| (strsim::osa_distance(unknown, known), known))
+        .map(|known| match is_last_word(known) {
+            true => (0, known),
+            false => (strsim::osa_distance(unknown, known), known),
+        })
         .min();
     if let Some((distance, known)) = near
         && distance <= 2 + unknown.len() / 6

@@ -243,3 +243,39 @@ fn scheme_and_switches_may_be_in_upper_case() {
     let tls = parse("REDISS://h").unwrap_err();
     assert!(tls.to_string().contains("TLS"), "{tls}");
 }
+
+#[test]
+fn what_stands_around_a_url_is_not_part_of_it() {
+    for (before, after) in [
+        ("", "\n"),
+        (" ", " "),
+        ("\u{feff}", "\r\n"),
+        ("\t", "\u{a0}"),
+    ] {
+        let url = format!("{before}redis://h/2?password=a%20b&prefix=app{after}");
+        let parsed = parse(&url).expect(&url);
+        assert_eq!(parsed.target.place, tcp("h", 6379), "{url:?}");
+        assert_eq!(parsed.prefix.as_deref(), Some("app"), "{url:?}");
+        let parsed = parse(&format!("{before}redis://h/2{after}")).expect(&url);
+        assert_eq!(parsed.target.db, 2, "{url:?}");
+    }
+    assert!(error(" \n").contains("it has no scheme"));
+    assert!(error("redis://a b").contains("host name"));
+}
+
+#[test]
+fn the_last_word_of_an_option_is_a_hint() {
+    for (written, meant) in [
+        ("ttl", "default_ttl"),
+        ("name", "client_name"),
+        ("size", "pool_size"),
+        ("jitter", "ttl_jitter"),
+        ("Prefix", "prefix"),
+    ] {
+        let text = error(&format!("redis://h?{written}=1"));
+        assert!(
+            text.contains(&format!("did you mean \"{meant}\"?")),
+            "{text}"
+        );
+    }
+}

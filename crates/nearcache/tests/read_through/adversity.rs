@@ -13,6 +13,7 @@ use crate::target::{Options, Target, raw};
 
 brief_suite! {
     all_who_wait_get_a_value_that_cannot_be_encoded,
+    all_who_wait_get_a_value_that_its_type_does_not_read_back,
     a_serializer_that_panics_costs_nothing_but_the_entry,
     a_waiter_of_another_type_loads_for_itself,
     what_only_its_leader_may_fail_with_is_no_answer_to_others,
@@ -25,11 +26,12 @@ brief_suite! {
 /// How long a test waits at most for what should be there at once.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A type that cannot always be written: NaN has no form in JSON, and `Panics` panics.
+/// A type that cannot always be written: NaN has no form in JSON, `Panics` panics, and what `Text` writes is not read.
 #[derive(Clone, Debug, PartialEq)]
 enum Odd {
     Number(f64),
     Panics,
+    Text,
 }
 
 impl Serialize for Odd {
@@ -37,6 +39,7 @@ impl Serialize for Odd {
         match self {
             Odd::Number(number) => number.serialize(serializer),
             Odd::Panics => panic!("as this type does"),
+            Odd::Text => "no number".serialize(serializer),
         }
     }
 }
@@ -94,6 +97,12 @@ async fn eight(target: Target, value: Odd) -> Face {
 
 async fn all_who_wait_get_a_value_that_cannot_be_encoded(target: Target) {
     eight(target, Odd::Number(f64::NAN)).await;
+}
+
+async fn all_who_wait_get_a_value_that_its_type_does_not_read_back(target: Target) {
+    let cache = eight(target, Odd::Text).await;
+    // Nothing was stored, so nobody finds what they cannot read.
+    assert!(!call!(cache.contains("k")).unwrap());
 }
 
 async fn a_serializer_that_panics_costs_nothing_but_the_entry(target: Target) {
