@@ -38,6 +38,8 @@ pub(crate) enum Answer {
     Unencoded(Arc<dyn Any + Send + Sync>),
     /// The loader found no value.
     Nothing,
+    /// A value that has been stale for this long. It is for those who take one as old.
+    Stale(Duration, Box<Answer>),
     /// The loader failed.
     Failed(Error),
 }

@@ -383,18 +383,26 @@ impl Engine<'_> {
 
     /// The value of an entry that another load has stored, if this call may use it.
     fn usable<T: Decode>(&self, mut entry: Entry, judgement: Judgement) -> Option<(T, Answer)> {
-        match judgement {
-            Judgement::Fresh => {}
+        let stale_since = match judgement {
+            Judgement::Fresh => None,
             Judgement::Stale(since)
-                if since < self.plan.stale_for && self.plan.way == Way::Miss => {}
+                if since < self.plan.stale_for && self.plan.way == Way::Miss =>
+            {
+                Some(since)
+            }
             _ => return None,
-        }
+        };
         let shared: Arc<[u8]> = (&*entry.value()).into();
-        match entry.decode::<T>(self.cache.client.codec()) {
-            Ok(Stored::Value(value)) => Some((value, Answer::Value(shared))),
-            Ok(Stored::Nothing) => T::nothing().map(|value| (value, Answer::Nothing)),
-            Err(_) => None,
-        }
+        let (value, answer) = match entry.decode::<T>(self.cache.client.codec()).ok()? {
+            Stored::Value(value) => (value, Answer::Value(shared)),
+            Stored::Nothing => (T::nothing()?, Answer::Nothing),
+        };
+        // Others may not take a value as old as this caller does.
+        let answer = match stale_since {
+            Some(since) => Answer::Stale(since, Box::new(answer)),
+            None => answer,
+        };
+        Some((value, answer))
     }
 
     /// Runs the loader for these keys, and fills.

@@ -387,6 +387,8 @@ impl ReadThrough {
         loop {
             match waiter.turn(self.client.runtime(), patience).await {
                 Turn::Lead(leader) => return Waited::Leads(leader, is_first),
+                // Too old for this caller: it asks again.
+                Turn::Take(Answer::Stale(since, _)) if since >= plan.stale_for => {}
                 Turn::Take(answer) => match self.read_answer(answer) {
                     Some(value) => return Waited::Answered(value),
                     None if is_first => is_first = false,
@@ -406,6 +408,7 @@ impl ReadThrough {
         match answer {
             Answer::Failed(error) => Some(Err(error)),
             Answer::Nothing => T::nothing().map(Ok),
+            Answer::Stale(_, answer) => self.read_answer(*answer),
             Answer::Unencoded(value) => value.downcast_ref::<T>().cloned().map(Ok),
             Answer::Value(bytes) => match Entry::new(bytes.to_vec()).decode(self.client.codec()) {
                 Ok(Stored::Value(value)) => Some(Ok(value)),

@@ -6,28 +6,12 @@ use nearcache::ErrorKind;
 
 use crate::face::Face;
 use crate::scene::{Source, elsewhere};
-use crate::target::{Options, Target};
+use crate::target::{Options, Target, two};
 
 brief_suite! {
     a_load_under_way_is_waited_for_and_stored,
     a_refresh_under_way_is_waited_for_and_stored,
     a_load_that_takes_too_long_gives_its_lease_back,
-}
-
-/// Two caches that share nothing but the server.
-fn two(target: Target) -> (Face, Face) {
-    let prefix = nearcache_testkit::random_prefix();
-    let url = target.url(&prefix);
-    let with = if url.contains('?') { '&' } else { '?' };
-    let options = Options {
-        prefix: &prefix,
-        ..Options::default()
-    };
-    let other = format!("{url}{with}client_name=other");
-    (
-        target.build(&url, options.clone()).unwrap(),
-        target.build(&other, options).unwrap(),
-    )
 }
 
 /// `close`, beside which others can go on.
@@ -50,7 +34,7 @@ async fn closed(cache: &Face) {
 const LONG: Duration = Duration::from_secs(60);
 
 async fn a_load_under_way_is_waited_for_and_stored(target: Target) {
-    let ((here, there), source) = (two(target), Source::new());
+    let ((here, there), source) = (two(target, Options::default()), Source::new());
     let load = tokio::spawn(remember!(here, "k", source.holds(1)));
     source.begun().await;
     let closing = tokio::spawn(close(here.clone(), LONG));
@@ -66,7 +50,7 @@ async fn a_load_under_way_is_waited_for_and_stored(target: Target) {
 }
 
 async fn a_refresh_under_way_is_waited_for_and_stored(target: Target) {
-    let ((here, there), source) = (two(target), Source::new());
+    let ((here, there), source) = (two(target, Options::default()), Source::new());
     let brief = Duration::from_millis(1);
     remember!(here, "k", source.gives(1); .ttl(brief).stale_for("1h"))
         .await
@@ -83,7 +67,7 @@ async fn a_refresh_under_way_is_waited_for_and_stored(target: Target) {
 }
 
 async fn a_load_that_takes_too_long_gives_its_lease_back(target: Target) {
-    let ((here, there), source) = (two(target), Source::new());
+    let ((here, there), source) = (two(target, Options::default()), Source::new());
     let load = tokio::spawn(remember!(here, "k", source.holds(1)));
     source.begun().await;
     let error = close(here, Duration::from_millis(10)).await.unwrap_err();

@@ -7,7 +7,7 @@ use nearcache::{Codec, ErrorKind, Loaded, Lookup, Remaining};
 
 use crate::options::{both, minutes};
 use crate::scene::Source;
-use crate::target::{Face, Options, Target, keys_matching, raw};
+use crate::target::{Face, Options, Target, keys_matching, raw, two};
 
 brief_suite! {
     a_marked_value_is_returned_once_more_while_it_is_loaded,
@@ -20,6 +20,7 @@ brief_suite! {
     an_invalidated_tag_is_dead_however_often_it_was_marked,
     a_load_that_began_before_the_mark_stores_nothing,
     a_mark_is_no_mark_of_what_comes_after,
+    who_takes_nothing_stale_gets_nothing_stale_from_one_who_does,
 }
 
 struct Scene {
@@ -349,4 +350,25 @@ fn a_marked_value_is_returned_for_as_long_as_its_window() {
         let found = remember!(face, "k", load; .ttl("1h").stale_for("10m")).await;
         assert_eq!(found.unwrap(), 3);
     });
+}
+
+/// They wait for the same load of another process. Its value is marked before either of them sees it.
+async fn who_takes_nothing_stale_gets_nothing_stale_from_one_who_does(target: Target) {
+    for _ in 0..10 {
+        let ((here, there), source) = (two(target, Options::default()), Source::new());
+        let old = tokio::spawn(remember!(there, "k", source.holds(0)));
+        source.begun().await;
+        let takes = remember!(here, "k", source.gives(1); .ttl("1h").stale_for("10m"));
+        let takes = tokio::spawn(takes);
+        while ask!(here.stats()).lease_waits == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        source.go_on();
+        assert_eq!(old.await.unwrap().unwrap(), 0);
+        call!(there.mark_stale("k")).unwrap();
+        let takes_not = remember!(here, "k", source.gives(1); .ttl("1h"));
+        assert_eq!(takes_not.await.unwrap(), 1);
+        // It asked before the mark.
+        takes.await.unwrap().unwrap();
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nearcache::{ErrorKind, Loaded, Lookup, Raw};
 
 use crate::scene::Source;
-use crate::target::{Face, Options, Target, raw};
+use crate::target::{Face, Options, Target, raw, two};
 
 brief_suite! {
     a_miss_loads_and_a_hit_does_not,
@@ -147,22 +147,6 @@ async fn a_caller_that_goes_away_stops_nothing(target: Target) {
     assert_eq!(other.await.unwrap().unwrap(), 7);
     assert_eq!(call!(cache.get::<u8>("k")).unwrap(), Some(7));
     assert_eq!(source.loads(), 1);
-}
-
-/// Two caches that share nothing but the server, as those of two processes.
-fn two(target: Target, options: Options<'_>) -> (Face, Face) {
-    let prefix = nearcache_testkit::random_prefix();
-    let url = target.url(&prefix);
-    let with = if url.contains('?') { '&' } else { '?' };
-    let options = Options {
-        prefix: &prefix,
-        ..options
-    };
-    let other = format!("{url}{with}client_name=other");
-    (
-        target.build(&url, options.clone()).unwrap(),
-        target.build(&other, options).unwrap(),
-    )
 }
 
 async fn two_processes_load_once(target: Target) {

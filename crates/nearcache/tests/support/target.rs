@@ -132,6 +132,22 @@ impl Options<'_> {
     }
 }
 
+/// Two caches that share nothing but the server, as two processes do.
+pub(crate) fn two(target: Target, options: Options<'_>) -> (Face, Face) {
+    let prefix = random_prefix();
+    let url = target.url(&prefix);
+    let with = if url.contains('?') { '&' } else { '?' };
+    let options = Options {
+        prefix: &prefix,
+        ..options
+    };
+    let other = format!("{url}{with}client_name=other");
+    (
+        target.build(&url, options.clone()).expect("a cache"),
+        target.build(&other, options).expect("a cache"),
+    )
+}
+
 /// The keys that a pattern matches, sorted.
 pub(crate) async fn keys_matching(face: &Face, pattern: &[u8]) -> Vec<Vec<u8>> {
     let mut keys = Vec::new();
