@@ -72,6 +72,9 @@ async fn a_load_that_takes_too_long_gives_its_lease_back(target: Target) {
     source.begun().await;
     let error = close(here, Duration::from_millis(10)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
+    // Not that Redis does not answer.
+    let text = error.to_string();
+    assert!(text.starts_with("the cache was closed before"), "{text}");
     // The next process need not wait for the lease, which would be 10 s.
     let begun = Instant::now();
     assert_eq!(remember!(there, "k", source.gives(2)).await.unwrap(), 2);
