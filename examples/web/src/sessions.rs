@@ -43,7 +43,7 @@ impl FromRequestParts<Service> for Session {
     }
 }
 
-/// The session of this token, which ends anew after [`IDLE`]: it is read and extended in one step, so what has ended or
+/// The session of this token, which ends anew after `IDLE`: it is read and extended in one step, so what has ended or
 /// was signed out meanwhile is not revived.
 ///
 /// # Errors

@@ -77,7 +77,7 @@ async fn eight(target: Target, value: Odd) -> Face {
     while ask!(cache.stats()).misses < 2 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     for _ in 0..7 {
         let load = source.gives(Odd::Number(1.0));
         callers.push(tokio::spawn(remember!(cache, "k", load)));
