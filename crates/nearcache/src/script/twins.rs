@@ -31,6 +31,31 @@ pub(crate) struct Family {
     pub(crate) answers: &'static [&'static str],
 }
 
+/// What asks for everything under these keys.
+pub(crate) fn contents(keys: &[&[u8]]) -> Pipeline {
+    let mut all = Pipeline::new();
+    for key in keys {
+        all.cmd("TYPE").arg(key);
+        all.cmd("GET").arg(key);
+        all.cmd("PTTL").arg(key);
+    }
+    all
+}
+
+/// Whether two replies are the same, but for a few seconds in a time and for the words of an error.
+pub(crate) fn alike(ours: &Value, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Value::Array(ours), Value::Array(theirs)) => {
+            ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| alike(a, b))
+        }
+        (Value::ServerError(ours), Value::ServerError(theirs)) => ours.code() == theirs.code(),
+        (Value::Int(ours), Value::Int(theirs)) if *ours > 2 * TOLERANCE.cast_signed() => {
+            ours.abs_diff(*theirs) < TOLERANCE
+        }
+        (ours, theirs) => ours == theirs,
+    }
+}
+
 pub(crate) enum Step {
     /// What somebody else does.
     Other(Cmd),

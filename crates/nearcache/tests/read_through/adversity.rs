@@ -57,7 +57,7 @@ async fn coalesced(cache: &Face, count: u64) {
     }
 }
 
-/// Eight callers together, of which the first one's loader gives this. Its load begins once all of them wait.
+/// Eight callers together, whose loaders give this. The load of the one that leads begins once all others wait.
 async fn eight(target: Target, value: Odd) -> Face {
     let prefix = nearcache_testkit::random_prefix();
     let options = Options {
@@ -69,19 +69,9 @@ async fn eight(target: Target, value: Odd) -> Face {
     let (other, source) = (Source::new(), Source::new());
     let busy = tokio::spawn(remember!(cache, "other", other.holds(0)));
     other.begun().await;
-    let mut callers = vec![tokio::spawn(remember!(
-        cache,
-        "k",
-        source.gives(value.clone())
-    ))];
-    while ask!(cache.stats()).misses < 2 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    for _ in 0..7 {
-        let load = source.gives(Odd::Number(1.0));
-        callers.push(tokio::spawn(remember!(cache, "k", load)));
-    }
+    let callers: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(remember!(cache, "k", source.gives(value.clone()))))
+        .collect();
     coalesced(&cache, 7).await;
     other.go_on();
     busy.await.unwrap().unwrap();

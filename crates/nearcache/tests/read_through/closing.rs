@@ -51,11 +51,8 @@ async fn a_load_under_way_is_waited_for_and_stored(target: Target) {
 
 async fn a_refresh_under_way_is_waited_for_and_stored(target: Target) {
     let ((here, there), source) = (two(target, Options::default()), Source::new());
-    let brief = Duration::from_millis(1);
-    remember!(here, "k", source.gives(1); .ttl(brief).stale_for("1h"))
-        .await
-        .unwrap();
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    call!(here.set("k", &1)).unwrap();
+    call!(here.mark_stale("k")).unwrap();
     let stale = remember!(here, "k", source.holds(2); .ttl("1h").stale_for("1h")).await;
     assert_eq!(stale.unwrap(), 1);
     source.begun().await;

@@ -1,11 +1,11 @@
 //! Compares these scripts with their Rust twins, on a few keys that serve as entry, lease and version in turn.
 
 use fastrand::Rng;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 
 use super::{ALL, KEEP_TAGS, MARK, MARK_TAG, PROLONG, PUT, RETIME};
 use crate::script::Input;
-use crate::script::twins::{self, Family, Step, TOLERANCE};
+use crate::script::twins::{self, Family, Step};
 
 const KEYS: [&[u8]; 4] = [b"{t}a", b"{t}b", b"{t}c", b"{t}d"];
 const VALUES: [&[u8]; 13] = [
@@ -114,29 +114,6 @@ fn other(rng: &mut Rng) -> Cmd {
     command
 }
 
-fn alike(ours: &Value, theirs: &Value) -> bool {
-    match (ours, theirs) {
-        (Value::Array(ours), Value::Array(theirs)) => {
-            ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| alike(a, b))
-        }
-        (Value::ServerError(ours), Value::ServerError(theirs)) => ours.code() == theirs.code(),
-        (Value::Int(ours), Value::Int(theirs)) if *ours > 2 * TOLERANCE.cast_signed() => {
-            ours.abs_diff(*theirs) < TOLERANCE
-        }
-        (ours, theirs) => ours == theirs,
-    }
-}
-
-fn contents() -> Pipeline {
-    let mut all = Pipeline::new();
-    for key in KEYS {
-        all.cmd("TYPE").arg(key);
-        all.cmd("GET").arg(key);
-        all.cmd("PTTL").arg(key);
-    }
-    all
-}
-
 #[test]
 fn scripts_and_their_twins_do_the_same() {
     twins::compare(&Family {
@@ -150,8 +127,8 @@ fn scripts_and_their_twins_do_the_same() {
                 script(rng)
             }
         },
-        contents,
-        alike,
+        contents: || twins::contents(&KEYS),
+        alike: twins::alike,
         answer: |name, reply| match reply {
             Value::Array(_) if name == "PUT" || name == "PROLONG" => "an envelope".to_owned(),
             Value::Array(_) => "versions".to_owned(),

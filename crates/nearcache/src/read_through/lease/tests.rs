@@ -2,10 +2,10 @@
 //! and version in turn.
 
 use fastrand::Rng;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 
 use super::{ACQUIRE, ALL, FILL, RELEASE, RENEW, TAGS};
-use crate::script::twins::{self, Family, Step, TOLERANCE};
+use crate::script::twins::{self, Family, Step};
 use crate::script::{Input, sha1_hex};
 
 const KEYS: [&[u8]; 6] = [b"{t}a", b"{t}b", b"{t}c", b"{t}d", b"{t}e", b"{t}f"];
@@ -133,30 +133,6 @@ fn command(rng: &mut Rng) -> Cmd {
     command
 }
 
-fn alike(ours: &Value, theirs: &Value) -> bool {
-    match (ours, theirs) {
-        (Value::Array(ours), Value::Array(theirs)) => {
-            ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| alike(a, b))
-        }
-        (Value::ServerError(ours), Value::ServerError(theirs)) => ours.code() == theirs.code(),
-        (Value::Int(ours), Value::Int(theirs)) if *ours > 2 * TOLERANCE.cast_signed() => {
-            ours.abs_diff(*theirs) < TOLERANCE
-        }
-        (ours, theirs) => ours == theirs,
-    }
-}
-
-/// Reads the whole content of the store.
-fn contents() -> Pipeline {
-    let mut all = Pipeline::new();
-    for key in KEYS {
-        all.cmd("TYPE").arg(key);
-        all.cmd("GET").arg(key);
-        all.cmd("PTTL").arg(key);
-    }
-    all
-}
-
 #[test]
 fn scripts_and_their_twins_do_the_same() {
     twins::compare(&Family {
@@ -170,8 +146,8 @@ fn scripts_and_their_twins_do_the_same() {
                 script(rng)
             }
         },
-        contents,
-        alike,
+        contents: || twins::contents(&KEYS),
+        alike: twins::alike,
         answer: |name, reply| match reply {
             Value::Array(parts) if name == "ACQUIRE" => format!("{:?}", parts[0]),
             Value::Array(_) => "versions".to_owned(),
