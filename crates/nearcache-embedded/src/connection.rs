@@ -141,8 +141,8 @@ fn transact(shared: &Arc<Shared>, mut session: Session, commands: &[Vec<&[u8]>])
             return Err(Error::new("ERR this command cannot be in a transaction"));
         }
         shards.add_all(command.shards(&shared.keyspace, args));
-        exclusive |= command.exclusive;
-        grows |= command.grows;
+        exclusive |= command.is_exclusive();
+        grows |= command.grows();
         resolved.push(command);
     }
     let out_of_memory = exclusive && shared.is_out_of_memory();
@@ -154,7 +154,7 @@ fn transact(shared: &Arc<Shared>, mut session: Session, commands: &[Vec<&[u8]>])
     cx.out_of_memory = out_of_memory;
     let mut replies = Vec::with_capacity(commands.len());
     for (command, args) in resolved.into_iter().zip(commands) {
-        replies.push(reply::value((command.run)(&mut cx, args)));
+        replies.push(reply::value(cx.run(command, args)));
         cx.end_command();
     }
     cx.finish();
@@ -168,14 +168,14 @@ fn perform(
     command: &Command,
     args: Args<'_>,
 ) -> Reply {
-    let out_of_memory = command.exclusive && shared.is_out_of_memory();
+    let out_of_memory = command.is_exclusive() && shared.is_out_of_memory();
     if out_of_memory && let Some(error) = refuse_to_grow(session, command) {
         return Err(error);
     }
     let locked = command.lock(&shared.keyspace, session, args);
     let mut cx = Context::new(shared, session, locked);
     cx.out_of_memory = out_of_memory;
-    let reply = (command.run)(&mut cx, args);
+    let reply = cx.run(command, args);
     cx.finish();
     reply
 }
@@ -184,13 +184,16 @@ fn perform(
 /// of such commands it also ends the transaction.
 #[cold]
 fn refuse_to_grow(session: &mut Session, command: &Command) -> Option<Error> {
-    if command.grows {
+    if command.grows() {
         return Some(Error::OUT_OF_MEMORY);
     }
     if command.keys.is_queued() {
-        session
-            .transaction
-            .take_if(|transaction| transaction.queue.iter().any(|queued| queued.command.grows))?;
+        session.transaction.take_if(|transaction| {
+            transaction
+                .queue
+                .iter()
+                .any(|queued| queued.command.grows())
+        })?;
         session.watching = None;
         let why = Error::OUT_OF_MEMORY;
         return Some(Error::from(format!(

@@ -6,12 +6,19 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 
+use std::sync::atomic::Ordering;
+
+use redis::Value;
+
+use crate::command::{Args, Command};
 use crate::event::{Journal, Record};
 use crate::keyspace::access::Tick;
-use crate::keyspace::entry::{Data, Deadline, Entry, Given};
+use crate::keyspace::entry::{Data, Deadline, Entry, Given, Structure};
 use crate::keyspace::table::Table;
 use crate::keyspace::{Held, Locked, Shard};
-use crate::reply::Error;
+use crate::limits::Compact;
+use crate::notify::Class;
+use crate::reply::{Error, Reply};
 use crate::session::{Session, Watching};
 use crate::store::Shared;
 
@@ -26,7 +33,30 @@ pub(crate) struct Context<'c> {
     /// Whether the memory limit was reached when the command began. If so, commands of a script must not add data,
     /// unless the script has already changed something.
     pub(crate) out_of_memory: bool,
+    /// Whether the current command has changed anything.
+    changed: bool,
+    /// What the current command is to be logged as, if not as it was sent.
+    logged: Option<Vec<Logged>>,
+    /// Whether the command may wait: not in a transaction or a script.
+    pub(crate) may_wait: bool,
+    /// What the command waits for.
+    pub(crate) waits: Option<Wait>,
+    /// The key because of which a command that waits is tried again.
+    pub(crate) ready: Option<&'c [u8]>,
     aftermath: RefCell<Option<Box<Aftermath>>>,
+}
+
+/// A command of the log.
+pub(crate) type Logged = Vec<Box<[u8]>>;
+
+/// What a command waits for, because it found nothing.
+pub(crate) struct Wait {
+    /// Until one of these keys changes.
+    pub(crate) keys: Vec<Box<[u8]>>,
+    /// Until then, in unix milliseconds; `None` means for ever.
+    pub(crate) deadline: Option<i64>,
+    /// The command to try again, if not the one that was sent.
+    pub(crate) args: Option<Logged>,
 }
 
 /// Work that must wait until the locks are released. Most commands have none.
@@ -43,6 +73,42 @@ struct Aftermath {
     volatile: bool,
 }
 
+/// What a change of a structure did.
+pub(crate) struct Change<R> {
+    changed: bool,
+    events: [Option<(Class, &'static str)>; 2],
+    result: R,
+}
+
+impl<R> Change<R> {
+    /// Nothing changed.
+    pub(crate) fn none(result: R) -> Self {
+        Change::when(false, result)
+    }
+
+    /// Something changed.
+    pub(crate) fn done(result: R) -> Self {
+        Change::when(true, result)
+    }
+
+    /// Something changed if so.
+    pub(crate) fn when(changed: bool, result: R) -> Self {
+        Change {
+            changed,
+            events: [None; 2],
+            result,
+        }
+    }
+
+    /// The notification to publish if something changed; up to two.
+    pub(crate) fn notify(mut self, class: Class, event: &'static str) -> Self {
+        if let Some(free) = self.events.iter_mut().find(|event| event.is_none()) {
+            *free = Some((class, event));
+        }
+        self
+    }
+}
+
 impl<'c> Context<'c> {
     #[inline]
     pub(crate) fn new(shared: &'c Shared, session: &'c mut Session, locked: Locked<'c>) -> Self {
@@ -55,6 +121,11 @@ impl<'c> Context<'c> {
             now: Cell::new(None),
             coarse: Cell::new(None),
             out_of_memory: false,
+            changed: false,
+            logged: None,
+            may_wait: false,
+            waits: None,
+            ready: None,
             aftermath: RefCell::default(),
         }
     }
@@ -140,6 +211,194 @@ impl<'c> Context<'c> {
         self.get(key).is_some()
     }
 
+    /// Runs a command, or one of those in a transaction or a script.
+    #[inline]
+    pub(crate) fn run(&mut self, command: &Command, args: Args<'_>) -> Reply {
+        let reply = (command.run)(self, args);
+        if self.changed {
+            self.log(args);
+        }
+        reply
+    }
+
+    /// Ends a command that has changed something.
+    fn log(&mut self, _args: Args<'_>) {
+        self.changed = false;
+        self.logged = None;
+    }
+
+    /// Says what the log is to hold in place of the command as it was sent. It must have the same effect at any other
+    /// time: so this is for commands that depend on the time or on chance, or that wait. A command may call it several
+    /// times; the log then holds all of these commands, in this order.
+    pub(crate) fn log_as(&mut self, command: &[&[u8]]) {
+        let command = command.iter().map(|arg| (*arg).into()).collect();
+        self.logged.get_or_insert_default().push(command);
+    }
+
+    /// Whether a notification of this class would be published.
+    #[inline]
+    fn notifies(&self, class: Class) -> bool {
+        self.shared.settings.notify.load(Ordering::Relaxed) & class.0 != 0
+    }
+
+    /// Publishes a keyspace notification: the event happened to the key. It is what a server's command of that kind
+    /// tells, in the same order.
+    #[inline]
+    pub(crate) fn notify(&self, class: Class, event: &'static str, key: &[u8]) {
+        if self.notifies(class) {
+            self.notify_in(self.session.db, class, event, key);
+        }
+    }
+
+    #[cold]
+    pub(crate) fn notify_in(&self, db: u32, class: Class, event: &'static str, key: &[u8]) {
+        if self.notifies(class) {
+            let key = key.into();
+            self.after().journal.push(Record::Notified {
+                class,
+                event,
+                db,
+                key,
+            });
+        }
+    }
+
+    /// Lets the command wait until one of the keys changes, and then try again, up to the deadline. Returns what it
+    /// replies if it must not wait, or in vain: nil.
+    pub(crate) fn wait_for(&mut self, keys: &[&[u8]], deadline: Option<i64>) -> Reply {
+        self.wait_as(keys, deadline, None)
+    }
+
+    /// The same, but tries another command than the one that was sent.
+    pub(crate) fn wait_as(
+        &mut self,
+        keys: &[&[u8]],
+        deadline: Option<i64>,
+        args: Option<Logged>,
+    ) -> Reply {
+        if self.may_wait {
+            self.waits = Some(Wait {
+                keys: keys.iter().map(|key| (*key).into()).collect(),
+                deadline,
+                args,
+            });
+        }
+        Ok(Value::Nil)
+    }
+
+    /// Whether a command that waits should look at this key: when it is tried again, only at the one that changed.
+    pub(crate) fn is_ready(&self, key: &[u8]) -> bool {
+        self.ready.is_none_or(|ready| ready == key)
+    }
+
+    /// Up to which size structures are kept compact.
+    pub(crate) fn compact(&self) -> Compact {
+        self.shared.settings.compact.get()
+    }
+
+    /// The structure at a key. It counts as a use of the key.
+    #[inline]
+    pub(crate) fn structure<S: Structure>(&self, key: &[u8]) -> Result<Option<&S>, Error> {
+        match self.read(key) {
+            None => Ok(None),
+            Some(entry) => S::of(&entry.data).map(Some).ok_or(Error::WRONG_TYPE),
+        }
+    }
+
+    /// Changes the structure at a key; `None` if there is none. `change` returns whether it really changed something,
+    /// and a result. A structure that is left empty is removed, and that is notified as `del`; so commands notify
+    /// their own event through [`Change::notify`].
+    pub(crate) fn change<S: Structure, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut S) -> Change<R>,
+    ) -> Result<Option<R>, Error> {
+        if self.structure::<S>(key)?.is_none() {
+            return Ok(None);
+        }
+        let db = self.session.db;
+        let hash = self.hash(key);
+        let mut emptied = false;
+        let Some(shard) = self.shard_mut(hash) else {
+            return Ok(None);
+        };
+        let done = shard.change(db, |table| {
+            table.edit(hash, key, |entry| {
+                let structure = S::of_mut(&mut entry.data)?;
+                let done = change(structure);
+                emptied = !S::STAYS_EMPTY && structure.is_empty();
+                Some(done)
+            })
+        });
+        let Some(done) = done.flatten() else {
+            return Ok(None);
+        };
+        if done.changed {
+            self.has_changed(db, key, hash);
+            for (class, event) in done.events.into_iter().flatten() {
+                self.notify(class, event, key);
+            }
+        }
+        if emptied {
+            self.take(key);
+            self.notify(Class::GENERIC, "del", key);
+        }
+        Ok(Some(done.result))
+    }
+
+    /// Changes the structure at a key, which is made if there is none; but not if it would be left empty.
+    pub(crate) fn change_or_make<S: Structure, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut S) -> Change<R>,
+    ) -> Result<R, Error> {
+        if self.structure::<S>(key)?.is_some() {
+            let done = self.change(key, change)?;
+            return done.ok_or(Error::WRONG_TYPE);
+        }
+        let mut structure = Box::<S>::default();
+        let done = change(&mut structure);
+        if done.changed && (S::STAYS_EMPTY || !structure.is_empty()) {
+            self.put(key, S::into_data(structure).into(), None);
+            for (class, event) in done.events.into_iter().flatten() {
+                self.notify(class, event, key);
+            }
+        }
+        Ok(done.result)
+    }
+
+    /// Stores the result of a command at a key, in place of whatever is there; an empty one removes the key. Returns
+    /// whether there is a result.
+    pub(crate) fn store<S: Structure>(
+        &mut self,
+        key: &[u8],
+        structure: Box<S>,
+        class: Class,
+        event: &'static str,
+    ) -> bool {
+        if structure.is_empty() {
+            if self.take(key).is_some() {
+                self.notify(Class::GENERIC, "del", key);
+            }
+            return false;
+        }
+        self.put(key, S::into_data(structure).into(), None);
+        self.notify(class, event, key);
+        true
+    }
+
+    /// What every change of a live key entails.
+    fn has_changed(&mut self, db: u32, key: &[u8], hash: u64) {
+        self.changed = true;
+        if let Some(shard) = self.shard_mut(hash) {
+            shard.touch(db, key);
+        }
+        self.note(|| Record::Changed {
+            db,
+            key: key.into(),
+        });
+    }
+
     /// The string at a key.
     #[inline]
     pub(crate) fn string(&self, key: &[u8]) -> Result<Option<&[u8]>, Error> {
@@ -176,6 +435,7 @@ impl<'c> Context<'c> {
         if first_volatile {
             self.after().volatile = true;
         }
+        self.changed = true;
         if old.is_some_and(|deadline| self.is_over(deadline)) {
             self.shared.count_expired(1);
             self.note(|| Record::Dropped {
@@ -206,6 +466,7 @@ impl<'c> Context<'c> {
         if first_volatile {
             self.after().volatile = true;
         }
+        self.changed = true;
         self.note(|| Record::Changed {
             db,
             key: key.into(),
@@ -228,6 +489,7 @@ impl<'c> Context<'c> {
             });
             return None;
         }
+        self.changed = true;
         self.note(|| Record::Changed {
             db,
             key: key.into(),
@@ -245,6 +507,7 @@ impl<'c> Context<'c> {
                 self.after().flushed.extend(cleared);
             }
         }
+        self.changed = true;
         self.note(|| Record::Flushed { db });
     }
 

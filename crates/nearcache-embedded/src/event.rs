@@ -6,6 +6,8 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 
+use crate::notify::Class;
+
 /// A change that took effect. See [`Store::subscribe`](crate::Store::subscribe).
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -119,6 +121,13 @@ pub(crate) enum Record {
     },
     Flushed {
         db: Option<u32>,
+    },
+    /// A keyspace notification.
+    Notified {
+        class: Class,
+        event: &'static str,
+        db: u32,
+        key: Box<[u8]>,
     },
     /// Separates the commands of a transaction, which are reported one by one.
     EndOfCommand,

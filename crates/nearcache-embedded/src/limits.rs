@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use crate::keyspace::access::Lfu;
 
@@ -147,6 +147,73 @@ pub(crate) struct Settings {
     pub(crate) samples: AtomicU32,
     pub(crate) log_factor: AtomicU32,
     pub(crate) decay_time: AtomicU32,
+    pub(crate) compact: CompactSettings,
+    /// Which keyspace notifications are published: `notify-keyspace-events`.
+    pub(crate) notify: AtomicU32,
+}
+
+/// Up to which size structures are kept compact, as a server's settings of these names say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Compact {
+    pub(crate) hash_entries: usize,
+    pub(crate) hash_value: usize,
+    pub(crate) sorted_set_entries: usize,
+    pub(crate) sorted_set_value: usize,
+    pub(crate) set_integers: usize,
+    /// Positive: how many elements a node of a list has at most; from -1 to -5: how many bytes, 4 KiB to 64 KiB.
+    pub(crate) list_node: i64,
+    pub(crate) stream_node_bytes: usize,
+    pub(crate) stream_node_entries: usize,
+}
+
+/// The same, while `CONFIG SET` may change it.
+#[derive(Debug)]
+pub(crate) struct CompactSettings {
+    pub(crate) hash_entries: AtomicI64,
+    pub(crate) hash_value: AtomicI64,
+    pub(crate) sorted_set_entries: AtomicI64,
+    pub(crate) sorted_set_value: AtomicI64,
+    pub(crate) set_integers: AtomicI64,
+    pub(crate) list_node: AtomicI64,
+    pub(crate) stream_node_bytes: AtomicI64,
+    pub(crate) stream_node_entries: AtomicI64,
+}
+
+impl Default for CompactSettings {
+    fn default() -> Self {
+        CompactSettings {
+            hash_entries: AtomicI64::new(512),
+            hash_value: AtomicI64::new(64),
+            sorted_set_entries: AtomicI64::new(128),
+            sorted_set_value: AtomicI64::new(64),
+            set_integers: AtomicI64::new(512),
+            list_node: AtomicI64::new(-2),
+            stream_node_bytes: AtomicI64::new(4096),
+            stream_node_entries: AtomicI64::new(100),
+        }
+    }
+}
+
+impl CompactSettings {
+    pub(crate) fn get(&self) -> Compact {
+        let size = |at: &AtomicI64| usize::try_from(at.load(Ordering::Relaxed)).unwrap_or(0);
+        Compact {
+            hash_entries: size(&self.hash_entries),
+            hash_value: size(&self.hash_value),
+            sorted_set_entries: size(&self.sorted_set_entries),
+            sorted_set_value: size(&self.sorted_set_value),
+            set_integers: size(&self.set_integers),
+            list_node: self.list_node.load(Ordering::Relaxed),
+            stream_node_bytes: size(&self.stream_node_bytes),
+            stream_node_entries: size(&self.stream_node_entries),
+        }
+    }
+}
+
+impl Default for Compact {
+    fn default() -> Self {
+        CompactSettings::default().get()
+    }
 }
 
 impl Settings {
@@ -157,6 +224,8 @@ impl Settings {
             samples: AtomicU32::new(5),
             log_factor: AtomicU32::new(10),
             decay_time: AtomicU32::new(1),
+            compact: CompactSettings::default(),
+            notify: AtomicU32::new(0),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use redis::Value;
+use redis::{ProtocolVersion, Value};
 
 /// The result of a command.
 pub(crate) type Reply = Result<Value, Error>;
@@ -76,8 +76,63 @@ pub(crate) fn truth(yes: bool) -> Value {
     Value::Int(i64::from(yes))
 }
 
+/// A number with a fraction: RESP2 has it as text.
+pub(crate) fn double(protocol: ProtocolVersion, number: f64) -> Value {
+    match protocol {
+        ProtocolVersion::RESP2 => bulk(double_text(number).as_bytes()),
+        _ => Value::Double(number),
+    }
+}
+
+/// A number as C's `%.17g` prints it.
+pub(crate) fn double_text(number: f64) -> String {
+    if number.is_infinite() {
+        return if number > 0.0 { "inf" } else { "-inf" }.to_owned();
+    }
+    if number.is_nan() {
+        return "nan".to_owned();
+    }
+    let trim = |text: &str| {
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
+    let scientific = format!("{number:.16e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if !(-4..17).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{}e{sign}{:02}", trim(mantissa), exponent.abs());
+    }
+    let decimals = usize::try_from(16 - exponent).unwrap_or(0);
+    trim(&format!("{number:.decimals$}"))
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn numbers_are_printed_with_seventeen_digits() {
+        for (number, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (3.14, "3.1400000000000001"),
+            (0.1, "0.10000000000000001"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (1.5e300, "1.5000000000000001e+300"),
+            (1e-4, "0.0001"),
+            (1e-5, "1.0000000000000001e-05"),
+            (-123456789.125, "-123456789.125"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(double_text(number), text);
+        }
+    }
+
     use super::*;
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 use parking_lot::RwLock;
 use redis::Value;
 
-use crate::command::{self, Keys, Place};
+use crate::command::{self, Place};
 use crate::context::Context;
 use crate::reply::{Error, Reply};
 
@@ -153,7 +153,7 @@ impl<'a> Call<'a> {
                 "ERR Wrong number of args calling Redis command from script",
             ));
         }
-        if matches!(command.keys, Keys::All | Keys::InTurn) {
+        if command.needs_everything(args) {
             return Err(Error::from(format!(
                 "ERR a script's twin cannot call '{}': it needs the whole key space, and only the script's KEYS are locked",
                 command.name
@@ -186,12 +186,12 @@ trait Caller {
 
 impl Caller for Context<'_> {
     fn run(&mut self, command: &command::Command, args: &[&[u8]]) -> Reply {
-        if command.grows && self.out_of_memory {
+        if command.grows() && self.out_of_memory {
             return Err(Error::OUT_OF_MEMORY);
         }
         // A script that has changed something may go on.
-        self.out_of_memory &= !command.exclusive;
-        (command.run)(self, args)
+        self.out_of_memory &= !command.is_exclusive();
+        Context::run(self, command, args)
     }
 }
 

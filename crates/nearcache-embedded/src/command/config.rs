@@ -1,15 +1,26 @@
 //! `CONFIG`: the settings that limit a store.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use redis::{ProtocolVersion, Value};
 
 use super::object::lines;
+use super::row::prelude::*;
+use super::server::container;
 use super::{Args, excerpt};
 use crate::context::Context;
 use crate::glob::Glob;
-use crate::limits::{Policy, Settings, parse_memory};
+use crate::limits::{CompactSettings, Policy, Settings, parse_memory};
 use crate::reply::{Error, Reply, bulk};
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("config",            -2, Shared,    NONE,     Container, container),
+    ("config|get",        -3, Shared,    NONE,     NoScript,  get),
+    ("config|set",        -4, Shared,    NONE,     NoScript,  set),
+    ("config|resetstat",   2, Shared,    NONE,     NoScript,  resetstat),
+    ("config|help",        2, Shared,    NONE,     NoScript,  help),
+];
 
 struct Parameter {
     name: &'static str,
@@ -23,9 +34,13 @@ enum Kind {
         least: i64,
         at: fn(&Settings) -> &AtomicU32,
     },
+    Compact {
+        least: i64,
+        at: fn(&CompactSettings) -> &AtomicI64,
+    },
 }
 
-const PARAMETERS: [Parameter; 5] = [
+const PARAMETERS: &[Parameter] = &[
     Parameter {
         name: "maxmemory",
         kind: Kind::MaxMemory,
@@ -55,13 +70,58 @@ const PARAMETERS: [Parameter; 5] = [
             at: |settings| &settings.decay_time,
         },
     },
+    compact("hash-max-listpack-entries", 0, |compact| {
+        &compact.hash_entries
+    }),
+    compact("hash-max-ziplist-entries", 0, |compact| {
+        &compact.hash_entries
+    }),
+    compact("hash-max-listpack-value", 0, |compact| &compact.hash_value),
+    compact("hash-max-ziplist-value", 0, |compact| &compact.hash_value),
+    compact("zset-max-listpack-entries", 0, |compact| {
+        &compact.sorted_set_entries
+    }),
+    compact("zset-max-ziplist-entries", 0, |compact| {
+        &compact.sorted_set_entries
+    }),
+    compact("zset-max-listpack-value", 0, |compact| {
+        &compact.sorted_set_value
+    }),
+    compact("zset-max-ziplist-value", 0, |compact| {
+        &compact.sorted_set_value
+    }),
+    compact("set-max-intset-entries", 0, |compact| &compact.set_integers),
+    compact("list-max-listpack-size", i32::MIN as i64, |compact| {
+        &compact.list_node
+    }),
+    compact("list-max-ziplist-size", i32::MIN as i64, |compact| {
+        &compact.list_node
+    }),
+    compact("stream-node-max-bytes", 0, |compact| {
+        &compact.stream_node_bytes
+    }),
+    compact("stream-node-max-entries", 0, |compact| {
+        &compact.stream_node_entries
+    }),
 ];
+
+const fn compact(
+    name: &'static str,
+    least: i64,
+    at: fn(&CompactSettings) -> &AtomicI64,
+) -> Parameter {
+    Parameter {
+        name,
+        kind: Kind::Compact { least, at },
+    }
+}
 
 /// A new value of a setting, checked.
 enum Setting {
     MaxMemory(usize),
     Policy(Policy),
     Number(fn(&Settings) -> &AtomicU32, u32),
+    Compact(fn(&CompactSettings) -> &AtomicI64, i64),
 }
 
 impl Parameter {
@@ -70,6 +130,7 @@ impl Parameter {
             Kind::MaxMemory => settings.maxmemory.load(Ordering::Relaxed).to_string(),
             Kind::Policy => settings.policy().to_string(),
             Kind::Number { at, .. } => at(settings).load(Ordering::Relaxed).to_string(),
+            Kind::Compact { at, .. } => at(&settings.compact).load(Ordering::Relaxed).to_string(),
         }
     }
 
@@ -85,18 +146,23 @@ impl Parameter {
                 let names = Policy::ALL.map(Policy::name).join(", ");
                 format!("argument(s) must be one of the following: {names}")
             }),
-            Kind::Number { least, at } => {
-                let number: i64 = super::parse::integer(value.as_bytes())
-                    .map_err(|_| "argument couldn't be parsed into an integer".to_owned())?;
-                let most = i64::from(i32::MAX);
-                u32::try_from(number)
-                    .ok()
-                    .filter(|_| (least..=most).contains(&number))
-                    .map(|number| Setting::Number(at, number))
-                    .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
+            Kind::Number { least, at } => whole(&value, least, i32::MAX.into())
+                .map(|number| Setting::Number(at, u32::try_from(number).unwrap_or(u32::MAX))),
+            Kind::Compact { least, at } => {
+                let most = if least < 0 { i32::MAX.into() } else { i64::MAX };
+                whole(&value, least, most).map(|number| Setting::Compact(at, number))
             }
         }
     }
+}
+
+fn whole(value: &str, least: i64, most: i64) -> Result<i64, String> {
+    let number = super::parse::integer(value.as_bytes())
+        .map_err(|_| "argument couldn't be parsed into an integer".to_owned())?;
+    (least..=most)
+        .contains(&number)
+        .then_some(number)
+        .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
 }
 
 /// The settings that match any of the patterns, each once. A setting that is named literally is returned under the
@@ -106,7 +172,7 @@ pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     for pattern in &args[2..] {
         let is_name = !pattern.iter().any(|byte| b"[*?".contains(byte));
         let lower = pattern.to_ascii_lowercase();
-        for parameter in &PARAMETERS {
+        for parameter in PARAMETERS {
             let known = parameter.name.as_bytes();
             let name = if is_name { pattern } else { known };
             let matches = if is_name {
@@ -171,6 +237,9 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
             Setting::Policy(policy) => cx.shared.settings.set_policy(policy),
             Setting::Number(at, number) => {
                 at(&cx.shared.settings).store(number, Ordering::Relaxed);
+            }
+            Setting::Compact(at, number) => {
+                at(&cx.shared.settings.compact).store(number, Ordering::Relaxed);
             }
         }
     }

@@ -5,8 +5,18 @@ use redis::Value;
 use super::Args;
 use super::numbers::Decimal;
 use super::parse::integer;
+use super::row::prelude::*;
 use crate::context::Context;
 use crate::reply::{Error, Reply};
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("incr",          2, Growing,   ONE,      Anywhere,  incr),
+    ("decr",          2, Growing,   ONE,      Anywhere,  decr),
+    ("incrby",        3, Growing,   ONE,      Anywhere,  incrby),
+    ("decrby",        3, Growing,   ONE,      Anywhere,  decrby),
+    ("incrbyfloat",   3, Growing,   ONE,      Anywhere,  incrbyfloat),
+];
 
 pub(super) fn incr(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     add(cx, args[1], 1)

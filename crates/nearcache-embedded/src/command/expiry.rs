@@ -4,11 +4,25 @@ use redis::Value;
 
 use super::options::{EX, EXAT, PX, PXAT, Unit};
 use super::parse::{integer, is};
+use super::row::prelude::*;
 use super::strings::expire_at;
 use super::{Args, excerpt};
 use crate::context::Context;
 use crate::keyspace::entry::Deadline;
 use crate::reply::{Error, Reply, truth};
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("expire",       -3, Exclusive, ONE,      Anywhere,  expire),
+    ("pexpire",      -3, Exclusive, ONE,      Anywhere,  pexpire),
+    ("expireat",     -3, Exclusive, ONE,      Anywhere,  expireat),
+    ("pexpireat",    -3, Exclusive, ONE,      Anywhere,  pexpireat),
+    ("persist",       2, Exclusive, ONE,      Anywhere,  persist),
+    ("ttl",           2, Shared,    ONE,      Anywhere,  ttl),
+    ("pttl",          2, Shared,    ONE,      Anywhere,  pttl),
+    ("expiretime",    2, Shared,    ONE,      Anywhere,  expiretime),
+    ("pexpiretime",   2, Shared,    ONE,      Anywhere,  pexpiretime),
+];
 
 pub(super) fn expire(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     set_deadline(cx, "expire", EX, args)

@@ -3,11 +3,17 @@
 use redis::{ProtocolVersion, Value};
 
 use super::parse::{integer, is};
+use super::row::prelude::*;
 use super::server::VERSION;
 use super::session::set_name;
 use super::{Args, excerpt};
 use crate::context::Context;
 use crate::reply::{Error, Reply, bulk};
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("hello",  -1, Shared,    NONE,     NoScript,  hello),
+];
 
 pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let protocol = args

@@ -8,9 +8,15 @@ use redis::{ProtocolVersion, Value, VerbatimFormat};
 
 use super::Args;
 use super::parse::is;
+use super::row::prelude::*;
 use super::server::VERSION;
 use crate::context::Context;
 use crate::reply::Reply;
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("info",  -1, Shared,    Keys::InTurn, Anywhere,  info),
+];
 
 struct Section {
     name: &'static str,

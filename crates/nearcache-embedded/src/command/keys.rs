@@ -4,8 +4,21 @@ use redis::Value;
 
 use super::Args;
 use super::parse::{integer, is};
+use super::row::prelude::*;
 use crate::context::Context;
 use crate::reply::{Error, Reply, count, truth};
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("del",       -2, Exclusive, ALL_ARGS, Anywhere,  del),
+    ("unlink",    -2, Exclusive, ALL_ARGS, Anywhere,  del),
+    ("exists",    -2, Shared,    ALL_ARGS, Anywhere,  exists),
+    ("touch",     -2, Shared,    ALL_ARGS, Anywhere,  touch),
+    ("type",       2, Shared,    ONE,      Anywhere,  r#type),
+    ("rename",     3, Exclusive, TWO,      Anywhere,  rename),
+    ("renamenx",   3, Exclusive, TWO,      Anywhere,  renamenx),
+    ("copy",      -3, Growing,   TWO,      Anywhere,  copy),
+];
 
 pub(super) fn del(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(count(

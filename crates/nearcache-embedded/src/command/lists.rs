@@ -4,49 +4,51 @@ use redis::Value;
 
 use super::Args;
 use super::parse::integer;
-use crate::context::Context;
+use super::row::prelude::*;
+use crate::context::{Change, Context};
 use crate::keyspace::bytes::Bytes;
-use crate::keyspace::entry::Data;
 use crate::keyspace::list::List;
-use crate::reply::{Error, Reply, bulk, count};
+use crate::notify::Class;
+use crate::reply::{Reply, bulk, count};
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("lpush",   -3, Growing,   ONE,      Anywhere,  lpush),
+    ("rpush",   -3, Growing,   ONE,      Anywhere,  rpush),
+    ("llen",     2, Shared,    ONE,      Anywhere,  llen),
+    ("lrange",   4, Shared,    ONE,      Anywhere,  lrange),
+];
 
 pub(super) fn lpush(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    push(cx, args, List::push_front)
+    push(cx, args, "lpush", List::push_front)
 }
 
 pub(super) fn rpush(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    push(cx, args, List::push_back)
+    push(cx, args, "rpush", List::push_back)
 }
 
-fn push(cx: &mut Context<'_>, args: Args<'_>, push: fn(&mut List, Bytes)) -> Reply {
-    let (key, elements) = (args[1], &args[2..]);
-    let old = list(cx, key)?.map(List::len);
-    let extend = |list: &mut List| {
-        elements
+fn push(
+    cx: &mut Context<'_>,
+    args: Args<'_>,
+    event: &'static str,
+    push: fn(&mut List, Bytes),
+) -> Reply {
+    let len = cx.change_or_make(args[1], |list: &mut List| {
+        args[2..]
             .iter()
             .for_each(|element| push(list, Bytes::from(*element)));
-    };
-    if old.is_some() {
-        cx.edit(key, |entry| {
-            if let Data::List(list) = &mut entry.data {
-                extend(list);
-            }
-        });
-    } else {
-        let mut list = Box::<List>::default();
-        extend(&mut list);
-        cx.put(key, Data::List(list).into(), None);
-    }
-    Ok(count(old.unwrap_or(0) + elements.len()))
+        Change::done(list.len()).notify(Class::LIST, event)
+    });
+    Ok(count(len?))
 }
 
 pub(super) fn llen(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    Ok(count(list(cx, args[1])?.map_or(0, List::len)))
+    Ok(count(cx.structure::<List>(args[1])?.map_or(0, List::len)))
 }
 
 pub(super) fn lrange(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let (start, stop) = (integer(args[2])?, integer(args[3])?);
-    let Some(list) = list(cx, args[1])? else {
+    let Some(list) = cx.structure::<List>(args[1])? else {
         return Ok(Value::Array(Vec::new()));
     };
     let len = i64::try_from(list.len()).unwrap_or(i64::MAX);
@@ -60,12 +62,4 @@ pub(super) fn lrange(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(Value::Array(
         list.range(range).map(|element| bulk(element)).collect(),
     ))
-}
-
-fn list<'c>(cx: &'c Context<'_>, key: &[u8]) -> Result<Option<&'c List>, Error> {
-    match cx.read(key).map(|entry| &entry.data) {
-        None => Ok(None),
-        Some(Data::List(list)) => Ok(Some(list)),
-        Some(_) => Err(Error::WRONG_TYPE),
-    }
 }

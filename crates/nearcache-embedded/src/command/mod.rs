@@ -1,6 +1,7 @@
 //! Commands: what a command is, how it is found, and which locks it needs.
 //!
-//! [`table`] lists all commands; the other files have one family each. A command is a function of the [`Context`] and
+//! [`table`] finds a command by its name; most other files have one family each, with its [rows](row) at the top, and
+//! are the only place to add a command. A command is a function of the [`Context`] and
 //! its arguments, the name first. It runs while the shards of its keys are locked, so it need not care about other
 //! threads.
 
@@ -15,6 +16,7 @@ mod numbers;
 mod object;
 mod options;
 mod parse;
+mod row;
 mod scan;
 mod scripting;
 mod server;
@@ -22,14 +24,13 @@ mod session;
 mod strings;
 mod table;
 mod transactions;
+mod waiting;
 
-use std::fmt;
-
-use crate::context::Context;
 use crate::keyspace::{Held, Keyspace, Locked, ShardSet};
-use crate::reply::{Error, Reply};
+use crate::reply::Error;
 use crate::session::Session;
 
+pub(crate) use row::{Command, Keys, Place};
 pub(crate) use table::find;
 #[cfg(any(fuzzing, test))]
 pub(crate) use table::name;
@@ -37,101 +38,7 @@ pub(crate) use table::name;
 /// A command's arguments, its name included.
 pub(crate) type Args<'a> = &'a [&'a [u8]];
 
-/// A row of the table.
-pub(crate) struct Command {
-    /// In lower case; `container|subcommand` for a subcommand.
-    pub(crate) name: &'static str,
-    /// How many arguments it takes, the name included: exactly this many, or if negative, at least as many.
-    pub(crate) arity: i32,
-    /// Whether it needs exclusive locks on its shards.
-    pub(crate) exclusive: bool,
-    /// Whether it is refused when the memory limit is reached.
-    pub(crate) grows: bool,
-    pub(crate) keys: Keys,
-    pub(crate) place: Place,
-    pub(crate) run: fn(&mut Context<'_>, Args<'_>) -> Reply,
-}
-
-/// Which keys a command touches.
-#[derive(Clone, Copy)]
-pub(crate) enum Keys {
-    None,
-    /// The arguments from `first` to `last` (counted from the end if negative), every `step`-th.
-    Range {
-        first: usize,
-        last: isize,
-        step: usize,
-    },
-    /// The third argument says how many; they begin with the fourth.
-    Counted,
-    /// The whole key space at once.
-    All,
-    /// The whole key space, but only one shard at a time.
-    InTurn,
-    /// The keys of the transaction that it executes.
-    Queued,
-}
-
-/// Where a command is allowed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    Anywhere,
-    /// Not in scripts.
-    NoScript,
-    /// Not in scripts; in a transaction it runs at once instead of being queued.
-    AtOnce,
-    /// It has subcommands, which are rows of their own.
-    Container,
-}
-
-impl Keys {
-    pub(crate) fn is_queued(self) -> bool {
-        matches!(self, Keys::Queued)
-    }
-}
-
 impl Command {
-    /// Whether it ends a transaction.
-    pub(crate) fn ends_transaction(&self) -> bool {
-        ["exec", "discard", "quit", "reset"].contains(&self.name)
-    }
-
-    pub(crate) fn accepts(&self, args: Args<'_>) -> bool {
-        let count = i32::try_from(args.len()).unwrap_or(i32::MAX);
-        if self.arity >= 0 {
-            count == self.arity
-        } else {
-            count >= -self.arity
-        }
-    }
-
-    /// The arguments that are keys.
-    pub(crate) fn keys<'a>(&self, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let (first, end, step) = match self.keys {
-            Keys::Range { first, last, step } => {
-                let end = if last < 0 {
-                    args.len().wrapping_add_signed(last)
-                } else {
-                    last as usize
-                };
-                (first, end + 1, step)
-            }
-            Keys::Counted => {
-                let count = args.get(2).and_then(|n| parse::integer(n).ok());
-                let count = count
-                    .and_then(|n| usize::try_from(n).ok())
-                    .filter(|n| *n + 3 <= args.len());
-                (3, 3 + count.unwrap_or(0), 1)
-            }
-            _ => (0, 0, 1),
-        };
-        args.get(first..end.min(args.len()))
-            .unwrap_or_default()
-            .iter()
-            .step_by(step)
-            .copied()
-    }
-
     /// Takes the locks that the command needs.
     #[inline]
     pub(crate) fn lock<'k>(
@@ -143,17 +50,15 @@ impl Command {
         match self.keys {
             Keys::None | Keys::InTurn => Locked::from(Held::Nothing),
             Keys::Range { first, last, .. } if last >= 0 && first == last as usize => {
-                keyspace.lock_one(args[first], self.exclusive)
-            }
-            Keys::Range { .. } | Keys::Counted | Keys::All => {
-                keyspace.lock(self.shards(keyspace, args), self.exclusive)
+                keyspace.lock_one(args[first], self.is_exclusive())
             }
             Keys::Queued => lock_queued(keyspace, session),
+            _ => keyspace.lock(self.shards(keyspace, args), self.is_exclusive()),
         }
     }
 
     pub(crate) fn shards(&self, keyspace: &Keyspace, args: Args<'_>) -> ShardSet {
-        if let Keys::All | Keys::InTurn = self.keys {
+        if self.needs_everything(args) {
             return keyspace.every_shard();
         }
         let mut set = ShardSet::default();
@@ -176,7 +81,7 @@ fn lock_queued<'k>(keyspace: &'k Keyspace, session: &Session) -> Locked<'k> {
         .flat_map(|transaction| &transaction.queue)
     {
         set.add_all(queued.with_args(|args| queued.command.shards(keyspace, args)));
-        exclusive |= queued.command.exclusive;
+        exclusive |= queued.command.is_exclusive();
     }
     keyspace.lock(set, exclusive)
 }
@@ -253,10 +158,4 @@ fn c_string(bytes: &[u8], max: usize) -> &[u8] {
 
 fn excerpt(bytes: &[u8], max: usize) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(c_string(bytes, max))
-}
-
-impl fmt::Debug for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
 }

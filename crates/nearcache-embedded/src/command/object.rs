@@ -4,9 +4,24 @@ use redis::Value;
 
 use super::Args;
 use super::parse::{integer, is};
+use super::row::prelude::*;
+use super::server::container;
 use crate::context::Context;
 use crate::keyspace::entry::{Data, Entry};
 use crate::reply::{Error, Reply, bulk, count};
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("object",           -2, Shared,    NONE,     Container, container),
+    ("object|encoding",   3, Shared,    SECOND,   Anywhere,  encoding),
+    ("object|freq",       3, Shared,    SECOND,   Anywhere,  freq),
+    ("object|idletime",   3, Shared,    SECOND,   Anywhere,  idletime),
+    ("object|refcount",   3, Shared,    SECOND,   Anywhere,  refcount),
+    ("object|help",       2, Shared,    NONE,     Anywhere,  help),
+    ("memory",           -2, Shared,    NONE,     Container, container),
+    ("memory|usage",     -3, Shared,    SECOND,   Anywhere,  memory_usage),
+    ("memory|help",       2, Shared,    NONE,     Anywhere,  memory_help),
+];
 
 /// The longest string that a server keeps in one piece with its header.
 const EMBEDDED_MAX: usize = 44;
@@ -30,7 +45,11 @@ pub(super) fn encoding(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
             Data::String(bytes) if integer(bytes).is_ok() => "int",
             Data::String(bytes) if bytes.len() <= EMBEDDED_MAX => "embstr",
             Data::String(_) => "raw",
-            Data::List(_) => "quicklist",
+            Data::List(list) => list.encoding(),
+            Data::Hash(hash) => hash.encoding(),
+            Data::Set(set) => set.encoding(),
+            Data::SortedSet(set) => set.encoding(),
+            Data::Stream(stream) => stream.encoding(),
         };
         Ok(bulk(name.as_bytes()))
     })

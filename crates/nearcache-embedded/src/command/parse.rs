@@ -37,6 +37,21 @@ pub(super) fn integer(bytes: &[u8]) -> Result<i64, Error> {
 }
 
 /// Whether an argument is this word, in any case.
+/// A number as `strtod` reads it, if it takes the whole argument and is neither out of range nor not a number.
+/// (Hexadecimal is not read.)
+pub(super) fn float(bytes: &[u8]) -> Result<f64, Error> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Error::NOT_A_FLOAT)?;
+    let number: f64 = text.parse().map_err(|_| Error::NOT_A_FLOAT)?;
+    let digits = text.trim_start_matches(['-', '+']);
+    let out_of_range = number.is_infinite() && !digits.starts_with(['i', 'I']);
+    let mantissa = digits.split(['e', 'E']).next().unwrap_or_default();
+    let vanishes = number == 0.0 && mantissa.contains(|c| ('1'..='9').contains(&c));
+    if number.is_nan() || out_of_range || vanishes {
+        return Err(Error::NOT_A_FLOAT);
+    }
+    Ok(number)
+}
+
 #[inline]
 pub(super) fn is(arg: &[u8], word: &str) -> bool {
     arg.eq_ignore_ascii_case(word.as_bytes())

@@ -4,11 +4,22 @@ use redis::Value;
 
 use super::Args;
 use super::parse::{integer, is};
+use super::row::prelude::*;
 use crate::context::Context;
 use crate::glob::Glob;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::table::{CURSOR_BITS, Table};
 use crate::reply::{Error, Reply, bulk, count};
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("keys",        2, Shared,    Keys::All, Anywhere,  keys),
+    ("scan",       -2, Shared,    Keys::InTurn, Anywhere,  scan),
+    ("randomkey",   1, Shared,    Keys::All, Anywhere,  randomkey),
+    ("dbsize",      1, Shared,    Keys::All, Anywhere,  dbsize),
+    ("flushdb",    -1, Exclusive, Keys::All, Anywhere,  flushdb),
+    ("flushall",   -1, Exclusive, Keys::All, Anywhere,  flushall),
+];
 
 /// How many keys a `SCAN` without `COUNT` looks at.
 const DEFAULT_COUNT: usize = 10;

@@ -4,9 +4,21 @@ use redis::Value;
 
 use super::Args;
 use super::parse::{integer, is};
+use super::row::prelude::*;
+use super::server::container;
 use crate::context::Context;
 use crate::reply::{Error, Reply, bulk, truth};
 use crate::script::{Call, Script};
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("eval",           -3, Exclusive, Keys::Counted { at: 2, also: 0 }, NoScript,  eval),
+    ("evalsha",        -3, Exclusive, Keys::Counted { at: 2, also: 0 }, NoScript,  evalsha),
+    ("script",         -2, Shared,    NONE,     Container, container),
+    ("script|exists",  -3, Shared,    NONE,     NoScript,  exists),
+    ("script|load",     3, Shared,    NONE,     NoScript,  load),
+    ("script|flush",   -2, Shared,    NONE,     NoScript,  flush),
+];
 
 const UNKNOWN: Error = Error::new(
     "ERR this in-process store runs only scripts that have a native twin; register one with Store::register",

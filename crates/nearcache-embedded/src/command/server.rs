@@ -2,9 +2,17 @@
 
 use redis::Value;
 
+use super::row::prelude::*;
 use super::{Args, table};
 use crate::context::Context;
 use crate::reply::{Error, Reply, bulk, count};
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("time",            1, Shared,    NONE,     Anywhere,  time),
+    ("command",        -1, Shared,    NONE,     Container, command),
+    ("command|count",   2, Shared,    NONE,     Anywhere,  command_count),
+];
 
 /// The version of Redis that this store behaves like.
 pub(super) const VERSION: &str = "7.0.15";

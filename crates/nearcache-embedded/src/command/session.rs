@@ -4,9 +4,27 @@ use redis::{ProtocolVersion, Value};
 
 use super::keys::database;
 use super::parse::is;
+use super::row::prelude::*;
+use super::server::container;
 use super::{Args, excerpt};
 use crate::context::Context;
 use crate::reply::{Error, Reply, bulk, bulk_or_nil};
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("ping",             -1, Shared,    NONE,     Anywhere,  ping),
+    ("echo",              2, Shared,    NONE,     Anywhere,  echo),
+    ("select",            2, Shared,    NONE,     NoScript,  select),
+    ("quit",             -1, Shared,    NONE,     AtOnce,    quit),
+    ("reset",             1, Shared,    NONE,     AtOnce,    reset),
+    ("client",           -2, Shared,    NONE,     Container, container),
+    ("client|id",         2, Shared,    NONE,     NoScript,  client_id),
+    ("client|info",       2, Shared,    NONE,     NoScript,  client_info),
+    ("client|getname",    2, Shared,    NONE,     NoScript,  client_getname),
+    ("client|setname",    3, Shared,    NONE,     NoScript,  client_setname),
+    ("client|setinfo",    4, Shared,    NONE,     NoScript,  client_setinfo),
+    ("client|no-evict",   3, Shared,    NONE,     NoScript,  client_no_evict),
+];
 
 pub(super) fn ping(_: &mut Context<'_>, args: Args<'_>) -> Reply {
     match args[1..] {

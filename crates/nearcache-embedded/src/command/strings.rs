@@ -7,9 +7,30 @@ use redis::Value;
 use super::Args;
 use super::options::{self, EX, Expiry, Options, PX, Unit};
 use super::parse::integer;
+use super::row::prelude::*;
 use crate::context::Context;
 use crate::keyspace::entry::{Data, Deadline, Entry};
 use crate::reply::{Error, Reply, bulk, bulk_or_nil, count, truth};
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("get",        2, Shared,    ONE,      Anywhere,  get),
+    ("set",       -3, Growing,   ONE,      Anywhere,  set),
+    ("setnx",      3, Growing,   ONE,      Anywhere,  setnx),
+    ("setex",      4, Growing,   ONE,      Anywhere,  setex),
+    ("psetex",     4, Growing,   ONE,      Anywhere,  psetex),
+    ("getset",     3, Growing,   ONE,      Anywhere,  getset),
+    ("getdel",     2, Exclusive, ONE,      Anywhere,  getdel),
+    ("getex",     -2, Exclusive, ONE,      Anywhere,  getex),
+    ("mget",      -2, Shared,    ALL_ARGS, Anywhere,  mget),
+    ("mset",      -3, Growing,   PAIRS,    Anywhere,  mset),
+    ("msetnx",    -3, Growing,   PAIRS,    Anywhere,  msetnx),
+    ("append",     3, Growing,   ONE,      Anywhere,  append),
+    ("strlen",     2, Shared,    ONE,      Anywhere,  strlen),
+    ("getrange",   4, Shared,    ONE,      Anywhere,  getrange),
+    ("substr",     4, Shared,    ONE,      Anywhere,  getrange),
+    ("setrange",   4, Growing,   ONE,      Anywhere,  setrange),
+];
 
 /// The maximum length of a string: a server's `proto-max-bulk-len`.
 const MAX_LEN: usize = 512 << 20;

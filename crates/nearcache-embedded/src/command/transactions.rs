@@ -3,8 +3,18 @@
 use redis::Value;
 
 use super::Args;
+use super::row::prelude::*;
 use crate::context::Context;
 use crate::reply::{self, Error, Reply};
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = rows![
+    ("multi",     1, Shared,    NONE,     AtOnce,    multi),
+    ("exec",      1, Exclusive, Keys::Queued, AtOnce,    exec),
+    ("discard",   1, Shared,    NONE,     AtOnce,    discard),
+    ("watch",    -2, Exclusive, ALL_ARGS, AtOnce,    watch),
+    ("unwatch",   1, Shared,    NONE,     NoScript,  unwatch),
+];
 
 pub(super) fn multi(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
     if cx.session.transaction.is_some() {
@@ -40,7 +50,7 @@ pub(super) fn exec(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
     let mut replies = Vec::with_capacity(transaction.queue.len());
     for queued in &transaction.queue {
         replies.push(reply::value(
-            queued.with_args(|args| (queued.command.run)(cx, args)),
+            queued.with_args(|args| cx.run(queued.command, args)),
         ));
         cx.end_command();
     }

@@ -4,34 +4,92 @@ use std::num::NonZeroI64;
 
 use super::access::Access;
 use super::bytes::Bytes;
+use super::hash::Hash;
 use super::list::List;
+use super::set::Set;
 use super::size::block;
+use super::sorted_set::SortedSet;
+use super::stream::Stream;
 
-/// A value. A new data type is a variant here, a name in [`Data::type_name`], and a file of commands.
+/// A value. A new data type is a variant here, a [`Structure`], and a file of commands.
 #[derive(Clone, Debug)]
 pub(crate) enum Data {
     String(Bytes),
     /// Boxed, because the rarer types must not widen every entry.
     List(Box<List>),
+    Hash(Box<Hash>),
+    Set(Box<Set>),
+    SortedSet(Box<SortedSet>),
+    Stream(Box<Stream>),
 }
 
-impl Data {
-    /// The name that `TYPE` gives, and that `SCAN … TYPE` filters by.
-    pub(crate) fn type_name(&self) -> &'static str {
-        match self {
-            Data::String(_) => "string",
-            Data::List(_) => "list",
-        }
-    }
+/// A value that has elements: everything but a string.
+pub(crate) trait Structure: Default {
+    /// Whether it stays when its last element is gone.
+    const STAYS_EMPTY: bool = false;
 
-    /// How much memory it takes on the heap.
-    #[inline]
-    pub(super) fn heap(&self) -> usize {
-        match self {
-            Data::String(bytes) => bytes.heap(),
-            Data::List(list) => list.bytes(),
+    fn of(data: &Data) -> Option<&Self>;
+    fn of_mut(data: &mut Data) -> Option<&mut Self>;
+    fn into_data(self: Box<Self>) -> Data;
+    fn is_empty(&self) -> bool;
+}
+
+/// Declares what `Data` does for each structure: its type's name is what `TYPE` and `SCAN … TYPE` use.
+macro_rules! structures {
+    ($($variant:ident: $type:ty, $name:literal $(, $stays:ident)?;)*) => {
+        impl Data {
+            /// The name that `TYPE` gives, and that `SCAN … TYPE` filters by.
+            pub(crate) fn type_name(&self) -> &'static str {
+                match self {
+                    Data::String(_) => "string",
+                    $(Data::$variant(_) => $name,)*
+                }
+            }
+
+            /// How much memory it takes on the heap.
+            #[inline]
+            pub(super) fn heap(&self) -> usize {
+                match self {
+                    Data::String(bytes) => bytes.heap(),
+                    $(Data::$variant(value) => value.bytes(),)*
+                }
+            }
         }
-    }
+
+        $(impl Structure for $type {
+            $(const STAYS_EMPTY: bool = { let $stays = true; $stays };)?
+
+            fn of(data: &Data) -> Option<&Self> {
+                match data {
+                    Data::$variant(value) => Some(value),
+                    _ => None,
+                }
+            }
+
+            fn of_mut(data: &mut Data) -> Option<&mut Self> {
+                match data {
+                    Data::$variant(value) => Some(value),
+                    _ => None,
+                }
+            }
+
+            fn into_data(self: Box<Self>) -> Data {
+                Data::$variant(self)
+            }
+
+            fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+        })*
+    };
+}
+
+structures! {
+    List: List, "list";
+    Hash: Hash, "hash";
+    Set: Set, "set";
+    SortedSet: SortedSet, "zset";
+    Stream: Stream, "stream", stays;
 }
 
 impl From<&[u8]> for Data {

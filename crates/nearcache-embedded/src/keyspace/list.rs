@@ -18,6 +18,11 @@ impl List {
         self.elements.len()
     }
 
+    /// The name that `OBJECT ENCODING` gives.
+    pub(crate) fn encoding(&self) -> &'static str {
+        "quicklist"
+    }
+
     pub(crate) fn push_front(&mut self, element: Bytes) {
         self.heap += element.heap();
         self.elements.push_front(element);

@@ -14,9 +14,14 @@
 pub(crate) mod access;
 pub(crate) mod bytes;
 pub(crate) mod entry;
+pub(crate) mod hash;
 pub(crate) mod list;
+pub(crate) mod pack;
+pub(crate) mod set;
 mod shard;
 pub(crate) mod size;
+pub(crate) mod sorted_set;
+pub(crate) mod stream;
 pub(crate) mod table;
 
 use foldhash::quality::RandomState;

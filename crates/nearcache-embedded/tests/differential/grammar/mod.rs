@@ -1,5 +1,10 @@
 //! Random commands: mostly right, and wrong in every way that can be thought of.
 
+mod keys;
+mod lists;
+mod server;
+mod strings;
+
 use std::fmt;
 
 use proptest::collection::vec;
@@ -84,118 +89,27 @@ const HOSTILE: [&str; 24] = [
     "*",
 ];
 
-/// A command line: words stand for themselves, lower-case words for a kind of argument, and `*` for any
-/// number of times.
-const GRAMMAR: [&str; 103] = [
-    "GET key",
-    "GET key",
-    "SET key value",
-    "SET key value",
-    "SET key value setopt*",
-    "SET key value setopt*",
-    "SET key int",
-    "SET key float",
-    "SETNX key value",
-    "SETEX key ttl value",
-    "PSETEX key ttl value",
-    "GETSET key value",
-    "GETDEL key",
-    "GETEX key",
-    "GETEX key getexopt*",
-    "GETEX key getexopt*",
-    "MGET key key*",
-    "MSET key value pair*",
-    "MSETNX key value pair*",
-    "APPEND key value",
-    "APPEND key value",
-    "STRLEN key",
-    "GETRANGE key index index",
-    "SUBSTR key index index",
-    "SETRANGE key offset value",
-    "SETRANGE key offset value",
-    "INCR key",
-    "INCR key",
-    "DECR key",
-    "INCRBY key int",
-    "INCRBY key int",
-    "DECRBY key int",
-    "INCRBYFLOAT key float",
-    "INCRBYFLOAT key float",
-    "DEL key key*",
-    "UNLINK key key*",
-    "EXISTS key key*",
-    "TOUCH key key*",
-    "TYPE key",
-    "TYPE key",
-    "EXPIRE key ttl",
-    "EXPIRE key ttl expireopt*",
-    "PEXPIRE key ttl expireopt*",
-    "EXPIREAT key seconds expireopt*",
-    "PEXPIREAT key millis expireopt*",
-    "EXPIREAT key int",
-    "TTL key",
-    "PTTL key",
-    "EXPIRETIME key",
-    "PEXPIRETIME key",
-    "PERSIST key",
-    "PERSIST key",
-    "RENAME key key",
-    "RENAME key key",
-    "RENAMENX key key",
-    "COPY key key",
-    "COPY key key copyopt*",
-    "COPY key key copyopt*",
-    "KEYS pattern",
-    "KEYS pattern",
-    "SCAN cursor",
-    "SCAN cursor scanopt*",
-    "RANDOMKEY",
-    "DBSIZE",
-    "FLUSHDB",
-    "FLUSHDB flushopt",
-    "FLUSHALL flushopt",
-    "LPUSH key value value*",
-    "RPUSH key value value*",
-    "LLEN key",
-    "LRANGE key index index",
-    "PING",
-    "PING value",
-    "ECHO value",
-    "TIME",
-    "SELECT db",
-    "SELECT db",
-    "MULTI",
-    "MULTI",
-    "EXEC",
-    "EXEC",
-    "DISCARD",
-    "WATCH key key*",
-    "WATCH key",
-    "UNWATCH",
-    "RESET",
-    "HELLO helloopt*",
-    "CLIENT clientopt",
-    "INFO section",
-    "EVALSHA sha numkeys key*",
-    "EVAL bad numkeys key*",
-    "SCRIPT scriptopt",
-    "CONFIG GET parameter parameter*",
-    "CONFIG SET setting setting*",
-    "CONFIG configopt",
-    "OBJECT ENCODING key",
-    "OBJECT objectopt key",
-    "OBJECT wrongobject",
-    "MEMORY memoryopt",
-    "unknown word*",
-    "EXPIRETIME key",
-    "LRANGE key index index",
-    "GET key",
+/// A family of commands.
+#[derive(Debug)]
+pub(crate) struct Family {
+    /// Command lines: words stand for themselves, `<words>` for a kind of argument, and `*` for any number of times.
+    commands: &'static [&'static str],
+    /// Kinds of arguments, and what each may be: command lines without a command.
+    options: &'static [(&'static str, &'static [&'static str])],
+}
+
+const FAMILIES: &[&Family] = &[
+    &strings::FAMILY,
+    &keys::FAMILY,
+    &lists::FAMILY,
+    &server::FAMILY,
 ];
 
 fn phrase(kind: &str) -> BoxedStrategy<Vec<Arg>> {
     let one_of = |options: &'static [&'static str]| select(options).prop_map(str::to_owned).boxed();
     let text = match kind {
-        "key" => return select(&KEYS[..]).prop_map(|key| vec![key.to_vec()]).boxed(),
+        // Mostly the first few, so that commands meet what others have left.
+        "key" => return prop_oneof![3 => select(&KEYS[..4]), 1 => select(&KEYS[..])].prop_map(|key| vec![key.to_vec()]).boxed(),
         "value" => {
             let any = vec(any::<u8>(), 0..40);
             return prop_oneof![any, select(vec![b"hello".to_vec(), b"1".to_vec(), b"10".to_vec()])]
@@ -246,27 +160,11 @@ fn phrase(kind: &str) -> BoxedStrategy<Vec<Arg>> {
         "unknown" => one_of(&["foo", "GETX", "", "clientx", "a rather long name"]),
         "section" => one_of(&["server", "keyspace", "SERVER", "nothing"]),
         _ => {
-            let options: &[&str] = match kind {
-                "setopt" => &["NX", "XX", "GET", "KEEPTTL", "EX ttl", "PX ttl", "EXAT seconds", "PXAT millis", "ex ttl", "Get", "EX", "PERSIST", "FOO"],
-                "getexopt" => &["PERSIST", "EX ttl", "PX ttl", "EXAT seconds", "PXAT millis", "KEEPTTL", "NX", "GET", "FOO"],
-                "expireopt" => &["NX", "XX", "GT", "LT", "gt", "nx", "FOO"],
-                "copyopt" => &["REPLACE", "DB db", "DB db", "replace", "DB", "FOO"],
-                "scanopt" => &["MATCH pattern", "COUNT int", "TYPE string", "TYPE list", "type STRING", "TYPE foo", "MATCH", "FOO bar"],
-                "flushopt" => &["ASYNC", "SYNC", "async sync", "FOO", "SYNC FOO"],
-                "helloopt" => &["2", "3", "2", "3", "4", "x", "SETNAME me", "SETNAME", "AUTH default any", "AUTH nobody any", "AUTH default", "FOO"],
-                "clientopt" => &["ID", "GETNAME", "SETNAME me", "SETNAME word", "SETNAME word word", "GETNAME x", "NO-EVICT on", "no-evict off", "NO-EVICT x", "FOO", "ID x"],
-                // No other bounds: what is too much here is not what is too much there.
-                "setting" => &["maxmemory 0", "maxmemory 100gb", "MaxMemory 200000m", "maxmemory 1.5gb", "maxmemory -1", "maxmemory x", "maxmemory 1tb", "maxmemory-policy policy", "maxmemory-policy policy", "maxmemory-policy lru", "maxmemory-samples int", "maxmemory-samples 10", "lfu-log-factor 1", "lfu-log-factor int", "lfu-decay-time 0", "lfu-decay-time 1.5", "no-such-parameter 1", "maxmemory"],
-                "parameter" => &["maxmemory", "MAXMEMORY-policy", "maxmemory-*s", "*memory-[op]*y", "lfu-log-facto?", "no-such-parameter"],
-                "configopt" => &["GET", "SET", "SET maxmemory", "RESETSTAT", "RESETSTAT x", "FOO", "HELP x"],
-                "policy" => &["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-lfu", "ALLKEYS-random", "noeviction"],
-                "objectopt" => &["FREQ", "IDLETIME", "freq", "REFCOUNT", "ENCODING"],
-                "wrongobject" => &["ENCODING", "FREQ", "HELP", "FOO", "FOO key", "IDLETIME key key"],
-                "memoryopt" => &["USAGE key", "USAGE key SAMPLES int", "USAGE key samples 0", "USAGE key SAMPLES", "USAGE key FOO", "USAGE", "FOO", "FOO x"],
-                "scriptopt" => &["EXISTS sha", "EXISTS sha sha", "EXISTS", "FLUSH", "FLUSH SYNC", "FLUSH x", "LOAD", "FOO"],
-                other => panic!("no such kind: {other}"),
-            };
-            return select(options).prop_flat_map(words).boxed();
+            let mut options = FAMILIES.iter().flat_map(|family| family.options);
+            let (_, options) = options
+                .find(|(name, _)| *name == kind)
+                .unwrap_or_else(|| panic!("no such kind: {kind}"));
+            return select(*options).prop_flat_map(words).boxed();
         }
     };
     text.prop_map(|text| vec![text.into_bytes()]).boxed()
@@ -275,54 +173,34 @@ fn phrase(kind: &str) -> BoxedStrategy<Vec<Arg>> {
 fn words(line: &'static str) -> BoxedStrategy<Vec<Arg>> {
     let parts: Vec<_> = line
         .split(' ')
-        .map(|word| match word.strip_suffix('*') {
-            Some(kind) => vec(phrase(kind), 0..4)
-                .prop_map(|phrases| phrases.concat())
-                .boxed(),
-            // What is written in lower case and is no kind is an option in lower case.
-            None if word.chars().all(|c| c.is_ascii_lowercase()) && !is_literal(word) => {
-                phrase(word)
+        .map(|word| {
+            let (word, many) = match word.strip_suffix('*') {
+                Some(kind) if kind.ends_with('>') => (kind, true),
+                _ => (word, false),
+            };
+            let kind = word
+                .strip_prefix('<')
+                .and_then(|word| word.strip_suffix('>'));
+            match kind {
+                Some(kind) if many => vec(phrase(kind), 0..4)
+                    .prop_map(|phrases| phrases.concat())
+                    .boxed(),
+                Some(kind) => phrase(kind),
+                None => Just(vec![word.as_bytes().to_vec()]).boxed(),
             }
-            None => Just(vec![word.as_bytes().to_vec()]).boxed(),
         })
         .collect();
     parts.prop_map(|phrases| phrases.concat()).boxed()
 }
 
-fn is_literal(word: &str) -> bool {
-    [
-        "string",
-        "list",
-        "foo",
-        "bar",
-        "me",
-        "any",
-        "default",
-        "nobody",
-        "on",
-        "off",
-        "x",
-        "ex",
-        "gt",
-        "nx",
-        "replace",
-        "async",
-        "sync",
-        "type",
-        "maxmemory",
-        "samples",
-        "freq",
-        "no-such-parameter",
-        "noeviction",
-        "lru",
-    ]
-    .contains(&word)
-}
-
 /// A command that is mostly right: in letters of any case, and now and then with an argument too much, one
 /// missing, or one that is hostile.
-fn command() -> impl Strategy<Value = Vec<Arg>> {
-    let args = select(&GRAMMAR[..]).prop_flat_map(words);
+fn command(focus: &'static Family) -> impl Strategy<Value = Vec<Arg>> {
+    let all: Vec<_> = FAMILIES.iter().flat_map(|family| family.commands).collect();
+    let args = prop_oneof![
+        3 => select(focus.commands).prop_flat_map(words),
+        1 => select(all).prop_flat_map(|line| words(line)),
+    ];
     let damage = prop_oneof![
         12 => Just(None),
         1 => (any::<prop::sample::Index>(), Just(None)).prop_map(Some),
@@ -358,12 +236,17 @@ fn command() -> impl Strategy<Value = Vec<Arg>> {
     })
 }
 
-pub(crate) fn step() -> impl Strategy<Value = Step> {
+/// Steps, most of them from one family: else most commands would find a key of another type.
+pub(crate) fn steps(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Step>> {
+    select(FAMILIES).prop_flat_map(move |focus| vec(step(focus), count.clone()))
+}
+
+fn step(focus: &'static Family) -> impl Strategy<Value = Step> {
     let scan_options =
         vec(phrase("scanopt"), 0..3).prop_map(|phrases| Step::Scan(phrases.concat()));
     prop_oneof![
-        10 => command().prop_map(Step::Command),
-        2 => (vec(command(), 1..6), any::<bool>()).prop_map(|(commands, atomic)| Step::Pipeline { commands, atomic }),
+        10 => command(focus).prop_map(Step::Command),
+        2 => (vec(command(focus), 1..6), any::<bool>()).prop_map(|(commands, atomic)| Step::Pipeline { commands, atomic }),
         1 => scan_options,
     ]
 }

@@ -1,0 +1,225 @@
+//! What is known of a command before it runs: a row of the [`table`](super::table).
+
+use std::fmt;
+
+use super::{Args, parse};
+use crate::context::Context;
+use crate::reply::Reply;
+
+/// A row of the table. Each family of commands has its rows at the top of its file.
+pub(crate) struct Command {
+    /// In lower case; `container|subcommand` for a subcommand.
+    pub(crate) name: &'static str,
+    /// How many arguments it takes, the name included: exactly this many, or if negative, at least as many.
+    pub(crate) arity: i32,
+    pub(crate) access: Access,
+    pub(crate) keys: Keys,
+    pub(crate) place: Place,
+    pub(crate) run: fn(&mut Context<'_>, Args<'_>) -> Reply,
+}
+
+/// What a command does with its keys: how their shards are locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It only reads: a shared lock.
+    Shared,
+    /// An exclusive lock.
+    Exclusive,
+    /// An exclusive lock, and it may need more memory, so it is refused when the limit is reached.
+    Growing,
+}
+
+/// Which keys a command touches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Keys {
+    None,
+    /// The arguments from `first` to `last` (counted from the end if negative), every `step`-th.
+    Range {
+        first: usize,
+        last: isize,
+        step: usize,
+    },
+    /// The argument `at` says how many; they begin after it. `also` is one more: a destination (0: none).
+    Counted {
+        at: usize,
+        also: usize,
+    },
+    /// The first half of what comes after the word `STREAMS`.
+    Streams,
+    /// The first argument, and what comes after `STORE`. The whole key space if a `BY` or `GET` has a pattern, which
+    /// may name any key.
+    Sort,
+    /// The first argument, and what comes after `STORE` or `STOREDIST`.
+    Stored,
+    /// The whole key space at once.
+    All,
+    /// The whole key space, but only one shard at a time.
+    InTurn,
+    /// The keys of the transaction that it executes.
+    Queued,
+}
+
+/// Where a command is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Anywhere,
+    /// Not in scripts.
+    NoScript,
+    /// Not in scripts; in a transaction it runs at once instead of being queued.
+    AtOnce,
+    /// It has subcommands, which are rows of their own.
+    Container,
+}
+
+/// The rows of a family: `(name, arity, access, keys, place, function),` for each command.
+macro_rules! rows {
+    ($(($name:literal, $arity:literal, $access:expr, $keys:expr, $place:expr, $run:path),)*) => {
+        &[$($crate::command::row::Command {
+            name: $name,
+            arity: $arity,
+            access: $access,
+            keys: $keys,
+            place: $place,
+            run: $run,
+        }),*]
+    };
+}
+pub(super) use rows;
+
+/// What the rows of most families need.
+pub(super) mod prelude {
+    pub(in crate::command) use super::Access::{Exclusive, Growing, Shared};
+    pub(in crate::command) use super::Place::{Anywhere, AtOnce, Container, NoScript};
+    pub(in crate::command) use super::{
+        ALL_ARGS, Command, Keys, NONE, ONE, PAIRS, SECOND, TWO, rows,
+    };
+}
+
+pub(super) const NONE: Keys = Keys::None;
+/// The first argument.
+pub(super) const ONE: Keys = Keys::Range {
+    first: 1,
+    last: 1,
+    step: 1,
+};
+/// The second argument.
+pub(super) const SECOND: Keys = Keys::Range {
+    first: 2,
+    last: 2,
+    step: 1,
+};
+/// The first and the second argument.
+pub(super) const TWO: Keys = Keys::Range {
+    first: 1,
+    last: 2,
+    step: 1,
+};
+/// All arguments.
+pub(super) const ALL_ARGS: Keys = Keys::Range {
+    first: 1,
+    last: -1,
+    step: 1,
+};
+/// Every other argument, from the first on.
+pub(super) const PAIRS: Keys = Keys::Range {
+    first: 1,
+    last: -1,
+    step: 2,
+};
+
+impl Keys {
+    pub(crate) fn is_queued(self) -> bool {
+        matches!(self, Keys::Queued)
+    }
+}
+
+impl Command {
+    /// Whether it needs exclusive locks on its shards.
+    #[inline]
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.access != Access::Shared
+    }
+
+    /// Whether it is refused when the memory limit is reached.
+    #[inline]
+    pub(crate) fn grows(&self) -> bool {
+        self.access == Access::Growing
+    }
+
+    /// Whether it ends a transaction.
+    pub(crate) fn ends_transaction(&self) -> bool {
+        ["exec", "discard", "quit", "reset"].contains(&self.name)
+    }
+
+    pub(crate) fn accepts(&self, args: Args<'_>) -> bool {
+        let count = i32::try_from(args.len()).unwrap_or(i32::MAX);
+        if self.arity >= 0 {
+            count == self.arity
+        } else {
+            count >= -self.arity
+        }
+    }
+
+    /// Whether it may touch any key, so that every shard must be locked.
+    pub(crate) fn needs_everything(&self, args: Args<'_>) -> bool {
+        match self.keys {
+            Keys::All | Keys::InTurn => true,
+            Keys::Sort => args.windows(2).skip(2).any(|pair| {
+                (parse::is(pair[0], "BY") || parse::is(pair[0], "GET")) && pair[1].contains(&b'*')
+            }),
+            _ => false,
+        }
+    }
+
+    /// The arguments that are keys.
+    pub(crate) fn keys<'a>(&self, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let (range, step, also) = match self.keys {
+            Keys::Range { first, last, step } => {
+                let end = if last < 0 {
+                    args.len().wrapping_add_signed(last)
+                } else {
+                    last as usize
+                };
+                (first..end + 1, step, None)
+            }
+            Keys::Counted { at, also } => {
+                let count = args.get(at).and_then(|n| parse::integer(n).ok());
+                let count = count
+                    .and_then(|n| usize::try_from(n).ok())
+                    .filter(|n| n.saturating_add(at + 1) <= args.len());
+                let also = args.get(also).filter(|_| also > 0);
+                (at + 1..at + 1 + count.unwrap_or(0), 1, also)
+            }
+            Keys::Streams => {
+                let first = args
+                    .iter()
+                    .position(|arg| parse::is(arg, "STREAMS"))
+                    .map_or(args.len(), |at| at + 1);
+                (first..first + (args.len() - first) / 2, 1, None)
+            }
+            Keys::Sort => (1..2, 1, after(args, &["STORE"])),
+            Keys::Stored => (1..2, 1, after(args, &["STORE", "STOREDIST"])),
+            _ => (0..0, 1, None),
+        };
+        args.get(range.start..range.end.min(args.len()))
+            .unwrap_or_default()
+            .iter()
+            .step_by(step)
+            .chain(also)
+            .copied()
+    }
+}
+
+/// What comes after the last of these words.
+fn after<'s, 'a>(args: &'s [&'a [u8]], words: &[&str]) -> Option<&'s &'a [u8]> {
+    let pair = args.windows(2).skip(1).rev();
+    pair.filter(|pair| words.iter().any(|word| parse::is(pair[0], word)))
+        .map(|pair| &pair[1])
+        .next()
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
