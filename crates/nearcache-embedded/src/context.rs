@@ -13,6 +13,7 @@ use redis::Value;
 use crate::command::{Args, Command};
 use crate::event::{Journal, Record};
 use crate::keyspace::access::Tick;
+use crate::keyspace::bytes::Bytes;
 use crate::keyspace::entry::{Data, Deadline, Entry, Given, Structure};
 use crate::keyspace::table::Table;
 use crate::keyspace::{Held, Locked, Shard};
@@ -415,6 +416,46 @@ impl<'c> Context<'c> {
             None => Ok(None),
             Some(Data::String(bytes)) => Ok(Some(bytes)),
             Some(_) => Err(Error::WRONG_TYPE),
+        }
+    }
+
+    /// Changes the string at a key, and keeps its deadline. The string is made from an empty one if there is none; but
+    /// not if nothing changed.
+    pub(crate) fn change_string<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Vec<u8>) -> Change<R>,
+    ) -> Result<R, Error> {
+        if self.string(key)?.is_none() {
+            let mut bytes = Vec::new();
+            let done = change(&mut bytes);
+            if done.changed {
+                self.put(key, Data::String(Bytes::raw(bytes)).into(), None);
+                self.notify_all(key, done.events);
+            }
+            return Ok(done.result);
+        }
+        let db = self.session.db;
+        let hash = self.hash(key);
+        let done = self.shard_mut(hash).and_then(|shard| {
+            shard.change(db, |table| {
+                table.edit(hash, key, |entry| match &mut entry.data {
+                    Data::String(bytes) => Some(bytes.edit(change)),
+                    _ => None,
+                })
+            })
+        });
+        let done = done.flatten().ok_or(Error::WRONG_TYPE)?;
+        if done.changed {
+            self.has_changed(db, key, hash);
+            self.notify_all(key, done.events);
+        }
+        Ok(done.result)
+    }
+
+    fn notify_all(&self, key: &[u8], events: [Option<(Class, &'static str)>; 2]) {
+        for (class, event) in events.into_iter().flatten() {
+            self.notify(class, event, key);
         }
     }
 

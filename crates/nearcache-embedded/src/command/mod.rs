@@ -5,10 +5,13 @@
 //! its arguments, the name first. It runs while the shards of its keys are locked, so it need not care about other
 //! threads.
 
+mod bitfield;
+mod bitmaps;
 mod config;
 mod counters;
 mod expiry;
 mod hello;
+mod hyperloglog;
 mod info;
 mod keys;
 mod lists;

@@ -338,7 +338,7 @@ fn replies_and_contents_are_those_of_a_server() {
             pair.command(&[reset.into()])?;
         }
         let defaults = "CONFIG SET maxmemory 0 maxmemory-policy noeviction maxmemory-samples 5 \
-                            lfu-log-factor 10 lfu-decay-time 1";
+                            lfu-log-factor 10 lfu-decay-time 1 hll-sparse-max-bytes 3000";
         let defaults: Vec<Arg> = defaults.split(' ').map(Arg::from).collect();
         pair.command(&defaults)?;
         pair.command(&[
