@@ -151,6 +151,7 @@ mod script;
 mod session;
 mod store;
 mod traits;
+mod waiting;
 mod wire;
 
 /// The entry points of the fuzz targets.

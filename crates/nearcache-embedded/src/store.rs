@@ -1,8 +1,8 @@
 //! The store: the key space and everything that belongs to it, and its life cycle.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use crate::clock::Clock;
@@ -13,6 +13,7 @@ use crate::expiry::Sweeper;
 use crate::keyspace::{Keyspace, MAX_SHARDS};
 use crate::limits::{Policy, Settings};
 use crate::script::{Script, Scripts};
+use crate::waiting::Waiting;
 
 /// An in-process Redis. Clones are handles to the same store. It is dropped with the last of its handles and
 /// connections.
@@ -40,6 +41,9 @@ pub(crate) struct Shared {
     pub(crate) sweeper: Sweeper,
     pub(crate) settings: Settings,
     pub(crate) evictor: Evictor,
+    pub(crate) waiting: Waiting,
+    /// Itself, for its threads.
+    pub(crate) me: Weak<Shared>,
     pub(crate) started: Instant,
     /// The value of the coarse clock at the start.
     born: u64,
@@ -261,12 +265,15 @@ impl Builder {
             sweeper: Sweeper::of(shared.clone()),
             settings: Settings::new(self.max_memory, self.policy),
             evictor: Evictor::default(),
+            waiting: Waiting::default(),
+            me: shared.clone(),
             started: Instant::now(),
             born,
             run_id,
             clients: AtomicU64::new(0),
             draws: AtomicU64::new(0),
         });
+        shared.clock.tell(&shared.me);
         Store { shared }
     }
 }
