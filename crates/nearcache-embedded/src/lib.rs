@@ -145,6 +145,7 @@ mod expiry;
 mod glob;
 mod keyspace;
 mod limits;
+mod mailbox;
 mod notify;
 mod reply;
 mod script;

@@ -7,6 +7,8 @@ use redis::ProtocolVersion;
 
 use crate::command::Command;
 use crate::keyspace::ShardSet;
+use crate::mailbox::Mailbox;
+use crate::store::Shared;
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -16,6 +18,11 @@ pub(crate) struct Session {
     pub(crate) name: Option<Arc<[u8]>>,
     pub(crate) transaction: Option<Box<Transaction>>,
     pub(crate) watching: Option<Box<Watching>>,
+    /// What is sent to the client beside its replies; made when it is first needed, or by a port for each client. A
+    /// port sends what is in it after each reply, and whenever it is woken.
+    pub(crate) mailbox: Option<Arc<Mailbox>>,
+    /// Whether the last command says what it has to say by its mailbox. A port then sends no reply of its own.
+    pub(crate) silent: bool,
 }
 
 /// Commands between `MULTI` and `EXEC`.
@@ -62,7 +69,15 @@ impl Session {
             name: None,
             transaction: None,
             watching: None,
+            mailbox: None,
+            silent: false,
         }
+    }
+
+    /// The client's mailbox.
+    pub(crate) fn open_mailbox(&mut self, shared: &Shared) -> &Arc<Mailbox> {
+        self.mailbox
+            .get_or_insert_with(|| Arc::new(Mailbox::new(shared.settings.push_bound.clone())))
     }
 
     /// The session of another handle: the same client, outside of any transaction.
