@@ -109,7 +109,18 @@ impl Connection {
 
 #[inline]
 fn dispatch(shared: &Arc<Shared>, session: &mut Session, args: Args<'_>) -> Reply {
-    let command = match command::resolve(args) {
+    execute(shared, session, command::resolve(args), args)
+}
+
+/// Runs a command that has been looked up.
+#[inline]
+pub(crate) fn execute(
+    shared: &Arc<Shared>,
+    session: &mut Session,
+    resolved: Result<&'static Command, Error>,
+    args: Args<'_>,
+) -> Reply {
+    let command = match resolved {
         Ok(command) => command,
         Err(error) => {
             refuse(session, args);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use redis::ProtocolVersion;
 
+use crate::clients::Client;
 use crate::command::Command;
 use crate::keyspace::ShardSet;
 
@@ -16,6 +17,8 @@ pub(crate) struct Session {
     pub(crate) name: Option<Arc<[u8]>>,
     pub(crate) transaction: Option<Box<Transaction>>,
     pub(crate) watching: Option<Box<Watching>>,
+    /// The client of the port, if it is one.
+    pub(crate) client: Option<Arc<Client>>,
 }
 
 /// Commands between `MULTI` and `EXEC`.
@@ -62,6 +65,7 @@ impl Session {
             name: None,
             transaction: None,
             watching: None,
+            client: None,
         }
     }
 
@@ -77,7 +81,10 @@ impl Session {
 
     /// Returns to the state of a new connection of the same client.
     pub(crate) fn reset(&mut self) {
-        *self = Session::new(self.id);
+        *self = Session {
+            client: self.client.take(),
+            ..Session::new(self.id)
+        };
     }
 
     /// Makes the next `EXEC` fail, if a transaction is open.

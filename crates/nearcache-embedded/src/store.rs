@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::event::{Event, Hub, Subscription};
@@ -44,7 +45,8 @@ pub(crate) struct Shared {
     /// The value of the coarse clock at the start.
     born: u64,
     pub(crate) run_id: String,
-    clients: AtomicU64,
+    pub(crate) clients: Clients,
+    ids: AtomicU64,
     draws: AtomicU64,
 }
 
@@ -63,9 +65,7 @@ impl Store {
     /// A connection of a new client, with a server's defaults: database 0, RESP2.
     #[must_use]
     pub fn connect(&self) -> Connection {
-        // Ids need to be unique, and nothing else, so relaxed ordering is enough.
-        let id = self.shared.clients.fetch_add(1, Ordering::Relaxed) + 1;
-        Connection::new(self.shared.clone(), id)
+        Connection::new(self.shared.clone(), self.shared.next_client())
     }
 
     /// Lets connections run a script by its native twin: `EVAL` with its exact text, and `EVALSHA` as if it had been
@@ -122,6 +122,12 @@ impl Store {
 }
 
 impl Shared {
+    /// The id of a new client.
+    pub(crate) fn next_client(&self) -> u64 {
+        // Ids need to be unique, and nothing else, so relaxed ordering is enough.
+        self.ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// How many milliseconds old the store is. It may lag by a few.
     #[inline]
     pub(crate) fn coarse_ms(&self) -> u64 {
@@ -264,7 +270,8 @@ impl Builder {
             started: Instant::now(),
             born,
             run_id,
-            clients: AtomicU64::new(0),
+            clients: Clients::default(),
+            ids: AtomicU64::new(0),
             draws: AtomicU64::new(0),
         });
         Store { shared }
