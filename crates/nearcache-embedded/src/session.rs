@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use redis::ProtocolVersion;
 
+use crate::clients::Client;
 use crate::command::Command;
 use crate::keyspace::ShardSet;
 use crate::mailbox::Mailbox;
@@ -23,6 +24,8 @@ pub(crate) struct Session {
     pub(crate) mailbox: Option<Arc<Mailbox>>,
     /// Whether the last command says what it has to say by its mailbox. A port then sends no reply of its own.
     pub(crate) silent: bool,
+    /// The client of the port, if it is one.
+    pub(crate) client: Option<Arc<Client>>,
 }
 
 /// Commands between `MULTI` and `EXEC`.
@@ -71,6 +74,7 @@ impl Session {
             watching: None,
             mailbox: None,
             silent: false,
+            client: None,
         }
     }
 
@@ -92,7 +96,10 @@ impl Session {
 
     /// Returns to the state of a new connection of the same client.
     pub(crate) fn reset(&mut self) {
-        *self = Session::new(self.id);
+        *self = Session {
+            client: self.client.take(),
+            ..Session::new(self.id)
+        };
     }
 
     /// Makes the next `EXEC` fail, if a transaction is open.
