@@ -22,6 +22,7 @@ use crate::notify::Class;
 use crate::reply::{Error, Reply};
 use crate::session::{Session, Watching};
 use crate::store::Shared;
+use crate::waiting::{Key, Queues};
 
 pub(crate) struct Context<'c> {
     pub(crate) shared: &'c Shared,
@@ -72,6 +73,8 @@ struct Aftermath {
     bounded: bool,
     /// Whether a shard got its first key with a deadline.
     volatile: bool,
+    /// Keys that changed while somebody waits for them.
+    ready: Vec<Key>,
 }
 
 /// What a change of a structure did.
@@ -291,9 +294,32 @@ impl<'c> Context<'c> {
         Ok(Value::Nil)
     }
 
-    /// Whether a command that waits should look at this key: when it is tried again, only at the one that changed.
+    /// Whether a command that waits should look at this key: not if others wait for it already; and when it is tried
+    /// again, only if it is the one that changed.
     pub(crate) fn is_ready(&self, key: &[u8]) -> bool {
-        self.ready.is_none_or(|ready| ready == key)
+        match self.ready {
+            Some(ready) => ready == key,
+            None => {
+                !self.may_wait || !self.queues_of(key, |queues| queues.has(self.session.db, key))
+            }
+        }
+    }
+
+    /// Looks at the queues in which a key's may be. The key's shard must be held.
+    pub(crate) fn queues_of<R: Default>(&self, key: &[u8], of: impl FnOnce(&Queues) -> R) -> R {
+        let index = self.shared.keyspace.shard_of(self.hash(key));
+        let shard = self.held.shard(index);
+        debug_assert!(
+            shard.is_some(),
+            "a command waits for a key that is not locked for it"
+        );
+        shard.map(|shard| of(&shard.queues)).unwrap_or_default()
+    }
+
+    /// Notes that those who wait for a key are to be served.
+    #[cold]
+    pub(crate) fn is_due(&self, db: u32, key: &[u8]) {
+        self.after().ready.push((db, key.into()));
     }
 
     /// Up to which size structures are kept compact.
@@ -400,8 +426,13 @@ impl<'c> Context<'c> {
     /// What every change of a live key entails.
     fn has_changed(&mut self, db: u32, key: &[u8], hash: u64) {
         self.changed = true;
+        let mut is_awaited = false;
         if let Some(shard) = self.shard_mut(hash) {
             shard.touch(db, key);
+            is_awaited = shard.queues.has(db, key);
+        }
+        if is_awaited {
+            self.is_due(db, key);
         }
         self.note(|| Record::Changed {
             db,
@@ -482,6 +513,10 @@ impl<'c> Context<'c> {
         let first_volatile = deadline.is_some() && !shard.has_volatile();
         let old = shard.change(db, |table| table.put(hash, key, value, deadline, tick));
         shard.touch(db, key);
+        let is_awaited = shard.queues.has(db, key);
+        if is_awaited {
+            self.is_due(db, key);
+        }
         if first_volatile {
             self.after().volatile = true;
         }
@@ -516,7 +551,11 @@ impl<'c> Context<'c> {
         let was_volatile = shard.has_volatile();
         let result = shard.change(db, |table| table.edit(hash, key, change));
         shard.touch(db, key);
+        let is_awaited = shard.queues.has(db, key);
         let first_volatile = !was_volatile && shard.has_volatile();
+        if is_awaited {
+            self.is_due(db, key);
+        }
         if first_volatile {
             self.after().volatile = true;
         }
@@ -540,6 +579,10 @@ impl<'c> Context<'c> {
         let shard = self.shard_mut(hash)?;
         let entry = shard.change(db, |table| table.take(hash, key))?;
         shard.touch(db, key);
+        let is_awaited = shard.queues.has(db, key);
+        if is_awaited {
+            self.is_due(db, key);
+        }
         if self.is_over(entry.deadline) {
             self.shared.count_expired(1);
             self.note(|| Record::Dropped {
@@ -563,7 +606,10 @@ impl<'c> Context<'c> {
             if let Some(shard) = self.held.shard_mut(index) {
                 let cleared: Vec<Table> =
                     databases.clone().filter_map(|db| shard.clear(db)).collect();
-                self.after().flushed.extend(cleared);
+                let awaited = shard.queues.keys(db);
+                let mut after = self.after();
+                after.flushed.extend(cleared);
+                after.ready.extend(awaited);
             }
         }
         self.changed = true;
@@ -664,20 +710,32 @@ impl<'c> Context<'c> {
     /// Releases the locks, and then does the work that had to wait for it.
     #[inline]
     pub(crate) fn finish(self) {
+        let shared = self.shared;
+        let ready = self.finish_unserved();
+        if !ready.is_empty() {
+            shared.serve(ready);
+        }
+    }
+
+    /// The same, but returns the keys for which somebody waits.
+    #[inline]
+    pub(crate) fn finish_unserved(self) -> Vec<Key> {
         let wrote = self.held.is_exclusive();
         drop(self.held);
+        let mut ready = Vec::new();
         if let Some(aftermath) = self.aftermath.into_inner() {
-            aftermath.settle(self.shared, self.session.id);
+            ready = aftermath.settle(self.shared, self.session.id);
         }
         if wrote && self.shared.keyspace.meter.is_over() {
             self.shared.trim();
         }
+        ready
     }
 }
 
 impl Aftermath {
     #[cold]
-    fn settle(self, shared: &Shared, client: u64) {
+    fn settle(self, shared: &Shared, client: u64) -> Vec<Key> {
         drop(self.flushed);
         if self.bounded {
             shared.bound();
@@ -689,5 +747,6 @@ impl Aftermath {
         for (db, key) in self.expired {
             shared.remove_expired(db, &key);
         }
+        self.ready
     }
 }

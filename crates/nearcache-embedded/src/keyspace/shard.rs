@@ -11,6 +11,7 @@ use foldhash::quality::RandomState;
 use super::access::Ticks;
 use super::size::Meter;
 use super::table::Table;
+use crate::waiting::Queues;
 
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -24,6 +25,8 @@ pub(crate) struct Shard {
     /// The change in memory that was not yet reported to the meter.
     untold: isize,
     watches: Vec<Watch>,
+    /// Who waits for its keys.
+    pub(crate) queues: Queues,
     /// The number of watches at which dropped ones are next removed.
     purge_at: usize,
 }
@@ -47,6 +50,7 @@ impl Shard {
             meter,
             untold: 0,
             watches: Vec::new(),
+            queues: Queues::default(),
             purge_at: 16,
         }
     }
