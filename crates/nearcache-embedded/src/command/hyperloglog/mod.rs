@@ -18,7 +18,7 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("pfadd",      -2, Growing,   ONE,      Anywhere,  pfadd),
     ("pfcount",    -2, Exclusive, ALL_ARGS, Anywhere,  pfcount),
     ("pfmerge",    -2, Growing,   ALL_ARGS, Anywhere,  pfmerge),
-    ("pfdebug",    -3, Growing,   SECOND,   Anywhere,  pfdebug),
+    ("pfdebug",     3, Growing,   SECOND,   Anywhere,  pfdebug),
     ("pfselftest",  1, Shared,    NONE,     Anywhere,  pfselftest),
 ];
 
@@ -138,12 +138,6 @@ pub(super) fn pfdebug(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     if !known.iter().any(|known| is(word, known)) {
         let word = excerpt(word, usize::MAX);
         return Err(Error::from(format!("ERR Unknown PFDEBUG subcommand '{word}'")));
-    }
-    if args.len() != 3 {
-        let word = excerpt(word, usize::MAX);
-        return Err(Error::from(format!(
-            "ERR Wrong number of arguments for the '{word}' subcommand"
-        )));
     }
     match () {
         () if is(word, "encoding") => {
