@@ -35,6 +35,10 @@ pub(crate) struct Context<'c> {
     /// Whether the memory limit was reached when the command began. If so, commands of a script must not add data,
     /// unless the script has already changed something.
     pub(crate) out_of_memory: bool,
+    /// The command that runs.
+    command: Option<&'static Command>,
+    /// Whether it is one of a transaction.
+    pub(crate) queued: bool,
     /// Whether the current command has changed anything.
     changed: bool,
     /// What the current command is to be logged as, if not as it was sent.
@@ -71,6 +75,8 @@ struct Aftermath {
     flushed: Vec<Table>,
     /// Whether the memory limit was changed.
     bounded: bool,
+    /// Whether more keys are remembered for clients that track than should be.
+    remembered: bool,
     /// Whether a shard got its first key with a deadline.
     volatile: bool,
     /// Keys that changed while somebody waits for them.
@@ -125,6 +131,8 @@ impl<'c> Context<'c> {
             now: Cell::new(None),
             coarse: Cell::new(None),
             out_of_memory: false,
+            command: None,
+            queued: false,
             changed: false,
             logged: None,
             may_wait: false,
@@ -182,12 +190,30 @@ impl<'c> Context<'c> {
 
     #[inline]
     fn live<'s>(&self, shard: &'s Shard, db: u32, hash: u64, key: &[u8]) -> Option<&'s Entry> {
-        let entry = shard.table(db)?.get(hash, key)?;
+        let Some(entry) = shard.table(db).and_then(|table| table.get(hash, key)) else {
+            self.misses(db, key);
+            return None;
+        };
         if self.is_over(entry.deadline) {
             self.after().expired.push((db, key.into()));
+            self.misses(db, key);
             return None;
         }
         Some(entry)
+    }
+
+    /// A key that a command looked for is not there. That is notified if the command only reads.
+    #[inline]
+    fn misses(&self, db: u32, key: &[u8]) {
+        if self.shared.notifies(Class::KEY_MISS) && self.command.is_some_and(Command::tells_misses)
+        {
+            self.record(db, Class::KEY_MISS, "keymiss", key);
+        }
+    }
+
+    /// The same for a command that also writes, but looks for this key as one that only reads.
+    pub(crate) fn miss(&self, key: &[u8]) {
+        self.notify(Class::KEY_MISS, "keymiss", key);
     }
 
     /// The live entry of a key. It counts as a use, which evictions go by.
@@ -217,12 +243,28 @@ impl<'c> Context<'c> {
 
     /// Runs a command, or one of those in a transaction or a script.
     #[inline]
-    pub(crate) fn run(&mut self, command: &Command, args: Args<'_>) -> Reply {
+    pub(crate) fn run(&mut self, command: &'static Command, args: Args<'_>) -> Reply {
+        self.command = Some(command);
         let reply = (command.run)(self, args);
         if self.changed {
             self.log(args);
         }
+        if self.session.tracking.is_some() && command.is_read() {
+            self.remember(command.keys(args));
+        }
         reply
+    }
+
+    /// Remembers keys that a client which tracks has read.
+    #[cold]
+    pub(crate) fn remember<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        if let Some(tracking) = &self.session.tracking {
+            tracking.remember(keys);
+            let most = self.shared.settings.tracked_keys.load(Ordering::Relaxed);
+            if self.shared.trackers.is_over(most) {
+                self.after().remembered = true;
+            }
+        }
     }
 
     /// Ends a command that has changed something.
@@ -239,12 +281,6 @@ impl<'c> Context<'c> {
         self.logged.get_or_insert_default().push(command);
     }
 
-    /// Whether a notification of this class would be published.
-    #[inline]
-    fn notifies(&self, class: Class) -> bool {
-        self.shared.settings.notify.load(Ordering::Relaxed) & class.0 != 0
-    }
-
     /// Publishes a keyspace notification: the event happened to the key. It is what a server's command of that kind
     /// tells, in the same order.
     #[inline]
@@ -255,7 +291,7 @@ impl<'c> Context<'c> {
     /// The same in another database.
     #[inline]
     pub(crate) fn notify_in(&self, db: u32, class: Class, event: &'static str, key: &[u8]) {
-        if self.notifies(class) {
+        if self.shared.notifies(class) {
             self.record(db, class, event, key);
         }
     }
@@ -269,6 +305,17 @@ impl<'c> Context<'c> {
             db,
             key,
         });
+    }
+
+    /// Has something told when the locks are released.
+    #[cold]
+    pub(crate) fn tell(&self, record: Record) {
+        self.after().journal.push(record);
+    }
+
+    /// Whether any shard is locked.
+    pub(crate) fn holds_locks(&self) -> bool {
+        !self.held.is_nothing()
     }
 
     /// Lets the command wait until one of the keys changes, and then try again, up to the deadline. Returns what it
@@ -528,6 +575,7 @@ impl<'c> Context<'c> {
                 db,
                 key: key.into(),
             });
+            self.notify_in(db, Class::EXPIRED, "expired", key);
         }
         if old.is_none() || had_expired {
             self.notify_in(db, Class::NEW, "new", key);
@@ -589,6 +637,7 @@ impl<'c> Context<'c> {
                 db,
                 key: key.into(),
             });
+            self.notify_in(db, Class::EXPIRED, "expired", key);
             return None;
         }
         self.changed = true;
@@ -743,9 +792,14 @@ impl Aftermath {
         if self.volatile {
             shared.start_sweeper();
         }
-        self.journal.tell(&shared.hub, Some(client));
+        // They were gone before the command changed anything.
         for (db, key) in self.expired {
             shared.remove_expired(db, &key);
+        }
+        self.journal.tell(shared, Some(client));
+        if self.bounded || self.remembered {
+            let most = shared.settings.tracked_keys.load(Ordering::Relaxed);
+            shared.trackers.trim(most);
         }
         self.ready
     }

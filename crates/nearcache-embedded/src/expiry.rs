@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::event::{Journal, Record};
+use crate::event::Journal;
+use crate::notify::Class;
 use crate::store::Shared;
 
 /// How long the thread rests between steps.
@@ -105,16 +106,14 @@ impl Shared {
                 }
             }
         }
-        let listening = self.hub.is_listening();
+        // Must be asked under the lock: see `Hub::is_listening`.
+        let heard = self.hears(Class::EXPIRED);
         drop(shard);
         self.count_expired(gone.len());
-        if listening {
-            for (db, entry) in &gone {
-                let (db, key) = (*db, (*entry.key).into());
-                journal.push(Record::Dropped { db, key });
-            }
-            journal.tell(&self.hub, None);
+        for (db, entry) in &gone {
+            journal.dropped(heard, "expired", *db, &entry.key);
         }
+        journal.tell(self, None);
         gone.len()
     }
 
@@ -133,18 +132,13 @@ impl Shared {
         }
         let entry = shard.change(db, |table| table.take(hash, key));
         shard.touch(db, key);
-        let listening = self.hub.is_listening();
+        let heard = self.hears(Class::EXPIRED);
         drop(shard);
         drop(entry);
         self.count_expired(1);
-        if listening {
-            let mut journal = Journal::default();
-            journal.push(Record::Dropped {
-                db,
-                key: key.into(),
-            });
-            journal.tell(&self.hub, None);
-        }
+        let mut journal = Journal::default();
+        journal.dropped(heard, "expired", db, key);
+        journal.tell(self, None);
     }
 
     pub(crate) fn count_expired(&self, keys: usize) {

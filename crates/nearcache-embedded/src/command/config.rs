@@ -11,6 +11,7 @@ use super::{Args, excerpt};
 use crate::context::Context;
 use crate::glob::Glob;
 use crate::limits::{CompactSettings, Policy, Settings, parse_memory};
+use crate::notify;
 use crate::reply::{Error, Reply, bulk};
 
 #[rustfmt::skip]
@@ -28,6 +29,11 @@ struct Parameter {
 }
 
 enum Kind {
+    /// Which keyspace notifications are published.
+    Notify,
+    Count {
+        at: fn(&Settings) -> &AtomicUsize,
+    },
     MaxMemory,
     Bytes {
         least: usize,
@@ -45,6 +51,16 @@ enum Kind {
 }
 
 const PARAMETERS: &[Parameter] = &[
+    Parameter {
+        name: "notify-keyspace-events",
+        kind: Kind::Notify,
+    },
+    Parameter {
+        name: "tracking-table-max-keys",
+        kind: Kind::Count {
+            at: |settings| &settings.tracked_keys,
+        },
+    },
     Parameter {
         name: "maxmemory",
         kind: Kind::MaxMemory,
@@ -139,6 +155,7 @@ enum Setting {
     MaxMemory(usize),
     Policy(Policy),
     Bytes(fn(&Settings) -> &AtomicUsize, usize),
+    Notify(u32),
     Number(fn(&Settings) -> &AtomicU32, u32),
     Compact(fn(&CompactSettings) -> &AtomicI64, i64),
 }
@@ -148,7 +165,10 @@ impl Parameter {
         match self.kind {
             Kind::MaxMemory => settings.maxmemory.load(Ordering::Relaxed).to_string(),
             Kind::Policy => settings.policy().to_string(),
-            Kind::Bytes { at, .. } => at(settings).load(Ordering::Relaxed).to_string(),
+            Kind::Bytes { at, .. } | Kind::Count { at } => {
+                at(settings).load(Ordering::Relaxed).to_string()
+            }
+            Kind::Notify => notify::print(settings.notify.load(Ordering::Relaxed)),
             Kind::Number { at, .. } => at(settings).load(Ordering::Relaxed).to_string(),
             Kind::Compact { at, .. } => at(&settings.compact).load(Ordering::Relaxed).to_string(),
         }
@@ -173,10 +193,13 @@ impl Parameter {
                 (least..=most)
                     .contains(&bytes)
                     .then_some(Setting::Bytes(at, bytes))
-                    .ok_or_else(|| {
-                        format!("argument must be between {least} and {most} inclusive")
-                    })
+                    .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
             }
+            Kind::Count { at } => whole(&value, 0, i64::MAX)
+                .map(|count| Setting::Bytes(at, usize::try_from(count).unwrap_or(usize::MAX))),
+            Kind::Notify => notify::parse(value.as_bytes())
+                .map(Setting::Notify)
+                .ok_or_else(|| "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned()),
             Kind::Number { least, at } => whole(&value, least, i32::MAX.into())
                 .map(|number| Setting::Number(at, u32::try_from(number).unwrap_or(u32::MAX))),
             Kind::Compact { least, at } => {
@@ -266,6 +289,7 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
                 cx.shared.settings.maxmemory.store(bytes, Ordering::Relaxed);
             }
             Setting::Bytes(at, bytes) => at(&cx.shared.settings).store(bytes, Ordering::Relaxed),
+            Setting::Notify(flags) => cx.shared.settings.notify.store(flags, Ordering::Relaxed),
             Setting::Policy(policy) => cx.shared.settings.set_policy(policy),
             Setting::Number(at, number) => {
                 at(&cx.shared.settings).store(number, Ordering::Relaxed);

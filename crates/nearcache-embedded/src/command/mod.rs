@@ -19,6 +19,7 @@ mod numbers;
 mod object;
 mod options;
 mod parse;
+mod pubsub;
 mod row;
 mod scan;
 mod scripting;
@@ -26,6 +27,7 @@ mod server;
 mod session;
 mod strings;
 mod table;
+mod tracking;
 mod transactions;
 mod waiting;
 
@@ -34,6 +36,7 @@ use crate::reply::Error;
 use crate::session::Session;
 
 pub(crate) use parse::integer;
+pub(crate) use pubsub::is_for_subscribers;
 pub(crate) use row::{Command, Keys, Place};
 pub(crate) use table::find;
 #[cfg(any(fuzzing, test))]
@@ -117,6 +120,16 @@ fn subcommand(container: &Command, args: Args<'_>) -> Result<&'static Command, E
             container.name.to_uppercase()
         ))),
     }
+}
+
+/// What a subcommand says that is called with arguments which it does not take.
+#[cold]
+fn subcommand_syntax(args: Args<'_>) -> Error {
+    Error::from(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {} HELP.",
+        excerpt(args[1], 128),
+        String::from_utf8_lossy(args[0]).to_uppercase()
+    ))
 }
 
 #[cold]

@@ -140,6 +140,18 @@ impl Command {
         self.access != Access::Shared
     }
 
+    /// Whether it reads keys, and changes none: a client that tracks is told when they change.
+    #[inline]
+    pub(crate) fn is_read(&self) -> bool {
+        self.access == Access::Shared && !matches!(self.keys, Keys::None)
+    }
+
+    /// Whether it is notified when a key that it reads is not there.
+    pub(crate) fn tells_misses(&self) -> bool {
+        const SILENT: [&str; 2] = ["object|", "memory|"];
+        self.is_read() && !SILENT.iter().any(|silent| self.name.starts_with(silent))
+    }
+
     /// Whether it is refused when the memory limit is reached.
     #[inline]
     pub(crate) fn grows(&self) -> bool {

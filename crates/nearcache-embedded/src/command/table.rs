@@ -2,8 +2,8 @@
 
 use super::Command;
 use super::{
-    bitmaps, config, counters, expiry, hello, hyperloglog, info, keys, lists, object, scan, scripting, server, session,
-    strings, transactions,
+    bitmaps, config, counters, expiry, hello, hyperloglog, info, keys, lists, object, pubsub, scan,
+    scripting, server, session, strings, tracking, transactions,
 };
 
 /// The rows of each family of commands.
@@ -20,6 +20,8 @@ static FAMILIES: &[&[Command]] = &[
     transactions::COMMANDS,
     scripting::COMMANDS,
     session::COMMANDS,
+    tracking::COMMANDS,
+    pubsub::COMMANDS,
     hello::COMMANDS,
     config::COMMANDS,
     info::COMMANDS,
