@@ -169,7 +169,7 @@ pub use clock::Clock;
 pub use connection::Connection;
 pub use event::{Event, Subscription};
 pub use limits::{Policy, UnknownPolicy, parse_memory};
+pub use script::{Call, Script, ScriptError, Twin};
 #[cfg(feature = "serve")]
 pub use serve::{Handle, ServeError, Server, ServerBuilder};
-pub use script::{Call, Script, ScriptError, Twin};
 pub use store::{Builder, Store};

@@ -173,9 +173,7 @@ impl Parameter {
                 (least..=most)
                     .contains(&bytes)
                     .then_some(Setting::Bytes(at, bytes))
-                    .ok_or_else(|| {
-                        format!("argument must be between {least} and {most} inclusive")
-                    })
+                    .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
             }
             Kind::Number { least, at } => whole(&value, least, i32::MAX.into())
                 .map(|number| Setting::Number(at, u32::try_from(number).unwrap_or(u32::MAX))),

@@ -24,6 +24,7 @@ mod scan;
 mod scripting;
 mod server;
 mod session;
+mod streams;
 mod strings;
 mod table;
 mod transactions;

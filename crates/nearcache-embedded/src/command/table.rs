@@ -2,13 +2,14 @@
 
 use super::Command;
 use super::{
-    bitmaps, config, counters, expiry, hello, hyperloglog, info, keys, lists, object, scan, scripting, server, session,
-    strings, transactions,
+    bitmaps, config, counters, expiry, hello, hyperloglog, info, keys, lists, object, scan,
+    scripting, server, session, streams, strings, transactions,
 };
 
 /// The rows of each family of commands.
 static FAMILIES: &[&[Command]] = &[
     strings::COMMANDS,
+    streams::COMMANDS,
     counters::COMMANDS,
     bitmaps::COMMANDS,
     hyperloglog::COMMANDS,
