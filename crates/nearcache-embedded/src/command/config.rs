@@ -42,6 +42,9 @@ enum Kind {
         least: i64,
         at: fn(&CompactSettings) -> &AtomicI64,
     },
+    CompactBytes {
+        at: fn(&CompactSettings) -> &AtomicI64,
+    },
 }
 
 const PARAMETERS: &[Parameter] = &[
@@ -94,18 +97,18 @@ const PARAMETERS: &[Parameter] = &[
     compact("hash-max-ziplist-entries", 0, |compact| {
         &compact.hash_entries
     }),
-    compact("hash-max-listpack-value", 0, |compact| &compact.hash_value),
-    compact("hash-max-ziplist-value", 0, |compact| &compact.hash_value),
+    compact_bytes("hash-max-listpack-value", |compact| &compact.hash_value),
+    compact_bytes("hash-max-ziplist-value", |compact| &compact.hash_value),
     compact("zset-max-listpack-entries", 0, |compact| {
         &compact.sorted_set_entries
     }),
     compact("zset-max-ziplist-entries", 0, |compact| {
         &compact.sorted_set_entries
     }),
-    compact("zset-max-listpack-value", 0, |compact| {
+    compact_bytes("zset-max-listpack-value", |compact| {
         &compact.sorted_set_value
     }),
-    compact("zset-max-ziplist-value", 0, |compact| {
+    compact_bytes("zset-max-ziplist-value", |compact| {
         &compact.sorted_set_value
     }),
     compact("set-max-intset-entries", 0, |compact| &compact.set_integers),
@@ -115,7 +118,7 @@ const PARAMETERS: &[Parameter] = &[
     compact("list-max-ziplist-size", i32::MIN as i64, |compact| {
         &compact.list_node
     }),
-    compact("stream-node-max-bytes", 0, |compact| {
+    compact_bytes("stream-node-max-bytes", |compact| {
         &compact.stream_node_bytes
     }),
     compact("stream-node-max-entries", 0, |compact| {
@@ -131,6 +134,13 @@ const fn compact(
     Parameter {
         name,
         kind: Kind::Compact { least, at },
+    }
+}
+
+const fn compact_bytes(name: &'static str, at: fn(&CompactSettings) -> &AtomicI64) -> Parameter {
+    Parameter {
+        name,
+        kind: Kind::CompactBytes { at },
     }
 }
 
@@ -150,7 +160,9 @@ impl Parameter {
             Kind::Policy => settings.policy().to_string(),
             Kind::Bytes { at, .. } => at(settings).load(Ordering::Relaxed).to_string(),
             Kind::Number { at, .. } => at(settings).load(Ordering::Relaxed).to_string(),
-            Kind::Compact { at, .. } => at(&settings.compact).load(Ordering::Relaxed).to_string(),
+            Kind::Compact { at, .. } | Kind::CompactBytes { at } => {
+                at(&settings.compact).load(Ordering::Relaxed).to_string()
+            }
         }
     }
 
@@ -166,15 +178,8 @@ impl Parameter {
                 let names = Policy::ALL.map(Policy::name).join(", ");
                 format!("argument(s) must be one of the following: {names}")
             }),
-            Kind::Bytes { least, at } => {
-                let most = i64::MAX.cast_unsigned() as usize;
-                let bytes = parse_memory(&value)
-                    .ok_or_else(|| "argument must be a memory value".to_owned())?;
-                (least..=most)
-                    .contains(&bytes)
-                    .then_some(Setting::Bytes(at, bytes))
-                    .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
-            }
+            Kind::Bytes { least, at } => bytes(&value, least).map(|n| Setting::Bytes(at, n)),
+            Kind::CompactBytes { at } => bytes(&value, 0).map(|n| Setting::Compact(at, n as i64)),
             Kind::Number { least, at } => whole(&value, least, i32::MAX.into())
                 .map(|number| Setting::Number(at, u32::try_from(number).unwrap_or(u32::MAX))),
             Kind::Compact { least, at } => {
@@ -183,6 +188,15 @@ impl Parameter {
             }
         }
     }
+}
+
+fn bytes(value: &str, least: usize) -> Result<usize, String> {
+    let most = i64::MAX.cast_unsigned() as usize;
+    let bytes = parse_memory(value).ok_or_else(|| "argument must be a memory value".to_owned())?;
+    (least..=most)
+        .contains(&bytes)
+        .then_some(bytes)
+        .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
 }
 
 fn whole(value: &str, least: i64, most: i64) -> Result<i64, String> {

@@ -382,8 +382,8 @@ fn autoclaim_options(args: Args<'_>) -> Result<(usize, bool), Error> {
         } else if is(option, "COUNT")
             && let Some(number) = rest.next()
         {
-            most = match integer(number)? {
-                number @ 1..=MOST => number as usize,
+            most = match integer(number) {
+                Ok(number @ 1..=MOST) => number as usize,
                 _ => return Err(OUT_OF_RANGE),
             };
         } else {
