@@ -45,6 +45,8 @@ pub(crate) struct Context<'c> {
     logged: Option<Vec<Logged>>,
     /// Whether the command may wait: not in a transaction or a script.
     pub(crate) may_wait: bool,
+    /// Whether a script runs it.
+    pub(crate) in_script: bool,
     /// What the command waits for.
     pub(crate) waits: Option<Wait>,
     /// The key because of which a command that waits is tried again.
@@ -86,6 +88,7 @@ struct Aftermath {
 /// What a change of a structure did.
 pub(crate) struct Change<R> {
     changed: bool,
+    quiet: bool,
     events: [Option<(Class, &'static str)>; 2],
     result: R,
 }
@@ -105,9 +108,16 @@ impl<R> Change<R> {
     pub(crate) fn when(changed: bool, result: R) -> Self {
         Change {
             changed,
+            quiet: false,
             events: [None; 2],
             result,
         }
+    }
+
+    /// The change is none for those who watch the key or wait for it: so are changes of a stream's groups.
+    pub(crate) fn quietly(mut self) -> Self {
+        self.quiet = true;
+        self
     }
 
     /// The notification to publish if something changed; up to two.
@@ -136,6 +146,7 @@ impl<'c> Context<'c> {
             changed: false,
             logged: None,
             may_wait: false,
+            in_script: false,
             waits: None,
             ready: None,
             aftermath: RefCell::default(),
@@ -417,7 +428,11 @@ impl<'c> Context<'c> {
             return Ok(None);
         };
         if done.changed {
-            self.has_changed(db, key, hash);
+            if done.quiet {
+                self.has_changed_quietly(db, key);
+            } else {
+                self.has_changed(db, key, hash);
+            }
             for (class, event) in done.events.into_iter().flatten() {
                 self.notify(class, event, key);
             }
@@ -468,6 +483,23 @@ impl<'c> Context<'c> {
         self.put(key, S::into_data(structure).into(), None);
         self.notify(class, event, key);
         true
+    }
+
+    /// What a change entails of which those who watch the key, or wait for it, are not told.
+    fn has_changed_quietly(&mut self, db: u32, key: &[u8]) {
+        self.changed = true;
+        self.note(|| Record::Changed {
+            db,
+            key: key.into(),
+        });
+    }
+
+    /// Lets those who wait for a key try again.
+    pub(crate) fn wake(&self, key: &[u8]) {
+        let db = self.session.db;
+        if self.queues_of(key, |queues| queues.has(db, key)) {
+            self.is_due(db, key);
+        }
     }
 
     /// What every change of a live key entails.

@@ -25,6 +25,7 @@ mod scan;
 mod scripting;
 mod server;
 mod session;
+mod streams;
 mod strings;
 mod table;
 mod tracking;

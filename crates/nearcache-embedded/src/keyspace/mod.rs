@@ -88,11 +88,7 @@ impl Keyspace {
     }
 
     /// Begins a [cut](cut) of all shards, and calls `at` while every one of them is locked.
-    pub(crate) fn begin_cut<R>(
-        &self,
-        keeper: &Arc<dyn cut::Keeper>,
-        at: impl FnOnce() -> R,
-    ) -> R {
+    pub(crate) fn begin_cut<R>(&self, keeper: &Arc<dyn cut::Keeper>, at: impl FnOnce() -> R) -> R {
         let mut locked = self.lock(self.every_shard(), true);
         for index in 0..self.shards() {
             if let Some(shard) = locked.held.shard_mut(index) {

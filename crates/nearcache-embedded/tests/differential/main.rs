@@ -167,7 +167,15 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
                     self.command(&[read.into(), key.clone()])?;
                 }
                 // Of a type that it is not, a command reads an error.
-                for read in ["GET key", "LRANGE key 0 -1"] {
+                for read in [
+                    "GET key",
+                    "LRANGE key 0 -1",
+                    "XRANGE key - +",
+                    "XINFO STREAM key FULL COUNT 0",
+                    "XINFO GROUPS key",
+                    "XPENDING key g",
+                    "XPENDING key h - + 100",
+                ] {
                     let args: Vec<Arg> = read
                         .split(' ')
                         .map(|word| {
@@ -261,8 +269,51 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
             Value::VerbatimString { format: ours, .. },
             Value::VerbatimString { format: theirs, .. },
         ) => ours == theirs,
+        ("XINFO", ..) => at_about_the_same_time(ours, theirs),
+        ("XPENDING", Value::Array(ours), Value::Array(theirs)) => {
+            ours.len() == theirs.len()
+                && ours.iter().zip(theirs).all(|pair| pending(pair.0, pair.1))
+        }
         ("HELLO", Value::Array(_) | Value::Map(_), _) => {
             without_identity(ours) == without_identity(theirs)
+        }
+        _ => ours == theirs,
+    }
+}
+
+/// Two pending entries, of which the idle time is measured at another moment.
+fn pending(ours: &Value, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Value::Array(a), Value::Array(b)) if a.len() == 4 && b.len() == 4 => {
+            let near = matches!((&a[2], &b[2]), (Value::Int(a), Value::Int(b)) if a.abs_diff(*b) <= 30_000);
+            near && (&a[..2], &a[3]) == (&b[..2], &b[3])
+        }
+        _ => ours == theirs,
+    }
+}
+
+/// Two replies in which idle times, and moments of the present, may differ a little.
+fn at_about_the_same_time(ours: &Value, theirs: &Value) -> bool {
+    const LONG_AGO: i64 = 100_000_000_000;
+    let is_idle = |name: &Value| *name == Value::BulkString(b"idle".to_vec());
+    let near = |a: &Value, b: &Value| matches!((a, b), (Value::Int(a), Value::Int(b)) if a.abs_diff(*b) <= 30_000);
+    match (ours, theirs) {
+        (Value::Array(a), Value::Array(b)) => {
+            let alike = |at: usize| {
+                at_about_the_same_time(&a[at], &b[at])
+                    || at > 0 && is_idle(&a[at - 1]) && near(&a[at], &b[at])
+            };
+            a.len() == b.len() && (0..a.len()).all(alike)
+        }
+        (Value::Map(a), Value::Map(b)) => {
+            let alike = |(a, b): (&(Value, Value), &(Value, Value))| {
+                a.0 == b.0
+                    && (at_about_the_same_time(&a.1, &b.1) || is_idle(&a.0) && near(&a.1, &b.1))
+            };
+            a.len() == b.len() && a.iter().zip(b).all(alike)
+        }
+        (Value::Int(a), Value::Int(b)) => {
+            a == b || a.min(b) > &LONG_AGO && a.abs_diff(*b) <= 30_000
         }
         _ => ours == theirs,
     }
@@ -283,6 +334,8 @@ fn settings(reply: &Value) -> Option<BTreeSet<String>> {
         "lfu-decay-time",
         "proto-max-bulk-len",
         "hll-sparse-max-bytes",
+        "stream-node-max-bytes",
+        "stream-node-max-entries",
     ];
     let pairs = reply.as_map_iter()?.filter(|(name, _)| match name {
         Value::BulkString(name) => ours.iter().any(|ours| ours.as_bytes() == name),
@@ -338,7 +391,8 @@ fn replies_and_contents_are_those_of_a_server() {
             pair.command(&[reset.into()])?;
         }
         let defaults = "CONFIG SET maxmemory 0 maxmemory-policy noeviction maxmemory-samples 5 \
-                            lfu-log-factor 10 lfu-decay-time 1 hll-sparse-max-bytes 3000";
+                            lfu-log-factor 10 lfu-decay-time 1 hll-sparse-max-bytes 3000 \
+                            stream-node-max-entries 100 stream-node-max-bytes 4096";
         let defaults: Vec<Arg> = defaults.split(' ').map(Arg::from).collect();
         pair.command(&defaults)?;
         pair.command(&[

@@ -5,6 +5,7 @@ mod hyperloglog;
 mod keys;
 mod lists;
 mod server;
+mod streams;
 mod strings;
 
 use std::fmt;
@@ -104,6 +105,7 @@ const FAMILIES: &[&Family] = &[
     &strings::FAMILY,
     &keys::FAMILY,
     &lists::FAMILY,
+    &streams::FAMILY,
     &bitmaps::FAMILY,
     &hyperloglog::FAMILY,
     &server::FAMILY,
@@ -260,6 +262,7 @@ fn command(focus: &'static Family) -> impl Strategy<Value = Vec<Arg>> {
             }
             Some(_) => {}
         }
+        streams::tame(&mut args);
         args
     })
 }
