@@ -2,8 +2,8 @@
 
 use super::Command;
 use super::{
-    bitmaps, config, counters, expiry, hello, hyperloglog, info, keys, lists, object, scan, scripting, server, session,
-    strings, transactions,
+    bitmaps, config, counters, expiry, hello, hyperloglog, info, keys, lcs, lists, object, scan, scripting, server, session,
+    sort, strings, transactions,
 };
 
 /// The rows of each family of commands.
@@ -11,6 +11,8 @@ static FAMILIES: &[&[Command]] = &[
     strings::COMMANDS,
     counters::COMMANDS,
     bitmaps::COMMANDS,
+    lcs::COMMANDS,
+    sort::COMMANDS,
     hyperloglog::COMMANDS,
     keys::COMMANDS,
     object::COMMANDS,

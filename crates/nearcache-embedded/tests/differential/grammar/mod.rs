@@ -5,6 +5,7 @@ mod hyperloglog;
 mod keys;
 mod lists;
 mod server;
+mod sort;
 mod strings;
 
 use std::fmt;
@@ -105,6 +106,7 @@ const FAMILIES: &[&Family] = &[
     &keys::FAMILY,
     &lists::FAMILY,
     &bitmaps::FAMILY,
+    &sort::FAMILY,
     &hyperloglog::FAMILY,
     &server::FAMILY,
 ];
