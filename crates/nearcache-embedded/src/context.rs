@@ -702,6 +702,8 @@ impl<'c> Context<'c> {
         for index in 0..self.shared.keyspace.shards() {
             if let Some(shard) = self.held.shard_mut(index) {
                 shard.swap(a, b);
+                let awaited = [a, b].map(|db| shard.queues.keys(Some(db)));
+                self.after().ready.extend(awaited.concat());
             }
         }
         self.changed = true;

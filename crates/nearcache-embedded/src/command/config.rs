@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
-use redis::{ProtocolVersion, Value};
+use redis::Value;
 
 use super::object::lines;
 use super::row::prelude::*;
@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::glob::Glob;
 use crate::limits::{CompactSettings, Policy, Settings, parse_memory};
 use crate::notify;
-use crate::reply::{Error, Reply, bulk};
+use crate::reply::{Error, Reply, bulk, map};
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![
@@ -217,7 +217,11 @@ impl Parameter {
 
 fn bytes(value: &str, least: usize) -> Result<usize, String> {
     let most = i64::MAX.cast_unsigned() as usize;
-    let bytes = parse_memory(value).ok_or_else(|| "argument must be a memory value".to_owned())?;
+    // Nothing means 0.
+    let bytes = Some(0)
+        .filter(|_| value.is_empty())
+        .or_else(|| parse_memory(value))
+        .ok_or_else(|| "argument must be a memory value".to_owned())?;
     (least..=most)
         .contains(&bytes)
         .then_some(bytes)
@@ -260,12 +264,7 @@ pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let pairs = found
         .into_iter()
         .map(|(name, value)| (bulk(name), bulk(value.as_bytes())));
-    Ok(match cx.session.protocol {
-        ProtocolVersion::RESP2 => {
-            Value::Array(pairs.flat_map(|(name, value)| [name, value]).collect())
-        }
-        _ => Value::Map(pairs.collect()),
-    })
+    Ok(map(cx.session.protocol, pairs.collect()))
 }
 
 /// Sets all of them, or none if one is invalid.

@@ -23,6 +23,8 @@ static FAMILIES: &[&[Command]] = &[
     super::config::COMMANDS,
     super::info::COMMANDS,
     super::server::COMMANDS,
+    super::lcs::COMMANDS,
+    super::sort::COMMANDS,
 ];
 
 /// A hash index of the names: the row as `family << 8 | position`, plus one; or 0 for none. At most half full, so

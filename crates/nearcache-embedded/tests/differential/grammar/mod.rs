@@ -5,6 +5,7 @@ mod hyperloglog;
 mod keys;
 mod lists;
 mod server;
+mod sort;
 mod streams;
 mod strings;
 
@@ -107,6 +108,7 @@ const FAMILIES: &[&Family] = &[
     &lists::FAMILY,
     &streams::FAMILY,
     &bitmaps::FAMILY,
+    &sort::FAMILY,
     &hyperloglog::FAMILY,
     &server::FAMILY,
 ];
