@@ -30,6 +30,7 @@ use crate::keyspace::{Held, Keyspace, Locked, ShardSet};
 use crate::reply::Error;
 use crate::session::Session;
 
+pub(crate) use parse::integer;
 pub(crate) use row::{Command, Keys, Place};
 pub(crate) use table::find;
 #[cfg(any(fuzzing, test))]

@@ -11,6 +11,7 @@ use foldhash::quality::RandomState;
 use super::access::Ticks;
 use super::size::Meter;
 use super::table::Table;
+use crate::waiting::Queues;
 
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -24,6 +25,8 @@ pub(crate) struct Shard {
     /// The change in memory that was not yet reported to the meter.
     untold: isize,
     watches: Vec<Watch>,
+    /// Who waits for its keys.
+    pub(crate) queues: Queues,
     /// The number of watches at which dropped ones are next removed.
     purge_at: usize,
 }
@@ -47,6 +50,7 @@ impl Shard {
             meter,
             untold: 0,
             watches: Vec::new(),
+            queues: Queues::default(),
             purge_at: 16,
         }
     }
@@ -127,6 +131,18 @@ impl Shard {
             hit.then(|| watch.touch()).is_none()
         });
         Some(cleared)
+    }
+
+    /// Exchanges the contents of two databases.
+    pub(crate) fn swap(&mut self, a: u32, b: u32) {
+        self.make_databases(a.max(b) as usize + 1);
+        let databases = &mut self.databases;
+        self.watches.retain(|watch| {
+            let there = |db: u32| databases[db as usize].contains(&watch.key);
+            let hit = [a, b].contains(&watch.db) && (there(a) || there(b));
+            hit.then(|| watch.touch()).is_none()
+        });
+        databases.swap(a as usize, b as usize);
     }
 
     pub(crate) fn watch(&mut self, db: u32, key: &[u8], dirty: Weak<AtomicBool>) {
