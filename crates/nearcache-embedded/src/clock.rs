@@ -1,8 +1,13 @@
 //! The clock for deadlines: the system's, or one that a test advances.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+
+use crate::store::Shared;
 
 /// Where a manual clock starts: 2026-01-01T00:00:00Z.
 const MANUAL_START_MS: i64 = 1_767_225_600_000;
@@ -29,7 +34,19 @@ pub struct Clock(Kind);
 #[derive(Clone, Debug)]
 enum Kind {
     System,
-    Manual(Arc<AtomicI64>),
+    Manual(Arc<Manual>),
+}
+
+struct Manual {
+    now: AtomicI64,
+    /// The stores that go by it, in which commands may wait for a time.
+    stores: Mutex<Vec<Weak<Shared>>>,
+}
+
+impl fmt::Debug for Manual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.now.fmt(f)
+    }
 }
 
 impl Clock {
@@ -42,7 +59,10 @@ impl Clock {
     /// A clock that stands still at the start of 2026 until it is [advanced](Clock::advance).
     #[must_use]
     pub fn manual() -> Self {
-        Clock(Kind::Manual(Arc::new(AtomicI64::new(MANUAL_START_MS))))
+        Clock(Kind::Manual(Arc::new(Manual {
+            now: AtomicI64::new(MANUAL_START_MS),
+            stores: Mutex::default(),
+        })))
     }
 
     /// Unix time in milliseconds.
@@ -56,7 +76,7 @@ impl Clock {
                     .unwrap_or_default();
                 i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
             }
-            Kind::Manual(now) => now.load(Ordering::Relaxed),
+            Kind::Manual(manual) => manual.now.load(Ordering::Relaxed),
         }
     }
 
@@ -71,15 +91,30 @@ impl Clock {
         self.now_ms().cast_unsigned()
     }
 
-    /// Advances a manual clock, in whole milliseconds; it stops at the largest time. Does nothing to the system's
-    /// clock.
+    /// Advances a manual clock, in whole milliseconds; it stops at the largest time. Commands that wait no longer than
+    /// that have their replies when this returns. Does nothing to the system's clock.
     pub fn advance(&self, by: Duration) {
-        if let Kind::Manual(now) = &self.0 {
+        if let Kind::Manual(manual) = &self.0 {
             let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-            let advanced = now.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-                Some(now.saturating_add(by))
-            });
+            let advanced = manual
+                .now
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+                    Some(now.saturating_add(by))
+                });
             debug_assert!(advanced.is_ok());
+            let stores: Vec<_> = {
+                let mut stores = manual.stores.lock();
+                stores.retain(|store| store.strong_count() > 0);
+                stores.iter().filter_map(Weak::upgrade).collect()
+            };
+            stores.iter().for_each(|store| store.end_overdue());
+        }
+    }
+
+    /// Tells a store whenever a manual clock is advanced.
+    pub(crate) fn tell(&self, store: &Weak<Shared>) {
+        if let Kind::Manual(manual) = &self.0 {
+            manual.stores.lock().push(store.clone());
         }
     }
 

@@ -11,6 +11,9 @@ use crate::keyspace::ShardSet;
 use crate::reply::{self, Error, Reply};
 use crate::session::{Queued, Session};
 use crate::store::Shared;
+#[cfg(feature = "aio")]
+use crate::waiting::Reserved;
+use crate::waiting::{Patience, Waiter};
 use crate::wire;
 
 /// A client's connection to a [`Store`](crate::Store). It implements both of redis-rs's `ConnectionLike` traits.
@@ -64,6 +67,9 @@ impl Connection {
     }
 
     /// Runs a command and returns the reply. An error of the command is a reply, too: [`Value::ServerError`].
+    ///
+    /// A command that waits, as `BLPOP` does, parks the thread. In async code, use redis-rs's async
+    /// `ConnectionLike` instead: there it waits without a thread.
     pub fn execute(&mut self, cmd: &Cmd) -> Value {
         wire::with_args(cmd, |args| self.run(args))
     }
@@ -72,11 +78,13 @@ impl Connection {
     /// state of this one, and ends with the reply: changes by `SELECT`, `MULTI` or `WATCH` are lost.
     ///
     /// This does the same as a [`clone`](Clone) would, but without counting handles, so threads that only read do not
-    /// wait for each other.
+    /// wait for each other. A command that would wait, as `BLPOP` does, replies nil at once instead, because others
+    /// share the connection.
     pub fn call(&self, cmd: &Cmd) -> Value {
         let mut session = self.session.handle();
         wire::with_args(cmd, |args| {
-            reply::value(dispatch(&self.shared, &mut session, args))
+            let begun = dispatch(&self.shared, &mut session, args, Patience::Never);
+            reply::value(begun.reply())
         })
     }
 
@@ -102,33 +110,85 @@ impl Connection {
         reply::value(transact(&self.shared, self.session.handle(), &commands))
     }
 
+    /// Runs a command. One that waits parks the thread.
     pub(crate) fn run(&mut self, args: Args<'_>) -> Value {
-        reply::value(dispatch(&self.shared, &mut self.session, args))
+        let begun = self.begin(args, Patience::Stays);
+        reply::value(begun.reply())
+    }
+
+    /// Runs a command, which may have to wait.
+    pub(crate) fn begin(&mut self, args: Args<'_>, patience: Patience) -> Begun {
+        dispatch(&self.shared, &mut self.session, args, patience)
+    }
+
+    /// Runs a command; if it waits, the future does.
+    #[cfg(feature = "aio")]
+    pub(crate) async fn run_async(&mut self, cmd: &Cmd) -> Value {
+        let begun = wire::with_args(cmd, |args| self.begin(args, Patience::MayGo));
+        reply::value(match begun {
+            Begun::Done(reply) => reply,
+            Begun::Waits(waiter) => Reserved::new(self.shared.clone(), waiter).await,
+        })
+    }
+}
+
+/// A command that was begun.
+pub(crate) enum Begun {
+    Done(Reply),
+    /// It waits for its reply.
+    Waits(Arc<Waiter>),
+}
+
+impl Begun {
+    /// The reply; parks the thread until it is there.
+    #[inline]
+    pub(crate) fn reply(self) -> Reply {
+        match self {
+            Begun::Done(reply) => reply,
+            Begun::Waits(waiter) => waiter.park(),
+        }
     }
 }
 
 #[inline]
-fn dispatch(shared: &Arc<Shared>, session: &mut Session, args: Args<'_>) -> Reply {
-    let command = match command::resolve(args) {
+fn dispatch(
+    shared: &Arc<Shared>,
+    session: &mut Session,
+    args: Args<'_>,
+    patience: Patience,
+) -> Begun {
+    execute(shared, session, command::resolve(args), args, patience)
+}
+
+/// Runs a command that has been looked up.
+#[inline]
+pub(crate) fn execute(
+    shared: &Arc<Shared>,
+    session: &mut Session,
+    resolved: Result<&'static Command, Error>,
+    args: Args<'_>,
+    patience: Patience,
+) -> Begun {
+    let command = match resolved {
         Ok(command) => command,
         Err(error) => {
             refuse(session, args);
-            return Err(error);
+            return Begun::Done(Err(error));
         }
     };
     if session.transaction.is_some() && !command.ends_transaction() && shared.is_out_of_memory() {
         // Even a queued command that only reads takes memory in the queue.
         session.abort();
-        return Err(Error::OUT_OF_MEMORY);
+        return Begun::Done(Err(Error::OUT_OF_MEMORY));
     }
     if let Some(transaction) = &mut session.transaction
         && command.place != Place::AtOnce
     {
         let args = args.iter().map(|arg| (*arg).into()).collect();
         transaction.queue.push(Queued { command, args });
-        return Ok(Value::SimpleString("QUEUED".to_owned()));
+        return Begun::Done(Ok(Value::SimpleString("QUEUED".to_owned())));
     }
-    perform(shared, session, command, args)
+    perform(shared, session, command, args, patience)
 }
 
 /// Locks what all the commands need, and then runs them.
@@ -165,19 +225,27 @@ fn transact(shared: &Arc<Shared>, mut session: Session, commands: &[Vec<&[u8]>])
 fn perform(
     shared: &Arc<Shared>,
     session: &mut Session,
-    command: &Command,
+    command: &'static Command,
     args: Args<'_>,
-) -> Reply {
+    patience: Patience,
+) -> Begun {
     let out_of_memory = command.is_exclusive() && shared.is_out_of_memory();
     if out_of_memory && let Some(error) = refuse_to_grow(session, command) {
-        return Err(error);
+        return Begun::Done(Err(error));
     }
     let locked = command.lock(&shared.keyspace, session, args);
     let mut cx = Context::new(shared, session, locked);
     cx.out_of_memory = out_of_memory;
+    cx.may_wait = patience != Patience::Never;
     let reply = cx.run(command, args);
+    let Some(wait) = cx.waits.take() else {
+        cx.finish();
+        return Begun::Done(reply);
+    };
+    let waiter = cx.enqueue(command, args, reply, wait, patience);
     cx.finish();
-    reply
+    shared.time(&waiter);
+    Begun::Waits(waiter)
 }
 
 /// The error for a command that cannot run because the memory limit is reached; `None` if it may run. For an `EXEC`

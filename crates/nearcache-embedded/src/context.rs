@@ -13,6 +13,7 @@ use redis::Value;
 use crate::command::{Args, Command};
 use crate::event::{Journal, Record};
 use crate::keyspace::access::Tick;
+use crate::keyspace::bytes::Bytes;
 use crate::keyspace::entry::{Data, Deadline, Entry, Given, Structure};
 use crate::keyspace::table::Table;
 use crate::keyspace::{Held, Locked, Shard};
@@ -21,6 +22,7 @@ use crate::notify::Class;
 use crate::reply::{Error, Reply};
 use crate::session::{Session, Watching};
 use crate::store::Shared;
+use crate::waiting::{Key, Queues};
 
 pub(crate) struct Context<'c> {
     pub(crate) shared: &'c Shared,
@@ -71,6 +73,8 @@ struct Aftermath {
     bounded: bool,
     /// Whether a shard got its first key with a deadline.
     volatile: bool,
+    /// Keys that changed while somebody waits for them.
+    ready: Vec<Key>,
 }
 
 /// What a change of a structure did.
@@ -245,22 +249,26 @@ impl<'c> Context<'c> {
     /// tells, in the same order.
     #[inline]
     pub(crate) fn notify(&self, class: Class, event: &'static str, key: &[u8]) {
+        self.notify_in(self.session.db, class, event, key);
+    }
+
+    /// The same in another database.
+    #[inline]
+    pub(crate) fn notify_in(&self, db: u32, class: Class, event: &'static str, key: &[u8]) {
         if self.notifies(class) {
-            self.notify_in(self.session.db, class, event, key);
+            self.record(db, class, event, key);
         }
     }
 
     #[cold]
-    pub(crate) fn notify_in(&self, db: u32, class: Class, event: &'static str, key: &[u8]) {
-        if self.notifies(class) {
-            let key = key.into();
-            self.after().journal.push(Record::Notified {
-                class,
-                event,
-                db,
-                key,
-            });
-        }
+    fn record(&self, db: u32, class: Class, event: &'static str, key: &[u8]) {
+        let key = key.into();
+        self.after().journal.push(Record::Notified {
+            class,
+            event,
+            db,
+            key,
+        });
     }
 
     /// Lets the command wait until one of the keys changes, and then try again, up to the deadline. Returns what it
@@ -286,14 +294,42 @@ impl<'c> Context<'c> {
         Ok(Value::Nil)
     }
 
-    /// Whether a command that waits should look at this key: when it is tried again, only at the one that changed.
+    /// Whether a command that waits should look at this key: not if others wait for it already; and when it is tried
+    /// again, only if it is the one that changed.
     pub(crate) fn is_ready(&self, key: &[u8]) -> bool {
-        self.ready.is_none_or(|ready| ready == key)
+        match self.ready {
+            Some(ready) => ready == key,
+            None => {
+                !self.may_wait || !self.queues_of(key, |queues| queues.has(self.session.db, key))
+            }
+        }
+    }
+
+    /// Looks at the queues in which a key's may be. The key's shard must be held.
+    pub(crate) fn queues_of<R: Default>(&self, key: &[u8], of: impl FnOnce(&Queues) -> R) -> R {
+        let index = self.shared.keyspace.shard_of(self.hash(key));
+        let shard = self.held.shard(index);
+        debug_assert!(
+            shard.is_some(),
+            "a command waits for a key that is not locked for it"
+        );
+        shard.map(|shard| of(&shard.queues)).unwrap_or_default()
+    }
+
+    /// Notes that those who wait for a key are to be served.
+    #[cold]
+    pub(crate) fn is_due(&self, db: u32, key: &[u8]) {
+        self.after().ready.push((db, key.into()));
     }
 
     /// Up to which size structures are kept compact.
     pub(crate) fn compact(&self) -> Compact {
         self.shared.settings.compact.get()
+    }
+
+    /// The maximum length of a string.
+    pub(crate) fn max_len(&self) -> usize {
+        self.shared.settings.max_len.load(Ordering::Relaxed)
     }
 
     /// The structure at a key. It counts as a use of the key.
@@ -390,8 +426,13 @@ impl<'c> Context<'c> {
     /// What every change of a live key entails.
     fn has_changed(&mut self, db: u32, key: &[u8], hash: u64) {
         self.changed = true;
+        let mut is_awaited = false;
         if let Some(shard) = self.shard_mut(hash) {
             shard.touch(db, key);
+            is_awaited = shard.queues.has(db, key);
+        }
+        if is_awaited {
+            self.is_due(db, key);
         }
         self.note(|| Record::Changed {
             db,
@@ -406,6 +447,46 @@ impl<'c> Context<'c> {
             None => Ok(None),
             Some(Data::String(bytes)) => Ok(Some(bytes)),
             Some(_) => Err(Error::WRONG_TYPE),
+        }
+    }
+
+    /// Changes the string at a key, and keeps its deadline. The string is made from an empty one if there is none; but
+    /// not if nothing changed.
+    pub(crate) fn change_string<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Vec<u8>) -> Change<R>,
+    ) -> Result<R, Error> {
+        if self.string(key)?.is_none() {
+            let mut bytes = Vec::new();
+            let done = change(&mut bytes);
+            if done.changed {
+                self.put(key, Data::String(Bytes::raw(bytes)).into(), None);
+                self.notify_all(key, done.events);
+            }
+            return Ok(done.result);
+        }
+        let db = self.session.db;
+        let hash = self.hash(key);
+        let done = self.shard_mut(hash).and_then(|shard| {
+            shard.change(db, |table| {
+                table.edit(hash, key, |entry| match &mut entry.data {
+                    Data::String(bytes) => Some(bytes.edit(change)),
+                    _ => None,
+                })
+            })
+        });
+        let done = done.flatten().ok_or(Error::WRONG_TYPE)?;
+        if done.changed {
+            self.has_changed(db, key, hash);
+            self.notify_all(key, done.events);
+        }
+        Ok(done.result)
+    }
+
+    fn notify_all(&self, key: &[u8], events: [Option<(Class, &'static str)>; 2]) {
+        for (class, event) in events.into_iter().flatten() {
+            self.notify(class, event, key);
         }
     }
 
@@ -432,16 +513,24 @@ impl<'c> Context<'c> {
         let first_volatile = deadline.is_some() && !shard.has_volatile();
         let old = shard.change(db, |table| table.put(hash, key, value, deadline, tick));
         shard.touch(db, key);
+        let is_awaited = shard.queues.has(db, key);
+        if is_awaited {
+            self.is_due(db, key);
+        }
         if first_volatile {
             self.after().volatile = true;
         }
         self.changed = true;
-        if old.is_some_and(|deadline| self.is_over(deadline)) {
+        let had_expired = old.is_some_and(|deadline| self.is_over(deadline));
+        if had_expired {
             self.shared.count_expired(1);
             self.note(|| Record::Dropped {
                 db,
                 key: key.into(),
             });
+        }
+        if old.is_none() || had_expired {
+            self.notify_in(db, Class::NEW, "new", key);
         }
         self.note(|| Record::Changed {
             db,
@@ -462,7 +551,11 @@ impl<'c> Context<'c> {
         let was_volatile = shard.has_volatile();
         let result = shard.change(db, |table| table.edit(hash, key, change));
         shard.touch(db, key);
+        let is_awaited = shard.queues.has(db, key);
         let first_volatile = !was_volatile && shard.has_volatile();
+        if is_awaited {
+            self.is_due(db, key);
+        }
         if first_volatile {
             self.after().volatile = true;
         }
@@ -475,12 +568,21 @@ impl<'c> Context<'c> {
     }
 
     /// Removes a key and returns its entry, if it was live.
+    #[inline]
     pub(crate) fn take(&mut self, key: &[u8]) -> Option<Entry> {
-        let db = self.session.db;
+        self.take_in(self.session.db, key)
+    }
+
+    /// The same in another database.
+    pub(crate) fn take_in(&mut self, db: u32, key: &[u8]) -> Option<Entry> {
         let hash = self.hash(key);
         let shard = self.shard_mut(hash)?;
         let entry = shard.change(db, |table| table.take(hash, key))?;
         shard.touch(db, key);
+        let is_awaited = shard.queues.has(db, key);
+        if is_awaited {
+            self.is_due(db, key);
+        }
         if self.is_over(entry.deadline) {
             self.shared.count_expired(1);
             self.note(|| Record::Dropped {
@@ -504,11 +606,26 @@ impl<'c> Context<'c> {
             if let Some(shard) = self.held.shard_mut(index) {
                 let cleared: Vec<Table> =
                     databases.clone().filter_map(|db| shard.clear(db)).collect();
-                self.after().flushed.extend(cleared);
+                let awaited = shard.queues.keys(db);
+                let mut after = self.after();
+                after.flushed.extend(cleared);
+                after.ready.extend(awaited);
             }
         }
         self.changed = true;
         self.note(|| Record::Flushed { db });
+    }
+
+    /// Exchanges the contents of two databases. Every shard must be held.
+    pub(crate) fn swap(&mut self, a: u32, b: u32) {
+        for index in 0..self.shared.keyspace.shards() {
+            if let Some(shard) = self.held.shard_mut(index) {
+                shard.swap(a, b);
+            }
+        }
+        self.changed = true;
+        self.note(|| Record::Flushed { db: Some(a) });
+        self.note(|| Record::Flushed { db: Some(b) });
     }
 
     /// Applies changed limits, once the locks are released.
@@ -593,20 +710,32 @@ impl<'c> Context<'c> {
     /// Releases the locks, and then does the work that had to wait for it.
     #[inline]
     pub(crate) fn finish(self) {
+        let shared = self.shared;
+        let ready = self.finish_unserved();
+        if !ready.is_empty() {
+            shared.serve(ready);
+        }
+    }
+
+    /// The same, but returns the keys for which somebody waits.
+    #[inline]
+    pub(crate) fn finish_unserved(self) -> Vec<Key> {
         let wrote = self.held.is_exclusive();
         drop(self.held);
+        let mut ready = Vec::new();
         if let Some(aftermath) = self.aftermath.into_inner() {
-            aftermath.settle(self.shared, self.session.id);
+            ready = aftermath.settle(self.shared, self.session.id);
         }
         if wrote && self.shared.keyspace.meter.is_over() {
             self.shared.trim();
         }
+        ready
     }
 }
 
 impl Aftermath {
     #[cold]
-    fn settle(self, shared: &Shared, client: u64) {
+    fn settle(self, shared: &Shared, client: u64) -> Vec<Key> {
         drop(self.flushed);
         if self.bounded {
             shared.bound();
@@ -618,5 +747,6 @@ impl Aftermath {
         for (db, key) in self.expired {
             shared.remove_expired(db, &key);
         }
+        self.ready
     }
 }

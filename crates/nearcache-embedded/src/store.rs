@@ -1,10 +1,11 @@
 //! The store: the key space and everything that belongs to it, and its life cycle.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::event::{Event, Hub, Subscription};
@@ -13,6 +14,7 @@ use crate::expiry::Sweeper;
 use crate::keyspace::{Keyspace, MAX_SHARDS};
 use crate::limits::{Policy, Settings};
 use crate::script::{Script, Scripts};
+use crate::waiting::Waiting;
 
 /// An in-process Redis. Clones are handles to the same store. It is dropped with the last of its handles and
 /// connections.
@@ -40,11 +42,15 @@ pub(crate) struct Shared {
     pub(crate) sweeper: Sweeper,
     pub(crate) settings: Settings,
     pub(crate) evictor: Evictor,
+    pub(crate) waiting: Waiting,
+    /// Itself, for its threads.
+    pub(crate) me: Weak<Shared>,
     pub(crate) started: Instant,
     /// The value of the coarse clock at the start.
     born: u64,
     pub(crate) run_id: String,
-    clients: AtomicU64,
+    pub(crate) clients: Clients,
+    ids: AtomicU64,
     draws: AtomicU64,
 }
 
@@ -63,9 +69,7 @@ impl Store {
     /// A connection of a new client, with a server's defaults: database 0, RESP2.
     #[must_use]
     pub fn connect(&self) -> Connection {
-        // Ids need to be unique, and nothing else, so relaxed ordering is enough.
-        let id = self.shared.clients.fetch_add(1, Ordering::Relaxed) + 1;
-        Connection::new(self.shared.clone(), id)
+        Connection::new(self.shared.clone(), self.shared.next_client())
     }
 
     /// Lets connections run a script by its native twin: `EVAL` with its exact text, and `EVALSHA` as if it had been
@@ -122,6 +126,12 @@ impl Store {
 }
 
 impl Shared {
+    /// The id of a new client.
+    pub(crate) fn next_client(&self) -> u64 {
+        // Ids need to be unique, and nothing else, so relaxed ordering is enough.
+        self.ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// How many milliseconds old the store is. It may lag by a few.
     #[inline]
     pub(crate) fn coarse_ms(&self) -> u64 {
@@ -261,12 +271,16 @@ impl Builder {
             sweeper: Sweeper::of(shared.clone()),
             settings: Settings::new(self.max_memory, self.policy),
             evictor: Evictor::default(),
+            waiting: Waiting::default(),
+            me: shared.clone(),
             started: Instant::now(),
             born,
             run_id,
-            clients: AtomicU64::new(0),
+            clients: Clients::default(),
+            ids: AtomicU64::new(0),
             draws: AtomicU64::new(0),
         });
+        shared.clock.tell(&shared.me);
         Store { shared }
     }
 }

@@ -46,11 +46,16 @@ impl redis::ConnectionLike for Connection {
     }
 }
 
-/// Every future is ready at its first poll: nothing here waits, except for another thread's short critical section.
+/// Every future is ready at its first poll, unless its command waits, as `BLPOP` does. Dropping such a future ends the
+/// wait, and takes nothing.
 #[cfg(feature = "aio")]
 impl redis::aio::ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> redis::RedisFuture<'a, Value> {
-        Box::pin(async move { self.request(cmd) })
+        Box::pin(async move {
+            check(cmd)?;
+            let reply = self.run_async(cmd).await;
+            Ok(unless_unwanted(cmd, reply))
+        })
     }
 
     fn req_packed_commands<'a>(
@@ -65,7 +70,7 @@ impl redis::aio::ConnectionLike for Connection {
                 replies.push(self.run(&[b"MULTI"]));
             }
             for cmd in pipeline.cmd_iter() {
-                replies.push(self.execute(cmd));
+                replies.push(self.run_async(cmd).await);
             }
             if pipeline.is_transaction() {
                 replies.push(self.run(&[b"EXEC"]));
@@ -81,15 +86,24 @@ impl redis::aio::ConnectionLike for Connection {
 
 impl Connection {
     fn request(&mut self, cmd: &Cmd) -> RedisResult<Value> {
-        if cmd.args_iter().len() == 0 {
-            return Err(empty_command());
-        }
+        check(cmd)?;
         let reply = self.execute(cmd);
-        Ok(if cmd.is_no_response() {
-            Value::Nil
-        } else {
-            reply
-        })
+        Ok(unless_unwanted(cmd, reply))
+    }
+}
+
+fn check(cmd: &Cmd) -> RedisResult<()> {
+    if cmd.args_iter().len() == 0 {
+        return Err(empty_command());
+    }
+    Ok(())
+}
+
+fn unless_unwanted(cmd: &Cmd, reply: Value) -> Value {
+    if cmd.is_no_response() {
+        Value::Nil
+    } else {
+        reply
     }
 }
 

@@ -56,6 +56,7 @@ fn call(
         ))?,
     };
     let script = find(cx)?;
+    cx.may_wait = false;
     Call::run(script, cx, keys, args)
 }
 

@@ -47,6 +47,7 @@ pub(super) fn exec(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
     if watching.is_some_and(|watching| cx.changed_since(&watching)) {
         return Ok(Value::Nil);
     }
+    cx.may_wait = false;
     let mut replies = Vec::with_capacity(transaction.queue.len());
     for queued in &transaction.queue {
         replies.push(reply::value(

@@ -9,8 +9,11 @@ use std::sync::{Arc, Weak};
 use foldhash::quality::RandomState;
 
 use super::access::Ticks;
+use super::cut::{Cut, Keeper};
+use super::entry::Entry;
 use super::size::Meter;
 use super::table::Table;
+use crate::waiting::Queues;
 
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -24,6 +27,8 @@ pub(crate) struct Shard {
     /// The change in memory that was not yet reported to the meter.
     untold: isize,
     watches: Vec<Watch>,
+    /// Who waits for its keys.
+    pub(crate) queues: Queues,
     /// The number of watches at which dropped ones are next removed.
     purge_at: usize,
 }
@@ -47,6 +52,7 @@ impl Shard {
             meter,
             untold: 0,
             watches: Vec::new(),
+            queues: Queues::default(),
             purge_at: 16,
         }
     }
@@ -115,6 +121,28 @@ impl Shard {
         self.databases.iter().any(|table| table.is_due(now))
     }
 
+    /// Begins to read what the shard holds now: see [`super::cut`].
+    pub(super) fn begin_cut(&mut self, keeper: &Arc<dyn Keeper>) {
+        for (db, table) in (0..).zip(&mut self.databases) {
+            table.begin_cut(db, keeper);
+        }
+    }
+
+    pub(super) fn end_cut(&mut self) {
+        self.databases.iter_mut().for_each(Table::end_cut);
+    }
+
+    /// Visits a few entries of the cut. Returns whether there may be more.
+    pub(crate) fn walk_cut(&self, mut visit: impl FnMut(u32, &Entry) -> bool) -> bool {
+        for table in &self.databases {
+            if table.cut().is_some_and(|cut| cut.next().is_some()) {
+                table.walk_cut(&mut visit);
+                return true;
+            }
+        }
+        false
+    }
+
     /// Empties a database and returns its contents, which must be dropped after the lock is released.
     pub(crate) fn clear(&mut self, db: u32) -> Option<Table> {
         let emptied = Table::new(self.start, self.bits, self.hasher.clone());
@@ -126,7 +154,19 @@ impl Shard {
             let hit = watch.db == db && cleared.contains(&watch.key);
             hit.then(|| watch.touch()).is_none()
         });
-        Some(cleared)
+        Cut::give(cleared)
+    }
+
+    /// Exchanges the contents of two databases.
+    pub(crate) fn swap(&mut self, a: u32, b: u32) {
+        self.make_databases(a.max(b) as usize + 1);
+        let databases = &mut self.databases;
+        self.watches.retain(|watch| {
+            let there = |db: u32| databases[db as usize].contains(&watch.key);
+            let hit = [a, b].contains(&watch.db) && (there(a) || there(b));
+            hit.then(|| watch.touch()).is_none()
+        });
+        databases.swap(a as usize, b as usize);
     }
 
     pub(crate) fn watch(&mut self, db: u32, key: &[u8], dirty: Weak<AtomicBool>) {
