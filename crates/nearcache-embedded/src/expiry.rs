@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::event::{Journal, Record};
+use crate::persist::record::Batch;
 use crate::store::Shared;
 
 /// How long the thread rests between steps.
@@ -71,6 +72,10 @@ impl Shared {
 
     /// Makes one limited step. Returns how many keys it removed.
     pub(crate) fn expire_step(&self) -> usize {
+        if self.log().is_some_and(|log| log.is_failing()) {
+            // The log could not say so.
+            return 0;
+        }
         let now = self.clock.now_ms();
         let shards = self.keyspace.shards();
         let first = self.sweeper.next.load(Ordering::Relaxed) % shards;
@@ -105,6 +110,12 @@ impl Shared {
                 }
             }
         }
+        if let Some(log) = self.log() {
+            let mut batch = Batch::of_separate();
+            gone.iter()
+                .for_each(|(db, entry)| batch.push_removal(*db, &entry.key));
+            log.append_own(&batch);
+        }
         let listening = self.hub.is_listening();
         drop(shard);
         self.count_expired(gone.len());
@@ -121,6 +132,9 @@ impl Shared {
     /// Removes a key that a command found expired.
     #[cold]
     pub(crate) fn remove_expired(&self, db: u32, key: &[u8]) {
+        if self.log().is_some_and(|log| log.is_failing()) {
+            return;
+        }
         let hash = self.keyspace.hash(key);
         let mut shard = self.keyspace.write(self.keyspace.shard_of(hash));
         let now = self.clock.now_ms();
@@ -133,6 +147,7 @@ impl Shared {
         }
         let entry = shard.change(db, |table| table.take(hash, key));
         shard.touch(db, key);
+        self.log_removal(db, key);
         let listening = self.hub.is_listening();
         drop(shard);
         drop(entry);
@@ -144,6 +159,15 @@ impl Shared {
                 key: key.into(),
             });
             journal.tell(&self.hub, None);
+        }
+    }
+
+    /// Logs that the store removed a key. The key's shard must be locked.
+    pub(crate) fn log_removal(&self, db: u32, key: &[u8]) {
+        if let Some(log) = self.log() {
+            let mut batch = Batch::of_separate();
+            batch.push_removal(db, key);
+            log.append_own(&batch);
         }
     }
 

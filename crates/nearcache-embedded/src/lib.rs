@@ -149,6 +149,7 @@ mod keyspace;
 mod limits;
 mod mailbox;
 mod notify;
+mod persist;
 mod reply;
 mod script;
 #[cfg(feature = "serve")]
@@ -171,5 +172,6 @@ pub use event::{Event, Subscription};
 pub use limits::{Policy, UnknownPolicy, parse_memory};
 #[cfg(feature = "serve")]
 pub use serve::{Handle, ServeError, Server, ServerBuilder};
+pub use persist::{Fsync, LoadProgress, Loaded, Persist, PersistError, Truncated, UnknownFsync};
 pub use script::{Call, Script, ScriptError, Twin};
 pub use store::{Builder, Store};

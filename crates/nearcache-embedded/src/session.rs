@@ -9,6 +9,8 @@ use crate::clients::Client;
 use crate::command::Command;
 use crate::keyspace::ShardSet;
 use crate::mailbox::Mailbox;
+use crate::persist::Commit;
+use crate::reply::Error;
 use crate::store::Shared;
 
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct Session {
     pub(crate) mailbox: Option<Arc<Mailbox>>,
     /// Whether the last command says what it has to say by its mailbox. A port then sends no reply of its own.
     pub(crate) silent: bool,
+    /// What must be on the disk before the replies since the last time are given out.
+    pub(crate) unsettled: Option<Commit>,
     /// The client of the port, if it is one.
     pub(crate) client: Option<Arc<Client>>,
 }
@@ -74,6 +78,7 @@ impl Session {
             watching: None,
             mailbox: None,
             silent: false,
+            unsettled: None,
             client: None,
         }
     }
@@ -100,6 +105,15 @@ impl Session {
             client: self.client.take(),
             ..Session::new(self.id)
         };
+    }
+
+    /// Waits until what its commands changed is on the disk, as far as it must be.
+    #[inline]
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        match self.unsettled.take() {
+            None => Ok(()),
+            Some(commit) => commit.wait(),
+        }
     }
 
     /// Makes the next `EXEC` fail, if a transaction is open.

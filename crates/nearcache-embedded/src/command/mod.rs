@@ -19,6 +19,7 @@ mod numbers;
 mod object;
 mod options;
 mod parse;
+mod persistence;
 mod row;
 mod scan;
 mod scripting;

@@ -2,7 +2,7 @@
 
 use super::Command;
 use super::{
-    bitmaps, config, counters, expiry, hello, hyperloglog, info, keys, lists, object, scan, scripting, server, session,
+    bitmaps, config, counters, expiry, hello, hyperloglog, info, keys, lists, object, persistence, scan, scripting, server, session,
     strings, transactions,
 };
 
@@ -24,6 +24,7 @@ static FAMILIES: &[&[Command]] = &[
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,
+    persistence::COMMANDS,
 ];
 
 /// A hash index of the names: the row as `family << 8 | position`, plus one; or 0 for none. At most half full, so

@@ -268,7 +268,7 @@ pub(crate) fn load_one(connection: &mut Connection, path: &Path) -> Result<u64, 
     }
     let mut reader = Reader::new(open()?);
     let mut commands = 0;
-    connection.restore(|run| {
+    connection.restore(path, |run| {
         run(&[b"FLUSHALL"]).map_err(|why| damaged(0, why.to_string()))?;
         loop {
             let offset = reader.offset();

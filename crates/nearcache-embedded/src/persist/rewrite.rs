@@ -338,7 +338,7 @@ fn write_cut(
     while let Some(shared) = store.upgrade().filter(|_| !stop()) {
         if index == shared.keyspace.shards() {
             drop(shared);
-            let write = || {
+            let mut write = || {
                 spill.finish(&mut out)?;
                 out.flush()?;
                 out.get_ref().sync_all()?;
