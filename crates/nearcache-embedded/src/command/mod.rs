@@ -20,6 +20,7 @@ mod numbers;
 mod object;
 mod options;
 mod parse;
+mod persistence;
 mod pubsub;
 mod row;
 mod scan;

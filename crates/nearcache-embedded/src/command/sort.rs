@@ -284,11 +284,7 @@ fn score(bytes: &[u8]) -> Result<f64, Error> {
 fn elements_of(data: &Data) -> Option<(Vec<Cow<'_, [u8]>>, bool)> {
     match data {
         Data::List(list) => {
-            let elements = list.range(0..list.len());
-            Some((
-                elements.map(|element| Cow::Borrowed(&**element)).collect(),
-                true,
-            ))
+            Some((list.iter().map(Cow::Borrowed).collect(), true))
         }
         _ => None,
     }

@@ -25,6 +25,7 @@ static FAMILIES: &[&[Command]] = &[
     super::server::COMMANDS,
     super::lcs::COMMANDS,
     super::sort::COMMANDS,
+    super::persistence::COMMANDS,
 ];
 
 /// A hash index of the names: the row as `family << 8 | position`, plus one; or 0 for none. At most half full, so
