@@ -19,6 +19,8 @@ use crate::keyspace::table::Table;
 use crate::keyspace::{Held, Locked, Shard};
 use crate::limits::Compact;
 use crate::notify::Class;
+use crate::persist::Commit;
+use crate::persist::record::Batch;
 use crate::reply::{Error, Reply};
 use crate::session::{Session, Watching};
 use crate::store::Shared;
@@ -43,8 +45,14 @@ pub(crate) struct Context<'c> {
     changed: bool,
     /// What the current command is to be logged as, if not as it was sent.
     logged: Option<Vec<Logged>>,
+    /// What goes to the log when the locks are released, or rather just before.
+    batch: Option<Box<Batch>>,
+    /// Whether the commands come from the log itself: then nothing expires, and nothing is logged.
+    pub(crate) loading: bool,
     /// Whether the command may wait: not in a transaction or a script.
     pub(crate) may_wait: bool,
+    /// Whether a script runs it.
+    pub(crate) in_script: bool,
     /// What the command waits for.
     pub(crate) waits: Option<Wait>,
     /// The key because of which a command that waits is tried again.
@@ -86,6 +94,7 @@ struct Aftermath {
 /// What a change of a structure did.
 pub(crate) struct Change<R> {
     changed: bool,
+    quiet: bool,
     events: [Option<(Class, &'static str)>; 2],
     result: R,
 }
@@ -105,9 +114,16 @@ impl<R> Change<R> {
     pub(crate) fn when(changed: bool, result: R) -> Self {
         Change {
             changed,
+            quiet: false,
             events: [None; 2],
             result,
         }
+    }
+
+    /// The change is none for those who watch the key or wait for it: so are changes of a stream's groups.
+    pub(crate) fn quietly(mut self) -> Self {
+        self.quiet = true;
+        self
     }
 
     /// The notification to publish if something changed; up to two.
@@ -135,7 +151,10 @@ impl<'c> Context<'c> {
             queued: false,
             changed: false,
             logged: None,
+            batch: None,
+            loading: false,
             may_wait: false,
+            in_script: false,
             waits: None,
             ready: None,
             aftermath: RefCell::default(),
@@ -172,7 +191,13 @@ impl<'c> Context<'c> {
 
     #[inline]
     fn is_over(&self, deadline: Option<Deadline>) -> bool {
-        deadline.is_some_and(|deadline| deadline.unix_ms() <= self.now())
+        deadline.is_some_and(|deadline| self.is_past(deadline))
+    }
+
+    /// Whether a deadline has passed. While a log is loaded none has: what expired is removed by the log itself.
+    #[inline]
+    pub(crate) fn is_past(&self, deadline: Deadline) -> bool {
+        deadline.unix_ms() <= self.now() && !self.loading
     }
 
     /// The live entry of a key in the client's database.
@@ -248,6 +273,8 @@ impl<'c> Context<'c> {
         let reply = (command.run)(self, args);
         if self.changed {
             self.log(args);
+        } else if self.logged.is_some() {
+            self.logged = None;
         }
         if self.session.tracking.is_some() && command.is_read() {
             self.remember(command.keys(args));
@@ -268,17 +295,60 @@ impl<'c> Context<'c> {
     }
 
     /// Ends a command that has changed something.
-    fn log(&mut self, _args: Args<'_>) {
+    #[inline]
+    fn log(&mut self, args: Args<'_>) {
         self.changed = false;
-        self.logged = None;
+        let logged = self.logged.take();
+        if self.logs() {
+            self.note_commands(args, logged);
+        }
+    }
+
+    #[inline]
+    fn logs(&self) -> bool {
+        self.shared.log().is_some() && !self.loading
+    }
+
+    fn note_commands(&mut self, args: Args<'_>, logged: Option<Vec<Logged>>) {
+        let db = self.session.db;
+        let batch = self.batch.get_or_insert_default();
+        match logged {
+            None => batch.push(db, args.iter().copied()),
+            Some(commands) => {
+                for command in commands {
+                    batch.push(db, command.iter().map(AsRef::as_ref));
+                }
+            }
+        }
+    }
+
+    /// Notes that a key had expired before the command changed it: the log must not go on with its old value.
+    fn note_expired(&mut self, db: u32, key: &[u8]) {
+        if self.logs() {
+            self.batch.get_or_insert_default().push_removal(db, key);
+        }
     }
 
     /// Says what the log is to hold in place of the command as it was sent. It must have the same effect at any other
     /// time: so this is for commands that depend on the time or on chance, or that wait. A command may call it several
     /// times; the log then holds all of these commands, in this order.
     pub(crate) fn log_as(&mut self, command: &[&[u8]]) {
-        let command = command.iter().map(|arg| (*arg).into()).collect();
-        self.logged.get_or_insert_default().push(command);
+        if self.logs() {
+            let command = command.iter().map(|arg| (*arg).into()).collect();
+            self.logged.get_or_insert_default().push(command);
+        }
+    }
+
+    /// Appends what changed to the log. The shards are still locked, so that the log has the changes of a key in their
+    /// order.
+    #[cold]
+    fn append(&mut self, batch: &Batch) {
+        if let Some(log) = self.shared.log()
+            && let Some(position) = log.append(batch)
+        {
+            let log = log.clone();
+            self.session.unsettled = Some(Commit { log, position });
+        }
     }
 
     /// Publishes a keyspace notification: the event happened to the key. It is what a server's command of that kind
@@ -417,7 +487,11 @@ impl<'c> Context<'c> {
             return Ok(None);
         };
         if done.changed {
-            self.has_changed(db, key, hash);
+            if done.quiet {
+                self.has_changed_quietly(db, key);
+            } else {
+                self.has_changed(db, key, hash);
+            }
             for (class, event) in done.events.into_iter().flatten() {
                 self.notify(class, event, key);
             }
@@ -468,6 +542,23 @@ impl<'c> Context<'c> {
         self.put(key, S::into_data(structure).into(), None);
         self.notify(class, event, key);
         true
+    }
+
+    /// What a change entails of which those who watch the key, or wait for it, are not told.
+    fn has_changed_quietly(&mut self, db: u32, key: &[u8]) {
+        self.changed = true;
+        self.note(|| Record::Changed {
+            db,
+            key: key.into(),
+        });
+    }
+
+    /// Lets those who wait for a key try again.
+    pub(crate) fn wake(&self, key: &[u8]) {
+        let db = self.session.db;
+        if self.queues_of(key, |queues| queues.has(db, key)) {
+            self.is_due(db, key);
+        }
     }
 
     /// What every change of a live key entails.
@@ -570,6 +661,7 @@ impl<'c> Context<'c> {
         self.changed = true;
         let had_expired = old.is_some_and(|deadline| self.is_over(deadline));
         if had_expired {
+            self.note_expired(db, key);
             self.shared.count_expired(1);
             self.note(|| Record::Dropped {
                 db,
@@ -632,6 +724,7 @@ impl<'c> Context<'c> {
             self.is_due(db, key);
         }
         if self.is_over(entry.deadline) {
+            self.note_expired(db, key);
             self.shared.count_expired(1);
             self.note(|| Record::Dropped {
                 db,
@@ -670,6 +763,8 @@ impl<'c> Context<'c> {
         for index in 0..self.shared.keyspace.shards() {
             if let Some(shard) = self.held.shard_mut(index) {
                 shard.swap(a, b);
+                let awaited = [a, b].map(|db| shard.queues.keys(Some(db)));
+                self.after().ready.extend(awaited.concat());
             }
         }
         self.changed = true;
@@ -768,7 +863,13 @@ impl<'c> Context<'c> {
 
     /// The same, but returns the keys for which somebody waits.
     #[inline]
-    pub(crate) fn finish_unserved(self) -> Vec<Key> {
+    pub(crate) fn finish_unserved(mut self) -> Vec<Key> {
+        if self.loading {
+            return Vec::new();
+        }
+        if let Some(batch) = self.batch.take() {
+            self.append(&batch);
+        }
         let wrote = self.held.is_exclusive();
         drop(self.held);
         let mut ready = Vec::new();

@@ -239,6 +239,7 @@ impl Shared {
         };
         let entry = shard.change(db, |table: &mut Table| table.take_if(hash, is_it))?;
         shard.touch(db, &entry.key);
+        self.log_removal(db, &entry.key);
         // Must be asked under the lock: see `Hub::is_listening`.
         let expired = entry.is_over(judge.now_ms);
         let (class, event, count) = if expired {

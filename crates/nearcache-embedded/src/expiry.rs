@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 
 use crate::event::Journal;
 use crate::notify::Class;
+use crate::persist::record::Batch;
 use crate::store::Shared;
 
 /// How long the thread rests between steps.
@@ -72,6 +73,10 @@ impl Shared {
 
     /// Makes one limited step. Returns how many keys it removed.
     pub(crate) fn expire_step(&self) -> usize {
+        if self.log().is_some_and(|log| log.is_failing()) {
+            // The log could not say so.
+            return 0;
+        }
         let now = self.clock.now_ms();
         let shards = self.keyspace.shards();
         let first = self.sweeper.next.load(Ordering::Relaxed) % shards;
@@ -108,6 +113,12 @@ impl Shared {
         }
         // Must be asked under the lock: see `Hub::is_listening`.
         let heard = self.hears(Class::EXPIRED);
+        if let Some(log) = self.log() {
+            let mut batch = Batch::of_separate();
+            gone.iter()
+                .for_each(|(db, entry)| batch.push_removal(*db, &entry.key));
+            log.append_own(&batch);
+        }
         drop(shard);
         self.count_expired(gone.len());
         for (db, entry) in &gone {
@@ -120,6 +131,9 @@ impl Shared {
     /// Removes a key that a command found expired.
     #[cold]
     pub(crate) fn remove_expired(&self, db: u32, key: &[u8]) {
+        if self.log().is_some_and(|log| log.is_failing()) {
+            return;
+        }
         let hash = self.keyspace.hash(key);
         let mut shard = self.keyspace.write(self.keyspace.shard_of(hash));
         let now = self.clock.now_ms();
@@ -133,12 +147,22 @@ impl Shared {
         let entry = shard.change(db, |table| table.take(hash, key));
         shard.touch(db, key);
         let heard = self.hears(Class::EXPIRED);
+        self.log_removal(db, key);
         drop(shard);
         drop(entry);
         self.count_expired(1);
         let mut journal = Journal::default();
         journal.dropped(heard, "expired", db, key);
         journal.tell(self, None);
+    }
+
+    /// Logs that the store removed a key. The key's shard must be locked.
+    pub(crate) fn log_removal(&self, db: u32, key: &[u8]) {
+        if let Some(log) = self.log() {
+            let mut batch = Batch::of_separate();
+            batch.push_removal(db, key);
+            log.append_own(&batch);
+        }
     }
 
     pub(crate) fn count_expired(&self, keys: usize) {

@@ -150,6 +150,7 @@ mod keyspace;
 mod limits;
 mod mailbox;
 mod notify;
+mod persist;
 mod pushes;
 mod recipients;
 mod reply;
@@ -174,6 +175,7 @@ pub use clock::Clock;
 pub use connection::Connection;
 pub use event::{Event, Subscription};
 pub use limits::{Policy, UnknownPolicy, parse_memory};
+pub use persist::{Fsync, LoadProgress, Loaded, Persist, PersistError, Truncated, UnknownFsync};
 pub use pushes::Pushes;
 pub use script::{Call, Script, ScriptError, Twin};
 #[cfg(feature = "serve")]

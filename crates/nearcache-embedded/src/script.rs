@@ -195,6 +195,11 @@ impl Caller for Context<'_> {
         if command.grows() && self.out_of_memory {
             return Err(Error::OUT_OF_MEMORY);
         }
+        if command.is_exclusive()
+            && let Some(error) = self.shared.refuses_writes()
+        {
+            return Err(error);
+        }
         // A script that has changed something may go on.
         self.out_of_memory &= !command.is_exclusive();
         Context::run(self, command, args)

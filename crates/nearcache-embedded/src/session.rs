@@ -9,7 +9,9 @@ use crate::clients::Client;
 use crate::command::Command;
 use crate::keyspace::ShardSet;
 use crate::mailbox::Mailbox;
+use crate::persist::Commit;
 use crate::recipients::OwnMailbox;
+use crate::reply::Error;
 use crate::store::Shared;
 use crate::subscriptions::Subscriptions;
 use crate::tracking::Tracking;
@@ -32,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) tracking: Option<Box<Tracking>>,
     /// Whether the last command says what it has to say by its mailbox. A port then sends no reply of its own.
     pub(crate) silent: bool,
+    /// What must be on the disk before the replies since the last time are given out.
+    pub(crate) unsettled: Option<Commit>,
     /// The client of the port, if it is one.
     pub(crate) client: Option<Arc<Client>>,
 }
@@ -84,6 +88,7 @@ impl Session {
             subscriptions: None,
             tracking: None,
             silent: false,
+            unsettled: None,
             client: None,
         }
     }
@@ -184,6 +189,15 @@ impl Session {
             ..Session::new(self.id)
         };
         self.speak(self.protocol);
+    }
+
+    /// Waits until what its commands changed is on the disk, as far as it must be.
+    #[inline]
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        match self.unsettled.take() {
+            None => Ok(()),
+            Some(commit) => commit.wait(),
+        }
     }
 
     /// Makes the next `EXEC` fail, if a transaction is open.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
-use redis::{ProtocolVersion, Value};
+use redis::Value;
 
 use super::object::lines;
 use super::row::prelude::*;
@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::glob::Glob;
 use crate::limits::{CompactSettings, Policy, Settings, parse_memory};
 use crate::notify;
-use crate::reply::{Error, Reply, bulk};
+use crate::reply::{Error, Reply, bulk, map};
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![
@@ -46,6 +46,9 @@ enum Kind {
     },
     Compact {
         least: i64,
+        at: fn(&CompactSettings) -> &AtomicI64,
+    },
+    CompactBytes {
         at: fn(&CompactSettings) -> &AtomicI64,
     },
 }
@@ -110,18 +113,18 @@ const PARAMETERS: &[Parameter] = &[
     compact("hash-max-ziplist-entries", 0, |compact| {
         &compact.hash_entries
     }),
-    compact("hash-max-listpack-value", 0, |compact| &compact.hash_value),
-    compact("hash-max-ziplist-value", 0, |compact| &compact.hash_value),
+    compact_bytes("hash-max-listpack-value", |compact| &compact.hash_value),
+    compact_bytes("hash-max-ziplist-value", |compact| &compact.hash_value),
     compact("zset-max-listpack-entries", 0, |compact| {
         &compact.sorted_set_entries
     }),
     compact("zset-max-ziplist-entries", 0, |compact| {
         &compact.sorted_set_entries
     }),
-    compact("zset-max-listpack-value", 0, |compact| {
+    compact_bytes("zset-max-listpack-value", |compact| {
         &compact.sorted_set_value
     }),
-    compact("zset-max-ziplist-value", 0, |compact| {
+    compact_bytes("zset-max-ziplist-value", |compact| {
         &compact.sorted_set_value
     }),
     compact("set-max-intset-entries", 0, |compact| &compact.set_integers),
@@ -131,7 +134,7 @@ const PARAMETERS: &[Parameter] = &[
     compact("list-max-ziplist-size", i32::MIN as i64, |compact| {
         &compact.list_node
     }),
-    compact("stream-node-max-bytes", 0, |compact| {
+    compact_bytes("stream-node-max-bytes", |compact| {
         &compact.stream_node_bytes
     }),
     compact("stream-node-max-entries", 0, |compact| {
@@ -147,6 +150,13 @@ const fn compact(
     Parameter {
         name,
         kind: Kind::Compact { least, at },
+    }
+}
+
+const fn compact_bytes(name: &'static str, at: fn(&CompactSettings) -> &AtomicI64) -> Parameter {
+    Parameter {
+        name,
+        kind: Kind::CompactBytes { at },
     }
 }
 
@@ -170,7 +180,9 @@ impl Parameter {
             }
             Kind::Notify => notify::print(settings.notify.load(Ordering::Relaxed)),
             Kind::Number { at, .. } => at(settings).load(Ordering::Relaxed).to_string(),
-            Kind::Compact { at, .. } => at(&settings.compact).load(Ordering::Relaxed).to_string(),
+            Kind::Compact { at, .. } | Kind::CompactBytes { at } => {
+                at(&settings.compact).load(Ordering::Relaxed).to_string()
+            }
         }
     }
 
@@ -186,15 +198,8 @@ impl Parameter {
                 let names = Policy::ALL.map(Policy::name).join(", ");
                 format!("argument(s) must be one of the following: {names}")
             }),
-            Kind::Bytes { least, at } => {
-                let most = i64::MAX.cast_unsigned() as usize;
-                let bytes = parse_memory(&value)
-                    .ok_or_else(|| "argument must be a memory value".to_owned())?;
-                (least..=most)
-                    .contains(&bytes)
-                    .then_some(Setting::Bytes(at, bytes))
-                    .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
-            }
+            Kind::Bytes { least, at } => bytes(&value, least).map(|n| Setting::Bytes(at, n)),
+            Kind::CompactBytes { at } => bytes(&value, 0).map(|n| Setting::Compact(at, n as i64)),
             Kind::Count { at } => whole(&value, 0, i64::MAX)
                 .map(|count| Setting::Bytes(at, usize::try_from(count).unwrap_or(usize::MAX))),
             Kind::Notify => notify::parse(value.as_bytes())
@@ -208,6 +213,19 @@ impl Parameter {
             }
         }
     }
+}
+
+fn bytes(value: &str, least: usize) -> Result<usize, String> {
+    let most = i64::MAX.cast_unsigned() as usize;
+    // Nothing means 0.
+    let bytes = Some(0)
+        .filter(|_| value.is_empty())
+        .or_else(|| parse_memory(value))
+        .ok_or_else(|| "argument must be a memory value".to_owned())?;
+    (least..=most)
+        .contains(&bytes)
+        .then_some(bytes)
+        .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
 }
 
 fn whole(value: &str, least: i64, most: i64) -> Result<i64, String> {
@@ -246,12 +264,7 @@ pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let pairs = found
         .into_iter()
         .map(|(name, value)| (bulk(name), bulk(value.as_bytes())));
-    Ok(match cx.session.protocol {
-        ProtocolVersion::RESP2 => {
-            Value::Array(pairs.flat_map(|(name, value)| [name, value]).collect())
-        }
-        _ => Value::Map(pairs.collect()),
-    })
+    Ok(map(cx.session.protocol, pairs.collect()))
 }
 
 /// Sets all of them, or none if one is invalid.

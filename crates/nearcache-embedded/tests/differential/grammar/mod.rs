@@ -5,6 +5,8 @@ mod hyperloglog;
 mod keys;
 mod lists;
 mod server;
+mod sort;
+mod streams;
 mod strings;
 
 use std::fmt;
@@ -104,7 +106,9 @@ const FAMILIES: &[&Family] = &[
     &strings::FAMILY,
     &keys::FAMILY,
     &lists::FAMILY,
+    &streams::FAMILY,
     &bitmaps::FAMILY,
+    &sort::FAMILY,
     &hyperloglog::FAMILY,
     &server::FAMILY,
 ];
@@ -260,6 +264,7 @@ fn command(focus: &'static Family) -> impl Strategy<Value = Vec<Arg>> {
             }
             Some(_) => {}
         }
+        streams::tame(&mut args);
         args
     })
 }
