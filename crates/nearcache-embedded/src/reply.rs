@@ -76,6 +76,22 @@ pub(crate) fn truth(yes: bool) -> Value {
     Value::Int(i64::from(yes))
 }
 
+/// Elements of which each is there once: RESP2 has them as an array.
+pub(crate) fn set(protocol: ProtocolVersion, members: Vec<Value>) -> Value {
+    match protocol {
+        ProtocolVersion::RESP2 => Value::Array(members),
+        _ => Value::Set(members),
+    }
+}
+
+/// Keys and values: RESP2 has them one after the other.
+pub(crate) fn map(protocol: ProtocolVersion, pairs: impl Iterator<Item = (Value, Value)>) -> Value {
+    match protocol {
+        ProtocolVersion::RESP2 => Value::Array(pairs.flat_map(|(k, v)| [k, v]).collect()),
+        _ => Value::Map(pairs.collect()),
+    }
+}
+
 /// A number with a fraction: RESP2 has it as text.
 pub(crate) fn double(protocol: ProtocolVersion, number: f64) -> Value {
     match protocol {

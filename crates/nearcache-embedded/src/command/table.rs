@@ -2,8 +2,8 @@
 
 use super::Command;
 use super::{
-    config, counters, expiry, hello, info, keys, lists, object, scan, scripting, server, session,
-    strings, transactions,
+    config, counters, expiry, hashes, hello, info, keys, list_moves, lists, object, scan,
+    scripting, server, session, set_algebra, sets, strings, transactions,
 };
 
 /// The rows of each family of commands.
@@ -15,6 +15,10 @@ static FAMILIES: &[&[Command]] = &[
     expiry::COMMANDS,
     scan::COMMANDS,
     lists::COMMANDS,
+    list_moves::COMMANDS,
+    hashes::COMMANDS,
+    sets::COMMANDS,
+    set_algebra::COMMANDS,
     transactions::COMMANDS,
     scripting::COMMANDS,
     session::COMMANDS,

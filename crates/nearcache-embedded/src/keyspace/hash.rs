@@ -274,7 +274,10 @@ mod tests {
         }
         hash.set(b"a", b"22", &compact(3, 5));
         let fields: Vec<_> = hash.iter().collect();
-        assert_eq!(fields, [(&b"c"[..], &b"1"[..]), (b"a", b"22"), (b"b", b"1")]);
+        assert_eq!(
+            fields,
+            [(&b"c"[..], &b"1"[..]), (b"a", b"22"), (b"b", b"1")]
+        );
         let mut long = hash.clone();
         hash.set(b"d", b"1", &compact(3, 5));
         assert_eq!((hash.encoding(), hash.len()), ("hashtable", 4));

@@ -103,7 +103,11 @@ impl List {
         if !has_room.is_some_and(|node| size.allows(node, element.len())) {
             // The full node stays as it is for long.
             self.edit(at, Pack::shrink);
-            let at = if end == End::Left { 0 } else { self.nodes.len() };
+            let at = if end == End::Left {
+                0
+            } else {
+                self.nodes.len()
+            };
             self.add_node(at, Pack::default());
         }
         match end {
@@ -195,7 +199,11 @@ impl List {
                     removed += node.len();
                     end += 1;
                 }
-                self.heap -= self.nodes.drain(at..end).map(|node| node.heap()).sum::<usize>();
+                self.heap -= self
+                    .nodes
+                    .drain(at..end)
+                    .map(|node| node.heap())
+                    .sum::<usize>();
                 left -= removed - count;
             }
             left -= count;

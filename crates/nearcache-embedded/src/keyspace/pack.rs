@@ -104,7 +104,8 @@ impl Pack {
         }
         self.splice(at.0..end.0, None);
         if self.buffer.capacity() > 2 * self.buffer.len() + 64 {
-            self.buffer.shrink_to(self.buffer.len() + self.buffer.len() / 8);
+            self.buffer
+                .shrink_to(self.buffer.len() + self.buffer.len() / 8);
         }
     }
 

@@ -67,7 +67,10 @@ mod tests {
             assert!(chosen.len() == 3 && chosen.is_sorted_by(|a, b| a < b));
             chosen.iter().for_each(|at| hits[*at] += 1);
         }
-        assert!(hits.iter().all(|hits| (2_700..3_300).contains(hits)), "{hits:?}");
+        assert!(
+            hits.iter().all(|hits| (2_700..3_300).contains(hits)),
+            "{hits:?}"
+        );
         assert_eq!(random.choose(5, 3), [0, 1, 2]);
         assert_eq!(random.choose(0, 0), [0; 0]);
     }

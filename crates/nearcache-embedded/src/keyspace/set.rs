@@ -192,7 +192,18 @@ mod tests {
         for number in [0, 1, -1, 10, i64::MAX, i64::MIN] {
             assert_eq!(as_integer(number.to_string().as_bytes()), Some(number));
         }
-        for text in ["", "-", "-0", "+1", "01", " 1", "1 ", "1.0", "9223372036854775808", "a"] {
+        for text in [
+            "",
+            "-",
+            "-0",
+            "+1",
+            "01",
+            " 1",
+            "1 ",
+            "1.0",
+            "9223372036854775808",
+            "a",
+        ] {
             assert_eq!(as_integer(text.as_bytes()), None, "{text}");
         }
     }

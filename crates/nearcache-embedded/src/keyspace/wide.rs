@@ -295,14 +295,20 @@ mod tests {
         fn check(&self) {
             let heap: usize = self.iter().map(Element::heap).sum();
             let slots: usize = self.segments.iter().map(slots).sum();
-            assert_eq!((self.len, self.heap, self.slots), (self.iter().count(), heap, slots));
+            assert_eq!(
+                (self.len, self.heap, self.slots),
+                (self.iter().count(), heap, slots)
+            );
             for (at, segment) in self.segments.iter().enumerate() {
                 assert!(segment.num_buckets() <= self.widest || self.segments.len() == 1);
                 let start = (at as u64).reverse_bits();
                 for element in segment {
                     let position = self.position(element);
                     let end = start.checked_add((1_u64 << 63 >> (self.bits(at).max(1) - 1)) - 1);
-                    assert!(self.bits(at) == 0 || start <= position && end.is_none_or(|end| position <= end));
+                    assert!(
+                        self.bits(at) == 0
+                            || start <= position && end.is_none_or(|end| position <= end)
+                    );
                 }
             }
         }
@@ -353,9 +359,16 @@ mod tests {
                 *hits.entry(element.to_vec()).or_default() += 1;
             }
             assert_eq!(hits.len(), len);
-            assert!(hits.values().all(|hits| (800..1_200).contains(hits)), "{hits:?}");
+            assert!(
+                hits.values().all(|hits| (800..1_200).contains(hits)),
+                "{hits:?}"
+            );
             for count in [0, 1, len / 4, len, len + 1] {
-                let sample: BTreeSet<_> = wide.sample(count, &mut random).iter().map(|e| e.to_vec()).collect();
+                let sample: BTreeSet<_> = wide
+                    .sample(count, &mut random)
+                    .iter()
+                    .map(|e| e.to_vec())
+                    .collect();
                 assert_eq!(sample.len(), count.min(len));
             }
         }
