@@ -192,7 +192,12 @@ impl Parameter {
 
 fn bytes(value: &str, least: usize) -> Result<usize, String> {
     let most = i64::MAX.cast_unsigned() as usize;
-    let bytes = parse_memory(value).ok_or_else(|| "argument must be a memory value".to_owned())?;
+    // A server reads no digits as 0.
+    let bytes = match value {
+        "" => Some(0),
+        value => parse_memory(value),
+    };
+    let bytes = bytes.ok_or_else(|| "argument must be a memory value".to_owned())?;
     (least..=most)
         .contains(&bytes)
         .then_some(bytes)
