@@ -7,12 +7,12 @@ use std::ops::Range;
 
 use redis::Value;
 
+use super::lists::node_size;
 use super::parse::{float, integer, is};
 use super::row::prelude::*;
 use super::{Args, c_string};
 use crate::context::Context;
 use crate::keyspace::entry::Data;
-use super::lists::node_size;
 use crate::keyspace::list::{End, List};
 use crate::notify::Class;
 use crate::reply::{Error, Reply, bulk, bulk_or_nil, count};
