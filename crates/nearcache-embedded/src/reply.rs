@@ -87,16 +87,25 @@ pub(crate) fn text(protocol: ProtocolVersion, text: String) -> Value {
     }
 }
 
-/// Names and their values: RESP2 has them in a row.
-pub(crate) fn map(protocol: ProtocolVersion, pairs: Vec<(Value, Value)>) -> Value {
+/// Elements of which each is there once: RESP2 has them as an array.
+pub(crate) fn set(protocol: ProtocolVersion, members: Vec<Value>) -> Value {
     match protocol {
-        ProtocolVersion::RESP2 => Value::Array(
-            pairs
-                .into_iter()
-                .flat_map(|(name, value)| [name, value])
-                .collect(),
-        ),
-        _ => Value::Map(pairs),
+        ProtocolVersion::RESP2 => Value::Array(members),
+        _ => Value::Set(members),
+    }
+}
+
+/// Names and their values: RESP2 has them in a row.
+pub(crate) fn map(
+    protocol: ProtocolVersion,
+    pairs: impl IntoIterator<Item = (Value, Value)>,
+) -> Value {
+    let pairs = pairs.into_iter();
+    match protocol {
+        ProtocolVersion::RESP2 => {
+            Value::Array(pairs.flat_map(|(name, value)| [name, value]).collect())
+        }
+        _ => Value::Map(pairs.collect()),
     }
 }
 

@@ -16,7 +16,10 @@ fn run(con: &mut Connection, line: &str) -> Value {
 /// A connection that is told everything, after its confirmation.
 fn listener(store: &Store, flags: &str) -> (Connection, Pushes) {
     let mut con = store.connect();
-    run(&mut con, &format!("CONFIG SET notify-keyspace-events {flags}"));
+    run(
+        &mut con,
+        &format!("CONFIG SET notify-keyspace-events {flags}"),
+    );
     let mut pushes = con.pushes();
     run(&mut con, "PSUBSCRIBE __key*");
     assert!(pushes.try_next().is_some());
@@ -139,7 +142,9 @@ fn commands_notify_what_a_server_notifies() {
 fn only_the_classes_and_channels_that_are_chosen_are_notified() {
     let mut both = Both::start(2);
     both.step(1, "PSUBSCRIBE __key*");
-    for flags in ["Kg", "E$", "KEl", "K", "A", "KE", "En", "Km", "\"\"", "KEx$", "nKmE"] {
+    for flags in [
+        "Kg", "E$", "KEl", "K", "A", "KE", "En", "Km", "\"\"", "KEx$", "nKmE",
+    ] {
         both.step(0, &format!("CONFIG SET notify-keyspace-events {flags}"));
         both.step(0, "CONFIG GET notify-keyspace-events");
         for line in ["SET k v", "GET nothing", "RPUSH l x", "DEL k l"] {
@@ -155,7 +160,15 @@ fn a_key_that_a_command_finds_expired_is_notified_first() {
     both.step(0, "CONFIG SET notify-keyspace-events KEAmn");
     both.step(1, "PSUBSCRIBE __key*");
     // In one transaction the clock stands still on a server, so the pauses are between commands.
-    for line in ["GET k", "SET k 2", "INCR k", "DEL k", "EXISTS k", "RENAME k x", "SETNX k 1"] {
+    for line in [
+        "GET k",
+        "SET k 2",
+        "INCR k",
+        "DEL k",
+        "EXISTS k",
+        "RENAME k x",
+        "SETNX k 1",
+    ] {
         both.step(0, "DEL k");
         both.step(0, "PSETEX k 1 v");
         both.sleep(5);
@@ -203,7 +216,14 @@ fn notifications_of_a_transaction_come_in_the_order_of_its_commands() {
     let (_listener, mut pushes) = listener(&store, "KEA");
     let mut con = store.connect();
     let mut pipeline = redis::pipe();
-    pipeline.cmd("SET").arg("a").arg(1).cmd("INCR").arg("b").cmd("DEL").arg("a");
+    pipeline
+        .cmd("SET")
+        .arg("a")
+        .arg(1)
+        .cmd("INCR")
+        .arg("b")
+        .cmd("DEL")
+        .arg("a");
     con.transaction(pipeline.cmd_iter());
     assert_eq!(
         told(&mut pushes),

@@ -190,7 +190,10 @@ fn all_subscribers_of_a_channel_see_the_same_order() {
             scope.spawn(move || {
                 let mut con = store.connect();
                 for n in 0..1_000 {
-                    assert_eq!(run(&mut con, &format!("PUBLISH c {publisher}:{n}")), Value::Int(3));
+                    assert_eq!(
+                        run(&mut con, &format!("PUBLISH c {publisher}:{n}")),
+                        Value::Int(3)
+                    );
                 }
             });
         }
@@ -225,7 +228,10 @@ fn a_subscriber_that_does_not_read_is_cut_and_nobody_waits_for_it() {
     for (line, receivers) in [("PUBLISH d x", 0), ("PUBLISH e x", 0), ("PUBLISH c x", 0)] {
         assert_eq!(run(&mut publisher, line), Value::Int(receivers));
     }
-    assert_eq!(next(&mut pushes).map(|(kind, _)| kind), Some(PushKind::Disconnection));
+    assert_eq!(
+        next(&mut pushes).map(|(kind, _)| kind),
+        Some(PushKind::Disconnection)
+    );
     assert_eq!(next(&mut pushes), None);
 
     // As if it had connected again.
@@ -254,7 +260,11 @@ fn subscriptions_end_with_the_connection_with_quit_and_with_reset() {
         }
         assert_eq!(run(&mut publisher, "PUBLISH c 2"), Value::Int(0), "{end}");
         assert_eq!(next(&mut pushes).unwrap().0, PushKind::Subscribe);
-        assert_eq!(next(&mut pushes).unwrap().1, ["c", "1"], "what was sent is still there");
+        assert_eq!(
+            next(&mut pushes).unwrap().1,
+            ["c", "1"],
+            "what was sent is still there"
+        );
         if end != "RESET" {
             assert_eq!(next(&mut pushes), None);
         }
@@ -289,7 +299,10 @@ fn many_channels_are_found_at_once_and_leave_nothing_behind() {
     }
     let mut publisher = store.connect();
     for channel in channels.iter().step_by(997) {
-        assert_eq!(run(&mut publisher, &format!("PUBLISH {channel} x")), Value::Int(1));
+        assert_eq!(
+            run(&mut publisher, &format!("PUBLISH {channel} x")),
+            Value::Int(1)
+        );
         assert_eq!(next(&mut pushes).unwrap().1[0], *channel);
     }
     drop(con);
@@ -373,5 +386,10 @@ async fn a_task_waits_for_pushes() {
     let seen = reader.await.unwrap();
     // The number of subscriptions, and the messages.
     assert_eq!(seen.len(), 1_001);
-    assert!(seen[1..].iter().enumerate().all(|(n, text)| *text == n.to_string()));
+    assert!(
+        seen[1..]
+            .iter()
+            .enumerate()
+            .all(|(n, text)| *text == n.to_string())
+    );
 }

@@ -264,7 +264,7 @@ pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let pairs = found
         .into_iter()
         .map(|(name, value)| (bulk(name), bulk(value.as_bytes())));
-    Ok(map(cx.session.protocol, pairs.collect()))
+    Ok(map(cx.session.protocol, pairs))
 }
 
 /// Sets all of them, or none if one is invalid.

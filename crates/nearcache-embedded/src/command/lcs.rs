@@ -68,7 +68,7 @@ pub(super) fn lcs(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         let found = long.map(|found| found.reply(options.with_len)).collect();
         let pairs = [("matches", Value::Array(found)), ("len", count(len))];
         let pairs = pairs.map(|(name, value)| (bulk(name.as_bytes()), value));
-        return Ok(map(cx.session.protocol, pairs.into()));
+        return Ok(map(cx.session.protocol, pairs));
     }
     Ok(if options.len {
         count(len)

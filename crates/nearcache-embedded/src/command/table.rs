@@ -26,6 +26,10 @@ static FAMILIES: &[&[Command]] = &[
     super::lcs::COMMANDS,
     super::sort::COMMANDS,
     super::persistence::COMMANDS,
+    super::list_moves::COMMANDS,
+    super::hashes::COMMANDS,
+    super::sets::COMMANDS,
+    super::set_algebra::COMMANDS,
 ];
 
 /// A hash index of the names: the row as `family << 8 | position`, plus one; or 0 for none. At most half full, so

@@ -106,9 +106,8 @@ impl Both {
             _ => {}
         }
         this.resp2 = this.here.protocol() == ProtocolVersion::RESP2;
-        let confirms = verb.ends_with("SUBSCRIBE")
-            && !was_in_multi
-            && !matches!(reply, Value::ServerError(_));
+        let confirms =
+            verb.ends_with("SUBSCRIBE") && !was_in_multi && !matches!(reply, Value::ServerError(_));
         if !confirms {
             here[client].push(text(&reply));
         }
@@ -236,14 +235,19 @@ fn text(value: &Value) -> String {
         Value::Array(values) => format!("[{}]", all(values)),
         Value::Set(values) => format!("~[{}]", all(values)),
         Value::Map(pairs) => {
-            let pairs = pairs.iter().map(|(key, value)| format!("{}: {}", text(key), text(value)));
+            let pairs = pairs
+                .iter()
+                .map(|(key, value)| format!("{}: {}", text(key), text(value)));
             format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
         }
         Value::Push { kind, data } => format!("push {kind:?} [{}]", all(data)),
         Value::ServerError(error) => {
-            format!("error {} {}", error.code(), error.details().unwrap_or_default())
+            format!(
+                "error {} {}",
+                error.code(),
+                error.details().unwrap_or_default()
+            )
         }
         other => format!("{other:?}"),
     }
 }
-
