@@ -9,6 +9,7 @@ use super::parse::is;
 use super::row::prelude::*;
 use super::server::VERSION;
 use crate::context::Context;
+use crate::exchange::Topic;
 use crate::reply::{self, Reply};
 
 #[rustfmt::skip]
@@ -94,7 +95,8 @@ fn server(cx: &Context<'_>) -> String {
 
 fn clients(cx: &Context<'_>) -> String {
     let waiting = cx.shared.count_waiting();
-    format!("connected_clients:1\r\nblocked_clients:{waiting}\r\n")
+    let tracking = cx.shared.trackers.clients();
+    format!("connected_clients:1\r\ntracking_clients:{tracking}\r\nblocked_clients:{waiting}\r\n")
 }
 
 fn memory(cx: &Context<'_>) -> String {
@@ -129,9 +131,23 @@ fn human(bytes: usize) -> String {
 fn stats(cx: &Context<'_>) -> String {
     let evictor = &cx.shared.evictor;
     format!(
-        "expired_keys:{}\r\nevicted_keys:{}\r\n",
+        "expired_keys:{}\r\nevicted_keys:{}\r\n{}",
         evictor.expired.load(Ordering::Relaxed),
         evictor.evicted.load(Ordering::Relaxed),
+        pushes(cx),
+    )
+}
+
+/// Who is subscribed, and what is tracked.
+fn pushes(cx: &Context<'_>) -> String {
+    let exchange = &cx.shared.exchange;
+    let [keys, items, prefixes] = cx.shared.trackers.counts();
+    format!(
+        "pubsub_channels:{}\r\npubsub_patterns:{}\r\npubsubshard_channels:{}\r\n\
+         tracking_total_keys:{keys}\r\ntracking_total_items:{items}\r\ntracking_total_prefixes:{prefixes}\r\n",
+        exchange.count(Topic::Channel),
+        exchange.count(Topic::Pattern),
+        exchange.count(Topic::Shard),
     )
 }
 
