@@ -140,6 +140,18 @@ impl Command {
         self.access != Access::Shared
     }
 
+    /// Whether it reads keys, and changes none: a client that tracks is told when they change.
+    #[inline]
+    pub(crate) fn is_read(&self) -> bool {
+        self.access == Access::Shared && !matches!(self.keys, Keys::None)
+    }
+
+    /// Whether it is notified when a key that it reads is not there.
+    pub(crate) fn tells_misses(&self) -> bool {
+        const SILENT: [&str; 2] = ["object|", "memory|"];
+        self.is_read() && !SILENT.iter().any(|silent| self.name.starts_with(silent))
+    }
+
     /// Whether it is refused when the memory limit is reached.
     #[inline]
     pub(crate) fn grows(&self) -> bool {
@@ -194,7 +206,7 @@ impl Command {
                 let first = streams(args).unwrap_or(args.len());
                 (first..first + (args.len() - first) / 2, 1, None)
             }
-            Keys::Sort => (1..2, 1, after(args, &["STORE"])),
+            Keys::Sort => (1..2, 1, sort_destination(args)),
             Keys::Stored => (1..2, 1, after(args, &["STORE", "STOREDIST"])),
             _ => (0..0, 1, None),
         };
@@ -220,6 +232,25 @@ fn streams(args: Args<'_>) -> Option<usize> {
             _ => return None,
         };
     }
+}
+
+/// The destination among the options of `SORT`.
+fn sort_destination<'s, 'a>(args: &'s [&'a [u8]]) -> Option<&'s &'a [u8]> {
+    let mut destination = None;
+    let mut rest = args.get(2..).unwrap_or_default();
+    while let [word, tail @ ..] = rest {
+        let values = match () {
+            () if parse::is(word, "LIMIT") => 2,
+            () if parse::is(word, "BY") || parse::is(word, "GET") => 1,
+            () if parse::is(word, "STORE") => {
+                destination = tail.first().or(destination);
+                1
+            }
+            () => 0,
+        };
+        rest = tail.get(values..).unwrap_or_default();
+    }
+    destination
 }
 
 /// What comes after the last of these words.

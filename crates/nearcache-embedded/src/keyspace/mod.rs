@@ -16,14 +16,17 @@ pub(crate) mod bytes;
 pub(crate) mod cut;
 pub(crate) mod entry;
 pub(crate) mod hash;
+mod integers;
 pub(crate) mod list;
 pub(crate) mod pack;
+pub(crate) mod random;
 pub(crate) mod set;
 mod shard;
 pub(crate) mod size;
 pub(crate) mod sorted_set;
 pub(crate) mod stream;
 pub(crate) mod table;
+mod wide;
 
 use foldhash::quality::RandomState;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
