@@ -87,6 +87,14 @@ pub(crate) fn text(protocol: ProtocolVersion, text: String) -> Value {
     }
 }
 
+/// Values in no certain order: RESP2 has them as an array.
+pub(crate) fn set(protocol: ProtocolVersion, values: Vec<Value>) -> Value {
+    match protocol {
+        ProtocolVersion::RESP2 => Value::Array(values),
+        _ => Value::Set(values),
+    }
+}
+
 /// Names and their values: RESP2 has them in a row.
 pub(crate) fn map(protocol: ProtocolVersion, pairs: Vec<(Value, Value)>) -> Value {
     match protocol {

@@ -13,6 +13,7 @@ mod expiry;
 mod hello;
 mod hyperloglog;
 mod info;
+mod introspection;
 mod keys;
 mod lcs;
 mod lists;
@@ -36,6 +37,8 @@ use crate::reply::Error;
 use crate::session::Session;
 
 pub(crate) use parse::integer;
+#[cfg(test)]
+use row::Access;
 pub(crate) use row::{Command, Keys, Place};
 pub(crate) use table::find;
 #[cfg(any(fuzzing, test))]

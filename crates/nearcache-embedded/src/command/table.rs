@@ -2,7 +2,7 @@
 
 use super::Command;
 use super::{
-    bitmaps, config, counters, expiry, hello, hyperloglog, info, keys, lcs, lists, object, scan, scripting, server, session,
+    bitmaps, config, counters, expiry, hello, hyperloglog, info, introspection, keys, lcs, lists, object, scan, scripting, server, session,
     sort, strings, transactions,
 };
 
@@ -26,6 +26,7 @@ static FAMILIES: &[&[Command]] = &[
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,
+    introspection::COMMANDS,
 ];
 
 /// A hash index of the names: the row as `family << 8 | position`, plus one; or 0 for none. At most half full, so
@@ -82,11 +83,6 @@ pub(crate) fn find(name: &[u8]) -> Option<&'static Command> {
 /// All rows.
 pub(crate) fn all() -> impl Iterator<Item = &'static Command> {
     FAMILIES.iter().copied().flatten()
-}
-
-/// How many commands a client can call; subcommands do not count.
-pub(super) fn count() -> usize {
-    all().filter(|command| !command.name.contains('|')).count()
 }
 
 /// The name of some row, for any number.

@@ -1,6 +1,7 @@
 //! Random commands: mostly right, and wrong in every way that can be thought of.
 
 mod bitmaps;
+mod commands;
 mod hyperloglog;
 mod keys;
 mod lists;
@@ -106,6 +107,7 @@ const FAMILIES: &[&Family] = &[
     &keys::FAMILY,
     &lists::FAMILY,
     &bitmaps::FAMILY,
+    &commands::FAMILY,
     &sort::FAMILY,
     &hyperloglog::FAMILY,
     &server::FAMILY,
