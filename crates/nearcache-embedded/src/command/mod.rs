@@ -98,7 +98,7 @@ fn lock_queued<'k>(keyspace: &'k Keyspace, session: &Session) -> Locked<'k> {
 /// The command that the arguments name.
 #[inline]
 pub(crate) fn resolve(args: Args<'_>) -> Result<&'static Command, Error> {
-    let Some(command) = args.first().and_then(|name| find(name)) else {
+    let Some(command) = args.first().and_then(|name| table::find_command(name)) else {
         return Err(unknown(args));
     };
     if command.place == Place::Container && args.len() > 1 {

@@ -217,7 +217,7 @@ pub(super) fn getkeysandflags(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 /// The keys of a command as it would be sent, with what happens to them.
 fn keys_of<'a>(args: Args<'a>) -> Result<Vec<(&'a [u8], Vec<&'static str>)>, Error> {
     const INVALID: Error = Error::new("ERR Invalid command specified");
-    let command = args.first().and_then(|name| table::find(name)).ok_or(INVALID)?;
+    let command = args.first().and_then(|name| table::find_command(name)).ok_or(INVALID)?;
     let command = match args.get(1) {
         Some(name) if command.place == Place::Container => {
             let name = [command.name.as_bytes(), name].join(&b'|');
