@@ -251,7 +251,10 @@ fn clients_of_resp2_are_told_by_another_one() {
         (0, "GET a"),
         (1, "FLUSHDB"),
         (0, "CLIENT TRACKING OFF"),
-        (0, "CLIENT TRACKING ON BCAST REDIRECT $id2 PREFIX a PREFIX b"),
+        (
+            0,
+            "CLIENT TRACKING ON BCAST REDIRECT $id2 PREFIX a PREFIX b",
+        ),
         (0, "CLIENT TRACKINGINFO"),
         (1, "MSET a 1 a2 1 b 1 c 1"),
         (1, "FLUSHALL"),
@@ -435,7 +438,10 @@ fn no_change_is_missed_while_the_table_is_full_and_keys_are_flushed() {
             run(con, "FLUSHALL ASYNC");
         }
         1 => {
-            run(con, &format!("CONFIG SET tracking-table-max-keys {}", n / 100 % 7 + 1));
+            run(
+                con,
+                &format!("CONFIG SET tracking-table-max-keys {}", n / 100 % 7 + 1),
+            );
         }
         2 => {
             run(con, &format!("PSETEX k{key} 1 x"));
