@@ -157,7 +157,19 @@ fn dispatch(
     args: Args<'_>,
     patience: Patience,
 ) -> Begun {
-    let command = match command::resolve(args) {
+    execute(shared, session, command::resolve(args), args, patience)
+}
+
+/// Runs a command that has been looked up.
+#[inline]
+pub(crate) fn execute(
+    shared: &Arc<Shared>,
+    session: &mut Session,
+    resolved: Result<&'static Command, Error>,
+    args: Args<'_>,
+    patience: Patience,
+) -> Begun {
+    let command = match resolved {
         Ok(command) => command,
         Err(error) => {
             refuse(session, args);

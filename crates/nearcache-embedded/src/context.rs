@@ -13,6 +13,7 @@ use redis::Value;
 use crate::command::{Args, Command};
 use crate::event::{Journal, Record};
 use crate::keyspace::access::Tick;
+use crate::keyspace::bytes::Bytes;
 use crate::keyspace::entry::{Data, Deadline, Entry, Given, Structure};
 use crate::keyspace::table::Table;
 use crate::keyspace::{Held, Locked, Shard};
@@ -248,22 +249,26 @@ impl<'c> Context<'c> {
     /// tells, in the same order.
     #[inline]
     pub(crate) fn notify(&self, class: Class, event: &'static str, key: &[u8]) {
+        self.notify_in(self.session.db, class, event, key);
+    }
+
+    /// The same in another database.
+    #[inline]
+    pub(crate) fn notify_in(&self, db: u32, class: Class, event: &'static str, key: &[u8]) {
         if self.notifies(class) {
-            self.notify_in(self.session.db, class, event, key);
+            self.record(db, class, event, key);
         }
     }
 
     #[cold]
-    pub(crate) fn notify_in(&self, db: u32, class: Class, event: &'static str, key: &[u8]) {
-        if self.notifies(class) {
-            let key = key.into();
-            self.after().journal.push(Record::Notified {
-                class,
-                event,
-                db,
-                key,
-            });
-        }
+    fn record(&self, db: u32, class: Class, event: &'static str, key: &[u8]) {
+        let key = key.into();
+        self.after().journal.push(Record::Notified {
+            class,
+            event,
+            db,
+            key,
+        });
     }
 
     /// Lets the command wait until one of the keys changes, and then try again, up to the deadline. Returns what it
@@ -320,6 +325,11 @@ impl<'c> Context<'c> {
     /// Up to which size structures are kept compact.
     pub(crate) fn compact(&self) -> Compact {
         self.shared.settings.compact.get()
+    }
+
+    /// The maximum length of a string.
+    pub(crate) fn max_len(&self) -> usize {
+        self.shared.settings.max_len.load(Ordering::Relaxed)
     }
 
     /// The structure at a key. It counts as a use of the key.
@@ -440,6 +450,46 @@ impl<'c> Context<'c> {
         }
     }
 
+    /// Changes the string at a key, and keeps its deadline. The string is made from an empty one if there is none; but
+    /// not if nothing changed.
+    pub(crate) fn change_string<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Vec<u8>) -> Change<R>,
+    ) -> Result<R, Error> {
+        if self.string(key)?.is_none() {
+            let mut bytes = Vec::new();
+            let done = change(&mut bytes);
+            if done.changed {
+                self.put(key, Data::String(Bytes::raw(bytes)).into(), None);
+                self.notify_all(key, done.events);
+            }
+            return Ok(done.result);
+        }
+        let db = self.session.db;
+        let hash = self.hash(key);
+        let done = self.shard_mut(hash).and_then(|shard| {
+            shard.change(db, |table| {
+                table.edit(hash, key, |entry| match &mut entry.data {
+                    Data::String(bytes) => Some(bytes.edit(change)),
+                    _ => None,
+                })
+            })
+        });
+        let done = done.flatten().ok_or(Error::WRONG_TYPE)?;
+        if done.changed {
+            self.has_changed(db, key, hash);
+            self.notify_all(key, done.events);
+        }
+        Ok(done.result)
+    }
+
+    fn notify_all(&self, key: &[u8], events: [Option<(Class, &'static str)>; 2]) {
+        for (class, event) in events.into_iter().flatten() {
+            self.notify(class, event, key);
+        }
+    }
+
     /// Gives a key a value and a deadline, whatever it had before.
     pub(crate) fn put(&mut self, key: &[u8], value: Given<'_>, deadline: Option<Deadline>) {
         self.put_in(self.session.db, key, value, deadline);
@@ -471,12 +521,16 @@ impl<'c> Context<'c> {
             self.after().volatile = true;
         }
         self.changed = true;
-        if old.is_some_and(|deadline| self.is_over(deadline)) {
+        let had_expired = old.is_some_and(|deadline| self.is_over(deadline));
+        if had_expired {
             self.shared.count_expired(1);
             self.note(|| Record::Dropped {
                 db,
                 key: key.into(),
             });
+        }
+        if old.is_none() || had_expired {
+            self.notify_in(db, Class::NEW, "new", key);
         }
         self.note(|| Record::Changed {
             db,
@@ -514,8 +568,13 @@ impl<'c> Context<'c> {
     }
 
     /// Removes a key and returns its entry, if it was live.
+    #[inline]
     pub(crate) fn take(&mut self, key: &[u8]) -> Option<Entry> {
-        let db = self.session.db;
+        self.take_in(self.session.db, key)
+    }
+
+    /// The same in another database.
+    pub(crate) fn take_in(&mut self, db: u32, key: &[u8]) -> Option<Entry> {
         let hash = self.hash(key);
         let shard = self.shard_mut(hash)?;
         let entry = shard.change(db, |table| table.take(hash, key))?;
@@ -555,6 +614,18 @@ impl<'c> Context<'c> {
         }
         self.changed = true;
         self.note(|| Record::Flushed { db });
+    }
+
+    /// Exchanges the contents of two databases. Every shard must be held.
+    pub(crate) fn swap(&mut self, a: u32, b: u32) {
+        for index in 0..self.shared.keyspace.shards() {
+            if let Some(shard) = self.held.shard_mut(index) {
+                shard.swap(a, b);
+            }
+        }
+        self.changed = true;
+        self.note(|| Record::Flushed { db: Some(a) });
+        self.note(|| Record::Flushed { db: Some(b) });
     }
 
     /// Applies changed limits, once the locks are released.

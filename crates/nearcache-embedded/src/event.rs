@@ -21,7 +21,7 @@ pub enum Event<'a> {
         /// The id of the client that did it; `None` if the store did it, because the keys expired or were evicted.
         by: Option<u64>,
     },
-    /// All keys are gone.
+    /// All keys are gone, or are those that another database had before.
     Flushed {
         /// The database; `None` means all of them.
         db: Option<u32>,

@@ -135,6 +135,8 @@
 //!   fails with the server's `EXECABORT` instead of redis-rs's list of refused commands.
 
 mod aborted;
+mod bell;
+mod clients;
 mod clock;
 mod command;
 mod connection;
@@ -145,9 +147,12 @@ mod expiry;
 mod glob;
 mod keyspace;
 mod limits;
+mod mailbox;
 mod notify;
 mod reply;
 mod script;
+#[cfg(feature = "serve")]
+mod serve;
 mod session;
 mod store;
 mod traits;
@@ -164,5 +169,7 @@ pub use clock::Clock;
 pub use connection::Connection;
 pub use event::{Event, Subscription};
 pub use limits::{Policy, UnknownPolicy, parse_memory};
+#[cfg(feature = "serve")]
+pub use serve::{Handle, ServeError, Server, ServerBuilder};
 pub use script::{Call, Script, ScriptError, Twin};
 pub use store::{Builder, Store};

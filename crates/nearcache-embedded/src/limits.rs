@@ -3,9 +3,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use crate::keyspace::access::Lfu;
+use crate::mailbox::Bound;
 
 /// What a store does when its keys exceed the memory limit: a server's `maxmemory-policy`.
 ///
@@ -148,8 +150,14 @@ pub(crate) struct Settings {
     pub(crate) log_factor: AtomicU32,
     pub(crate) decay_time: AtomicU32,
     pub(crate) compact: CompactSettings,
+    /// The maximum length of a string: `proto-max-bulk-len`.
+    pub(crate) max_len: AtomicUsize,
+    /// Up to which size a HyperLogLog is kept sparse: `hll-sparse-max-bytes`.
+    pub(crate) hyperloglog_sparse: AtomicUsize,
     /// Which keyspace notifications are published: `notify-keyspace-events`.
     pub(crate) notify: AtomicU32,
+    /// How much may wait for a client that does not read.
+    pub(crate) push_bound: Arc<Bound>,
 }
 
 /// Up to which size structures are kept compact, as a server's settings of these names say.
@@ -225,7 +233,10 @@ impl Settings {
             log_factor: AtomicU32::new(10),
             decay_time: AtomicU32::new(1),
             compact: CompactSettings::default(),
+            max_len: AtomicUsize::new(512 << 20),
+            hyperloglog_sparse: AtomicUsize::new(3000),
             notify: AtomicU32::new(0),
+            push_bound: Arc::default(),
         }
     }
 

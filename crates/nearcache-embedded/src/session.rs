@@ -5,8 +5,11 @@ use std::sync::{Arc, Weak};
 
 use redis::ProtocolVersion;
 
+use crate::clients::Client;
 use crate::command::Command;
 use crate::keyspace::ShardSet;
+use crate::mailbox::Mailbox;
+use crate::store::Shared;
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -16,6 +19,13 @@ pub(crate) struct Session {
     pub(crate) name: Option<Arc<[u8]>>,
     pub(crate) transaction: Option<Box<Transaction>>,
     pub(crate) watching: Option<Box<Watching>>,
+    /// What is sent to the client beside its replies; made when it is first needed, or by a port for each client. A
+    /// port sends what is in it after each reply, and whenever it is woken.
+    pub(crate) mailbox: Option<Arc<Mailbox>>,
+    /// Whether the last command says what it has to say by its mailbox. A port then sends no reply of its own.
+    pub(crate) silent: bool,
+    /// The client of the port, if it is one.
+    pub(crate) client: Option<Arc<Client>>,
 }
 
 /// Commands between `MULTI` and `EXEC`.
@@ -62,7 +72,16 @@ impl Session {
             name: None,
             transaction: None,
             watching: None,
+            mailbox: None,
+            silent: false,
+            client: None,
         }
+    }
+
+    /// The client's mailbox.
+    pub(crate) fn open_mailbox(&mut self, shared: &Shared) -> &Arc<Mailbox> {
+        self.mailbox
+            .get_or_insert_with(|| Arc::new(Mailbox::new(shared.settings.push_bound.clone())))
     }
 
     /// The session of another handle: the same client, outside of any transaction.
@@ -77,7 +96,10 @@ impl Session {
 
     /// Returns to the state of a new connection of the same client.
     pub(crate) fn reset(&mut self) {
-        *self = Session::new(self.id);
+        *self = Session {
+            client: self.client.take(),
+            ..Session::new(self.id)
+        };
     }
 
     /// Makes the next `EXEC` fail, if a transaction is open.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::event::{Event, Hub, Subscription};
@@ -48,7 +49,8 @@ pub(crate) struct Shared {
     /// The value of the coarse clock at the start.
     born: u64,
     pub(crate) run_id: String,
-    clients: AtomicU64,
+    pub(crate) clients: Clients,
+    ids: AtomicU64,
     draws: AtomicU64,
 }
 
@@ -67,9 +69,7 @@ impl Store {
     /// A connection of a new client, with a server's defaults: database 0, RESP2.
     #[must_use]
     pub fn connect(&self) -> Connection {
-        // Ids need to be unique, and nothing else, so relaxed ordering is enough.
-        let id = self.shared.clients.fetch_add(1, Ordering::Relaxed) + 1;
-        Connection::new(self.shared.clone(), id)
+        Connection::new(self.shared.clone(), self.shared.next_client())
     }
 
     /// Lets connections run a script by its native twin: `EVAL` with its exact text, and `EVALSHA` as if it had been
@@ -126,6 +126,12 @@ impl Store {
 }
 
 impl Shared {
+    /// The id of a new client.
+    pub(crate) fn next_client(&self) -> u64 {
+        // Ids need to be unique, and nothing else, so relaxed ordering is enough.
+        self.ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// How many milliseconds old the store is. It may lag by a few.
     #[inline]
     pub(crate) fn coarse_ms(&self) -> u64 {
@@ -270,7 +276,8 @@ impl Builder {
             started: Instant::now(),
             born,
             run_id,
-            clients: AtomicU64::new(0),
+            clients: Clients::default(),
+            ids: AtomicU64::new(0),
             draws: AtomicU64::new(0),
         });
         shared.clock.tell(&shared.me);

@@ -1,6 +1,6 @@
 //! `CONFIG`: the settings that limit a store.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use redis::{ProtocolVersion, Value};
 
@@ -29,6 +29,10 @@ struct Parameter {
 
 enum Kind {
     MaxMemory,
+    Bytes {
+        least: usize,
+        at: fn(&Settings) -> &AtomicUsize,
+    },
     Policy,
     Number {
         least: i64,
@@ -68,6 +72,20 @@ const PARAMETERS: &[Parameter] = &[
         kind: Kind::Number {
             least: 0,
             at: |settings| &settings.decay_time,
+        },
+    },
+    Parameter {
+        name: "proto-max-bulk-len",
+        kind: Kind::Bytes {
+            least: 1 << 20,
+            at: |settings| &settings.max_len,
+        },
+    },
+    Parameter {
+        name: "hll-sparse-max-bytes",
+        kind: Kind::Bytes {
+            least: 0,
+            at: |settings| &settings.hyperloglog_sparse,
         },
     },
     compact("hash-max-listpack-entries", 0, |compact| {
@@ -120,6 +138,7 @@ const fn compact(
 enum Setting {
     MaxMemory(usize),
     Policy(Policy),
+    Bytes(fn(&Settings) -> &AtomicUsize, usize),
     Number(fn(&Settings) -> &AtomicU32, u32),
     Compact(fn(&CompactSettings) -> &AtomicI64, i64),
 }
@@ -129,6 +148,7 @@ impl Parameter {
         match self.kind {
             Kind::MaxMemory => settings.maxmemory.load(Ordering::Relaxed).to_string(),
             Kind::Policy => settings.policy().to_string(),
+            Kind::Bytes { at, .. } => at(settings).load(Ordering::Relaxed).to_string(),
             Kind::Number { at, .. } => at(settings).load(Ordering::Relaxed).to_string(),
             Kind::Compact { at, .. } => at(&settings.compact).load(Ordering::Relaxed).to_string(),
         }
@@ -146,6 +166,17 @@ impl Parameter {
                 let names = Policy::ALL.map(Policy::name).join(", ");
                 format!("argument(s) must be one of the following: {names}")
             }),
+            Kind::Bytes { least, at } => {
+                let most = i64::MAX.cast_unsigned() as usize;
+                let bytes = parse_memory(&value)
+                    .ok_or_else(|| "argument must be a memory value".to_owned())?;
+                (least..=most)
+                    .contains(&bytes)
+                    .then_some(Setting::Bytes(at, bytes))
+                    .ok_or_else(|| {
+                        format!("argument must be between {least} and {most} inclusive")
+                    })
+            }
             Kind::Number { least, at } => whole(&value, least, i32::MAX.into())
                 .map(|number| Setting::Number(at, u32::try_from(number).unwrap_or(u32::MAX))),
             Kind::Compact { least, at } => {
@@ -234,6 +265,7 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
             Setting::MaxMemory(bytes) => {
                 cx.shared.settings.maxmemory.store(bytes, Ordering::Relaxed);
             }
+            Setting::Bytes(at, bytes) => at(&cx.shared.settings).store(bytes, Ordering::Relaxed),
             Setting::Policy(policy) => cx.shared.settings.set_policy(policy),
             Setting::Number(at, number) => {
                 at(&cx.shared.settings).store(number, Ordering::Relaxed);

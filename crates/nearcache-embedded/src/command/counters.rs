@@ -7,6 +7,7 @@ use super::numbers::Decimal;
 use super::parse::integer;
 use super::row::prelude::*;
 use crate::context::Context;
+use crate::notify::Class;
 use crate::reply::{Error, Reply};
 
 #[rustfmt::skip]
@@ -45,6 +46,7 @@ fn add(cx: &mut Context<'_>, key: &[u8], by: i64) -> Reply {
         .checked_add(by)
         .ok_or(Error::new("ERR increment or decrement would overflow"))?;
     store(cx, key, itoa::Buffer::new().format(sum).as_bytes());
+    cx.notify(Class::STRING, "incrby", key);
     Ok(Value::Int(sum))
 }
 
@@ -57,6 +59,9 @@ pub(super) fn incrbyfloat(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         .to_text()
         .ok_or(Error::new("ERR increment would produce NaN or Infinity"))?;
     store(cx, args[1], text.as_bytes());
+    cx.notify(Class::STRING, "incrbyfloat", args[1]);
+    // Another machine might round in another way.
+    cx.log_as(&[b"SET", args[1], text.as_bytes(), b"KEEPTTL"]);
     Ok(Value::BulkString(text.into_bytes()))
 }
 

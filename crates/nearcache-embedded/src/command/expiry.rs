@@ -9,6 +9,7 @@ use super::strings::expire_at;
 use super::{Args, excerpt};
 use crate::context::Context;
 use crate::keyspace::entry::Deadline;
+use crate::notify::Class;
 use crate::reply::{Error, Reply, truth};
 
 #[rustfmt::skip]
@@ -125,6 +126,7 @@ pub(super) fn persist(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         .is_some_and(|entry| entry.deadline.is_some());
     if volatile {
         cx.edit(args[1], |entry| entry.deadline = None);
+        cx.notify(Class::GENERIC, "persist", args[1]);
     }
     Ok(truth(volatile))
 }

@@ -30,7 +30,7 @@ const SECTIONS: [Section; 8] = [
     },
     Section {
         name: "Clients",
-        text: |_| "connected_clients:1\r\nblocked_clients:0\r\n".into(),
+        text: clients,
     },
     Section {
         name: "Memory",
@@ -98,6 +98,11 @@ fn server(cx: &Context<'_>) -> String {
         uptime / 86_400,
         env!("CARGO_PKG_VERSION"),
     )
+}
+
+fn clients(cx: &Context<'_>) -> String {
+    let waiting = cx.shared.count_waiting();
+    format!("connected_clients:1\r\nblocked_clients:{waiting}\r\n")
 }
 
 fn memory(cx: &Context<'_>) -> String {

@@ -5,10 +5,13 @@
 //! its arguments, the name first. It runs while the shards of its keys are locked, so it need not care about other
 //! threads.
 
+mod bitfield;
+mod bitmaps;
 mod config;
 mod counters;
 mod expiry;
 mod hello;
+mod hyperloglog;
 mod info;
 mod keys;
 mod lists;
@@ -30,6 +33,7 @@ use crate::keyspace::{Held, Keyspace, Locked, ShardSet};
 use crate::reply::Error;
 use crate::session::Session;
 
+pub(crate) use parse::integer;
 pub(crate) use row::{Command, Keys, Place};
 pub(crate) use table::find;
 #[cfg(any(fuzzing, test))]

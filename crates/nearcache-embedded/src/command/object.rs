@@ -23,9 +23,6 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("memory|help",       2, Shared,    NONE,     Anywhere,  memory_help),
 ];
 
-/// The longest string that a server keeps in one piece with its header.
-const EMBEDDED_MAX: usize = 44;
-
 const NO_LFU: Error = Error::new(
     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
 );
@@ -42,9 +39,9 @@ fn of(cx: &Context<'_>, args: Args<'_>, ask: impl FnOnce(&Entry) -> Reply) -> Re
 pub(super) fn encoding(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     of(cx, args, |entry| {
         let name = match &entry.data {
+            Data::String(bytes) if bytes.is_raw() => "raw",
             Data::String(bytes) if integer(bytes).is_ok() => "int",
-            Data::String(bytes) if bytes.len() <= EMBEDDED_MAX => "embstr",
-            Data::String(_) => "raw",
+            Data::String(_) => "embstr",
             Data::List(list) => list.encoding(),
             Data::Hash(hash) => hash.encoding(),
             Data::Set(set) => set.encoding(),

@@ -4,7 +4,7 @@ use crate::reply::Error;
 
 /// A 64-bit integer in the one form that a server accepts: no plus sign, no leading zeros, no spaces.
 #[inline]
-pub(super) fn integer(bytes: &[u8]) -> Result<i64, Error> {
+pub(crate) fn integer(bytes: &[u8]) -> Result<i64, Error> {
     let (negative, digits) = match bytes {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),

@@ -1,4 +1,4 @@
-//! Commands on the whole key space.
+//! Commands on the whole key space, and what the scans of keys and of structures have in common.
 
 use redis::Value;
 
@@ -39,7 +39,7 @@ pub(super) fn keys(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 /// The cursor is the position in the hash space up to which all keys were returned: see [`crate::keyspace::table`].
 pub(super) fn scan(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let cursor = read_cursor(args[1])?;
-    let filter = Filter::read(&args[2..])?;
+    let options = Options::of_keys(&args[2..])?;
     let mut found = Vec::new();
     let mut next = 0;
     // A cursor beyond the space is not from us, and counts as its end.
@@ -47,17 +47,22 @@ pub(super) fn scan(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         let mut seen = 0;
         let visit = |entry: &Entry| {
             seen += 1;
-            if filter.accepts(cx, entry) {
+            if options.accepts(cx, entry) {
                 found.push(bulk(&entry.key));
             }
-            seen < filter.count
+            seen < options.count
         };
         next = walk(cx, cursor << (64 - CURSOR_BITS), visit) >> (64 - CURSOR_BITS);
     }
-    Ok(Value::Array(vec![
+    Ok(page(next, found))
+}
+
+/// The reply of a scan: where to continue, and what was found.
+pub(super) fn page(next: u64, found: Vec<Value>) -> Value {
+    Value::Array(vec![
         bulk(itoa::Buffer::new().format(next).as_bytes()),
         Value::Array(found),
-    ]))
+    ])
 }
 
 /// Visits the keys from a position of the hash space, up to the end of the segment in which `visit` says that it has
@@ -82,15 +87,27 @@ fn walk(cx: &Context<'_>, mut position: u64, mut visit: impl FnMut(&Entry) -> bo
     position
 }
 
-struct Filter<'a> {
+/// The options of a scan.
+pub(super) struct Options<'a> {
     pattern: Option<Glob<'a>>,
     r#type: Option<&'a [u8]>,
-    count: usize,
+    /// How many elements to look at, about.
+    pub(super) count: usize,
 }
 
-impl<'a> Filter<'a> {
-    fn read(args: Args<'a>) -> Result<Self, Error> {
-        let mut filter = Filter {
+impl<'a> Options<'a> {
+    /// Reads the options of a scan of a structure.
+    pub(super) fn of_structure(args: Args<'a>) -> Result<Self, Error> {
+        Options::read(args, false)
+    }
+
+    /// Reads the options of a scan of keys, which may be of one type only.
+    fn of_keys(args: Args<'a>) -> Result<Self, Error> {
+        Options::read(args, true)
+    }
+
+    fn read(args: Args<'a>, of_keys: bool) -> Result<Self, Error> {
+        let mut options = Options {
             pattern: None,
             r#type: None,
             count: DEFAULT_COUNT,
@@ -100,12 +117,12 @@ impl<'a> Filter<'a> {
                 return Err(Error::SYNTAX);
             };
             if is(name, "MATCH") {
-                filter.pattern = Some(Glob::new(value));
-            } else if is(name, "TYPE") {
-                filter.r#type = Some(value);
+                options.pattern = Some(Glob::new(value));
+            } else if is(name, "TYPE") && of_keys {
+                options.r#type = Some(value);
             } else if is(name, "COUNT") {
                 let count = integer(value)?;
-                filter.count = usize::try_from(count)
+                options.count = usize::try_from(count)
                     .ok()
                     .filter(|count| *count > 0)
                     .ok_or(Error::SYNTAX)?;
@@ -113,13 +130,18 @@ impl<'a> Filter<'a> {
                 return Err(Error::SYNTAX);
             }
         }
-        Ok(filter)
+        Ok(options)
+    }
+
+    /// Whether a key or an element has a name that is asked for.
+    pub(super) fn matches(&self, name: &[u8]) -> bool {
+        self.pattern
+            .as_ref()
+            .is_none_or(|pattern| pattern.matches(name))
     }
 
     fn accepts(&self, cx: &Context<'_>, entry: &Entry) -> bool {
-        self.pattern
-            .as_ref()
-            .is_none_or(|pattern| pattern.matches(&entry.key))
+        self.matches(&entry.key)
             && self
                 .r#type
                 .is_none_or(|name| is(name, entry.data.type_name()))
@@ -128,7 +150,7 @@ impl<'a> Filter<'a> {
 }
 
 /// Reads a cursor as `strtoul` does: a sign is allowed, and a negative number wraps around.
-fn read_cursor(arg: &[u8]) -> Result<u64, Error> {
+pub(super) fn read_cursor(arg: &[u8]) -> Result<u64, Error> {
     let invalid = || Error::new("ERR invalid cursor");
     let text = std::str::from_utf8(arg).map_err(|_| invalid())?;
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);

@@ -6,10 +6,12 @@ use redis::Value;
 
 use super::Args;
 use super::options::{self, EX, Expiry, Options, PX, Unit};
-use super::parse::integer;
+use super::parse::{integer, is};
 use super::row::prelude::*;
 use crate::context::Context;
+use crate::keyspace::bytes::Bytes;
 use crate::keyspace::entry::{Data, Deadline, Entry};
+use crate::notify::Class;
 use crate::reply::{Error, Reply, bulk, bulk_or_nil, count, truth};
 
 #[rustfmt::skip]
@@ -32,9 +34,6 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("setrange",   4, Growing,   ONE,      Anywhere,  setrange),
 ];
 
-/// The maximum length of a string: a server's `proto-max-bulk-len`.
-const MAX_LEN: usize = 512 << 20;
-
 pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(bulk_or_nil(cx.string(args[1])?))
 }
@@ -42,7 +41,7 @@ pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let (key, value) = (args[1], args[2]);
     if args.len() == 3 {
-        cx.put(key, value.into(), None);
+        write(cx, key, value);
         return Ok(Value::Okay);
     }
     let options = Options::of_set(&args[3..])?;
@@ -60,22 +59,44 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         return Ok(old.unwrap_or(Value::Nil));
     }
     let kept = current.and_then(|entry| entry.deadline);
-    cx.put(
-        key,
-        value.into(),
-        if options.expiry == Expiry::Keep {
-            kept
-        } else {
-            given
-        },
-    );
+    if let Some(deadline) = given {
+        write_expiring(cx, key, value, deadline);
+    } else {
+        let kept = kept.filter(|_| options.expiry == Expiry::Keep);
+        cx.put(key, value.into(), kept);
+        cx.notify(Class::STRING, "set", key);
+        if options.get {
+            let is_get = |at: usize| at >= 3 && is(args[at], "GET");
+            let said: Vec<_> = (0..args.len())
+                .filter(|at| !is_get(*at))
+                .map(|at| args[at])
+                .collect();
+            cx.log_as(&said);
+        }
+    }
     Ok(old.unwrap_or(Value::Okay))
+}
+
+/// Gives a key a value and no deadline.
+fn write(cx: &mut Context<'_>, key: &[u8], value: &[u8]) {
+    cx.put(key, value.into(), None);
+    cx.notify(Class::STRING, "set", key);
+}
+
+/// Gives a key a value and a deadline. The log holds the point in time.
+fn write_expiring(cx: &mut Context<'_>, key: &[u8], value: &[u8], deadline: Deadline) {
+    cx.put(key, value.into(), Some(deadline));
+    let mut at = itoa::Buffer::new();
+    let at = at.format(deadline.unix_ms()).as_bytes();
+    cx.log_as(&[b"SET", key, value, b"PXAT", at]);
+    cx.notify(Class::STRING, "set", key);
+    cx.notify(Class::GENERIC, "expire", key);
 }
 
 pub(super) fn setnx(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let absent = !cx.exists(args[1]);
     if absent {
-        cx.put(args[1], args[2].into(), None);
+        write(cx, args[1], args[2]);
     }
     Ok(truth(absent))
 }
@@ -90,13 +111,14 @@ pub(super) fn psetex(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 
 fn set_expiring(cx: &mut Context<'_>, command: &str, unit: Unit, args: Args<'_>) -> Reply {
     let deadline = options::deadline(cx, command, unit, args[2])?;
-    cx.put(args[1], args[3].into(), Some(deadline));
+    write_expiring(cx, args[1], args[3], deadline);
     Ok(Value::Okay)
 }
 
 pub(super) fn getset(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let old = bulk_or_nil(cx.string(args[1])?);
-    cx.put(args[1], args[2].into(), None);
+    write(cx, args[1], args[2]);
+    cx.log_as(&[b"SET", args[1], args[2]]);
     Ok(old)
 }
 
@@ -106,7 +128,11 @@ pub(super) fn getdel(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         Some(Entry {
             data: Data::String(bytes),
             ..
-        }) => Value::BulkString(bytes.into()),
+        }) => {
+            cx.log_as(&[b"DEL", args[1]]);
+            cx.notify(Class::GENERIC, "del", args[1]);
+            Value::BulkString(bytes.into())
+        }
         _ => Value::Nil,
     })
 }
@@ -122,6 +148,8 @@ pub(super) fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         Expiry::Persist => {
             if cx.get(key).is_some_and(|entry| entry.deadline.is_some()) {
                 cx.edit(key, |entry| entry.deadline = None);
+                cx.log_as(&[b"PERSIST", key]);
+                cx.notify(Class::GENERIC, "persist", key);
             }
         }
         Expiry::Set(unit, arg) => {
@@ -132,12 +160,18 @@ pub(super) fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(value)
 }
 
-/// Gives a key a deadline. If that has passed, removes the key at once.
+/// Gives a key a deadline. If that has passed, removes the key at once. The log holds what was done of the two.
 pub(super) fn expire_at(cx: &mut Context<'_>, key: &[u8], deadline: Deadline) {
     if deadline.unix_ms() <= cx.now() {
-        cx.take(key);
+        if cx.take(key).is_some() {
+            cx.log_as(&[b"DEL", key]);
+            cx.notify(Class::GENERIC, "del", key);
+        }
     } else {
         cx.edit(key, |entry| entry.deadline = Some(deadline));
+        let mut at = itoa::Buffer::new();
+        cx.log_as(&[b"PEXPIREAT", key, at.format(deadline.unix_ms()).as_bytes()]);
+        cx.notify(Class::GENERIC, "expire", key);
     }
 }
 
@@ -172,7 +206,7 @@ pub(super) fn msetnx(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 
 fn put_pairs(cx: &mut Context<'_>, args: Args<'_>) {
     for pair in args[1..].chunks_exact(2) {
-        cx.put(pair[0], pair[1].into(), None);
+        write(cx, pair[0], pair[1]);
     }
 }
 
@@ -180,10 +214,12 @@ pub(super) fn append(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let (key, tail) = (args[1], args[2]);
     let Some(len) = cx.string(key)?.map(<[u8]>::len) else {
         cx.put(key, tail.into(), None);
+        cx.notify(Class::STRING, "append", key);
         return Ok(count(tail.len()));
     };
-    let len = checked_len(len, tail.len())?;
+    let len = checked_len(cx, len, tail.len())?;
     edit_string(cx, key, |bytes| bytes.extend_from_slice(tail));
+    cx.notify(Class::STRING, "append", key);
     Ok(count(len))
 }
 
@@ -225,24 +261,18 @@ pub(super) fn setrange(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     if patch.is_empty() {
         return Ok(count(len.unwrap_or(0)));
     }
-    let end = checked_len(offset, patch.len())?;
-    let write = |bytes: &mut Vec<u8>| {
+    let end = checked_len(cx, offset, patch.len())?;
+    edit_or_make(cx, key, |bytes| {
         bytes.resize(bytes.len().max(end), 0);
         bytes[offset..end].copy_from_slice(patch);
-    };
-    if len.is_some() {
-        edit_string(cx, key, write);
-    } else {
-        let mut bytes = Vec::new();
-        write(&mut bytes);
-        cx.put(key, Data::String(bytes.into()).into(), None);
-    }
+    });
+    cx.notify(Class::STRING, "setrange", key);
     Ok(count(end.max(len.unwrap_or(0))))
 }
 
-fn checked_len(a: usize, b: usize) -> Result<usize, Error> {
+fn checked_len(cx: &Context<'_>, a: usize, b: usize) -> Result<usize, Error> {
     a.checked_add(b)
-        .filter(|len| *len <= MAX_LEN)
+        .filter(|len| *len <= cx.max_len())
         .ok_or(Error::STRING_TOO_LONG)
 }
 
@@ -253,4 +283,15 @@ pub(super) fn edit_string(cx: &mut Context<'_>, key: &[u8], change: impl FnOnce(
             bytes.edit(change);
         }
     });
+}
+
+/// The same, or makes the string from an empty one if there is none.
+pub(super) fn edit_or_make(cx: &mut Context<'_>, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
+    if cx.exists(key) {
+        edit_string(cx, key, change);
+    } else {
+        let mut bytes = Vec::new();
+        change(&mut bytes);
+        cx.put(key, Data::String(Bytes::raw(bytes)).into(), None);
+    }
 }

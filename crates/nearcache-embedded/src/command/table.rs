@@ -2,7 +2,7 @@
 
 use super::Command;
 use super::{
-    config, counters, expiry, hello, info, keys, lists, object, scan, scripting, server, session,
+    bitmaps, config, counters, expiry, hello, hyperloglog, info, keys, lists, object, scan, scripting, server, session,
     strings, transactions,
 };
 
@@ -10,6 +10,8 @@ use super::{
 static FAMILIES: &[&[Command]] = &[
     strings::COMMANDS,
     counters::COMMANDS,
+    bitmaps::COMMANDS,
+    hyperloglog::COMMANDS,
     keys::COMMANDS,
     object::COMMANDS,
     expiry::COMMANDS,

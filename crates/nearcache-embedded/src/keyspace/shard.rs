@@ -133,6 +133,18 @@ impl Shard {
         Some(cleared)
     }
 
+    /// Exchanges the contents of two databases.
+    pub(crate) fn swap(&mut self, a: u32, b: u32) {
+        self.make_databases(a.max(b) as usize + 1);
+        let databases = &mut self.databases;
+        self.watches.retain(|watch| {
+            let there = |db: u32| databases[db as usize].contains(&watch.key);
+            let hit = [a, b].contains(&watch.db) && (there(a) || there(b));
+            hit.then(|| watch.touch()).is_none()
+        });
+        databases.swap(a as usize, b as usize);
+    }
+
     pub(crate) fn watch(&mut self, db: u32, key: &[u8], dirty: Weak<AtomicBool>) {
         if self.watches.len() >= self.purge_at {
             self.watches.retain(|watch| watch.dirty.strong_count() > 0);

@@ -1,0 +1,335 @@
+//! Listens, accepts, and ends: the life of a server.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::peer::Peer;
+use crate::Store;
+use crate::clients::Client;
+use crate::store::Shared;
+
+/// A store on a port. See [`Server::builder`].
+#[derive(Debug)]
+#[must_use = "a server does nothing until it serves"]
+pub struct Server {
+    shared: Arc<Shared>,
+    tcp: Vec<TcpListener>,
+    #[cfg(unix)]
+    unix: Vec<(UnixListener, PathBuf)>,
+    stop: watch::Sender<bool>,
+}
+
+/// Ends a [`Server`] from elsewhere. Clones end the same one.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    stop: watch::Sender<bool>,
+}
+
+impl Handle {
+    /// Stops accepting, closes every connection after the command that it is running, and lets
+    /// [`serve`](Server::serve) return.
+    pub fn shutdown(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+/// Settings of a [`Server`].
+#[must_use]
+pub struct ServerBuilder {
+    shared: Arc<Shared>,
+    addresses: Vec<String>,
+    paths: Vec<PathBuf>,
+    password: Option<String>,
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("addresses", &self.addresses)
+            .field("paths", &self.paths)
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a server could not start, or had to end.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address or path cannot be listened on.
+    Bind {
+        /// The address or path.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The address can be reached from other machines, and there is no password.
+    Unprotected {
+        /// The address.
+        address: String,
+    },
+    /// There is no address and no path.
+    Nowhere,
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Bind { address, source } => {
+                write!(f, "cannot listen on {address}: {source}")
+            }
+            ServeError::Unprotected { address } => write!(
+                f,
+                "{address} can be reached from other machines: set a password, or bind a loopback address"
+            ),
+            ServeError::Nowhere => f.write_str("nowhere to listen: bind an address or a unix socket"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ServeError::Bind { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl ServerBuilder {
+    /// Listens on a TCP address, as `127.0.0.1:6379` or `localhost:0`. May be called several times.
+    pub fn bind(mut self, address: impl Into<String>) -> Self {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// Listens on a unix socket at that path. A socket that is left over there, and that nobody listens on, is
+    /// replaced.
+    pub fn unix(mut self, path: impl Into<PathBuf>) -> Self {
+        self.paths.push(path.into());
+        self
+    }
+
+    /// Demands this password of every client, as `requirepass` does.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into()).filter(|password| !password.is_empty());
+        self
+    }
+
+    /// Starts to listen: from now on clients can connect, and wait until [`Server::serve`] runs.
+    ///
+    /// # Errors
+    /// An address cannot be listened on, or other machines could use the store without a password.
+    pub async fn start(self) -> Result<Server, ServeError> {
+        if self.addresses.is_empty() && self.paths.is_empty() {
+            return Err(ServeError::Nowhere);
+        }
+        let mut tcp = Vec::new();
+        for address in self.addresses {
+            let bind_error = |source| ServeError::Bind {
+                address: address.clone(),
+                source,
+            };
+            let resolved: Vec<SocketAddr> = tokio::net::lookup_host(&address)
+                .await
+                .map_err(bind_error)?
+                .collect();
+            if self.password.is_none() && resolved.iter().any(|address| !address.ip().is_loopback())
+            {
+                return Err(ServeError::Unprotected { address });
+            }
+            tcp.push(TcpListener::bind(&resolved[..]).await.map_err(bind_error)?);
+        }
+        #[cfg(unix)]
+        let mut unix = Vec::new();
+        for path in self.paths {
+            #[cfg(unix)]
+            {
+                let listener = bind_unix(&path).map_err(|source| ServeError::Bind {
+                    address: path.display().to_string(),
+                    source,
+                })?;
+                unix.push((listener, path));
+            }
+            #[cfg(not(unix))]
+            return Err(ServeError::Bind {
+                address: path.display().to_string(),
+                source: io::ErrorKind::Unsupported.into(),
+            });
+        }
+        Ok(Server {
+            shared: self.shared,
+            tcp,
+            #[cfg(unix)]
+            unix,
+            stop: watch::Sender::new(false),
+        })
+    }
+}
+
+#[cfg(unix)]
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        result => result,
+    }
+}
+
+impl Server {
+    /// A server for this store. It listens where the builder is told to.
+    pub fn builder(store: &Store) -> ServerBuilder {
+        ServerBuilder {
+            shared: store.shared.clone(),
+            addresses: Vec::new(),
+            paths: Vec::new(),
+            password: None,
+        }
+    }
+
+    /// The first TCP address that it listens on, with the port that was chosen if it was 0.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.tcp.first()?.local_addr().ok()
+    }
+
+    /// Ends the server from elsewhere.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle {
+            stop: self.stop.clone(),
+        }
+    }
+
+    /// Accepts clients and runs their commands, until [`Handle::shutdown`] or the command `SHUTDOWN`.
+    pub async fn serve(self) {
+        let mut accepting = JoinSet::new();
+        for listener in self.tcp {
+            let (shared, stop) = (self.shared.clone(), self.stop.clone());
+            accepting.spawn(accept_tcp(listener, shared, stop));
+        }
+        #[cfg(unix)]
+        for (listener, path) in self.unix {
+            let (shared, stop) = (self.shared.clone(), self.stop.clone());
+            accepting.spawn(accept_unix(listener, path, shared, stop));
+        }
+        while accepting.join_next().await.is_some() {}
+    }
+}
+
+async fn stopped(stop: &watch::Sender<bool>) {
+    // The sender is alive, so the wait ends only when it is told to.
+    let _ = stop.subscribe().wait_for(|stop| *stop).await;
+}
+
+async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>, stop: watch::Sender<bool>) {
+    let mut peers = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&stop) => break,
+        };
+        while peers.try_join_next().is_some() {}
+        match accepted {
+            Ok((socket, address)) => {
+                peers.spawn(welcome_tcp(socket, address, shared.clone()));
+            }
+            Err(_) => after_failed_accept().await,
+        }
+    }
+    end(&shared, peers).await;
+}
+
+#[cfg(unix)]
+async fn accept_unix(
+    listener: UnixListener,
+    path: PathBuf,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+) {
+    let mut peers = JoinSet::new();
+    let path_text = path.display().to_string();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&stop) => break,
+        };
+        while peers.try_join_next().is_some() {}
+        match accepted {
+            Ok((socket, _)) => {
+                peers.spawn(welcome_unix(socket, path_text.clone(), shared.clone()));
+            }
+            Err(_) => after_failed_accept().await,
+        }
+    }
+    // Nobody can be reached there any more.
+    let _ = std::fs::remove_file(path);
+    end(&shared, peers).await;
+}
+
+/// There are no free file descriptors, most likely. Others may become free.
+async fn after_failed_accept() {
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+}
+
+/// Closes the connections.
+async fn end(shared: &Shared, mut peers: JoinSet<()>) {
+    while !peers.is_empty() {
+        for client in shared.clients.all() {
+            client.kill();
+        }
+        let soon = tokio::time::sleep(std::time::Duration::from_millis(100));
+        tokio::select! {
+            _ = peers.join_next() => {}
+            () = soon => {}
+        }
+    }
+}
+
+async fn welcome_tcp(socket: TcpStream, address: SocketAddr, shared: Arc<Shared>) {
+    let local = socket.local_addr().map(|local| local.to_string());
+    // Replies go out at once. If that cannot be set, they are only slower.
+    let _ = socket.set_nodelay(true);
+    welcome(socket, address.to_string(), local.unwrap_or_default(), false, shared).await;
+}
+
+#[cfg(unix)]
+async fn welcome_unix(socket: UnixStream, path: String, shared: Arc<Shared>) {
+    let address = format!("{path}:0");
+    welcome(socket, address.clone(), address, true, shared).await;
+}
+
+async fn welcome<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+    mut socket: S,
+    address: String,
+    local: String,
+    is_unix: bool,
+    shared: Arc<Shared>,
+) {
+    const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
+    if shared.clients.count() >= 10_000 {
+        // It is closed either way.
+        let _ = socket.write_all(FULL).await;
+        return;
+    }
+    let id = shared.next_client();
+    let client = Arc::new(Client::new(id, address, local, is_unix));
+    client.authenticated.store(true, Ordering::Relaxed);
+    Peer::new(socket, shared, client).run().await;
+}

@@ -1,0 +1,77 @@
+//! Bitmaps and numbers of any width in strings.
+
+use super::Family;
+
+pub(super) const FAMILY: Family = Family {
+    commands: &[
+        "SETBIT <key> <bit> <bitvalue>",
+        "SETBIT <key> <bit> <bitvalue>",
+        "SETBIT <key> <bit> <bitvalue>",
+        "GETBIT <key> <bit>",
+        "BITCOUNT <key>",
+        "BITCOUNT <key> <index> <index>",
+        "BITCOUNT <key> <index> <index> <unit>",
+        "BITPOS <key> <bitvalue>",
+        "BITPOS <key> <bitvalue> <index>",
+        "BITPOS <key> <bitvalue> <index> <index>",
+        "BITPOS <key> <bitvalue> <index> <index> <unit>",
+        "BITPOS <key> <bitvalue> <index> <index> <unit>",
+        "BITOP <bitop> <key> <key> <key>*",
+        "BITOP <bitop> <key> <key> <key>*",
+        "BITOP NOT <key> <key>",
+        "BITFIELD <key> <fieldop> <fieldop>*",
+        "BITFIELD <key> <fieldop> <fieldop>*",
+        "BITFIELD <key> <fieldop>*",
+        "BITFIELD_RO <key> <fieldget> <fieldget>*",
+        "BITFIELD_RO <key> <fieldop>*",
+        "SET <key> <value>",
+        "SET <key> <bitstring>",
+        "SET <key> <int>",
+        "APPEND <key> <value>",
+        "LPUSH <key> <value>",
+        "DEL <key>",
+        "GET <key>",
+        "STRLEN <key>",
+        "OBJECT ENCODING <key>",
+    ],
+    options: &[
+        ("bit", &["<index>", "<offset>", "7", "8", "100", "65", "4294967296"]),
+        ("bitvalue", &["0", "1", "1", "0", "2", "-1", "x"]),
+        ("unit", &["BIT", "BYTE", "bit", "BITS"]),
+        ("bitop", &["AND", "OR", "XOR", "NOT", "and", "NAND"]),
+        (
+            "fieldtype",
+            &[
+                "i8", "u8", "u1", "i1", "i5", "u13", "u63", "i64", "i63", "u32", "i16", "u64",
+                "i65", "u0", "x8", "i", "I8", "u08",
+            ],
+        ),
+        (
+            "fieldoffset",
+            &["<index>", "0", "3", "#0", "#1", "#3", "#x", "#-1", "#", "100", "4294967295"],
+        ),
+        ("fieldget", &["GET <fieldtype> <fieldoffset>"]),
+        (
+            "fieldvalue",
+            &["<int>", "<index>", "1", "-1", "100", "127", "128", "255", "-128", "-129"],
+        ),
+        (
+            "fieldop",
+            &[
+                "GET <fieldtype> <fieldoffset>",
+                "SET <fieldtype> <fieldoffset> <fieldvalue>",
+                "SET <fieldtype> <fieldoffset> <fieldvalue>",
+                "INCRBY <fieldtype> <fieldoffset> <fieldvalue>",
+                "INCRBY <fieldtype> <fieldoffset> <fieldvalue>",
+                "OVERFLOW WRAP",
+                "OVERFLOW SAT",
+                "OVERFLOW FAIL",
+                "overflow sat",
+                "OVERFLOW x",
+                "OVERFLOW",
+                "GET",
+                "FOO",
+            ],
+        ),
+    ],
+};
