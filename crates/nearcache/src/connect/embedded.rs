@@ -10,7 +10,7 @@ use nearcache_embedded::{Connection, Fsync, Policy, Store};
 use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, Value};
 
-use super::raw::Raw;
+use super::raw::Dedicated;
 use super::target::{Bounds, Place, Target};
 use super::{Backend, BoxFuture, Common, Terms, result_of};
 use crate::error::{Error, ErrorKind, Result};
@@ -200,8 +200,8 @@ impl Backend for Embedded {
         }))
     }
 
-    fn connection(&self, _limit: Duration) -> BoxFuture<'_, Result<Raw>> {
-        Box::pin(async move { Ok(Raw::Embedded(self.client.clone())) })
+    fn dedicated(&self, _limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
+        Box::pin(async move { Ok(Dedicated::Embedded(self.client.clone())) })
     }
 
     fn disconnect(&self) {}
