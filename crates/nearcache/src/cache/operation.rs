@@ -44,7 +44,7 @@ impl Executor for Async {}
 impl Executor for Blocking {}
 
 pub(crate) mod sealed {
-    use crate::connect::{Mode, Dedicated};
+    use crate::connect::{Dedicated, Mode};
     use std::time::Duration;
 
     /// The parts of an executor.

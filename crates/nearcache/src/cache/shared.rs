@@ -250,7 +250,6 @@ fn server_error(error: &Error) -> Option<ServerError> {
     }
 }
 
-
 impl<M> Clone for SharedConnection<M> {
     fn clone(&self) -> Self {
         self.cache.shared_connection()

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nearcache_embedded::{Connection, Fsync, Policy, Store};
 use parking_lot::Mutex;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Pipeline, ProtocolVersion, Value};
 
 use super::raw::Dedicated;
 use super::target::{Bounds, Place, Target};
@@ -22,6 +22,8 @@ use crate::script::Script;
 struct Embedded {
     /// Shared by all calls. No call sees the `MULTI` of another.
     client: Connection,
+    /// What a connection of its own speaks: the highest protocol, as on a server, unless told.
+    protocol: ProtocolVersion,
     common: Common,
     /// Keeps a named store alive.
     store: Arc<Store>,
@@ -158,6 +160,9 @@ pub(super) fn over(
     }
     Ok(Arc::new(Embedded {
         client,
+        protocol: target
+            .protocol
+            .map_or(ProtocolVersion::RESP3, ProtocolVersion::from),
         common: Common::new(target, runtime).with_clock(store.clock().clone()),
         store,
     }))
@@ -195,13 +200,21 @@ impl Backend for Embedded {
     fn in_mode(&self, mode: super::Mode) -> Option<Arc<dyn Backend>> {
         Some(Arc::new(Embedded {
             client: self.client.clone(),
+            protocol: self.protocol,
             common: self.common.for_runtime(mode.runtime()),
             store: Arc::clone(&self.store),
         }))
     }
 
     fn dedicated(&self, _limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
-        Box::pin(async move { Ok(Dedicated::Embedded(self.client.clone())) })
+        Box::pin(async move {
+            // Another client than the cache: it has a mailbox, subscriptions and tracking of its own.
+            let mut connection = self.store.connect();
+            let selected = connection.select(self.client.db());
+            selected.map_err(Error::from_redis)?;
+            connection.set_protocol(self.protocol);
+            Ok(Dedicated::Embedded(connection))
+        })
     }
 
     fn disconnect(&self) {}

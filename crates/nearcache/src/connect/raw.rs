@@ -280,7 +280,9 @@ impl BlockingConnection {
                 BlockingKind::Embedded(connection, pushes)
             }
             Dedicated::Socket(socket) => BlockingKind::Socket(socket),
-            Dedicated::Multiplexed(_) => unreachable!("a blocking backend opens no async connection"),
+            Dedicated::Multiplexed(_) => {
+                unreachable!("a blocking backend opens no async connection")
+            }
         };
         BlockingConnection { kind, db, limit }
     }

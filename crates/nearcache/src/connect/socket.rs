@@ -240,11 +240,7 @@ impl Socket {
 }
 
 fn broke_earlier() -> RedisError {
-    io::Error::new(
-        io::ErrorKind::NotConnected,
-        "the connection broke earlier",
-    )
-    .into()
+    io::Error::new(io::ErrorKind::NotConnected, "the connection broke earlier").into()
 }
 
 /// Whether a push is the answer to a command.

@@ -45,9 +45,10 @@ impl Wait {
             _ => b"",
         });
         // All of them are short, and most other commands are told by this.
-        let Some(name) = args.next().filter(|name| {
-            matches!(name.first(), Some(b'b' | b'B' | b'x' | b'X' | b'w' | b'W'))
-        }) else {
+        let Some(name) = args
+            .next()
+            .filter(|name| matches!(name.first(), Some(b'b' | b'B' | b'x' | b'X' | b'w' | b'W')))
+        else {
             return Wait::No;
         };
         let name = name.to_ascii_uppercase();

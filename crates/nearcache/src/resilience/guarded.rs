@@ -14,7 +14,7 @@ use super::breaker::{Breaker, Permit};
 use super::outbox::{Claim, Drain, Outbox};
 use super::retry;
 use crate::connect::target::{Place, Target};
-use crate::connect::{Backend, BoxFuture, LinkEvent, Dedicated, ServerInfo, Terms, change_nothing};
+use crate::connect::{Backend, BoxFuture, Dedicated, LinkEvent, ServerInfo, Terms, change_nothing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use crate::script::Script;

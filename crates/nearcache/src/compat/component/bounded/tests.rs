@@ -156,7 +156,10 @@ fn an_index_never_has_more_than_the_maximum() {
             .arg(b"v");
         connection.req_command(&STORE.by_text(&input)).unwrap();
         let mut range = Cmd::new();
-        range.arg("ZRANGE").arg(INDEX).arg(&["0", "-1", "WITHSCORES"]);
+        range
+            .arg("ZRANGE")
+            .arg(INDEX)
+            .arg(&["0", "-1", "WITHSCORES"]);
         let members = members(&connection.req_command(&range).unwrap()).unwrap();
         assert!(members.len() <= 100, "{members:?}");
     }
