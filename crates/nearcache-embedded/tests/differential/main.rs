@@ -102,7 +102,9 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
             return false;
         }
         let ask = ["OBJECT", "ENCODING"].map(Arg::from);
-        let encoding = self.theirs.req_command(&cmd(&[&ask[..], &args[1..2]].concat()));
+        let encoding = self
+            .theirs
+            .req_command(&cmd(&[&ask[..], &args[1..2]].concat()));
         let tables = ["hashtable", "skiplist"].map(|name| Value::BulkString(name.into()));
         !tables.contains(&encoding.expect("theirs answers"))
     }
@@ -283,11 +285,11 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
         ("DBSIZE", Value::Int(_), Value::Int(_)) if in_transaction => true,
         ("KEYS", Value::Array(ours), Value::Array(theirs)) => sorted(ours) == sorted(theirs),
         // Cursors are each one's own business; whole scans are compared elsewhere.
-        ("SCAN" | "HSCAN" | "SSCAN", Value::Array(ours), Value::Array(theirs)) => ours.len() == 2 && theirs.len() == 2,
-        // Any order; and pairs of RESP2 are compared in pairs.
-        ("HGETALL", Value::Array(ours), Value::Array(theirs)) => {
-            pairs(ours) == pairs(theirs)
+        ("SCAN" | "HSCAN" | "SSCAN", Value::Array(ours), Value::Array(theirs)) => {
+            ours.len() == 2 && theirs.len() == 2
         }
+        // Any order; and pairs of RESP2 are compared in pairs.
+        ("HGETALL", Value::Array(ours), Value::Array(theirs)) => pairs(ours) == pairs(theirs),
         ("HGETALL", Value::Map(ours), Value::Map(theirs)) => {
             let texts = |pairs: &[(Value, Value)]| {
                 let mut texts: Vec<_> = pairs.iter().map(|pair| format!("{pair:?}")).collect();
@@ -309,7 +311,11 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
         // Any elements, but as many.
         ("HRANDFIELD" | "SRANDMEMBER", Value::BulkString(_), Value::BulkString(_)) => true,
         ("HRANDFIELD" | "SRANDMEMBER", Value::Array(ours), Value::Array(theirs)) => {
-            let nested = |values: &[Value]| values.iter().all(|value| matches!(value, Value::Array(pair) if pair.len() == 2));
+            let nested = |values: &[Value]| {
+                values
+                    .iter()
+                    .all(|value| matches!(value, Value::Array(pair) if pair.len() == 2))
+            };
             ours.len() == theirs.len() && nested(ours) == nested(theirs)
         }
         ("INFO", Value::BulkString(_), Value::BulkString(_)) => true,

@@ -52,7 +52,17 @@ pub(super) const FAMILY: Family = Family {
                 "a field that is longer than sixty-four bytes, which is a limit of a server",
             ],
         ),
-        ("fieldvalue", &["<field> <value>", "<field> <value>", "<field> <int>", "<value> <value>", "n <float>", "<field> <long>"]),
+        (
+            "fieldvalue",
+            &[
+                "<field> <value>",
+                "<field> <value>",
+                "<field> <int>",
+                "<value> <value>",
+                "n <float>",
+                "<field> <long>",
+            ],
+        ),
         (
             "long",
             &[
@@ -75,7 +85,10 @@ pub(super) const FAMILY: Family = Family {
                 "-9223372036854775808",
             ],
         ),
-        ("hrandopt", &["WITHVALUES", "withvalues", "FOO", "WITHVALUES FOO"]),
+        (
+            "hrandopt",
+            &["WITHVALUES", "withvalues", "FOO", "WITHVALUES FOO"],
+        ),
         (
             "partopt",
             &[

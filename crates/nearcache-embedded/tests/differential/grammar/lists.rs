@@ -49,12 +49,39 @@ pub(super) const FAMILY: Family = Family {
         "EXEC",
     ],
     options: &[
-        ("element", &["a", "b", "c", "a", "1", "", "a rather long element, longer than sixty-four bytes, which is a limit"]),
-        ("count", &["0", "1", "2", "3", "100", "-1", "x", "9223372036854775807", "-9223372036854775808"]),
+        (
+            "element",
+            &[
+                "a",
+                "b",
+                "c",
+                "a",
+                "1",
+                "",
+                "a rather long element, longer than sixty-four bytes, which is a limit",
+            ],
+        ),
+        (
+            "count",
+            &[
+                "0",
+                "1",
+                "2",
+                "3",
+                "100",
+                "-1",
+                "x",
+                "9223372036854775807",
+                "-9223372036854775808",
+            ],
+        ),
         ("near", &["0", "1", "2", "-1", "-2", "-3", "3", "x"]),
         ("where", &["BEFORE", "AFTER", "before", "after", "FOO"]),
         ("end", &["LEFT", "RIGHT", "left", "RIGHT", "FOO"]),
-        ("node", &["1", "2", "3", "0", "-1", "-2", "-5", "-9", "128", "x"]),
+        (
+            "node",
+            &["1", "2", "3", "0", "-1", "-2", "-5", "-9", "128", "x"],
+        ),
         (
             "lposopt",
             &[
@@ -83,7 +110,15 @@ pub(super) const FAMILY: Family = Family {
                 "1 <key>",
             ],
         ),
-        ("lmpopopt", &["COUNT <count>", "COUNT 2", "count 1", "COUNT", "FOO"]),
-        ("timeout", &["0.001", "0.001", "0.0001", "1e-3", "-1", "-0.001", "x", "", "nan", "-inf", " 1"]),
+        (
+            "lmpopopt",
+            &["COUNT <count>", "COUNT 2", "count 1", "COUNT", "FOO"],
+        ),
+        (
+            "timeout",
+            &[
+                "0.001", "0.001", "0.0001", "1e-3", "-1", "-0.001", "x", "", "nan", "-inf", " 1",
+            ],
+        ),
     ],
 };

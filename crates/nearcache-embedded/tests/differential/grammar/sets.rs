@@ -40,7 +40,10 @@ pub(super) const FAMILY: Family = Family {
         "EXEC",
     ],
     options: &[
-        ("member", &["a", "b", "c", "1", "2", "3", "-70000", "01", "", "<number>"]),
+        (
+            "member",
+            &["a", "b", "c", "1", "2", "3", "-70000", "01", "", "<number>"],
+        ),
         (
             "number",
             &[
@@ -57,7 +60,23 @@ pub(super) const FAMILY: Family = Family {
                 "9223372036854775808",
             ],
         ),
-        ("popcount", &["0", "1000", "9223372036854775807", "-1", "x", "0 1", "1000 x"]),
-        ("cardopt", &["LIMIT 0", "LIMIT 1", "limit 2", "LIMIT -1", "LIMIT x", "LIMIT", "FOO"]),
+        (
+            "popcount",
+            &[
+                "0",
+                "1000",
+                "9223372036854775807",
+                "-1",
+                "x",
+                "0 1",
+                "1000 x",
+            ],
+        ),
+        (
+            "cardopt",
+            &[
+                "LIMIT 0", "LIMIT 1", "limit 2", "LIMIT -1", "LIMIT x", "LIMIT", "FOO",
+            ],
+        ),
     ],
 };
