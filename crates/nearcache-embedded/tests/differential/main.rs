@@ -60,7 +60,7 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
         }
         let (ours, theirs) = self.both(&cmd(args));
         if ours != theirs && self.has_order(args) {
-            prop_assert_eq!(ours, theirs, "{}", line(args));
+            prop_assert_eq!(&ours, &theirs, "{}", line(args));
         }
         self.compare(args, &ours, &theirs)
     }
