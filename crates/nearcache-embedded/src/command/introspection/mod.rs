@@ -117,7 +117,7 @@ fn describe_keys(protocol: ProtocolVersion, spec: &Spec) -> Value {
         let pairs = pairs
             .into_iter()
             .map(|(name, value)| (bulk(name.as_bytes()), value));
-        map(protocol, pairs.collect())
+        map(protocol, pairs)
     };
     let part = |kind: &str, fields: Vec<(&str, Value)>| {
         named(vec![
@@ -206,7 +206,7 @@ fn document_all(
 ) -> Value {
     let documented =
         commands.map(|command| (bulk(command.name.as_bytes()), document(protocol, command)));
-    map(protocol, documented.collect())
+    map(protocol, documented)
 }
 
 fn document(protocol: ProtocolVersion, command: &Command) -> Value {
