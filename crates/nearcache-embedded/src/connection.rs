@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use redis::{Cmd, ProtocolVersion, RedisResult, Value};
 
@@ -11,6 +12,7 @@ use crate::command::{self, Args, Command, Place};
 use crate::context::Context;
 use crate::keyspace::ShardSet;
 use crate::persist::{self, Commit, PersistError};
+use crate::pushes::Pushes;
 use crate::reply::{self, Error, Reply};
 use crate::session::{Queued, Session};
 use crate::store::Shared;
@@ -66,7 +68,7 @@ impl Connection {
 
     /// Chooses the protocol, which decides the forms of replies. A connection starts with RESP2.
     pub fn set_protocol(&mut self, protocol: ProtocolVersion) {
-        self.session.protocol = protocol;
+        self.session.speak(protocol);
     }
 
     /// Runs a command and returns the reply. An error of the command is a reply, too: [`Value::ServerError`].
@@ -75,6 +77,16 @@ impl Connection {
     /// `ConnectionLike` instead: there it waits without a thread.
     pub fn execute(&mut self, cmd: &Cmd) -> Value {
         wire::with_args(cmd, |args| self.run(args))
+    }
+
+    /// What is sent to this client beside its replies: messages of the channels that it subscribes to, and news of keys
+    /// that it tracks. From now on it gets the news of keys even if it speaks RESP2, because here they cannot be
+    /// mistaken for replies. All [`Pushes`] of a connection take from the same queue. A clone of the connection has
+    /// pushes of its own.
+    pub fn pushes(&mut self) -> Pushes {
+        let mailbox = self.session.open_mailbox(&self.shared).clone();
+        mailbox.is_read_here.store(true, Ordering::Relaxed);
+        Pushes::new(mailbox)
     }
 
     /// Runs a command for one of many callers that share this connection. It runs in a session that starts with the
@@ -224,6 +236,11 @@ pub(crate) fn execute(
         session.abort();
         return Begun::Done(Err(Error::OUT_OF_MEMORY));
     }
+    if session.subscriptions.is_some()
+        && let Some(error) = refuse_subscribed(session, command)
+    {
+        return Begun::Done(Err(error));
+    }
     if session.transaction.is_some()
         && command.is_exclusive()
         && command.place != Place::AtOnce
@@ -239,7 +256,16 @@ pub(crate) fn execute(
         transaction.queue.push(Queued { command, args });
         return Begun::Done(Ok(Value::SimpleString("QUEUED".to_owned())));
     }
-    perform(shared, session, command, args, patience)
+    let begun = perform(shared, session, command, args, patience);
+    if let Some(tracking) = &mut session.tracking
+        && tracking.caching
+        && session.transaction.is_none()
+        && !command.name.starts_with("client|")
+    {
+        // It was for this command, or for this transaction.
+        tracking.caching = false;
+    }
+    begun
 }
 
 /// Locks what all the commands need, and then runs them.
@@ -266,6 +292,7 @@ fn transact(shared: &Arc<Shared>, session: &mut Session, commands: &[Vec<&[u8]>]
     let locked = shared.keyspace.lock(shards, exclusive);
     let mut cx = Context::new(shared, session, locked);
     cx.out_of_memory = out_of_memory;
+    cx.queued = true;
     let mut replies = Vec::with_capacity(commands.len());
     for (command, args) in resolved.into_iter().zip(commands) {
         replies.push(reply::value(cx.run(command, args)));
@@ -329,6 +356,22 @@ fn refuse_to_grow(session: &mut Session, command: &Command) -> Option<Error> {
         )));
     }
     None
+}
+
+/// The error for a command that a client of RESP2 must not call while it is subscribed, because the replies could not
+/// be told from the messages.
+#[cold]
+fn refuse_subscribed(session: &mut Session, command: &Command) -> Option<Error> {
+    let refused = session.is_subscribed()
+        && session.protocol == ProtocolVersion::RESP2
+        && !command::is_for_subscribers(command);
+    refused.then(|| {
+        session.abort();
+        Error::from(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+            command.name
+        ))
+    })
 }
 
 /// The error for a command that cannot run because the log cannot be written; `None` if it may run, because it changes

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::event::{Journal, Record};
+use crate::event::Journal;
+use crate::notify::Class;
 use crate::persist::record::Batch;
 use crate::store::Shared;
 
@@ -110,22 +111,20 @@ impl Shared {
                 }
             }
         }
+        // Must be asked under the lock: see `Hub::is_listening`.
+        let heard = self.hears(Class::EXPIRED);
         if let Some(log) = self.log() {
             let mut batch = Batch::of_separate();
             gone.iter()
                 .for_each(|(db, entry)| batch.push_removal(*db, &entry.key));
             log.append_own(&batch);
         }
-        let listening = self.hub.is_listening();
         drop(shard);
         self.count_expired(gone.len());
-        if listening {
-            for (db, entry) in &gone {
-                let (db, key) = (*db, (*entry.key).into());
-                journal.push(Record::Dropped { db, key });
-            }
-            journal.tell(&self.hub, None);
+        for (db, entry) in &gone {
+            journal.dropped(heard, "expired", *db, &entry.key);
         }
+        journal.tell(self, None);
         gone.len()
     }
 
@@ -147,19 +146,14 @@ impl Shared {
         }
         let entry = shard.change(db, |table| table.take(hash, key));
         shard.touch(db, key);
+        let heard = self.hears(Class::EXPIRED);
         self.log_removal(db, key);
-        let listening = self.hub.is_listening();
         drop(shard);
         drop(entry);
         self.count_expired(1);
-        if listening {
-            let mut journal = Journal::default();
-            journal.push(Record::Dropped {
-                db,
-                key: key.into(),
-            });
-            journal.tell(&self.hub, None);
-        }
+        let mut journal = Journal::default();
+        journal.dropped(heard, "expired", db, key);
+        journal.tell(self, None);
     }
 
     /// Logs that the store removed a key. The key's shard must be locked.

@@ -11,12 +11,15 @@ use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::event::{Event, Hub, Subscription};
 use crate::eviction::Evictor;
+use crate::exchange::Exchange;
 use crate::expiry::Sweeper;
 use crate::keyspace::{Keyspace, MAX_SHARDS};
 use crate::limits::{Policy, Settings};
 use crate::persist::{self, Loaded, Log, Persist, PersistError, Saving};
+use crate::recipients::Recipients;
 use crate::reply::Error;
 use crate::script::{Script, Scripts};
+use crate::tracking::Trackers;
 use crate::waiting::Waiting;
 
 /// An in-process Redis. Clones are handles to the same store. It is dropped with the last of its handles and
@@ -41,6 +44,9 @@ pub(crate) struct Shared {
     pub(crate) databases: u32,
     pub(crate) clock: Clock,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) recipients: Arc<Recipients>,
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) trackers: Arc<Trackers>,
     pub(crate) scripts: Scripts,
     pub(crate) sweeper: Sweeper,
     pub(crate) settings: Settings,
@@ -413,11 +419,15 @@ impl Builder {
         let words = (0u8..3).map(|n| format!("{:016x}", keyspace.hash(&[n])));
         let run_id = words.collect::<String>()[..40].to_owned();
         let born = self.clock.coarse_ms();
+        let (hub, recipients) = (Arc::<Hub>::default(), Arc::<Recipients>::default());
         let shared = Arc::new_cyclic(|shared| Shared {
             keyspace,
             databases: self.databases,
             clock: self.clock,
-            hub: Arc::default(),
+            trackers: Arc::new(Trackers::new(hub.clone(), recipients.clone())),
+            exchange: Arc::default(),
+            recipients,
+            hub,
             scripts,
             sweeper: Sweeper::of(shared.clone()),
             settings: Settings::new(self.max_memory, self.policy),

@@ -62,7 +62,10 @@ pub(super) fn info(cx: &Context<'_>) -> String {
                  rdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\n";
     let middle = "rdb_last_bgsave_status:ok\r\nrdb_last_bgsave_time_sec:-1\r\nrdb_current_bgsave_time_sec:-1\r\n\
                   rdb_saves:0\r\nrdb_last_cow_size:0\r\nrdb_last_load_keys_expired:0\r\nrdb_last_load_keys_loaded:0\r\n";
-    let mut text = format!("{start}rdb_last_save_time:{}\r\n{middle}", cx.shared.last_save());
+    let mut text = format!(
+        "{start}rdb_last_save_time:{}\r\n{middle}",
+        cx.shared.last_save()
+    );
     let end = "aof_last_cow_size:0\r\nmodule_fork_in_progress:0\r\nmodule_fork_last_cow_size:0\r\n";
     let Some(log) = cx.shared.log() else {
         text += "aof_enabled:0\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\n\

@@ -2,14 +2,18 @@
 
 use redis::Value;
 
+use super::parse::{integer, is};
 use super::row::prelude::*;
+use super::waiting::deadline_in_millis;
 use super::{Args, table};
 use crate::context::Context;
-use crate::reply::{Error, Reply, bulk, count};
+use crate::reply::{self, Error, Reply, bulk, count};
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![
     ("time",            1, Shared,    NONE,     Anywhere,  time),
+    ("lolwut",         -1, Shared,    NONE,     Anywhere,  lolwut),
+    ("wait",            3, Shared,    NONE,     NoScript,  wait),
     ("command",        -1, Shared,    NONE,     Container, command),
     ("command|count",   2, Shared,    NONE,     Anywhere,  command_count),
 ];
@@ -24,6 +28,27 @@ pub(super) fn time(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
         part(now / 1000),
         part(now % 1000 * 1000),
     ]))
+}
+
+/// A greeting.
+pub(super) fn lolwut(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    if let [_, word, version, ..] = args
+        && is(word, "VERSION")
+    {
+        integer(version)?;
+    }
+    let art = format!("  (o)  nearcache-embedded\n  <|>  Redis ver. {VERSION}\n  / \\\n");
+    Ok(reply::text(cx.session.protocol, art))
+}
+
+/// Waits for replicas, of which there are none. So it waits in vain, unless it is for none.
+pub(super) fn wait(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    let replicas = integer(args[1])?;
+    let deadline = deadline_in_millis(cx, args[2])?;
+    if replicas > 0 {
+        cx.wait_for(&[], deadline)?;
+    }
+    Ok(count(0))
 }
 
 /// A command that needs a subcommand, called without one.

@@ -74,7 +74,9 @@ pub(super) fn load(
         .files()
         .map(|file| folder.path(&file.name))
         .collect();
-    let sizes = files.iter().map(|path| fs::metadata(path).map_or(0, |file| file.len()));
+    let sizes = files
+        .iter()
+        .map(|path| fs::metadata(path).map_or(0, |file| file.len()));
     let mut loader = Loader {
         shared,
         progress: LoadProgress {

@@ -216,7 +216,10 @@ fn perform(
 ) -> bool {
     let resolved = command::resolve(args);
     let (nils, closes) = match &resolved {
-        Ok(command) => (nils::of(session, command, args.len()), command.name == "quit"),
+        Ok(command) => (
+            nils::of(session, command, args.len()),
+            command.name == "quit",
+        ),
         Err(_) => (encode::Nils::Strings, false),
     };
     let begun = connection::execute(shared, session, resolved, args, Patience::Never);
