@@ -236,13 +236,6 @@ impl<'c> Context<'c> {
         }
     }
 
-    /// The same for a command that also writes, but looks for this key as one that only reads.
-    pub(crate) fn look_for(&self, key: &[u8]) {
-        if self.shared.notifies(Class::KEY_MISS) && self.get(key).is_none() {
-            self.notify(Class::KEY_MISS, "keymiss", key);
-        }
-    }
-
     /// The live entry of a key. It counts as a use, which evictions go by.
     #[inline]
     pub(crate) fn read(&self, key: &[u8]) -> Option<&Entry> {
@@ -272,7 +265,11 @@ impl<'c> Context<'c> {
     #[inline]
     pub(crate) fn run(&mut self, command: &'static Command, args: Args<'_>) -> Reply {
         self.command = Some(command);
-        let reply = (command.run)(self, args);
+        let reply = if command.is_exclusive() && self.shared.notifies(Class::KEY_MISS) {
+            self.run_telling_misses(command, args)
+        } else {
+            (command.run)(self, args)
+        };
         if self.changed {
             self.log(args);
         } else if self.logged.is_some() {
@@ -280,6 +277,26 @@ impl<'c> Context<'c> {
         }
         if self.session.tracking.is_some() && command.is_read() {
             self.remember(command.keys(args));
+        }
+        reply
+    }
+
+    /// Runs a command that writes. The keys that it only reads are looked for before it changes anything.
+    #[cold]
+    fn run_telling_misses(&mut self, command: &Command, args: Args<'_>) -> Reply {
+        let mut missed = command.sources(args);
+        missed.retain(|key| self.get(key).is_none());
+        let before = self.after().journal.len();
+        let reply = (command.run)(self, args);
+        if reply.is_ok() {
+            let db = self.session.db;
+            let told = missed.into_iter().map(|key| Record::Notified {
+                class: Class::KEY_MISS,
+                event: "keymiss",
+                db,
+                key: key.into(),
+            });
+            self.after().journal.insert(before, told);
         }
         reply
     }

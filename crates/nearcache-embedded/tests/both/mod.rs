@@ -77,6 +77,13 @@ impl Both {
         let _ = self.run(client, "HELLO 3");
     }
 
+    /// What the two sides differ in, for tests that go on.
+    #[allow(dead_code)]
+    pub fn difference(&mut self, client: usize, line: &str) -> Option<String> {
+        let (here, there) = self.run(client, line);
+        (here != there).then(|| format!("{line}\n  here:  {here:?}\n  there: {there:?}"))
+    }
+
     /// The same, but the order of what a client gets does not matter.
     #[allow(dead_code)]
     pub fn step_in_any_order(&mut self, client: usize, line: &str) {
