@@ -61,7 +61,7 @@
 //!
 //! # What is not supported
 //!
-//! Hashes, sets, sorted sets, streams, the other list commands, pub/sub, blocking commands, ACLs,
+//! Hashes, sets, sorted sets, the other list commands, pub/sub, blocking commands, ACLs,
 //! persistence, replication: these are unknown commands. Other differences from a server:
 //!
 //! - There is no Lua. A script runs if it was [registered](Store::register) together with its twin, a Rust function
