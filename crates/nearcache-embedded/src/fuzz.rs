@@ -27,7 +27,7 @@ const KEYS: [&[u8]; 6] = [
 ];
 
 /// Words that mean something as arguments of some command.
-const WORDS: [&str; 46] = [
+const WORDS: [&str; 73] = [
     "0",
     "1",
     "2",
@@ -74,6 +74,33 @@ const WORDS: [&str; 46] = [
     "maxmemory-policy",
     "AUTH",
     "SETNAME",
+    "STREAMS",
+    "GROUP",
+    "$",
+    ">",
+    "+",
+    "(1-1",
+    "1-1",
+    "1-2",
+    "5-*",
+    "MAXLEN",
+    "MINID",
+    "~",
+    "=",
+    "LIMIT",
+    "NOMKSTREAM",
+    "MKSTREAM",
+    "ENTRIESREAD",
+    "NOACK",
+    "FORCE",
+    "JUSTID",
+    "IDLE",
+    "TIME",
+    "RETRYCOUNT",
+    "LASTID",
+    "FULL",
+    "ENTRIESADDED",
+    "MAXDELETEDID",
 ];
 
 /// Inputs with more steps are cut off, because findings should be short.

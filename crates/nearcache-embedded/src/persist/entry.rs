@@ -1,6 +1,7 @@
 //! A key with its value as commands that make it: the forms in which a server writes them when it rewrites its log.
 
 use super::record::{write_bulk, write_command, write_count, write_select};
+use super::stream::write_stream;
 use crate::keyspace::entry::{Data, Entry};
 use crate::keyspace::list::List;
 
@@ -14,7 +15,8 @@ pub(crate) fn write_entry(out: &mut Vec<u8>, selected: &mut Option<u32>, db: u32
     match &entry.data {
         Data::String(value) => write(out, &[b"SET", key, value]),
         Data::List(list) => write_list(out, key, list),
-        Data::Hash(_) | Data::Set(_) | Data::SortedSet(_) | Data::Stream(_) => {}
+        Data::Stream(stream) => write_stream(out, key, stream),
+        Data::Hash(_) | Data::Set(_) | Data::SortedSet(_) => {}
     }
     if let Some(deadline) = entry.deadline {
         let mut buffer = itoa::Buffer::new();

@@ -16,6 +16,7 @@ mod manifest;
 mod reader;
 pub(crate) mod record;
 mod rewrite;
+mod stream;
 
 use std::fmt;
 use std::path::PathBuf;
