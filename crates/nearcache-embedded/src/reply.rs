@@ -87,21 +87,25 @@ pub(crate) fn text(protocol: ProtocolVersion, text: String) -> Value {
     }
 }
 
-/// Values in no certain order: RESP2 has them as an array.
-pub(crate) fn set(protocol: ProtocolVersion, values: Vec<Value>) -> Value {
+/// Elements of which each is there once: RESP2 has them as an array.
+pub(crate) fn set(protocol: ProtocolVersion, members: Vec<Value>) -> Value {
     match protocol {
-        ProtocolVersion::RESP2 => Value::Array(values),
-        _ => Value::Set(values),
+        ProtocolVersion::RESP2 => Value::Array(members),
+        _ => Value::Set(members),
     }
 }
 
 /// Names and their values: RESP2 has them in a row.
-pub(crate) fn map(protocol: ProtocolVersion, pairs: Vec<(Value, Value)>) -> Value {
+pub(crate) fn map(
+    protocol: ProtocolVersion,
+    pairs: impl IntoIterator<Item = (Value, Value)>,
+) -> Value {
+    let pairs = pairs.into_iter();
     match protocol {
         ProtocolVersion::RESP2 => {
-            Value::Array(pairs.into_iter().flat_map(|(name, value)| [name, value]).collect())
+            Value::Array(pairs.flat_map(|(name, value)| [name, value]).collect())
         }
-        _ => Value::Map(pairs),
+        _ => Value::Map(pairs.collect()),
     }
 }
 

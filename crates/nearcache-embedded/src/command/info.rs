@@ -36,7 +36,7 @@ const SECTIONS: [Section; 8] = [
     },
     Section {
         name: "Persistence",
-        text: |_| "loading:0\r\nasync_loading:0\r\naof_enabled:0\r\n".into(),
+        text: super::persistence::info,
     },
     Section {
         name: "Stats",

@@ -68,7 +68,7 @@ pub(super) fn lcs(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         let found = long.map(|found| found.reply(options.with_len)).collect();
         let pairs = [("matches", Value::Array(found)), ("len", count(len))];
         let pairs = pairs.map(|(name, value)| (bulk(name.as_bytes()), value));
-        return Ok(map(cx.session.protocol, pairs.into()));
+        return Ok(map(cx.session.protocol, pairs));
     }
     Ok(if options.len {
         count(len)
@@ -101,7 +101,11 @@ impl Table {
         let width = b.len() + 1;
         let cells = (a.len() + 1).checked_mul(width);
         let cells = cells
-            .filter(|cells| cells.checked_mul(size_of::<u32>()).is_some_and(|bytes| bytes <= most))
+            .filter(|cells| {
+                cells
+                    .checked_mul(size_of::<u32>())
+                    .is_some_and(|bytes| bytes <= most)
+            })
             .ok_or(TOO_LARGE)?;
         let mut lengths = Vec::new();
         lengths.try_reserve_exact(cells).map_err(|_| TOO_LARGE)?;

@@ -10,25 +10,34 @@ mod bitmaps;
 mod config;
 mod counters;
 mod expiry;
+mod hashes;
 mod hello;
 mod hyperloglog;
 mod info;
 mod introspection;
 mod keys;
 mod lcs;
+mod list_moves;
 mod lists;
 mod numbers;
 mod object;
 mod options;
 mod parse;
+mod persistence;
+mod pubsub;
+mod random;
 mod row;
 mod scan;
 mod scripting;
 mod server;
 mod session;
+mod set_algebra;
+mod sets;
 mod sort;
+mod streams;
 mod strings;
 mod table;
+mod tracking;
 mod transactions;
 mod waiting;
 
@@ -37,6 +46,7 @@ use crate::reply::Error;
 use crate::session::Session;
 
 pub(crate) use parse::integer;
+pub(crate) use pubsub::is_for_subscribers;
 #[cfg(test)]
 use row::Access;
 pub(crate) use row::{Command, Keys, Place};
@@ -122,6 +132,16 @@ fn subcommand(container: &Command, args: Args<'_>) -> Result<&'static Command, E
             container.name.to_uppercase()
         ))),
     }
+}
+
+/// What a subcommand says that is called with arguments which it does not take.
+#[cold]
+fn subcommand_syntax(args: Args<'_>) -> Error {
+    Error::from(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {} HELP.",
+        excerpt(args[1], 128),
+        String::from_utf8_lossy(args[0]).to_uppercase()
+    ))
 }
 
 #[cold]

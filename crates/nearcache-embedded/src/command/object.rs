@@ -131,7 +131,7 @@ pub(super) fn memory_stats(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
         ("dataset.percentage", double(protocol, share)),
     ];
     let pairs = stats.map(|(name, value)| (bulk(name.as_bytes()), value));
-    Ok(map(protocol, pairs.into()))
+    Ok(map(protocol, pairs))
 }
 
 pub(super) fn memory_doctor(cx: &mut Context<'_>, _: Args<'_>) -> Reply {

@@ -7,12 +7,14 @@ use std::ops::Range;
 
 use redis::Value;
 
+use super::lists::node_size;
 use super::parse::{float, integer, is};
 use super::row::prelude::*;
 use super::{Args, c_string};
 use crate::context::Context;
 use crate::keyspace::entry::Data;
-use crate::keyspace::list::List;
+use crate::keyspace::list::{End, List};
+use crate::keyspace::set::Member;
 use crate::notify::Class;
 use crate::reply::{Error, Reply, bulk_or_nil, count};
 
@@ -31,7 +33,7 @@ pub(super) fn sort(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         element.unwrap_or_default().to_vec()
     })?;
     let stored = elements.len();
-    let list = list_of(cx, elements);
+    let list = list_of(cx, &elements);
     cx.store(destination, list, Class::LIST, "sortstore");
     Ok(count(stored))
 }
@@ -133,7 +135,9 @@ impl<'a> Pattern<'a> {
             return Pattern::Nowhere;
         };
         let arrow = text[star + 1..].windows(2).position(|two| two == b"->");
-        let arrow = arrow.map(|at| star + 1 + at).filter(|at| at + 2 < text.len());
+        let arrow = arrow
+            .map(|at| star + 1 + at)
+            .filter(|at| at + 2 < text.len());
         Pattern::Key {
             before: &pattern[..star],
             after: &pattern[star + 1..arrow.unwrap_or(pattern.len())],
@@ -281,23 +285,31 @@ fn score(bytes: &[u8]) -> Result<f64, Error> {
 /// The elements, and whether they have an order of their own; `None` if the type cannot be sorted.
 fn elements_of(data: &Data) -> Option<(Vec<Cow<'_, [u8]>>, bool)> {
     match data {
-        Data::List(list) => {
-            let elements = list.range(0..list.len());
-            Some((elements.map(|element| Cow::Borrowed(&**element)).collect(), true))
+        Data::List(list) => Some((list.iter().map(Cow::Borrowed).collect(), true)),
+        Data::Set(set) => {
+            let member = |member| match member {
+                Member::Integer(_) => Cow::Owned(member.to_vec()),
+                Member::Text(text) => Cow::Borrowed(text),
+            };
+            Some((set.iter().map(member).collect(), false))
         }
         _ => None,
     }
 }
 
 /// A field of a hash.
-fn field_of<'d>(_data: &'d Data, _field: &[u8]) -> Option<&'d [u8]> {
-    None
+fn field_of<'d>(data: &'d Data, field: &[u8]) -> Option<&'d [u8]> {
+    match data {
+        Data::Hash(hash) => hash.get(field),
+        _ => None,
+    }
 }
 
-fn list_of(_cx: &Context<'_>, elements: Vec<Vec<u8>>) -> Box<List> {
+fn list_of(cx: &Context<'_>, elements: &[Vec<u8>]) -> Box<List> {
     let mut list = Box::<List>::default();
+    let size = node_size(cx);
     for element in elements {
-        list.push_back(element.into());
+        list.push(End::Right, element, size);
     }
     list
 }

@@ -162,7 +162,7 @@ pub(super) fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 
 /// Gives a key a deadline. If that has passed, removes the key at once. The log holds what was done of the two.
 pub(super) fn expire_at(cx: &mut Context<'_>, key: &[u8], deadline: Deadline) {
-    if deadline.unix_ms() <= cx.now() {
+    if cx.is_past(deadline) {
         if cx.take(key).is_some() {
             cx.log_as(&[b"DEL", key]);
             cx.notify(Class::GENERIC, "del", key);

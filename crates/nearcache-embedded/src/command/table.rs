@@ -1,32 +1,36 @@
 //! The table of commands: the rows of all families, and how a command is found by its name.
 
 use super::Command;
-use super::{
-    bitmaps, config, counters, expiry, hello, hyperloglog, info, introspection, keys, lcs, lists, object, scan, scripting, server, session,
-    sort, strings, transactions,
-};
 
 /// The rows of each family of commands.
 static FAMILIES: &[&[Command]] = &[
-    strings::COMMANDS,
-    counters::COMMANDS,
-    bitmaps::COMMANDS,
-    lcs::COMMANDS,
-    sort::COMMANDS,
-    hyperloglog::COMMANDS,
-    keys::COMMANDS,
-    object::COMMANDS,
-    expiry::COMMANDS,
-    scan::COMMANDS,
-    lists::COMMANDS,
-    transactions::COMMANDS,
-    scripting::COMMANDS,
-    session::COMMANDS,
-    hello::COMMANDS,
-    config::COMMANDS,
-    info::COMMANDS,
-    server::COMMANDS,
-    introspection::COMMANDS,
+    super::strings::COMMANDS,
+    super::streams::COMMANDS,
+    super::counters::COMMANDS,
+    super::bitmaps::COMMANDS,
+    super::hyperloglog::COMMANDS,
+    super::keys::COMMANDS,
+    super::object::COMMANDS,
+    super::expiry::COMMANDS,
+    super::scan::COMMANDS,
+    super::lists::COMMANDS,
+    super::transactions::COMMANDS,
+    super::scripting::COMMANDS,
+    super::session::COMMANDS,
+    super::tracking::COMMANDS,
+    super::pubsub::COMMANDS,
+    super::hello::COMMANDS,
+    super::config::COMMANDS,
+    super::info::COMMANDS,
+    super::server::COMMANDS,
+    super::lcs::COMMANDS,
+    super::sort::COMMANDS,
+    super::persistence::COMMANDS,
+    super::list_moves::COMMANDS,
+    super::hashes::COMMANDS,
+    super::sets::COMMANDS,
+    super::set_algebra::COMMANDS,
+    super::introspection::COMMANDS,
 ];
 
 /// A hash index of the names: the row as `family << 8 | position`, plus one; or 0 for none. At most half full, so

@@ -95,7 +95,8 @@ impl Folder {
                 .map_err(|error| match error.kind() {
                     io::ErrorKind::NotFound => PersistError::Unsupported {
                         path: path.clone(),
-                        why: "the manifest names this file, but it is missing; nothing was changed".into(),
+                        why: "the manifest names this file, but it is missing; nothing was changed"
+                            .into(),
                     },
                     _ => PersistError::io("read", &path)(error),
                 })?;
@@ -153,7 +154,8 @@ impl Folder {
 
     /// Makes a new folder's files, removes what is not needed any more, and opens the last increment.
     pub(crate) fn open_increment(&mut self) -> Result<(File, u64), PersistError> {
-        fs::create_dir_all(&self.files).map_err(PersistError::io("make the folder", &self.files))?;
+        fs::create_dir_all(&self.files)
+            .map_err(PersistError::io("make the folder", &self.files))?;
         self.remove_temporary();
         let mut manifest = self.manifest.clone();
         if manifest.base.is_none() && manifest.increments.is_empty() {

@@ -193,6 +193,16 @@ impl Log {
         started.map(drop)
     }
 
+    pub(super) fn set_rewrites(&self, percentage: u64, min_size: u64) {
+        let rewrites = &self.rewrites;
+        rewrites.percentage.store(percentage, Ordering::Relaxed);
+        rewrites.min_size.store(min_size, Ordering::Relaxed);
+    }
+
+    pub(crate) fn rewrites(&self) -> &Rewrites {
+        &self.rewrites
+    }
+
     pub(crate) fn fsync(&self) -> Fsync {
         Fsync::of(self.fsync.load(Ordering::Relaxed))
     }

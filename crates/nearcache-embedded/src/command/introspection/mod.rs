@@ -99,7 +99,7 @@ fn words(protocol: ProtocolVersion, words: &[&str]) -> Value {
 fn describe_keys(protocol: ProtocolVersion, spec: &Spec) -> Value {
     let named = |pairs: Vec<(&str, Value)>| {
         let pairs = pairs.into_iter().map(|(name, value)| (bulk(name.as_bytes()), value));
-        map(protocol, pairs.collect())
+        map(protocol, pairs)
     };
     let part = |kind: &str, fields: Vec<(&str, Value)>| {
         named(vec![("type", bulk(kind.as_bytes())), ("spec", named(fields))])
@@ -179,7 +179,7 @@ fn document_all(
     let documented = commands.map(|command| {
         (bulk(command.name.as_bytes()), document(protocol, command))
     });
-    map(protocol, documented.collect())
+    map(protocol, documented)
 }
 
 fn document(protocol: ProtocolVersion, command: &Command) -> Value {
