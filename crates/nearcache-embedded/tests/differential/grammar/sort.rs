@@ -38,8 +38,6 @@ pub(super) const FAMILY: Family = Family {
         "LCS <text> <text> IDX <lcsopt>*",
         "SET <text> <letters>",
         "SET <text> <letters>",
-        "WAIT 0 <int>",
-        "WAIT -1 <timeout>",
     ],
     options: &[
         (
@@ -117,6 +115,5 @@ pub(super) const FAMILY: Family = Family {
                 "FOO",
             ],
         ),
-        ("timeout", &["0", "1", "-1", "x", "9223372036854775807"]),
     ],
 };
