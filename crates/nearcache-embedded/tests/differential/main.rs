@@ -25,6 +25,23 @@ fn name(args: &[Arg]) -> String {
     String::from_utf8_lossy(&args[0]).to_uppercase()
 }
 
+/// How a command's replies are compared: by its name, mostly.
+fn kind(args: &[Arg]) -> String {
+    let name = name(args);
+    let has = |word: &str| {
+        args.iter()
+            .any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    match name.as_str() {
+        "COMMAND" => {
+            let word = args.get(1).map_or(&b""[..], |word| word);
+            format!("COMMAND {}", String::from_utf8_lossy(word).to_uppercase())
+        }
+        "SORT" | "SORT_RO" if has("nosort") || has("BY") && has("ALPHA") => "SORT ANYHOW".into(),
+        _ => name,
+    }
+}
+
 /// The two, side by side.
 struct Pair<A, B> {
     store: Store,
@@ -66,7 +83,7 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
     }
 
     fn compare(&mut self, args: &[Arg], ours: &Value, theirs: &Value) -> Checked {
-        let name = name(args);
+        let name = kind(args);
         let alike = match name.as_str() {
             "EXEC" => match (ours, theirs) {
                 (Value::Array(ours), Value::Array(theirs)) => {
@@ -138,7 +155,7 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
         let theirs = self.theirs.req_packed_commands(&packed, offset, count);
         match (&ours, &theirs) {
             (Ok(ours), Ok(theirs)) if atomic => {
-                self.queued = commands.iter().map(|args| name(args)).collect();
+                self.queued = commands.iter().map(|args| kind(args)).collect();
                 self.compare(&[b"EXEC".to_vec()], &ours[0], &theirs[0])?;
                 prop_assert!(ours.len() == 1 && theirs.len() == 1);
             }
@@ -186,10 +203,15 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
                 // Of a type that it is not, a command reads an error.
                 for read in [
                     "OBJECT ENCODING key",
-                    "GET key",
-                    "LRANGE key 0 -1",
                     "HGETALL key",
                     "SMEMBERS key",
+                    "GET key",
+                    "LRANGE key 0 -1",
+                    "XRANGE key - +",
+                    "XINFO STREAM key FULL COUNT 0",
+                    "XINFO GROUPS key",
+                    "XPENDING key g",
+                    "XPENDING key h - + 100",
                 ] {
                     let args: Vec<Arg> = read
                         .split(' ')
@@ -254,6 +276,12 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
         {
             true
         }
+        // Some commands do not exist here.
+        ("COMMAND GETKEYS" | "COMMAND GETKEYSANDFLAGS", Value::ServerError(ours), _)
+            if ours.details() == Some("Invalid command specified") =>
+        {
+            true
+        }
         (_, Value::ServerError(ours), Value::ServerError(theirs)) => ours == theirs,
         (_, Value::SimpleString(ours), _) if ours == "QUEUED" => {
             *theirs == Value::SimpleString(ours.clone())
@@ -279,11 +307,22 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
         // A server does not look whether a key has expired before it says how much it takes.
         ("MEMORY", Value::Nil, Value::Int(_)) => true,
         ("CONFIG", Value::Array(_) | Value::Map(_), _) => settings(ours) == settings(theirs),
+        ("COMMAND COUNT", Value::Int(_), Value::Int(_)) => true,
+        ("COMMAND INFO", Value::Array(ours), Value::Array(theirs)) => {
+            ours.len() == theirs.len() && ours.iter().zip(theirs).all(described_alike)
+        }
+        ("COMMAND DOCS", Value::Array(_) | Value::Map(_), _) => documented_alike(ours, theirs),
+        // A server has others as well.
+        ("COMMAND LIST", Value::Array(ours), Value::Array(theirs)) => ours.iter().all(|name| {
+            theirs.contains(name) || *name == Value::BulkString("client|setinfo".into())
+        }),
         // Any key may come, but if there is one, some key must.
         ("RANDOMKEY", Value::BulkString(_), Value::BulkString(_)) => true,
         ("CLIENT", Value::Int(_), Value::Int(_)) => true,
         ("DBSIZE", Value::Int(_), Value::Int(_)) if in_transaction => true,
-        ("KEYS", Value::Array(ours), Value::Array(theirs)) => sorted(ours) == sorted(theirs),
+        ("KEYS" | "SORT ANYHOW", Value::Array(ours), Value::Array(theirs)) => {
+            sorted(ours) == sorted(theirs)
+        }
         // Cursors are each one's own business; whole scans are compared elsewhere.
         ("SCAN" | "HSCAN" | "SSCAN", Value::Array(ours), Value::Array(theirs)) => {
             ours.len() == 2 && theirs.len() == 2
@@ -324,11 +363,104 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
             Value::VerbatimString { format: ours, .. },
             Value::VerbatimString { format: theirs, .. },
         ) => ours == theirs,
+        ("XINFO", ..) => at_about_the_same_time(ours, theirs),
+        ("XPENDING", Value::Array(ours), Value::Array(theirs)) => {
+            ours.len() == theirs.len()
+                && ours.iter().zip(theirs).all(|pair| pending(pair.0, pair.1))
+        }
         ("HELLO", Value::Array(_) | Value::Map(_), _) => {
             without_identity(ours) == without_identity(theirs)
         }
         _ => ours == theirs,
     }
+}
+
+/// Two pending entries, of which the idle time is measured at another moment.
+fn pending(ours: &Value, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Value::Array(a), Value::Array(b)) if a.len() == 4 && b.len() == 4 => {
+            let near = matches!((&a[2], &b[2]), (Value::Int(a), Value::Int(b)) if a.abs_diff(*b) <= 30_000);
+            near && (&a[..2], &a[3]) == (&b[..2], &b[3])
+        }
+        _ => ours == theirs,
+    }
+}
+
+/// Two replies in which idle times, and moments of the present, may differ a little.
+fn at_about_the_same_time(ours: &Value, theirs: &Value) -> bool {
+    const LONG_AGO: i64 = 100_000_000_000;
+    let is_idle = |name: &Value| *name == Value::BulkString(b"idle".to_vec());
+    let near = |a: &Value, b: &Value| matches!((a, b), (Value::Int(a), Value::Int(b)) if a.abs_diff(*b) <= 30_000);
+    match (ours, theirs) {
+        (Value::Array(a), Value::Array(b)) => {
+            let alike = |at: usize| {
+                at_about_the_same_time(&a[at], &b[at])
+                    || at > 0 && is_idle(&a[at - 1]) && near(&a[at], &b[at])
+            };
+            a.len() == b.len() && (0..a.len()).all(alike)
+        }
+        (Value::Map(a), Value::Map(b)) => {
+            let alike = |(a, b): (&(Value, Value), &(Value, Value))| {
+                a.0 == b.0
+                    && (at_about_the_same_time(&a.1, &b.1) || is_idle(&a.0) && near(&a.1, &b.1))
+            };
+            a.len() == b.len() && a.iter().zip(b).all(alike)
+        }
+        (Value::Int(a), Value::Int(b)) => {
+            a == b || a.min(b) > &LONG_AGO && a.abs_diff(*b) <= 30_000
+        }
+        _ => ours == theirs,
+    }
+}
+
+/// Whether what is said of a command is the same, but for its subcommands, and for notes about its keys. What does not
+/// exist here is nothing.
+fn described_alike((ours, theirs): (&Value, &Value)) -> bool {
+    match (ours, theirs) {
+        (Value::Array(ours), Value::Array(theirs)) => {
+            let facts = |fields: &[Value]| {
+                let mut fields = fields.to_vec();
+                fields.truncate(9);
+                if let Some(Value::Array(specs) | Value::Set(specs)) = fields.pop() {
+                    fields.extend(specs.iter().map(without_notes));
+                }
+                fields
+            };
+            facts(ours) == facts(theirs)
+        }
+        (Value::Nil, _) => true,
+        _ => false,
+    }
+}
+
+fn without_notes(spec: &Value) -> Value {
+    let pairs = spec.as_map_iter().expect("a map");
+    let notes = Value::BulkString("notes".into());
+    let pairs = pairs.filter(|(name, _)| **name != notes);
+    Value::Map(
+        pairs
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    )
+}
+
+/// Whether the documents are of the same commands, groups and versions, where the commands exist here.
+fn documented_alike(ours: &Value, theirs: &Value) -> bool {
+    let facts = |reply: &Value| -> Vec<_> {
+        let of = |document: &Value| -> Vec<_> {
+            let pairs = document.as_map_iter().expect("a document");
+            let pairs = pairs.map(|(name, value)| (format!("{name:?}"), format!("{value:?}")));
+            pairs
+                .filter(|(name, _)| name.contains("\"since\"") || name.contains("group"))
+                .collect()
+        };
+        let documents = reply.as_map_iter().expect("documents");
+        documents
+            .map(|(name, document)| (format!("{name:?}"), of(document)))
+            .collect()
+    };
+    let theirs = facts(theirs);
+    facts(ours).iter().all(|document| theirs.contains(document))
 }
 
 fn sorted(values: &[Value]) -> BTreeSet<String> {
@@ -359,6 +491,8 @@ fn settings(reply: &Value) -> Option<BTreeSet<String>> {
         "lfu-decay-time",
         "proto-max-bulk-len",
         "hll-sparse-max-bytes",
+        "stream-node-max-bytes",
+        "stream-node-max-entries",
     ];
     let pairs = reply.as_map_iter()?.filter(|(name, _)| match name {
         Value::BulkString(name) => ours.iter().any(|ours| ours.as_bytes() == name),
@@ -417,8 +551,10 @@ fn replies_and_contents_are_those_of_a_server() {
             pair.command(&[reset.into()])?;
         }
         let defaults = "CONFIG SET maxmemory 0 maxmemory-policy noeviction maxmemory-samples 5 \
-                            lfu-log-factor 10 lfu-decay-time 1 hash-max-listpack-entries 512 \
-                            hash-max-listpack-value 64 set-max-intset-entries 512 list-max-listpack-size -2";
+                            lfu-log-factor 10 lfu-decay-time 1 hll-sparse-max-bytes 3000 \
+                            stream-node-max-entries 100 stream-node-max-bytes 4096 \
+                            hash-max-listpack-entries 512 hash-max-listpack-value 64 \
+                            set-max-intset-entries 512 list-max-listpack-size -2";
         let defaults: Vec<Arg> = defaults.split(' ').map(Arg::from).collect();
         pair.command(&defaults)?;
         pair.command(&[

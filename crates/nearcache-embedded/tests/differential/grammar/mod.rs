@@ -1,10 +1,15 @@
 //! Random commands: mostly right, and wrong in every way that can be thought of.
 
+mod bitmaps;
+mod commands;
 mod hashes;
+mod hyperloglog;
 mod keys;
 mod lists;
 mod server;
 mod sets;
+mod sort;
+mod streams;
 mod strings;
 
 use std::fmt;
@@ -104,6 +109,11 @@ const FAMILIES: &[&Family] = &[
     &strings::FAMILY,
     &keys::FAMILY,
     &lists::FAMILY,
+    &streams::FAMILY,
+    &bitmaps::FAMILY,
+    &commands::FAMILY,
+    &sort::FAMILY,
+    &hyperloglog::FAMILY,
     &hashes::FAMILY,
     &sets::FAMILY,
     &server::FAMILY,
@@ -118,6 +128,30 @@ fn phrase(kind: &str) -> BoxedStrategy<Vec<Arg>> {
             let any = vec(any::<u8>(), 0..40);
             return prop_oneof![any, select(vec![b"hello".to_vec(), b"1".to_vec(), b"10".to_vec()])]
                 .prop_map(|value| vec![value])
+                .boxed();
+        }
+        // Long enough that whole words are looked at, and with long runs.
+        "bitstring" => {
+            let byte = prop_oneof![Just(0u8), Just(0xff), any::<u8>()];
+            let runs = vec((byte, 1..30usize), 1..6);
+            return runs
+                .prop_map(|runs| vec![runs.into_iter().flat_map(|(byte, len)| vec![byte; len]).collect()])
+                .boxed();
+        }
+        "hll" => {
+            let runs = vec(any::<u8>(), 0..40);
+            let parts = (select(vec![&b"HYLL\0"[..], b"HYLL\x01", b"HYLL\x02", b"HYLx\x01"]), runs, any::<bool>());
+            return parts
+                .prop_map(|(start, runs, zeros)| {
+                    let rest = if zeros { &b"\x7f\xff"[..] } else { b"" };
+                    vec![[start, &[0; 10], b"\x80", &runs, rest].concat()]
+                })
+                .boxed();
+        }
+        "many" => {
+            let numbers = (any::<u16>(), 1..400u16);
+            return numbers
+                .prop_map(|(first, count)| (0..count).map(|n| first.wrapping_add(n).to_string().into_bytes()).collect())
                 .boxed();
         }
         "pair" => return (phrase("key"), phrase("value")).prop_map(|(key, value)| [key, value].concat()).boxed(),
@@ -243,6 +277,7 @@ fn command(focus: &'static Family) -> impl Strategy<Value = Vec<Arg>> {
             }
             Some(_) => {}
         }
+        streams::tame(&mut args);
         args
     })
 }
