@@ -1,10 +1,7 @@
 //! The table of commands: the rows of all families, and how a command is found by its name.
 
 use super::Command;
-use super::{
-    bitmaps, config, counters, expiry, hello, hyperloglog, info, keys, lists, object, scan, scripting, server, session,
-    strings, transactions,
-};
+use super::{bitmaps, config, counters, expiry, geo, hello, hyperloglog, info, keys, lists, object, scan, scripting, server, session, sorted_sets, strings, transactions};
 
 /// The rows of each family of commands.
 static FAMILIES: &[&[Command]] = &[
@@ -17,6 +14,8 @@ static FAMILIES: &[&[Command]] = &[
     expiry::COMMANDS,
     scan::COMMANDS,
     lists::COMMANDS,
+    sorted_sets::COMMANDS,
+    geo::COMMANDS,
     transactions::COMMANDS,
     scripting::COMMANDS,
     session::COMMANDS,
