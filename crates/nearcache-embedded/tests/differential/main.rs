@@ -167,7 +167,13 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
                     self.command(&[read.into(), key.clone()])?;
                 }
                 // Of a type that it is not, a command reads an error.
-                for read in ["GET key", "LRANGE key 0 -1"] {
+                for read in [
+                    "GET key",
+                    "LRANGE key 0 -1",
+                    "ZRANGE key 0 -1 WITHSCORES",
+                    "ZSCAN key 0 COUNT 1000000",
+                    "OBJECT ENCODING key",
+                ] {
                     let args: Vec<Arg> = read
                         .split(' ')
                         .map(|word| {
@@ -255,6 +261,18 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
         ("KEYS", Value::Array(ours), Value::Array(theirs)) => sorted(ours) == sorted(theirs),
         // Cursors are each one's own business; whole scans are compared elsewhere.
         ("SCAN", Value::Array(ours), Value::Array(theirs)) => ours.len() == 2 && theirs.len() == 2,
+        // A whole scan finds the same; else it is as with SCAN.
+        ("ZSCAN", Value::Array(ours), Value::Array(theirs)) => {
+            ours[0] != theirs[0] || pairs(&ours[1]) == pairs(&theirs[1])
+        }
+        // Any elements may come, but as many, and in the same form.
+        ("ZRANDMEMBER", Value::BulkString(_), Value::BulkString(_)) => true,
+        ("ZRANDMEMBER", Value::Array(ours), Value::Array(theirs)) => {
+            ours.len() == theirs.len()
+                && ours.iter().zip(theirs).all(|(a, b)| {
+                    std::mem::discriminant(a) == std::mem::discriminant(b)
+                })
+        }
         ("INFO", Value::BulkString(_), Value::BulkString(_)) => true,
         (
             "INFO",
@@ -270,6 +288,14 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
 
 fn sorted(values: &[Value]) -> BTreeSet<String> {
     values.iter().map(|value| format!("{value:?}")).collect()
+}
+
+/// The elements of a reply two by two, in any order.
+fn pairs(reply: &Value) -> Option<BTreeSet<String>> {
+    let Value::Array(values) = reply else {
+        return None;
+    };
+    Some(values.chunks(2).map(|pair| format!("{pair:?}")).collect())
 }
 
 /// Parameters and their values, without those of a server that a store has not.

@@ -1,10 +1,12 @@
 //! Random commands: mostly right, and wrong in every way that can be thought of.
 
 mod bitmaps;
+mod geo;
 mod hyperloglog;
 mod keys;
 mod lists;
 mod server;
+mod sorted_sets;
 mod strings;
 
 use std::fmt;
@@ -106,6 +108,8 @@ const FAMILIES: &[&Family] = &[
     &lists::FAMILY,
     &bitmaps::FAMILY,
     &hyperloglog::FAMILY,
+    &sorted_sets::FAMILY,
+    &geo::FAMILY,
     &server::FAMILY,
 ];
 
@@ -144,6 +148,22 @@ fn phrase(kind: &str) -> BoxedStrategy<Vec<Arg>> {
                 .prop_map(|(first, count)| (0..count).map(|n| first.wrapping_add(n).to_string().into_bytes()).collect())
                 .boxed();
         }
+        "zmany" | "zmanysame" => {
+            let same = kind == "zmanysame";
+            let score = prop_oneof![3 => -9..9i32, 1 => any::<i32>()];
+            let numbers = vec((score, 0..400u16), 100..200);
+            return numbers
+                .prop_map(move |pairs| {
+                    let pair = |(score, n): (i32, u16)| [if same { "0".into() } else { score.to_string() }, format!("m{n}")];
+                    pairs.into_iter().flat_map(pair).map(String::into_bytes).collect()
+                })
+                .boxed();
+        }
+        "longitude" => (-1_800_000..1_800_000i32).prop_map(|n| (f64::from(n) / 10_007.0).to_string()).boxed(),
+        "latitude" => (-850_000..850_000i32).prop_map(|n| (f64::from(n) / 10_007.0).to_string()).boxed(),
+        "degrees" => (-1_800_000..1_800_000i32).prop_map(|n| (f64::from(n) / 10_007.0).to_string()).boxed(),
+        "near" => (-10_000..10_000i32).prop_map(|n| (f64::from(n) / 10_007.0).to_string()).boxed(),
+        "positive" => (0..10_000_000i32).prop_map(|n| (f64::from(n) / 1_009.0).to_string()).boxed(),
         "pair" => return (phrase("key"), phrase("value")).prop_map(|(key, value)| [key, value].concat()).boxed(),
         "int" => prop_oneof![
             (-100i64..100).prop_map(|n| n.to_string()),
@@ -242,6 +262,8 @@ fn command(focus: &'static Family) -> impl Strategy<Value = Vec<Arg>> {
         }
         match damage {
             None => {}
+            // Another timeout might be for ever.
+            Some(_) if args[0].first().is_some_and(|letter| letter.eq_ignore_ascii_case(&b'B')) => {}
             // What is quoted in an error must be text, or redis-rs cannot read the reply: so nothing else
             // may move to where an option belongs.
             Some((at, None))
