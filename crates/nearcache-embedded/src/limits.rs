@@ -158,6 +158,8 @@ pub(crate) struct Settings {
     pub(crate) notify: AtomicU32,
     /// How much may wait for a client that does not read.
     pub(crate) push_bound: Arc<Bound>,
+    /// How many keys are remembered for the clients that track: `tracking-table-max-keys`.
+    pub(crate) tracked_keys: AtomicUsize,
 }
 
 /// Up to which size structures are kept compact, as a server's settings of these names say.
@@ -237,6 +239,7 @@ impl Settings {
             hyperloglog_sparse: AtomicUsize::new(3000),
             notify: AtomicU32::new(0),
             push_bound: Arc::default(),
+            tracked_keys: AtomicUsize::new(1_000_000),
         }
     }
 

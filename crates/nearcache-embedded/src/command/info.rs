@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
-use redis::{ProtocolVersion, Value, VerbatimFormat};
-
 use super::Args;
 use super::parse::is;
 use super::row::prelude::*;
 use super::server::VERSION;
 use crate::context::Context;
-use crate::reply::Reply;
+use crate::reply::{self, Reply};
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![
@@ -38,7 +36,7 @@ const SECTIONS: [Section; 8] = [
     },
     Section {
         name: "Persistence",
-        text: |_| "loading:0\r\nasync_loading:0\r\naof_enabled:0\r\n".into(),
+        text: super::persistence::info,
     },
     Section {
         name: "Stats",
@@ -74,13 +72,7 @@ pub(super) fn info(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         .map(print)
         .collect::<Vec<_>>()
         .join("\r\n");
-    Ok(match cx.session.protocol {
-        ProtocolVersion::RESP2 => Value::BulkString(text.into_bytes()),
-        _ => Value::VerbatimString {
-            format: VerbatimFormat::Text,
-            text,
-        },
-    })
+    Ok(reply::text(cx.session.protocol, text))
 }
 
 fn server(cx: &Context<'_>) -> String {

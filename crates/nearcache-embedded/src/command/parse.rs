@@ -48,6 +48,13 @@ pub(super) fn float(bytes: &[u8]) -> Result<f64, Error> {
     Ok(number.value)
 }
 
+/// A count that is not below a limit; else, or if it is no integer, this error.
+pub(super) fn at_least(least: usize, arg: &[u8], error: Error) -> Result<usize, Error> {
+    let number = integer(arg).ok();
+    let number = number.and_then(|number| usize::try_from(number).ok());
+    number.filter(|number| *number >= least).ok_or(error)
+}
+
 /// Whether an argument is this word, in any case.
 #[inline]
 pub(super) fn is(arg: &[u8], word: &str) -> bool {

@@ -26,8 +26,12 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("client|no-evict",   3, Shared,    NONE,     NoScript,  client_no_evict),
 ];
 
-pub(super) fn ping(_: &mut Context<'_>, args: Args<'_>) -> Reply {
+pub(super) fn ping(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    // A client of RESP2 that is subscribed gets it in the form of its messages.
+    let as_message = cx.session.is_subscribed() && cx.session.protocol == ProtocolVersion::RESP2;
     match args[1..] {
+        [] if as_message => Ok(Value::Array(vec![bulk(b"pong"), bulk(b"")])),
+        [message] if as_message => Ok(Value::Array(vec![bulk(b"pong"), bulk(message)])),
         [] => Ok(Value::SimpleString("PONG".to_owned())),
         [message] => Ok(bulk(message)),
         _ => Err(Error::new(
@@ -49,6 +53,7 @@ pub(super) fn select(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 /// once.
 pub(super) fn quit(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
     cx.session.reset();
+    cx.session.mailbox = None;
     Ok(Value::Okay)
 }
 
@@ -73,10 +78,17 @@ pub(super) fn client_info(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
         .watching
         .as_ref()
         .map_or(0, |watching| watching.keys.len());
+    let flags = match session.push_flags() {
+        none if none.is_empty() => "N".to_owned(),
+        flags => flags,
+    };
+    let [sub, psub, ssub] = session.subscription_counts();
     Ok(bulk(
         format!(
-            "id={} addr=embedded laddr=embedded name={name} flags=N db={} sub=0 psub=0 ssub=0 multi=-1 watch={watch} cmd=client|info user=default resp={resp}\n",
-            session.id, session.db
+            "id={} addr=embedded laddr=embedded name={name} flags={flags} db={} sub={sub} psub={psub} ssub={ssub} multi=-1 watch={watch} cmd=client|info user=default redir={} resp={resp}\n",
+            session.id,
+            session.db,
+            session.redirect(),
         )
         .as_bytes(),
     ))

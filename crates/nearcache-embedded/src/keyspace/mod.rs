@@ -16,14 +16,17 @@ pub(crate) mod bytes;
 pub(crate) mod cut;
 pub(crate) mod entry;
 pub(crate) mod hash;
+mod integers;
 pub(crate) mod list;
 pub(crate) mod pack;
+pub(crate) mod random;
 pub(crate) mod set;
 mod shard;
 pub(crate) mod size;
 pub(crate) mod sorted_set;
 pub(crate) mod stream;
 pub(crate) mod table;
+mod wide;
 
 use foldhash::quality::RandomState;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -88,11 +91,7 @@ impl Keyspace {
     }
 
     /// Begins a [cut](cut) of all shards, and calls `at` while every one of them is locked.
-    pub(crate) fn begin_cut<R>(
-        &self,
-        keeper: &Arc<dyn cut::Keeper>,
-        at: impl FnOnce() -> R,
-    ) -> R {
+    pub(crate) fn begin_cut<R>(&self, keeper: &Arc<dyn cut::Keeper>, at: impl FnOnce() -> R) -> R {
         let mut locked = self.lock(self.every_shard(), true);
         for index in 0..self.shards() {
             if let Some(shard) = locked.held.shard_mut(index) {

@@ -121,17 +121,20 @@ impl Log {
     }
 }
 
-/// Ready when everything up to a position is durable, as far as the policy demands it.
-#[cfg_attr(not(feature = "aio"), expect(dead_code))]
+/// What must be durable before a command is acknowledged, as far as the policy demands it. A future of that.
+#[derive(Clone, Debug)]
 pub(crate) struct Commit {
     pub(crate) log: Arc<Log>,
     pub(crate) position: u64,
 }
 
-impl Future for Commit {
-    type Output = Result<(), Error>;
+impl Commit {
+    /// Parks the thread until it is durable.
+    pub(crate) fn wait(&self) -> Result<(), Error> {
+        self.log.settle(self.position)
+    }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    pub(crate) fn poll_by(&self, waker: &Waker) -> Poll<Result<(), Error>> {
         let log = &self.log;
         if log.is_settled(self.position) {
             return Poll::Ready(Ok(()));
@@ -143,9 +146,17 @@ impl Future for Commit {
         if let Some(error) = state.failure(self.position) {
             return Poll::Ready(Err(error));
         }
-        state.wakers.push((self.position, cx.waker().clone()));
+        state.wakers.push((self.position, waker.clone()));
         drop(state);
         log.wake();
         Poll::Pending
+    }
+}
+
+impl Future for Commit {
+    type Output = Result<(), Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_by(cx.waker())
     }
 }

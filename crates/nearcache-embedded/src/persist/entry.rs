@@ -28,7 +28,7 @@ fn write(out: &mut Vec<u8>, args: &[&[u8]]) {
 }
 
 fn write_list(out: &mut Vec<u8>, key: &[u8], list: &List) {
-    write_elements(out, &[b"RPUSH", key], list.len(), list.range(0..list.len()));
+    write_elements(out, &[b"RPUSH", key], list.len(), list.iter());
 }
 
 /// Appends commands that begin with `start` and name all elements between them.

@@ -85,7 +85,9 @@ impl fmt::Display for PersistError {
                 file.display()
             ),
             PersistError::Unsupported { path, why } => write!(f, "{}: {why}", path.display()),
-            PersistError::Busy => f.write_str("another save or rewrite is under way, or the store is closed"),
+            PersistError::Busy => {
+                f.write_str("another save or rewrite is under way, or the store is closed")
+            }
         }
     }
 }

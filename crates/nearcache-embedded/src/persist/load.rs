@@ -74,7 +74,9 @@ pub(super) fn load(
         .files()
         .map(|file| folder.path(&file.name))
         .collect();
-    let sizes = files.iter().map(|path| fs::metadata(path).map_or(0, |file| file.len()));
+    let sizes = files
+        .iter()
+        .map(|path| fs::metadata(path).map_or(0, |file| file.len()));
     let mut loader = Loader {
         shared,
         progress: LoadProgress {
@@ -268,7 +270,7 @@ pub(crate) fn load_one(connection: &mut Connection, path: &Path) -> Result<u64, 
     }
     let mut reader = Reader::new(open()?);
     let mut commands = 0;
-    connection.restore(|run| {
+    connection.restore(path, |run| {
         run(&[b"FLUSHALL"]).map_err(|why| damaged(0, why.to_string()))?;
         loop {
             let offset = reader.offset();

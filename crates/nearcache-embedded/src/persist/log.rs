@@ -193,6 +193,16 @@ impl Log {
         started.map(drop)
     }
 
+    pub(super) fn set_rewrites(&self, percentage: u64, min_size: u64) {
+        let rewrites = &self.rewrites;
+        rewrites.percentage.store(percentage, Ordering::Relaxed);
+        rewrites.min_size.store(min_size, Ordering::Relaxed);
+    }
+
+    pub(crate) fn rewrites(&self) -> &Rewrites {
+        &self.rewrites
+    }
+
     pub(crate) fn fsync(&self) -> Fsync {
         Fsync::of(self.fsync.load(Ordering::Relaxed))
     }
@@ -591,6 +601,14 @@ impl Log {
         match self.judged(&mut io, done.map(|()| true)) {
             None => Ok(()),
             Some(error) => Err(PersistError::io("write", &path)(error)),
+        }
+    }
+
+    /// Hands everything to the system. Called when a handle is dropped that may be the last one: if one of the store's
+    /// own threads is at work just then, it closes the log a moment later, and the process may end before.
+    pub(crate) fn hand_over(&self) {
+        if self.has_buffered() && !self.is_failing() {
+            self.write_once();
         }
     }
 

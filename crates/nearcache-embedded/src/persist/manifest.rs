@@ -39,7 +39,11 @@ impl Manifest {
     }
 
     pub(crate) fn next_increment(&self) -> File {
-        let number = self.increments.iter().chain(&self.history).map(|file| file.number);
+        let number = self
+            .increments
+            .iter()
+            .chain(&self.history)
+            .map(|file| file.number);
         let number = number.max().unwrap_or(0) + 1;
         File {
             name: format!("{NAME}.{number}.incr.aof"),
@@ -53,7 +57,13 @@ impl Manifest {
 
     pub(crate) fn print(&self) -> String {
         let line = |kind: char| {
-            move |file: &File| format!("file {} seq {} type {kind}\n", quoted(&file.name), file.number)
+            move |file: &File| {
+                format!(
+                    "file {} seq {} type {kind}\n",
+                    quoted(&file.name),
+                    file.number
+                )
+            }
         };
         let base = self.base.iter().map(line('b'));
         let history = self.history.iter().map(line('h'));
@@ -116,7 +126,11 @@ impl Manifest {
                 self.history.push(file);
                 Ok(())
             }
-            "i" if self.increments.last().is_some_and(|last| last.number >= number) => {
+            "i" if self
+                .increments
+                .last()
+                .is_some_and(|last| last.number >= number) =>
+            {
                 Err("the increments are not in ascending order")
             }
             "i" => {

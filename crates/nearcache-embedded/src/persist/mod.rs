@@ -23,10 +23,10 @@ use std::sync::Arc;
 
 pub(crate) use commit::{Commit, refusal};
 pub use error::PersistError;
-pub use load::{LoadProgress, Loaded, Truncated};
-pub(crate) use load::{Run, load_one};
 #[cfg(any(fuzzing, test))]
 pub(crate) use load::load_bytes;
+pub use load::{LoadProgress, Loaded, Truncated};
+pub(crate) use load::{Run, load_one};
 pub(crate) use log::Log;
 pub(crate) use rewrite::Saving;
 

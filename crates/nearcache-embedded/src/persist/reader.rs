@@ -302,9 +302,18 @@ mod tests {
     #[test]
     fn damage_is_told_from_a_cut() {
         for (bytes, at) in [
-            (&b"*2\r\n$4\r\nINCR\r\n$9\r\na\r\n*1\r\n$4\r\nEXEC\r\n"[..], 0),
-            (b"*2\r\n$4\r\nINCR\r\n$99\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n", 0),
-            (b"*9\r\n$4\r\nINCR\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n", 0),
+            (
+                &b"*2\r\n$4\r\nINCR\r\n$9\r\na\r\n*1\r\n$4\r\nEXEC\r\n"[..],
+                0,
+            ),
+            (
+                b"*2\r\n$4\r\nINCR\r\n$99\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
+                0,
+            ),
+            (
+                b"*9\r\n$4\r\nINCR\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
+                0,
+            ),
             (b"*1\r\n$4\r\nPING\r\nX", 14),
             (b"*1\r\n$4\r\nPINGXX*1\r\n", 0),
             (b"*x\r\n", 0),

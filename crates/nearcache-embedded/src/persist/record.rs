@@ -1,10 +1,7 @@
 //! How commands are written down: as a client would send them, and a transaction around what belongs together.
 
 /// Appends a command.
-pub(crate) fn write_command<'a>(
-    out: &mut Vec<u8>,
-    args: impl ExactSizeIterator<Item = &'a [u8]>,
-) {
+pub(crate) fn write_command<'a>(out: &mut Vec<u8>, args: impl ExactSizeIterator<Item = &'a [u8]>) {
     write_header(out, b'*', args.len());
     args.for_each(|arg| write_bulk(out, arg));
 }
@@ -61,11 +58,7 @@ impl Batch {
         self.commands == 0
     }
 
-    pub(crate) fn push<'a>(
-        &mut self,
-        db: u32,
-        args: impl ExactSizeIterator<Item = &'a [u8]>,
-    ) {
+    pub(crate) fn push<'a>(&mut self, db: u32, args: impl ExactSizeIterator<Item = &'a [u8]>) {
         if self.commands == 0 {
             (self.first, self.selected) = (db, Some(db));
         }
@@ -104,7 +97,10 @@ mod tests {
     fn text(batch: &Batch, selected: Option<u32>) -> (String, Option<u32>) {
         let (mut out, mut selected) = (Vec::new(), selected);
         batch.write(&mut out, &mut selected);
-        (String::from_utf8(out).unwrap().replace("\r\n", " "), selected)
+        (
+            String::from_utf8(out).unwrap().replace("\r\n", " "),
+            selected,
+        )
     }
 
     #[test]
@@ -112,10 +108,7 @@ mod tests {
         let mut batch = Batch::default();
         batch.push(0, [&b"INCR"[..], b"a"].into_iter());
         assert_eq!(text(&batch, Some(0)), ("*2 $4 INCR $1 a ".into(), Some(0)));
-        assert_eq!(
-            text(&batch, None).0,
-            "*2 $6 SELECT $1 0 *2 $4 INCR $1 a "
-        );
+        assert_eq!(text(&batch, None).0, "*2 $6 SELECT $1 0 *2 $4 INCR $1 a ");
         batch.push_removal(3, b"b");
         assert_eq!(
             text(&batch, Some(0)),

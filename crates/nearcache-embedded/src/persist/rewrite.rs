@@ -143,9 +143,11 @@ impl Log {
             return false;
         }
         let run = move || {
-            let log = store
-                .upgrade()
-                .and_then(|shared| shared.log().map(|log| (log.clone(), Arc::downgrade(&shared))));
+            let log = store.upgrade().and_then(|shared| {
+                shared
+                    .log()
+                    .map(|log| (log.clone(), Arc::downgrade(&shared)))
+            });
             if let Some((log, store)) = log {
                 // How it went is in INFO.
                 let _ = log.rewrite(&store);
@@ -310,7 +312,9 @@ impl Shared {
         let saved = write_cut(&temporary, &Arc::downgrade(self), &spill, &|| false);
         drop(cutting);
         let renamed = saved.and_then(|_| {
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
             fs::rename(&temporary, path)
                 .and_then(|()| folder::sync_folder(parent.unwrap_or(Path::new("."))))
                 .map_err(PersistError::io("write", path))
@@ -338,7 +342,7 @@ fn write_cut(
     while let Some(shared) = store.upgrade().filter(|_| !stop()) {
         if index == shared.keyspace.shards() {
             drop(shared);
-            let write = || {
+            let mut write = || {
                 spill.finish(&mut out)?;
                 out.flush()?;
                 out.get_ref().sync_all()?;
@@ -356,7 +360,8 @@ fn write_cut(
         });
         drop(shard);
         index += usize::from(!more);
-        spill.pour(&mut out)
+        spill
+            .pour(&mut out)
             .and_then(|()| out.write_all(&chunk))
             .map_err(PersistError::io("write", path))?;
         chunk.clear();

@@ -93,7 +93,9 @@ impl fmt::Display for ServeError {
                 f,
                 "{address} can be reached from other machines: set a password, or bind a loopback address"
             ),
-            ServeError::Nowhere => f.write_str("nowhere to listen: bind an address or a unix socket"),
+            ServeError::Nowhere => {
+                f.write_str("nowhere to listen: bind an address or a unix socket")
+            }
         }
     }
 }
@@ -306,7 +308,14 @@ async fn welcome_tcp(socket: TcpStream, address: SocketAddr, shared: Arc<Shared>
     let local = socket.local_addr().map(|local| local.to_string());
     // Replies go out at once. If that cannot be set, they are only slower.
     let _ = socket.set_nodelay(true);
-    welcome(socket, address.to_string(), local.unwrap_or_default(), false, shared).await;
+    welcome(
+        socket,
+        address.to_string(),
+        local.unwrap_or_default(),
+        false,
+        shared,
+    )
+    .await;
 }
 
 #[cfg(unix)]

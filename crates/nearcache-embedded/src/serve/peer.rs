@@ -171,6 +171,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         if self.output.is_empty() {
             return Ok(());
         }
+        if let Some(commit) = self.session.unsettled.take() {
+            // What is not on the disk is not acknowledged: rather the connection ends.
+            commit
+                .await
+                .map_err(|error| io::Error::other(error.to_string()))?;
+        }
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
@@ -210,7 +216,10 @@ fn perform(
 ) -> bool {
     let resolved = command::resolve(args);
     let (nils, closes) = match &resolved {
-        Ok(command) => (nils::of(session, command, args.len()), command.name == "quit"),
+        Ok(command) => (
+            nils::of(session, command, args.len()),
+            command.name == "quit",
+        ),
         Err(_) => (encode::Nils::Strings, false),
     };
     let begun = connection::execute(shared, session, resolved, args, Patience::Never);

@@ -10,7 +10,7 @@ use crate::command::Args;
 use crate::command::parse::{float, integer, is};
 use crate::context::Context;
 use crate::keyspace::entry::Data;
-use crate::keyspace::set::Set;
+use crate::keyspace::set::{Member, Set};
 use crate::keyspace::sorted_set::SortedSet;
 use crate::notify::Class;
 use crate::reply::{Error, Reply, count};
@@ -77,7 +77,7 @@ impl<'s> Source<'s> {
     fn score(self, member: &[u8]) -> Option<f64> {
         match self {
             Source::Nothing => None,
-            Source::Set(set) => contains(set, member).then_some(1.0),
+            Source::Set(set) => set.contains(Member::Text(member)).then_some(1.0),
             Source::SortedSet(set) => set.score(member),
         }
     }
@@ -306,9 +306,8 @@ pub(super) fn zdiffstore(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 }
 
 fn members(set: &Set) -> impl Iterator<Item = Cow<'_, [u8]>> {
-    std::iter::empty().take(set.len())
-}
-
-fn contains(_: &Set, _: &[u8]) -> bool {
-    false
+    set.iter().map(|member| match member {
+        Member::Text(text) => Cow::Borrowed(text),
+        Member::Integer(_) => Cow::Owned(member.to_vec()),
+    })
 }

@@ -127,7 +127,9 @@ fn log_position(
     last_id: Id,
     entries_read: Option<i64>,
 ) {
-    let read = itoa::Buffer::new().format(entries_read.unwrap_or(-1)).to_owned();
+    let read = itoa::Buffer::new()
+        .format(entries_read.unwrap_or(-1))
+        .to_owned();
     cx.log_as(&[
         b"XGROUP",
         b"SETID",

@@ -113,9 +113,8 @@ impl Options {
 
 /// Whether the options go together.
 fn check(trims: bool, nodes: bool, limit: Option<usize>, adds: bool) -> Result<(), Error> {
-    const LIMIT_OF_NOTHING: Error = Error::new(
-        "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
-    );
+    const LIMIT_OF_NOTHING: Error =
+        Error::new("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy");
     const NO_STRATEGY: Error =
         Error::new("ERR syntax error, XTRIM must be called with a trimming strategy");
     const LIMIT_OF_EXACT: Error =

@@ -29,12 +29,14 @@ pub(super) fn xpending(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 /// How many there are, from which id to which, and how many each consumer has.
 fn summary(group: &Group) -> Value {
     let pending = group.pending();
-    let (Some((first, _)), Some((last, _))) =
-        (pending.first_key_value(), pending.last_key_value())
+    let (Some((first, _)), Some((last, _))) = (pending.first_key_value(), pending.last_key_value())
     else {
         return Value::Array(vec![Value::Int(0), Value::Nil, Value::Nil, Value::Nil]);
     };
-    let busy = group.consumers().iter().filter(|(_, consumer)| consumer.pending() > 0);
+    let busy = group
+        .consumers()
+        .iter()
+        .filter(|(_, consumer)| consumer.pending() > 0);
     let consumers = busy.map(|(name, consumer)| {
         let pending = itoa::Buffer::new().format(consumer.pending()).to_owned();
         Value::Array(vec![bulk(name), bulk(pending.as_bytes())])
@@ -380,8 +382,8 @@ fn autoclaim_options(args: Args<'_>) -> Result<(usize, bool), Error> {
         } else if is(option, "COUNT")
             && let Some(number) = rest.next()
         {
-            most = match integer(number)? {
-                number @ 1..=MOST => number as usize,
+            most = match integer(number) {
+                Ok(number @ 1..=MOST) => number as usize,
                 _ => return Err(OUT_OF_RANGE),
             };
         } else {

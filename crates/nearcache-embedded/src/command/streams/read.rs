@@ -146,7 +146,9 @@ impl<'a> Request<'a> {
                     at += 1;
                 }
                 [number, ..] if is(option, "COUNT") => {
-                    most = usize::try_from(integer(number)?).ok().filter(|most| *most > 0);
+                    most = usize::try_from(integer(number)?)
+                        .ok()
+                        .filter(|most| *most > 0);
                     at += 1;
                 }
                 [_, ..] if is(option, "STREAMS") => {
@@ -230,14 +232,23 @@ impl<'a> Request<'a> {
             return Value::Array(Vec::new());
         };
         let found = entries.range(start, Id::MAX);
-        Value::Array(found.take(self.most.unwrap_or(usize::MAX)).map(entry).collect())
+        Value::Array(
+            found
+                .take(self.most.unwrap_or(usize::MAX))
+                .map(entry)
+                .collect(),
+        )
     }
 
     fn reply(&self, cx: &Context<'_>, found: Vec<(Value, Value)>) -> Value {
         match cx.session.protocol {
             ProtocolVersion::RESP2 => {
                 let found = found.into_iter();
-                Value::Array(found.map(|(key, entries)| Value::Array(vec![key, entries])).collect())
+                Value::Array(
+                    found
+                        .map(|(key, entries)| Value::Array(vec![key, entries]))
+                        .collect(),
+                )
             }
             _ => Value::Map(found),
         }
@@ -382,7 +393,8 @@ impl Delivered {
     ) {
         group.assign(at, reader.consumer, now, deliveries);
         let pending = group.pending().get(&at);
-        self.log.extend(pending.map(|pending| (at, pending.clone())));
+        self.log
+            .extend(pending.map(|pending| (at, pending.clone())));
     }
 
     fn log(&self, cx: &mut Context<'_>, key: &[u8], reader: Reader<'_>) {

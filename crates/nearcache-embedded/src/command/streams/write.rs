@@ -73,7 +73,10 @@ fn exactly(entries: &Entries, trim: Trim) -> Option<(&'static [u8], Vec<u8>)> {
     }
     Some(match trim.keep {
         Keep::Length(_) => {
-            let len = itoa::Buffer::new().format(entries.len()).as_bytes().to_vec();
+            let len = itoa::Buffer::new()
+                .format(entries.len())
+                .as_bytes()
+                .to_vec();
             (b"MAXLEN", len)
         }
         Keep::From(_) => (b"MINID", entries.edge().unwrap_or(Id::MAX).text()),

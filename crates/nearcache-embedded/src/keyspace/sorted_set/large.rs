@@ -144,7 +144,11 @@ impl Large {
     }
 
     /// Gives a member the score that `decide` says, which is told the one that it has; if any.
-    pub(super) fn change(&mut self, member: &[u8], decide: impl FnOnce(Option<f64>) -> Option<f64>) {
+    pub(super) fn change(
+        &mut self,
+        member: &[u8],
+        decide: impl FnOnce(Option<f64>) -> Option<f64>,
+    ) {
         let hash = self.hash(member);
         if let Some(id) = self.find(hash, member) {
             let old = self.elements[id as usize].score;
@@ -174,7 +178,8 @@ impl Large {
         let Ok(id) = u32::try_from(self.elements.len()) else {
             return;
         };
-        self.tree.insert(self.rank_of(score, member), Key { score, id });
+        self.tree
+            .insert(self.rank_of(score, member), Key { score, id });
         self.index
             .insert_unique(spread(hash), Slot { hash, id }, |slot| slot.spread());
         let member = Bytes::from(member);
@@ -274,7 +279,9 @@ impl<'s> Iterator for Ordered<'s> {
         if self.range.is_empty() {
             return None;
         }
-        let (leaf, at) = self.head.unwrap_or_else(|| self.set.tree.leaf(self.range.start));
+        let (leaf, at) = self
+            .head
+            .unwrap_or_else(|| self.set.tree.leaf(self.range.start));
         self.range.start += 1;
         self.head = (at + 1 < leaf.len()).then_some((leaf, at + 1));
         self.set.at(leaf.get(at).id as usize)
@@ -291,7 +298,9 @@ impl DoubleEndedIterator for Ordered<'_> {
             return None;
         }
         self.range.end -= 1;
-        let (leaf, at) = self.tail.unwrap_or_else(|| self.set.tree.leaf(self.range.end));
+        let (leaf, at) = self
+            .tail
+            .unwrap_or_else(|| self.set.tree.leaf(self.range.end));
         self.tail = at.checked_sub(1).map(|at| (leaf, at));
         self.set.at(leaf.get(at).id as usize)
     }
@@ -304,9 +313,16 @@ impl Large {
     /// Checks the invariants.
     pub(super) fn check(&self) {
         let keys = self.tree.check();
-        assert_eq!((keys.len(), self.index.len()), (self.len(), self.len()), "invariant 2");
+        assert_eq!(
+            (keys.len(), self.index.len()),
+            (self.len(), self.len()),
+            "invariant 2"
+        );
         for key in &keys {
-            assert_eq!(self.elements[key.id as usize].score, key.score, "invariant 2");
+            assert_eq!(
+                self.elements[key.id as usize].score, key.score,
+                "invariant 2"
+            );
         }
         for pair in keys.windows(2) {
             let element = |key: Key| &self.elements[key.id as usize];
@@ -315,7 +331,10 @@ impl Large {
             assert_eq!(order, Ordering::Less, "invariant 2");
         }
         for (element, id) in self.elements.iter().zip(0..) {
-            assert_eq!(self.find(self.hash(&element.member), &element.member), Some(id));
+            assert_eq!(
+                self.find(self.hash(&element.member), &element.member),
+                Some(id)
+            );
         }
         let heap: usize = self.elements.iter().map(|e| e.member.heap()).sum();
         assert_eq!(heap, self.heap, "invariant 3");

@@ -302,7 +302,9 @@ impl SortedSet {
                 .take_while(|member| !members.is_below_max(member))
                 .count();
             let found = pairs.by_ref().skip(past);
-            let count = found.take_while(|member| members.is_above_min(member)).count();
+            let count = found
+                .take_while(|member| members.is_above_min(member))
+                .count();
             return len - past - count..len - past;
         }
         let start = pairs
@@ -310,7 +312,9 @@ impl SortedSet {
             .take_while(|member| !members.is_above_min(member))
             .count();
         let found = pairs.by_ref().skip(start);
-        let count = found.take_while(|member| members.is_below_max(member)).count();
+        let count = found
+            .take_while(|member| members.is_below_max(member))
+            .count();
         start..start + count
     }
 

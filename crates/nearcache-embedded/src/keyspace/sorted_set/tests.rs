@@ -140,7 +140,9 @@ fn a_large_one_of_several_levels_stays_in_order_and_gives_its_memory_back() {
     let (mut set, mut model) = (SortedSet::default(), Model::default());
     let mut random = 7_u64;
     let mut next = move |below: u64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (random >> 33) % below
     };
     for _ in 0..12_000 {
@@ -188,7 +190,12 @@ fn an_element_takes_no_more_than_a_servers() {
     let mut set = SortedSet::default();
     for n in 0..100_000_u32 {
         let member = format!("member:{n}");
-        put(&mut set, member.as_bytes(), f64::from(n.wrapping_mul(2_654_435_761)), &limits);
+        put(
+            &mut set,
+            member.as_bytes(),
+            f64::from(n.wrapping_mul(2_654_435_761)),
+            &limits,
+        );
     }
     // A server has about 100: the member, a node of the list, an entry of the dictionary, and its slot.
     let each = set.bytes() / set.len();

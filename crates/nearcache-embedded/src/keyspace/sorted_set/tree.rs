@@ -396,7 +396,10 @@ impl FromIterator<Key> for Tree {
             let mut nodes = level.into_iter().peekable();
             while nodes.peek().is_some() {
                 let mut inner = Inner::new();
-                nodes.by_ref().take(FILLED).for_each(|node| inner.push(node));
+                nodes
+                    .by_ref()
+                    .take(FILLED)
+                    .for_each(|node| inner.push(node));
                 above.push(Node::Inner(inner));
             }
             bytes += above.len() * INNER_BYTES;
@@ -421,7 +424,10 @@ impl Tree {
                 Node::Leaf(keys) => return rank + keys.before(&is_before),
                 Node::Inner(inner) => {
                     let at = inner.firsts.before(&is_before).saturating_sub(1);
-                    rank += inner.counts[..at].iter().map(|n| *n as usize).sum::<usize>();
+                    rank += inner.counts[..at]
+                        .iter()
+                        .map(|n| *n as usize)
+                        .sum::<usize>();
                     node = &inner.children[at];
                 }
             }
@@ -509,7 +515,11 @@ impl Node {
                     assert_eq!(inner.firsts.get(at), child.first(), "invariant 2");
                     let before = keys.len();
                     child.check(depth + 1, keys, bytes, depths);
-                    assert_eq!(inner.counts[at] as usize, keys.len() - before, "invariant 2");
+                    assert_eq!(
+                        inner.counts[at] as usize,
+                        keys.len() - before,
+                        "invariant 2"
+                    );
                 }
             }
         }
@@ -531,7 +541,9 @@ mod tests {
     fn a_tree_that_grows_and_shrinks_over_several_levels_keeps_its_order() {
         let mut random = 1_u64;
         let mut next = move |below: usize| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (random >> 33) as usize % below
         };
         let (mut tree, mut model) = (Tree::from_iter([]), Vec::new());

@@ -58,9 +58,13 @@ pub(crate) enum Refused {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// The next one by the clock, which says this.
-    Next { now_ms: u64 },
+    Next {
+        now_ms: u64,
+    },
     /// The next one of this millisecond.
-    Of { ms: u64 },
+    Of {
+        ms: u64,
+    },
     Exactly(Id),
 }
 
@@ -87,7 +91,11 @@ impl Entries {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.heap + tree(self.nodes.len(), size_of::<(Id, Node)>())
+        self.heap + self.tree()
+    }
+
+    pub(super) fn tree(&self) -> usize {
+        tree(self.nodes.len(), size_of::<(Id, Node)>())
     }
 
     #[cfg(test)]
@@ -107,7 +115,8 @@ impl Entries {
             Wanted::Next { .. } => last.next().ok_or(Refused::Exhausted)?,
             Wanted::Of { ms } if ms == last.ms => Id {
                 ms,
-                seq: last.seq.checked_add(1).ok_or(Refused::NotGreater)?,
+                // A server has no words for this.
+                seq: last.seq.checked_add(1).ok_or(Refused::TooLarge)?,
             },
             Wanted::Of { ms } => Id { ms, seq: 0 },
             Wanted::Exactly(id) => id,

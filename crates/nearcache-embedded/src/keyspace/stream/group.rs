@@ -94,6 +94,11 @@ impl Group {
         self.consumers.keys().map(name_heap).sum()
     }
 
+    #[cfg(test)]
+    pub(super) fn names(&self) -> usize {
+        self.names
+    }
+
     pub(crate) fn pending(&self) -> &BTreeMap<Id, Pending> {
         &self.pending
     }
@@ -174,7 +179,13 @@ impl Group {
     }
 
     /// Makes an entry pending for a consumer that exists, whoever had it before.
-    pub(crate) fn assign(&mut self, id: Id, consumer: &[u8], delivered: i64, deliveries: Deliveries) {
+    pub(crate) fn assign(
+        &mut self,
+        id: Id,
+        consumer: &[u8],
+        delivered: i64,
+        deliveries: Deliveries,
+    ) {
         let Some((name, _)) = self.consumers.get_key_value(consumer) else {
             return;
         };

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::size::block;
 
 pub(crate) use entries::{Entries, Keep, Refused, Trim, Wanted};
-pub(crate) use group::{Deliveries, Group};
+pub(crate) use group::{Deliveries, Group, Pending};
 pub(crate) use id::Id;
 pub(crate) use node::{Entry, NodeLimits};
 

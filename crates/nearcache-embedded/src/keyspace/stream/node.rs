@@ -136,9 +136,7 @@ impl Node {
     fn has_fields(&self, pairs: &[&[u8]]) -> bool {
         let mut names = Reader::new(&self.buffer, 0);
         pairs.len() / 2 == self.fields as usize
-            && pairs
-                .chunks_exact(2)
-                .all(|pair| names.text().is(pair[0]))
+            && pairs.chunks_exact(2).all(|pair| names.text().is(pair[0]))
     }
 
     /// Grows by a quarter, because most nodes are not the last, and are shrunk.
@@ -187,7 +185,11 @@ impl Node {
     }
 
     /// Deletes the first entries for as long as `more` says so, and returns how many.
-    pub(super) fn delete_first(&mut self, first: Id, mut more: impl FnMut(Id, usize) -> bool) -> usize {
+    pub(super) fn delete_first(
+        &mut self,
+        first: Id,
+        mut more: impl FnMut(Id, usize) -> bool,
+    ) -> usize {
         let mut places = Vec::new();
         for entry in self.entries(first) {
             if !more(entry.id, places.len()) {

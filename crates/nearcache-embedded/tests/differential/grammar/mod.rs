@@ -2,11 +2,16 @@
 
 mod bitmaps;
 mod geo;
+mod commands;
+mod hashes;
 mod hyperloglog;
 mod keys;
 mod lists;
 mod server;
 mod sorted_sets;
+mod sets;
+mod sort;
+mod streams;
 mod strings;
 
 use std::fmt;
@@ -106,10 +111,15 @@ const FAMILIES: &[&Family] = &[
     &strings::FAMILY,
     &keys::FAMILY,
     &lists::FAMILY,
+    &streams::FAMILY,
     &bitmaps::FAMILY,
+    &commands::FAMILY,
+    &sort::FAMILY,
     &hyperloglog::FAMILY,
     &sorted_sets::FAMILY,
     &geo::FAMILY,
+    &hashes::FAMILY,
+    &sets::FAMILY,
     &server::FAMILY,
 ];
 
@@ -241,6 +251,12 @@ fn words(line: &'static str) -> BoxedStrategy<Vec<Arg>> {
     parts.prop_map(|phrases| phrases.concat()).boxed()
 }
 
+/// Whether a command waits for as long as its arguments say, or changes something at random without one of them.
+fn is_delicate(name: &[u8]) -> bool {
+    let name = String::from_utf8_lossy(name).to_uppercase();
+    name == "SPOP" || name.starts_with("BZ") || ["BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP"].contains(&name.as_str())
+}
+
 /// A command that is mostly right: in letters of any case, and now and then with an argument too much, one
 /// missing, or one that is hostile.
 fn command(focus: &'static Family) -> impl Strategy<Value = Vec<Arg>> {
@@ -262,8 +278,7 @@ fn command(focus: &'static Family) -> impl Strategy<Value = Vec<Arg>> {
         }
         match damage {
             None => {}
-            // Another timeout might be for ever.
-            Some(_) if args[0].first().is_some_and(|letter| letter.eq_ignore_ascii_case(&b'B')) => {}
+            _ if is_delicate(&args[0]) => {}
             // What is quoted in an error must be text, or redis-rs cannot read the reply: so nothing else
             // may move to where an option belongs.
             Some((at, None))
@@ -282,6 +297,7 @@ fn command(focus: &'static Family) -> impl Strategy<Value = Vec<Arg>> {
             }
             Some(_) => {}
         }
+        streams::tame(&mut args);
         args
     })
 }
