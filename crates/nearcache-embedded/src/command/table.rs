@@ -14,6 +14,8 @@ static FAMILIES: &[&[Command]] = &[
     super::expiry::COMMANDS,
     super::scan::COMMANDS,
     super::lists::COMMANDS,
+    super::sorted_sets::COMMANDS,
+    super::geo::COMMANDS,
     super::transactions::COMMANDS,
     super::scripting::COMMANDS,
     super::session::COMMANDS,

@@ -203,6 +203,8 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
                 // Of a type that it is not, a command reads an error.
                 for read in [
                     "OBJECT ENCODING key",
+                    "ZRANGE key 0 -1 WITHSCORES",
+                    "ZSCAN key 0 COUNT 1000000",
                     "HGETALL key",
                     "SMEMBERS key",
                     "GET key",
@@ -333,6 +335,13 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
         ("SCAN" | "HSCAN" | "SSCAN", Value::Array(ours), Value::Array(theirs)) => {
             ours.len() == 2 && theirs.len() == 2
         }
+        // A whole scan finds the same.
+        ("ZSCAN", Value::Array(ours), Value::Array(theirs)) => match (&ours[..], &theirs[..]) {
+            ([ours, Value::Array(found)], [theirs, Value::Array(other)]) => {
+                ours != theirs || pairs(found) == pairs(other)
+            }
+            _ => false,
+        },
         // Any order; and pairs of RESP2 are compared in pairs.
         ("HGETALL", Value::Array(ours), Value::Array(theirs)) => pairs(ours) == pairs(theirs),
         ("HGETALL", Value::Map(ours), Value::Map(theirs)) => {
@@ -354,8 +363,10 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
             Value::Set(theirs),
         ) => all_sorted(ours) == all_sorted(theirs),
         // Any elements, but as many.
-        ("HRANDFIELD" | "SRANDMEMBER", Value::BulkString(_), Value::BulkString(_)) => true,
-        ("HRANDFIELD" | "SRANDMEMBER", Value::Array(ours), Value::Array(theirs)) => {
+        ("HRANDFIELD" | "SRANDMEMBER" | "ZRANDMEMBER", Value::BulkString(_), Value::BulkString(_)) => {
+            true
+        }
+        ("HRANDFIELD" | "SRANDMEMBER" | "ZRANDMEMBER", Value::Array(ours), Value::Array(theirs)) => {
             let nested = |values: &[Value]| {
                 values
                     .iter()
