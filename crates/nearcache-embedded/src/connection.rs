@@ -172,6 +172,7 @@ pub(crate) fn execute(
     let command = match resolved {
         Ok(command) => command,
         Err(error) => {
+            shared.note_refusal(session, command::named(args), &error);
             refuse(session, args);
             return Begun::Done(Err(error));
         }
@@ -179,6 +180,7 @@ pub(crate) fn execute(
     if session.transaction.is_some() && !command.ends_transaction() && shared.is_out_of_memory() {
         // Even a queued command that only reads takes memory in the queue.
         session.abort();
+        shared.note_refusal(session, Some(command), &Error::OUT_OF_MEMORY);
         return Begun::Done(Err(Error::OUT_OF_MEMORY));
     }
     if let Some(transaction) = &mut session.transaction
@@ -231,6 +233,7 @@ fn perform(
 ) -> Begun {
     let out_of_memory = command.is_exclusive() && shared.is_out_of_memory();
     if out_of_memory && let Some(error) = refuse_to_grow(session, command) {
+        shared.note_refusal(session, Some(command), &error);
         return Begun::Done(Err(error));
     }
     let locked = command.lock(&shared.keyspace, session, args);
@@ -273,7 +276,7 @@ fn refuse_to_grow(session: &mut Session, command: &Command) -> Option<Error> {
 
 /// A refused command makes its transaction fail. A refused `EXEC` ends the transaction.
 #[cold]
-fn refuse(session: &mut Session, args: Args<'_>) {
+pub(crate) fn refuse(session: &mut Session, args: Args<'_>) {
     session.abort();
     if args
         .first()

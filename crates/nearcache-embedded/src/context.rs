@@ -73,6 +73,8 @@ struct Aftermath {
     bounded: bool,
     /// Whether a shard got its first key with a deadline.
     volatile: bool,
+    /// Waits to end: of which client, and whether with an error.
+    unblocked: Vec<(u64, bool)>,
     /// Keys that changed while somebody waits for them.
     ready: Vec<Key>,
 }
@@ -218,6 +220,14 @@ impl<'c> Context<'c> {
     /// Runs a command, or one of those in a transaction or a script.
     #[inline]
     pub(crate) fn run(&mut self, command: &Command, args: Args<'_>) -> Reply {
+        if self.session.client.is_some() {
+            return self.run_observed(command, args);
+        }
+        self.run_plainly(command, args)
+    }
+
+    #[inline]
+    pub(crate) fn run_plainly(&mut self, command: &Command, args: Args<'_>) -> Reply {
         let reply = (command.run)(self, args);
         if self.changed {
             self.log(args);
@@ -314,6 +324,19 @@ impl<'c> Context<'c> {
             "a command waits for a key that is not locked for it"
         );
         shard.map(|shard| of(&shard.queues)).unwrap_or_default()
+    }
+
+    /// Ends the wait of a client. Returns whether it waits.
+    pub(crate) fn unblock(&mut self, client: u64, with_error: bool) -> bool {
+        if self.held.is_nothing() {
+            return self.shared.unblock(client, with_error);
+        }
+        // Not while shards are locked, because a wait that ends may let others have their turn.
+        let waits = self.shared.waits(client);
+        if waits {
+            self.after().unblocked.push((client, with_error));
+        }
+        waits
     }
 
     /// Notes that those who wait for a key are to be served.
@@ -744,6 +767,9 @@ impl Aftermath {
             shared.start_sweeper();
         }
         self.journal.tell(&shared.hub, Some(client));
+        for (client, with_error) in self.unblocked {
+            shared.unblock(client, with_error);
+        }
         for (db, key) in self.expired {
             shared.remove_expired(db, &key);
         }

@@ -71,6 +71,9 @@ impl Shared {
 
     /// Makes one limited step. Returns how many keys it removed.
     pub(crate) fn expire_step(&self) -> usize {
+        if self.clients.paused().is_some() {
+            return 0;
+        }
         let now = self.clock.now_ms();
         let shards = self.keyspace.shards();
         let first = self.sweeper.next.load(Ordering::Relaxed) % shards;
@@ -121,6 +124,9 @@ impl Shared {
     /// Removes a key that a command found expired.
     #[cold]
     pub(crate) fn remove_expired(&self, db: u32, key: &[u8]) {
+        if self.clients.paused().is_some() {
+            return;
+        }
         let hash = self.keyspace.hash(key);
         let mut shard = self.keyspace.write(self.keyspace.shard_of(hash));
         let now = self.clock.now_ms();

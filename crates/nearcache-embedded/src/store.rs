@@ -12,8 +12,11 @@ use crate::event::{Event, Hub, Subscription};
 use crate::eviction::Evictor;
 use crate::expiry::Sweeper;
 use crate::keyspace::{Keyspace, MAX_SHARDS};
+use crate::latency::Latency;
 use crate::limits::{Policy, Settings};
 use crate::script::{Script, Scripts};
+use crate::slow_log::SlowLog;
+use crate::stats::Stats;
 use crate::waiting::Waiting;
 
 /// An in-process Redis. Clones are handles to the same store. It is dropped with the last of its handles and
@@ -50,6 +53,9 @@ pub(crate) struct Shared {
     born: u64,
     pub(crate) run_id: String,
     pub(crate) clients: Clients,
+    pub(crate) stats: Stats,
+    pub(crate) slow_log: SlowLog,
+    pub(crate) latency: Latency,
     ids: AtomicU64,
     draws: AtomicU64,
 }
@@ -277,6 +283,9 @@ impl Builder {
             born,
             run_id,
             clients: Clients::default(),
+            stats: Stats::default(),
+            slow_log: SlowLog::default(),
+            latency: Latency::default(),
             ids: AtomicU64::new(0),
             draws: AtomicU64::new(0),
         });

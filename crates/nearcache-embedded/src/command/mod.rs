@@ -7,6 +7,9 @@
 
 mod bitfield;
 mod bitmaps;
+mod admin;
+mod auth;
+mod client;
 mod config;
 mod counters;
 mod expiry;
@@ -14,6 +17,7 @@ mod hello;
 mod hyperloglog;
 mod info;
 mod keys;
+mod latency;
 mod lists;
 mod numbers;
 mod object;
@@ -24,8 +28,11 @@ mod scan;
 mod scripting;
 mod server;
 mod session;
+mod settings;
+mod slow_log;
 mod strings;
 mod table;
+mod traits;
 mod transactions;
 mod waiting;
 
@@ -35,7 +42,8 @@ use crate::session::Session;
 
 pub(crate) use parse::integer;
 pub(crate) use row::{Command, Keys, Place};
-pub(crate) use table::find;
+pub(crate) use table::{SLOTS, find, slot};
+pub(crate) use traits::named;
 #[cfg(any(fuzzing, test))]
 pub(crate) use table::name;
 

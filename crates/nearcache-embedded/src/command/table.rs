@@ -2,6 +2,7 @@
 
 use super::Command;
 use super::{
+    admin, auth, client, latency, slow_log,
     bitmaps, config, counters, expiry, hello, hyperloglog, info, keys, lists, object, scan, scripting, server, session,
     strings, transactions,
 };
@@ -20,6 +21,11 @@ static FAMILIES: &[&[Command]] = &[
     transactions::COMMANDS,
     scripting::COMMANDS,
     session::COMMANDS,
+    client::COMMANDS,
+    auth::COMMANDS,
+    admin::COMMANDS,
+    slow_log::COMMANDS,
+    latency::COMMANDS,
     hello::COMMANDS,
     config::COMMANDS,
     info::COMMANDS,
@@ -30,7 +36,7 @@ static FAMILIES: &[&[Command]] = &[
 /// that a name is found with one or two probes.
 static INDEX: [u16; SLOTS] = index();
 /// Room for 512 commands.
-const SLOTS: usize = 1024;
+pub(crate) const SLOTS: usize = 1024;
 
 const fn index() -> [u16; SLOTS] {
     let mut slots = [0; SLOTS];
@@ -72,6 +78,19 @@ pub(crate) fn find(name: &[u8]) -> Option<&'static Command> {
         let command = &FAMILIES[place >> 8][place & 0xff];
         if command.name.as_bytes().eq_ignore_ascii_case(name) {
             return Some(command);
+        }
+        slot = (slot + 1) % SLOTS;
+    }
+}
+
+/// The slot of a command: a number below [`SLOTS`].
+#[inline]
+pub(crate) fn slot(name: &str) -> Option<usize> {
+    let mut slot = slot_of(name.as_bytes());
+    loop {
+        let place = usize::from(INDEX[slot]).checked_sub(1)?;
+        if FAMILIES[place >> 8][place & 0xff].name == name {
+            return Some(slot);
         }
         slot = (slot + 1) % SLOTS;
     }
