@@ -58,6 +58,9 @@ pub(crate) struct Seen {
     pub(crate) dirty: bool,
     /// How many channels, patterns and shard channels it is subscribed to.
     pub(crate) subscribed: [usize; 3],
+    /// The flags and the redirection of tracking.
+    pub(crate) push_flags: String,
+    pub(crate) redirect: i64,
     /// The last command.
     pub(crate) command: &'static str,
     pub(crate) input: usize,
@@ -135,6 +138,8 @@ impl Client {
                 queued_bytes: 0,
                 dirty: false,
                 subscribed: [0; 3],
+                push_flags: String::new(),
+                redirect: -1,
                 command: "NULL",
                 input: 0,
                 input_free: 0,
@@ -199,7 +204,9 @@ impl Seen {
         }
         self.db = session.db;
         self.protocol = session.protocol;
-        self.subscribed = session.subscribed();
+        self.subscribed = session.subscription_counts();
+        self.push_flags = session.push_flags();
+        self.redirect = session.redirect();
         self.queued = None;
         self.queued_bytes = 0;
         if let Some(transaction) = &session.transaction {
@@ -217,7 +224,6 @@ impl Seen {
 /// Which commands a pause holds up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pause {
-    Nothing = 0,
     Writes = 1,
     All = 2,
 }

@@ -1,13 +1,18 @@
 //! A connection: a client's handle to the store, and how a command goes through it.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use redis::{Cmd, ProtocolVersion, RedisResult, Value};
 
 use crate::command::{self, Args, Command, Place};
 use crate::context::Context;
 use crate::keyspace::ShardSet;
+use crate::persist::{self, Commit, PersistError};
+use crate::pushes::Pushes;
 use crate::reply::{self, Error, Reply};
 use crate::session::{Queued, Session};
 use crate::store::Shared;
@@ -63,7 +68,7 @@ impl Connection {
 
     /// Chooses the protocol, which decides the forms of replies. A connection starts with RESP2.
     pub fn set_protocol(&mut self, protocol: ProtocolVersion) {
-        self.session.protocol = protocol;
+        self.session.speak(protocol);
     }
 
     /// Runs a command and returns the reply. An error of the command is a reply, too: [`Value::ServerError`].
@@ -72,6 +77,16 @@ impl Connection {
     /// `ConnectionLike` instead: there it waits without a thread.
     pub fn execute(&mut self, cmd: &Cmd) -> Value {
         wire::with_args(cmd, |args| self.run(args))
+    }
+
+    /// What is sent to this client beside its replies: messages of the channels that it subscribes to, and news of keys
+    /// that it tracks. From now on it gets the news of keys even if it speaks RESP2, because here they cannot be
+    /// mistaken for replies. All [`Pushes`] of a connection take from the same queue. A clone of the connection has
+    /// pushes of its own.
+    pub fn pushes(&mut self) -> Pushes {
+        let mailbox = self.session.open_mailbox(&self.shared).clone();
+        mailbox.is_read_here.store(true, Ordering::Relaxed);
+        Pushes::new(mailbox)
     }
 
     /// Runs a command for one of many callers that share this connection. It runs in a session that starts with the
@@ -84,7 +99,8 @@ impl Connection {
         let mut session = self.session.handle();
         wire::with_args(cmd, |args| {
             let begun = dispatch(&self.shared, &mut session, args, Patience::Never);
-            reply::value(begun.reply())
+            let reply = begun.reply();
+            reply::value(session.settle().and(reply))
         })
     }
 
@@ -107,13 +123,35 @@ impl Connection {
             Some(commands) => commands,
             None => return reply::value(Err(Error::new("ERR a cursor in a transaction"))),
         };
-        reply::value(transact(&self.shared, self.session.handle(), &commands))
+        let mut session = self.session.handle();
+        let reply = transact(&self.shared, &mut session, &commands);
+        reply::value(session.settle().and(reply))
     }
 
     /// Runs a command. One that waits parks the thread.
     pub(crate) fn run(&mut self, args: Args<'_>) -> Value {
+        let (reply, commit) = self.run_unsettled(args);
+        reply::value(commit.map_or(Ok(()), |commit| commit.wait()).and(reply))
+    }
+
+    /// Runs a command, and does not wait for the disk. Returns what must be on it before the reply is given out.
+    pub(crate) fn run_unsettled(&mut self, args: Args<'_>) -> (Reply, Option<Commit>) {
         let begun = self.begin(args, Patience::Stays);
-        reply::value(begun.reply())
+        (begun.reply(), self.session.unsettled.take())
+    }
+
+    /// Runs many commands without waiting for the disk; then waits once.
+    pub(crate) fn restore<R>(
+        &mut self,
+        path: &Path,
+        restore: impl FnOnce(persist::Run<'_>) -> Result<R, PersistError>,
+    ) -> Result<R, PersistError> {
+        let mut run = |args: Args<'_>| self.begin(args, Patience::Never).reply();
+        let restored = restore(&mut run)?;
+        self.session.settle().map_err(|error| {
+            PersistError::io("log what is in", path)(io::Error::other(error.to_string()))
+        })?;
+        Ok(restored)
     }
 
     /// Runs a command, which may have to wait.
@@ -124,11 +162,28 @@ impl Connection {
     /// Runs a command; if it waits, the future does.
     #[cfg(feature = "aio")]
     pub(crate) async fn run_async(&mut self, cmd: &Cmd) -> Value {
+        let (reply, commit) = self.run_async_unsettled(cmd).await;
+        reply::value(settled(commit).await.and(reply))
+    }
+
+    /// The same, and does not wait for the disk. Returns what must be on it before the reply is given out.
+    #[cfg(feature = "aio")]
+    pub(crate) async fn run_async_unsettled(&mut self, cmd: &Cmd) -> (Reply, Option<Commit>) {
         let begun = wire::with_args(cmd, |args| self.begin(args, Patience::MayGo));
-        reply::value(match begun {
+        let reply = match begun {
             Begun::Done(reply) => reply,
             Begun::Waits(waiter) => Reserved::new(self.shared.clone(), waiter).await,
-        })
+        };
+        (reply, self.session.unsettled.take())
+    }
+}
+
+/// Waits for the disk, without a thread.
+#[cfg(feature = "aio")]
+pub(crate) async fn settled(commit: Option<Commit>) -> Result<(), Error> {
+    match commit {
+        Some(commit) => commit.await,
+        None => Ok(()),
     }
 }
 
@@ -183,6 +238,19 @@ pub(crate) fn execute(
         shared.note_refusal(session, Some(command), &Error::OUT_OF_MEMORY);
         return Begun::Done(Err(Error::OUT_OF_MEMORY));
     }
+    if session.subscriptions.is_some()
+        && let Some(error) = refuse_subscribed(session, command)
+    {
+        return Begun::Done(Err(error));
+    }
+    if session.transaction.is_some()
+        && command.is_exclusive()
+        && command.place != Place::AtOnce
+        && let Some(error) = shared.refuses_writes()
+    {
+        session.abort();
+        return Begun::Done(Err(error));
+    }
     if let Some(transaction) = &mut session.transaction
         && command.place != Place::AtOnce
     {
@@ -190,11 +258,20 @@ pub(crate) fn execute(
         transaction.queue.push(Queued { command, args });
         return Begun::Done(Ok(Value::SimpleString("QUEUED".to_owned())));
     }
-    perform(shared, session, command, args, patience)
+    let begun = perform(shared, session, command, args, patience);
+    if let Some(tracking) = &mut session.tracking
+        && tracking.caching
+        && session.transaction.is_none()
+        && !command.name.starts_with("client|")
+    {
+        // It was for this command, or for this transaction.
+        tracking.caching = false;
+    }
+    begun
 }
 
 /// Locks what all the commands need, and then runs them.
-fn transact(shared: &Arc<Shared>, mut session: Session, commands: &[Vec<&[u8]>]) -> Reply {
+fn transact(shared: &Arc<Shared>, session: &mut Session, commands: &[Vec<&[u8]>]) -> Reply {
     let (mut shards, mut exclusive, mut grows) = (ShardSet::default(), false, false);
     let mut resolved = Vec::with_capacity(commands.len());
     for args in commands {
@@ -211,9 +288,13 @@ fn transact(shared: &Arc<Shared>, mut session: Session, commands: &[Vec<&[u8]>])
     if grows && out_of_memory {
         return Err(Error::OUT_OF_MEMORY);
     }
+    if exclusive && let Some(error) = shared.refuses_writes() {
+        return Err(error);
+    }
     let locked = shared.keyspace.lock(shards, exclusive);
-    let mut cx = Context::new(shared, &mut session, locked);
+    let mut cx = Context::new(shared, session, locked);
     cx.out_of_memory = out_of_memory;
+    cx.queued = true;
     let mut replies = Vec::with_capacity(commands.len());
     for (command, args) in resolved.into_iter().zip(commands) {
         replies.push(reply::value(cx.run(command, args)));
@@ -234,6 +315,12 @@ fn perform(
     let out_of_memory = command.is_exclusive() && shared.is_out_of_memory();
     if out_of_memory && let Some(error) = refuse_to_grow(session, command) {
         shared.note_refusal(session, Some(command), &error);
+        return Begun::Done(Err(error));
+    }
+    if command.is_exclusive()
+        && let Some(why) = shared.refuses_writes()
+        && let Some(error) = refuse_to_write(session, command, why)
+    {
         return Begun::Done(Err(error));
     }
     let locked = command.lock(&shared.keyspace, session, args);
@@ -274,6 +361,42 @@ fn refuse_to_grow(session: &mut Session, command: &Command) -> Option<Error> {
     None
 }
 
+/// The error for a command that a client of RESP2 must not call while it is subscribed, because the replies could not
+/// be told from the messages.
+#[cold]
+fn refuse_subscribed(session: &mut Session, command: &Command) -> Option<Error> {
+    let refused = session.is_subscribed()
+        && session.protocol == ProtocolVersion::RESP2
+        && !command::is_for_subscribers(command);
+    refused.then(|| {
+        session.abort();
+        Error::from(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+            command.name
+        ))
+    })
+}
+
+/// The error for a command that cannot run because the log cannot be written; `None` if it may run, because it changes
+/// nothing, or because what it calls is checked. For an `EXEC` of such commands it also ends the transaction.
+#[cold]
+fn refuse_to_write(session: &mut Session, command: &Command, why: Error) -> Option<Error> {
+    if command.keys.is_queued() {
+        session.transaction.take_if(|transaction| {
+            transaction
+                .queue
+                .iter()
+                .any(|queued| queued.command.is_exclusive())
+        })?;
+        session.watching = None;
+        return Some(Error::from(format!(
+            "EXECABORT Transaction discarded because of: {why}"
+        )));
+    }
+    let is_checked = ["eval", "evalsha", "watch"].contains(&command.name);
+    (!is_checked).then_some(why)
+}
+
 /// A refused command makes its transaction fail. A refused `EXEC` ends the transaction.
 #[cold]
 pub(crate) fn refuse(session: &mut Session, args: Args<'_>) {
@@ -293,6 +416,12 @@ impl Clone for Connection {
             shared: self.shared.clone(),
             session: self.session.handle(),
         }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        Shared::is_let_go(&self.shared);
     }
 }
 

@@ -19,6 +19,8 @@ use crate::keyspace::table::Table;
 use crate::keyspace::{Held, Locked, Shard};
 use crate::limits::Compact;
 use crate::notify::Class;
+use crate::persist::Commit;
+use crate::persist::record::Batch;
 use crate::reply::{Error, Reply};
 use crate::session::{Session, Watching};
 use crate::store::Shared;
@@ -35,12 +37,22 @@ pub(crate) struct Context<'c> {
     /// Whether the memory limit was reached when the command began. If so, commands of a script must not add data,
     /// unless the script has already changed something.
     pub(crate) out_of_memory: bool,
+    /// The command that runs.
+    command: Option<&'static Command>,
+    /// Whether it is one of a transaction.
+    pub(crate) queued: bool,
     /// Whether the current command has changed anything.
     changed: bool,
     /// What the current command is to be logged as, if not as it was sent.
     logged: Option<Vec<Logged>>,
+    /// What goes to the log when the locks are released, or rather just before.
+    batch: Option<Box<Batch>>,
+    /// Whether the commands come from the log itself: then nothing expires, and nothing is logged.
+    pub(crate) loading: bool,
     /// Whether the command may wait: not in a transaction or a script.
     pub(crate) may_wait: bool,
+    /// Whether a script runs it.
+    pub(crate) in_script: bool,
     /// What the command waits for.
     pub(crate) waits: Option<Wait>,
     /// The key because of which a command that waits is tried again.
@@ -71,6 +83,8 @@ struct Aftermath {
     flushed: Vec<Table>,
     /// Whether the memory limit was changed.
     bounded: bool,
+    /// Whether more keys are remembered for clients that track than should be.
+    remembered: bool,
     /// Whether a shard got its first key with a deadline.
     volatile: bool,
     /// Waits to end: of which client, and whether with an error.
@@ -82,6 +96,7 @@ struct Aftermath {
 /// What a change of a structure did.
 pub(crate) struct Change<R> {
     changed: bool,
+    quiet: bool,
     events: [Option<(Class, &'static str)>; 2],
     result: R,
 }
@@ -101,9 +116,16 @@ impl<R> Change<R> {
     pub(crate) fn when(changed: bool, result: R) -> Self {
         Change {
             changed,
+            quiet: false,
             events: [None; 2],
             result,
         }
+    }
+
+    /// The change is none for those who watch the key or wait for it: so are changes of a stream's groups.
+    pub(crate) fn quietly(mut self) -> Self {
+        self.quiet = true;
+        self
     }
 
     /// The notification to publish if something changed; up to two.
@@ -127,9 +149,14 @@ impl<'c> Context<'c> {
             now: Cell::new(None),
             coarse: Cell::new(None),
             out_of_memory: false,
+            command: None,
+            queued: false,
             changed: false,
             logged: None,
+            batch: None,
+            loading: false,
             may_wait: false,
+            in_script: false,
             waits: None,
             ready: None,
             aftermath: RefCell::default(),
@@ -166,7 +193,13 @@ impl<'c> Context<'c> {
 
     #[inline]
     fn is_over(&self, deadline: Option<Deadline>) -> bool {
-        deadline.is_some_and(|deadline| deadline.unix_ms() <= self.now())
+        deadline.is_some_and(|deadline| self.is_past(deadline))
+    }
+
+    /// Whether a deadline has passed. While a log is loaded none has: what expired is removed by the log itself.
+    #[inline]
+    pub(crate) fn is_past(&self, deadline: Deadline) -> bool {
+        deadline.unix_ms() <= self.now() && !self.loading
     }
 
     /// The live entry of a key in the client's database.
@@ -184,12 +217,32 @@ impl<'c> Context<'c> {
 
     #[inline]
     fn live<'s>(&self, shard: &'s Shard, db: u32, hash: u64, key: &[u8]) -> Option<&'s Entry> {
-        let entry = shard.table(db)?.get(hash, key)?;
+        let Some(entry) = shard.table(db).and_then(|table| table.get(hash, key)) else {
+            self.misses(db, key);
+            return None;
+        };
         if self.is_over(entry.deadline) {
             self.after().expired.push((db, key.into()));
+            self.misses(db, key);
             return None;
         }
         Some(entry)
+    }
+
+    /// A key that a command looked for is not there. That is notified if the command only reads.
+    #[inline]
+    fn misses(&self, db: u32, key: &[u8]) {
+        if self.shared.notifies(Class::KEY_MISS) && self.command.is_some_and(Command::tells_misses)
+        {
+            self.record(db, Class::KEY_MISS, "keymiss", key);
+        }
+    }
+
+    /// The same for a command that also writes, but looks for this key as one that only reads.
+    pub(crate) fn look_for(&self, key: &[u8]) {
+        if self.shared.notifies(Class::KEY_MISS) && self.get(key).is_none() {
+            self.notify(Class::KEY_MISS, "keymiss", key);
+        }
     }
 
     /// The live entry of a key. It counts as a use, which evictions go by.
@@ -219,7 +272,7 @@ impl<'c> Context<'c> {
 
     /// Runs a command, or one of those in a transaction or a script.
     #[inline]
-    pub(crate) fn run(&mut self, command: &Command, args: Args<'_>) -> Reply {
+    pub(crate) fn run(&mut self, command: &'static Command, args: Args<'_>) -> Reply {
         if self.session.client.is_some() {
             return self.run_observed(command, args);
         }
@@ -227,32 +280,87 @@ impl<'c> Context<'c> {
     }
 
     #[inline]
-    pub(crate) fn run_plainly(&mut self, command: &Command, args: Args<'_>) -> Reply {
+    pub(crate) fn run_plainly(&mut self, command: &'static Command, args: Args<'_>) -> Reply {
+        self.command = Some(command);
         let reply = (command.run)(self, args);
         if self.changed {
             self.log(args);
+        } else if self.logged.is_some() {
+            self.logged = None;
+        }
+        if self.session.tracking.is_some() && command.is_read() {
+            self.remember(command.keys(args));
         }
         reply
     }
 
+    /// Remembers keys that a client which tracks has read.
+    #[cold]
+    pub(crate) fn remember<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        if let Some(tracking) = &self.session.tracking {
+            tracking.remember(keys);
+            let most = self.shared.settings.tracked_keys.load(Ordering::Relaxed);
+            if self.shared.trackers.is_over(most) {
+                self.after().remembered = true;
+            }
+        }
+    }
+
     /// Ends a command that has changed something.
-    fn log(&mut self, _args: Args<'_>) {
+    #[inline]
+    fn log(&mut self, args: Args<'_>) {
         self.changed = false;
-        self.logged = None;
+        let logged = self.logged.take();
+        if self.logs() {
+            self.note_commands(args, logged);
+        }
+    }
+
+    #[inline]
+    fn logs(&self) -> bool {
+        self.shared.log().is_some() && !self.loading
+    }
+
+    fn note_commands(&mut self, args: Args<'_>, logged: Option<Vec<Logged>>) {
+        let db = self.session.db;
+        let batch = self.batch.get_or_insert_default();
+        match logged {
+            None => batch.push(db, args.iter().copied()),
+            Some(commands) => {
+                for command in commands {
+                    batch.push(db, command.iter().map(AsRef::as_ref));
+                }
+            }
+        }
+    }
+
+    /// Notes that a key had expired before the command changed it: the log must not go on with its old value.
+    fn note_expired(&mut self, db: u32, key: &[u8]) {
+        if self.logs() {
+            self.batch.get_or_insert_default().push_removal(db, key);
+        }
     }
 
     /// Says what the log is to hold in place of the command as it was sent. It must have the same effect at any other
     /// time: so this is for commands that depend on the time or on chance, or that wait. A command may call it several
     /// times; the log then holds all of these commands, in this order.
     pub(crate) fn log_as(&mut self, command: &[&[u8]]) {
-        let command = command.iter().map(|arg| (*arg).into()).collect();
-        self.logged.get_or_insert_default().push(command);
+        if self.logs() {
+            let command = command.iter().map(|arg| (*arg).into()).collect();
+            self.logged.get_or_insert_default().push(command);
+        }
     }
 
-    /// Whether a notification of this class would be published.
-    #[inline]
-    fn notifies(&self, class: Class) -> bool {
-        self.shared.settings.notify.load(Ordering::Relaxed) & class.0 != 0
+    /// Appends what changed to the log. The shards are still locked, so that the log has the changes of a key in their
+    /// order.
+    #[cold]
+    fn append(&mut self, batch: &Batch) {
+        if let Some(log) = self.shared.log()
+            && let Some(position) = log.append(batch)
+        {
+            let log = log.clone();
+            self.session.unsettled = Some(Commit { log, position });
+        }
     }
 
     /// Publishes a keyspace notification: the event happened to the key. It is what a server's command of that kind
@@ -265,7 +373,7 @@ impl<'c> Context<'c> {
     /// The same in another database.
     #[inline]
     pub(crate) fn notify_in(&self, db: u32, class: Class, event: &'static str, key: &[u8]) {
-        if self.notifies(class) {
+        if self.shared.notifies(class) {
             self.record(db, class, event, key);
         }
     }
@@ -279,6 +387,17 @@ impl<'c> Context<'c> {
             db,
             key,
         });
+    }
+
+    /// Has something told when the locks are released.
+    #[cold]
+    pub(crate) fn tell(&self, record: Record) {
+        self.after().journal.push(record);
+    }
+
+    /// Whether any shard is locked.
+    pub(crate) fn holds_locks(&self) -> bool {
+        !self.held.is_nothing()
     }
 
     /// Lets the command wait until one of the keys changes, and then try again, up to the deadline. Returns what it
@@ -393,7 +512,11 @@ impl<'c> Context<'c> {
             return Ok(None);
         };
         if done.changed {
-            self.has_changed(db, key, hash);
+            if done.quiet {
+                self.has_changed_quietly(db, key);
+            } else {
+                self.has_changed(db, key, hash);
+            }
             for (class, event) in done.events.into_iter().flatten() {
                 self.notify(class, event, key);
             }
@@ -444,6 +567,23 @@ impl<'c> Context<'c> {
         self.put(key, S::into_data(structure).into(), None);
         self.notify(class, event, key);
         true
+    }
+
+    /// What a change entails of which those who watch the key, or wait for it, are not told.
+    fn has_changed_quietly(&mut self, db: u32, key: &[u8]) {
+        self.changed = true;
+        self.note(|| Record::Changed {
+            db,
+            key: key.into(),
+        });
+    }
+
+    /// Lets those who wait for a key try again.
+    pub(crate) fn wake(&self, key: &[u8]) {
+        let db = self.session.db;
+        if self.queues_of(key, |queues| queues.has(db, key)) {
+            self.is_due(db, key);
+        }
     }
 
     /// What every change of a live key entails.
@@ -546,11 +686,13 @@ impl<'c> Context<'c> {
         self.changed = true;
         let had_expired = old.is_some_and(|deadline| self.is_over(deadline));
         if had_expired {
+            self.note_expired(db, key);
             self.shared.count_expired(1);
             self.note(|| Record::Dropped {
                 db,
                 key: key.into(),
             });
+            self.notify_in(db, Class::EXPIRED, "expired", key);
         }
         if old.is_none() || had_expired {
             self.notify_in(db, Class::NEW, "new", key);
@@ -607,11 +749,13 @@ impl<'c> Context<'c> {
             self.is_due(db, key);
         }
         if self.is_over(entry.deadline) {
+            self.note_expired(db, key);
             self.shared.count_expired(1);
             self.note(|| Record::Dropped {
                 db,
                 key: key.into(),
             });
+            self.notify_in(db, Class::EXPIRED, "expired", key);
             return None;
         }
         self.changed = true;
@@ -644,6 +788,8 @@ impl<'c> Context<'c> {
         for index in 0..self.shared.keyspace.shards() {
             if let Some(shard) = self.held.shard_mut(index) {
                 shard.swap(a, b);
+                let awaited = [a, b].map(|db| shard.queues.keys(Some(db)));
+                self.after().ready.extend(awaited.concat());
             }
         }
         self.changed = true;
@@ -742,7 +888,13 @@ impl<'c> Context<'c> {
 
     /// The same, but returns the keys for which somebody waits.
     #[inline]
-    pub(crate) fn finish_unserved(self) -> Vec<Key> {
+    pub(crate) fn finish_unserved(mut self) -> Vec<Key> {
+        if self.loading {
+            return Vec::new();
+        }
+        if let Some(batch) = self.batch.take() {
+            self.append(&batch);
+        }
         let wrote = self.held.is_exclusive();
         drop(self.held);
         let mut ready = Vec::new();
@@ -766,12 +918,17 @@ impl Aftermath {
         if self.volatile {
             shared.start_sweeper();
         }
-        self.journal.tell(&shared.hub, Some(client));
         for (client, with_error) in self.unblocked {
             shared.unblock(client, with_error);
         }
+        // They were gone before the command changed anything.
         for (db, key) in self.expired {
             shared.remove_expired(db, &key);
+        }
+        self.journal.tell(shared, Some(client));
+        if self.bounded || self.remembered {
+            let most = shared.settings.tracked_keys.load(Ordering::Relaxed);
+            shared.trackers.trim(most);
         }
         self.ready
     }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 
-use crate::notify::Class;
+use crate::exchange::Topic;
+use crate::notify::{self, Class};
+use crate::store::Shared;
 
 /// A change that took effect. See [`Store::subscribe`](crate::Store::subscribe).
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +37,7 @@ type Subscriber = dyn Fn(&Event<'_>) + Send + Sync;
 /// The subscribers of a store.
 #[derive(Default)]
 pub(crate) struct Hub {
-    /// The number of subscribers, so that a store without any pays almost nothing.
+    /// The number of subscribers, and of clients that track, so that a store without any pays almost nothing.
     count: AtomicUsize,
     subscribers: RwLock<Vec<(u64, Arc<Subscriber>)>>,
 }
@@ -45,18 +47,31 @@ impl Hub {
         let mut subscribers = self.subscribers.write();
         let id = subscribers.last().map_or(0, |(last, _)| last + 1);
         subscribers.push((id, subscriber));
-        self.count.store(subscribers.len(), Ordering::Relaxed);
+        self.listen();
         Subscription {
             hub: Arc::downgrade(self),
             id,
         }
     }
 
-    /// Whether there are subscribers. Asked while the shard of the changed key is locked: a caller that subscribed,
+    /// Notes that somebody wants to know of changes.
+    pub(crate) fn listen(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unlisten(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether somebody wants to know of changes. Asked while the shard of the changed key is locked: a caller that subscribed,
     /// and then read the key before the change under the same lock, is counted.
     #[inline]
     pub(crate) fn is_listening(&self) -> bool {
         self.count.load(Ordering::Relaxed) > 0
+    }
+
+    fn has_subscribers(&self) -> bool {
+        !self.subscribers.read().is_empty()
     }
 
     pub(crate) fn emit(&self, event: &Event<'_>) {
@@ -95,10 +110,31 @@ impl Drop for Subscription {
         if let Some(hub) = self.hub.upgrade() {
             let mut subscribers = hub.subscribers.write();
             let removed = subscribers.extract_if(.., |(id, _)| *id == self.id).next();
-            hub.count.store(subscribers.len(), Ordering::Relaxed);
             drop(subscribers);
+            if removed.is_some() {
+                hub.unlisten();
+            }
             // The subscriber may own things that unsubscribe in turn.
             drop(removed);
+        }
+    }
+}
+
+/// Who is to be told that the store removed a key.
+#[derive(Clone, Copy)]
+pub(crate) struct Heard {
+    listening: bool,
+    notified: Option<Class>,
+}
+
+impl Shared {
+    /// Who hears now that the store removes keys for this reason. Asked under the lock of the shard: see
+    /// [`Hub::is_listening`].
+    #[inline]
+    pub(crate) fn hears(&self, class: Class) -> Heard {
+        Heard {
+            listening: self.hub.is_listening(),
+            notified: self.notifies(class).then_some(class),
         }
     }
 }
@@ -129,6 +165,12 @@ pub(crate) enum Record {
         db: u32,
         key: Box<[u8]>,
     },
+    /// A message for a channel, or a shard channel.
+    Published {
+        topic: Topic,
+        channel: Box<[u8]>,
+        message: Box<[u8]>,
+    },
     /// Separates the commands of a transaction, which are reported one by one.
     EndOfCommand,
 }
@@ -138,6 +180,23 @@ impl Journal {
         self.records.push(record);
     }
 
+    /// The store removed a key, if that is to be told to somebody.
+    pub(crate) fn dropped(&mut self, heard: Heard, event: &'static str, db: u32, key: &[u8]) {
+        if heard.listening {
+            let key = key.into();
+            self.push(Record::Dropped { db, key });
+        }
+        if let Some(class) = heard.notified {
+            let key = key.into();
+            self.push(Record::Notified {
+                class,
+                event,
+                db,
+                key,
+            });
+        }
+    }
+
     pub(crate) fn end_command(&mut self) {
         if !self.records.is_empty() {
             self.records.push(Record::EndOfCommand);
@@ -145,13 +204,42 @@ impl Journal {
     }
 
     #[inline]
-    pub(crate) fn tell(&self, hub: &Hub, client: Option<u64>) {
+    pub(crate) fn tell(&self, shared: &Shared, client: Option<u64>) {
         if !self.records.is_empty() {
-            for command in self
-                .records
-                .split(|record| matches!(record, Record::EndOfCommand))
-            {
-                tell_command(command, hub, client);
+            self.tell_all(shared, client);
+        }
+    }
+
+    #[cold]
+    fn tell_all(&self, shared: &Shared, client: Option<u64>) {
+        let is_end = |record: &Record| matches!(record, Record::EndOfCommand);
+        if shared.hub.has_subscribers() {
+            for command in self.records.split(is_end) {
+                tell_command(command, &shared.hub, client);
+            }
+        }
+        shared.trackers.tell(&self.records, client);
+        for record in &self.records {
+            match record {
+                Record::Notified {
+                    class,
+                    event,
+                    db,
+                    key,
+                } => notify::publish(shared, *class, event, *db, key),
+                Record::Published {
+                    topic: Topic::Shard,
+                    channel,
+                    message,
+                } => {
+                    shared.exchange.publish_to_shard(channel, message);
+                }
+                Record::Published {
+                    channel, message, ..
+                } => {
+                    shared.exchange.publish(channel, message);
+                }
+                _ => {}
             }
         }
     }

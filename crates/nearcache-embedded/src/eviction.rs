@@ -19,11 +19,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::event::{Journal, Record};
+use crate::event::Journal;
 use crate::keyspace::access::{Era, Lfu, scatter};
 use crate::keyspace::entry::{Deadline, Entry};
 use crate::keyspace::table::Table;
 use crate::limits::Policy;
+use crate::notify::Class;
 use crate::store::Shared;
 
 /// How many candidates are kept.
@@ -150,7 +151,7 @@ impl Shared {
         }
         while self.keyspace.meter.is_over() && self.evict_one(&mut pool, &mut journal) {}
         drop(pool);
-        journal.tell(&self.hub, None);
+        journal.tell(self, None);
         !self.keyspace.meter.is_over()
     }
 
@@ -238,19 +239,18 @@ impl Shared {
         };
         let entry = shard.change(db, |table: &mut Table| table.take_if(hash, is_it))?;
         shard.touch(db, &entry.key);
+        self.log_removal(db, &entry.key);
         // Must be asked under the lock: see `Hub::is_listening`.
-        let listening = self.hub.is_listening();
-        drop(shard);
-        let count = if entry.is_over(judge.now_ms) {
-            &self.evictor.expired
+        let expired = entry.is_over(judge.now_ms);
+        let (class, event, count) = if expired {
+            (Class::EXPIRED, "expired", &self.evictor.expired)
         } else {
-            &self.evictor.evicted
+            (Class::EVICTED, "evicted", &self.evictor.evicted)
         };
+        let heard = self.hears(class);
+        drop(shard);
         count.fetch_add(1, Ordering::Relaxed);
-        if listening {
-            let key = (*entry.key).into();
-            journal.push(Record::Dropped { db, key });
-        }
+        journal.dropped(heard, event, db, &entry.key);
         Some(entry.bytes())
     }
 

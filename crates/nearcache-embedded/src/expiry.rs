@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::event::{Journal, Record};
+use crate::event::Journal;
+use crate::notify::Class;
+use crate::persist::record::Batch;
 use crate::store::Shared;
 
 /// How long the thread rests between steps.
@@ -71,7 +73,10 @@ impl Shared {
 
     /// Makes one limited step. Returns how many keys it removed.
     pub(crate) fn expire_step(&self) -> usize {
-        if self.clients.paused().is_some() {
+        if self.log().is_some_and(|log| log.is_failing())
+            || self.clients.paused().is_some()
+        {
+            // The log could not say so, or clients are not to see it.
             return 0;
         }
         let now = self.clock.now_ms();
@@ -108,23 +113,29 @@ impl Shared {
                 }
             }
         }
-        let listening = self.hub.is_listening();
+        // Must be asked under the lock: see `Hub::is_listening`.
+        let heard = self.hears(Class::EXPIRED);
+        if let Some(log) = self.log() {
+            let mut batch = Batch::of_separate();
+            gone.iter()
+                .for_each(|(db, entry)| batch.push_removal(*db, &entry.key));
+            log.append_own(&batch);
+        }
         drop(shard);
         self.count_expired(gone.len());
-        if listening {
-            for (db, entry) in &gone {
-                let (db, key) = (*db, (*entry.key).into());
-                journal.push(Record::Dropped { db, key });
-            }
-            journal.tell(&self.hub, None);
+        for (db, entry) in &gone {
+            journal.dropped(heard, "expired", *db, &entry.key);
         }
+        journal.tell(self, None);
         gone.len()
     }
 
     /// Removes a key that a command found expired.
     #[cold]
     pub(crate) fn remove_expired(&self, db: u32, key: &[u8]) {
-        if self.clients.paused().is_some() {
+        if self.log().is_some_and(|log| log.is_failing())
+            || self.clients.paused().is_some()
+        {
             return;
         }
         let hash = self.keyspace.hash(key);
@@ -139,17 +150,22 @@ impl Shared {
         }
         let entry = shard.change(db, |table| table.take(hash, key));
         shard.touch(db, key);
-        let listening = self.hub.is_listening();
+        let heard = self.hears(Class::EXPIRED);
+        self.log_removal(db, key);
         drop(shard);
         drop(entry);
         self.count_expired(1);
-        if listening {
-            let mut journal = Journal::default();
-            journal.push(Record::Dropped {
-                db,
-                key: key.into(),
-            });
-            journal.tell(&self.hub, None);
+        let mut journal = Journal::default();
+        journal.dropped(heard, "expired", db, key);
+        journal.tell(self, None);
+    }
+
+    /// Logs that the store removed a key. The key's shard must be locked.
+    pub(crate) fn log_removal(&self, db: u32, key: &[u8]) {
+        if let Some(log) = self.log() {
+            let mut batch = Batch::of_separate();
+            batch.push_removal(db, key);
+            log.append_own(&batch);
         }
     }
 

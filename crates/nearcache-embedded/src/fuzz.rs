@@ -219,6 +219,7 @@ fn well_formed(reply: &Value, resp2: bool) -> bool {
         Value::ServerError(error) => one_line(error.code()) && error.details().is_none_or(one_line),
         Value::Array(values) => values.iter().all(|value| well_formed(value, resp2)),
         _ if resp2 => false,
+        Value::Set(values) => values.iter().all(|value| well_formed(value, false)),
         Value::Map(entries) => entries
             .iter()
             .all(|(key, value)| well_formed(key, false) && well_formed(value, false)),

@@ -163,6 +163,8 @@ pub(crate) struct Settings {
     pub(crate) port: PortSettings,
     /// How much may wait for a client that does not read.
     pub(crate) push_bound: Arc<Bound>,
+    /// How many keys are remembered for the clients that track: `tracking-table-max-keys`.
+    pub(crate) tracked_keys: AtomicUsize,
 }
 
 /// Up to which size structures are kept compact, as a server's settings of these names say.
@@ -245,6 +247,7 @@ impl Settings {
             slow_entries: AtomicUsize::new(128),
             port: PortSettings::default(),
             push_bound: Arc::default(),
+            tracked_keys: AtomicUsize::new(1_000_000),
         }
     }
 

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{self, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use redis::Value;
 
 /// A message: a [`Value::Push`], whatever the protocol of the client. A port writes it as an array where the client
@@ -63,6 +63,12 @@ pub(crate) enum Next {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     bound: Arc<Bound>,
+    /// Whether its client speaks RESP3, or reads its pushes in process: then it takes pushes of every kind. Others
+    /// only take the messages of channels.
+    pub(crate) speaks_3: AtomicBool,
+    pub(crate) is_read_here: AtomicBool,
+    /// Whether its client is subscribed to anything.
+    pub(crate) subscribed: AtomicBool,
     state: Mutex<State>,
     /// Whether a message waits, or the mailbox has ended: what a loop asks before it takes the lock.
     ready: AtomicBool,
@@ -93,15 +99,26 @@ impl Mailbox {
     pub(crate) fn new(bound: Arc<Bound>) -> Self {
         Mailbox {
             bound,
+            speaks_3: AtomicBool::new(false),
+            is_read_here: AtomicBool::new(false),
+            subscribed: AtomicBool::new(false),
             state: Mutex::default(),
             ready: AtomicBool::new(false),
             arrived: Condvar::new(),
         }
     }
 
-    /// Leaves a message. False if the client is gone, or is cut by this message.
+    /// Leaves a message, and wakes the readers. False if the client is gone, or is cut by this message.
     pub(crate) fn push(&self, message: impl Into<Message>) -> bool {
-        let message = message.into();
+        let mut wakers = Vec::new();
+        let accepted = self.leave(message.into(), &mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
+        accepted
+    }
+
+    /// Leaves a message, but only returns the tasks to wake: for callers that hold a lock, because a waker may run
+    /// anything.
+    pub(crate) fn leave(&self, message: Message, wakers: &mut Vec<Waker>) -> bool {
         let size = size_of::<(Message, usize)>() + size_of_value(&message);
         let mut state = self.state.lock();
         if state.end.is_some() {
@@ -112,9 +129,9 @@ impl Mailbox {
         let fits = state.fits(&self.bound);
         if fits {
             self.ready.store(true, Ordering::Release);
-            self.wake(state);
+            self.wake(state, wakers);
         } else {
-            self.end(state, End::Cut);
+            self.end(state, End::Cut, wakers);
         }
         fits
     }
@@ -186,18 +203,32 @@ impl Mailbox {
 
     /// Ends the mailbox: its client is gone. What waits can still be taken.
     pub(crate) fn close(&self) {
-        let state = self.state.lock();
-        if state.end.is_none() {
-            self.end(state, End::Closed);
-        }
+        self.finish(End::Closed);
     }
 
     /// Ends the mailbox as if its client did not read: what waits is dropped.
     pub(crate) fn cut(&self) {
+        self.finish(End::Cut);
+    }
+
+    fn finish(&self, end: End) {
         let state = self.state.lock();
-        if state.end != Some(End::Cut) {
-            self.end(state, End::Cut);
+        if state.end.is_none() {
+            let mut wakers = Vec::new();
+            self.end(state, end, &mut wakers);
+            wakers.into_iter().for_each(Waker::wake);
         }
+    }
+
+    /// Whether its client takes pushes of every kind.
+    #[inline]
+    pub(crate) fn takes_all(&self) -> bool {
+        self.speaks_3.load(Ordering::Relaxed) || self.is_read_here.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing can be left here any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.lock().end.is_some()
     }
 
     /// Whether the client was cut.
@@ -236,7 +267,7 @@ impl Mailbox {
         }
     }
 
-    fn end(&self, mut state: parking_lot::MutexGuard<'_, State>, end: End) {
+    fn end(&self, mut state: MutexGuard<'_, State>, end: End, wakers: &mut Vec<Waker>) {
         state.end = Some(end);
         let mut dropped = VecDeque::new();
         if end == End::Cut {
@@ -244,16 +275,15 @@ impl Mailbox {
             state.bytes = 0;
         }
         self.ready.store(true, Ordering::Release);
-        self.wake(state);
+        self.wake(state, wakers);
         drop(dropped);
     }
 
-    /// Wakes all readers, without the lock: a waker may run anything.
-    fn wake(&self, mut state: parking_lot::MutexGuard<'_, State>) {
-        let wakers = std::mem::take(&mut state.wakers);
+    /// Wakes the threads, and returns the tasks to wake.
+    fn wake(&self, mut state: MutexGuard<'_, State>, wakers: &mut Vec<Waker>) {
+        wakers.append(&mut state.wakers);
         let parked = state.parked > 0;
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
         if parked {
             self.arrived.notify_all();
         }

@@ -16,7 +16,7 @@ use crate::store::Shared;
 impl Context<'_> {
     /// Runs a command of a client of the port.
     #[inline]
-    pub(crate) fn run_observed(&mut self, command: &Command, args: Args<'_>) -> Reply {
+    pub(crate) fn run_observed(&mut self, command: &'static Command, args: Args<'_>) -> Reply {
         let db = self.session.db;
         let begun = Instant::now();
         let reply = self.run_plainly(command, args);

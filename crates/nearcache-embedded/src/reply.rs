@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use redis::{ProtocolVersion, Value};
+use redis::{ProtocolVersion, Value, VerbatimFormat};
 
 /// The result of a command.
 pub(crate) type Reply = Result<Value, Error>;
@@ -78,6 +78,39 @@ pub(crate) fn count(n: usize) -> Value {
 /// Yes or no, as 1 or 0.
 pub(crate) fn truth(yes: bool) -> Value {
     Value::Int(i64::from(yes))
+}
+
+/// A text for people: RESP2 has it as bytes.
+pub(crate) fn text(protocol: ProtocolVersion, text: String) -> Value {
+    match protocol {
+        ProtocolVersion::RESP2 => Value::BulkString(text.into_bytes()),
+        _ => Value::VerbatimString {
+            format: VerbatimFormat::Text,
+            text,
+        },
+    }
+}
+
+/// Elements of which each is there once: RESP2 has them as an array.
+pub(crate) fn set(protocol: ProtocolVersion, members: Vec<Value>) -> Value {
+    match protocol {
+        ProtocolVersion::RESP2 => Value::Array(members),
+        _ => Value::Set(members),
+    }
+}
+
+/// Names and their values: RESP2 has them in a row.
+pub(crate) fn map(
+    protocol: ProtocolVersion,
+    pairs: impl IntoIterator<Item = (Value, Value)>,
+) -> Value {
+    let pairs = pairs.into_iter();
+    match protocol {
+        ProtocolVersion::RESP2 => {
+            Value::Array(pairs.flat_map(|(name, value)| [name, value]).collect())
+        }
+        _ => Value::Map(pairs.collect()),
+    }
 }
 
 /// A number with a fraction: RESP2 has it as text.

@@ -166,7 +166,12 @@ impl<'a> Call<'a> {
                 key.escape_ascii()
             )));
         }
-        self.cx.run(command, args)
+        let reply = self.cx.run(command, args);
+        if command.is_read() {
+            // What a script returns may depend on all its keys.
+            self.cx.remember(self.keys);
+        }
+        reply
     }
 }
 
@@ -181,17 +186,29 @@ impl fmt::Debug for Call<'_> {
 
 /// The context behind a call. (A trait object, so that [`Call`] needs no second lifetime.)
 trait Caller {
-    fn run(&mut self, command: &command::Command, args: &[&[u8]]) -> Reply;
+    fn run(&mut self, command: &'static command::Command, args: &[&[u8]]) -> Reply;
+    fn remember(&self, keys: &[&[u8]]);
 }
 
 impl Caller for Context<'_> {
-    fn run(&mut self, command: &command::Command, args: &[&[u8]]) -> Reply {
+    fn run(&mut self, command: &'static command::Command, args: &[&[u8]]) -> Reply {
         if command.grows() && self.out_of_memory {
             return Err(Error::OUT_OF_MEMORY);
+        }
+        if command.is_exclusive()
+            && let Some(error) = self.shared.refuses_writes()
+        {
+            return Err(error);
         }
         // A script that has changed something may go on.
         self.out_of_memory &= !command.is_exclusive();
         Context::run(self, command, args)
+    }
+
+    fn remember(&self, keys: &[&[u8]]) {
+        if self.session.tracking.is_some() {
+            Context::remember(self, keys.iter().copied());
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The store: the key space and everything that belongs to it, and its life cycle.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use crate::clients::Clients;
@@ -10,13 +11,18 @@ use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::event::{Event, Hub, Subscription};
 use crate::eviction::Evictor;
+use crate::exchange::Exchange;
 use crate::expiry::Sweeper;
 use crate::keyspace::{Keyspace, MAX_SHARDS};
 use crate::latency::Latency;
 use crate::limits::{Policy, Settings};
+use crate::persist::{self, Loaded, Log, Persist, PersistError, Saving};
+use crate::recipients::Recipients;
+use crate::reply::Error;
 use crate::script::{Script, Scripts};
 use crate::slow_log::SlowLog;
 use crate::stats::Stats;
+use crate::tracking::Trackers;
 use crate::waiting::Waiting;
 
 /// An in-process Redis. Clones are handles to the same store. It is dropped with the last of its handles and
@@ -41,11 +47,18 @@ pub(crate) struct Shared {
     pub(crate) databases: u32,
     pub(crate) clock: Clock,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) recipients: Arc<Recipients>,
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) trackers: Arc<Trackers>,
     pub(crate) scripts: Scripts,
     pub(crate) sweeper: Sweeper,
     pub(crate) settings: Settings,
     pub(crate) evictor: Evictor,
     pub(crate) waiting: Waiting,
+    /// The append-only log, if the store has a folder; set when it was loaded.
+    log: OnceLock<Arc<Log>>,
+    loaded: OnceLock<Loaded>,
+    pub(crate) saving: Saving,
     /// Itself, for its threads.
     pub(crate) me: Weak<Shared>,
     pub(crate) started: Instant,
@@ -131,7 +144,106 @@ impl Store {
     }
 }
 
+/// Files: see [Persistence](crate#persistence).
+impl Store {
+    /// What was loaded when the store was opened; `None` if it has no folder.
+    #[must_use]
+    pub fn loaded(&self) -> Option<&Loaded> {
+        self.shared.loaded.get()
+    }
+
+    /// Writes everything to one file, as commands, in one step: the file is complete and on the disk, or it is as
+    /// before. The file holds what the store held at one moment; commands go on meanwhile.
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("nearcache-save-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&dir).unwrap();
+    /// # let path = dir.join("copy.aof");
+    /// use nearcache_embedded::Store;
+    ///
+    /// let store = Store::new();
+    /// redis::cmd("SET").arg("key").arg("value").exec(&mut store.connect())?;
+    /// store.save(&path)?;
+    ///
+    /// let other = Store::new();
+    /// other.load(&path)?;
+    /// let value: String = redis::cmd("GET").arg("key").query(&mut other.connect())?;
+    /// assert_eq!(value, "value");
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The file cannot be written, or another save or rewrite is under way.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PersistError> {
+        self.shared.save(path.as_ref())
+    }
+
+    /// Replaces everything in the store by what a file says: one that [`save`](Store::save) wrote, or any other file
+    /// of commands. Returns how many commands it ran. Keys that have expired since are left out. Other clients see
+    /// the store while it is being filled.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no whole file of commands: then nothing was changed. If one of its commands
+    /// fails, what was before it is in the store.
+    pub fn load(&self, path: impl AsRef<Path>) -> Result<u64, PersistError> {
+        persist::load_one(&mut self.connect(), path.as_ref())
+    }
+
+    /// Rewrites the log of a store with a folder now, and waits until that is done: as `BGREWRITEAOF` does in the
+    /// background. Does nothing for a store without one.
+    ///
+    /// # Errors
+    /// The files cannot be written, or another save or rewrite is under way. The log goes on as before.
+    pub fn rewrite(&self) -> Result<(), PersistError> {
+        match self.shared.log() {
+            Some(log) => log.rewrite_now(&self.shared.me),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until everything is on the disk that was changed before this call, whatever the policy. Does nothing
+    /// for a store without a folder.
+    ///
+    /// # Errors
+    /// The disk cannot be written to.
+    pub fn sync(&self) -> Result<(), PersistError> {
+        self.shared.log().map_or(Ok(()), |log| log.sync_now())
+    }
+}
+
 impl Shared {
+    /// The append-only log, if the store has a folder, and is loaded.
+    #[inline]
+    pub(crate) fn log(&self) -> Option<&Arc<Log>> {
+        self.log.get()
+    }
+
+    /// Why commands that change something are refused, if they are: the log cannot be written.
+    #[inline]
+    pub(crate) fn refuses_writes(&self) -> Option<Error> {
+        let why = self.log()?.refuses()?;
+        Some(persist::refusal(&why))
+    }
+
+    /// From now on changes are logged, and keys expire.
+    pub(crate) fn begin_to_log(&self, log: Arc<Log>, loaded: Loaded) {
+        let _ = self.loaded.set(loaded);
+        let _ = self.log.set(log);
+        let volatile = |index| self.keyspace.read(index).has_volatile();
+        if (0..self.keyspace.shards()).any(volatile) {
+            self.start_sweeper();
+        }
+        if self.keyspace.meter.is_over() {
+            self.trim();
+        }
+    }
+
+    /// When everything was last saved, in unix seconds.
+    pub(crate) fn last_save(&self) -> i64 {
+        self.saving.last.load(Ordering::Relaxed)
+    }
+
     /// The id of a new client.
     pub(crate) fn next_client(&self) -> u64 {
         // Ids need to be unique, and nothing else, so relaxed ordering is enough.
@@ -176,9 +288,32 @@ impl fmt::Debug for Shared {
     }
 }
 
+impl Drop for Store {
+    fn drop(&mut self) {
+        Shared::is_let_go(&self.shared);
+    }
+}
+
+impl Shared {
+    /// A handle is about to be dropped.
+    #[inline]
+    pub(crate) fn is_let_go(shared: &Arc<Shared>) {
+        // Beside the last handle, a store's own threads may have it.
+        const THREADS: usize = 4;
+        if let Some(log) = shared.log()
+            && Arc::strong_count(shared) <= 1 + THREADS
+        {
+            log.hand_over();
+        }
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         self.sweeper.wake();
+        if let Some(log) = self.log.get() {
+            log.close();
+        }
     }
 }
 
@@ -255,6 +390,28 @@ impl Builder {
         self
     }
 
+    /// Keeps the store in a folder, which is a server's `dir`: `redis-server --dir PATH --appendonly yes` starts on it
+    /// (not at the same time), and a folder that a server wrote with `aof-use-rdb-preamble no` opens here. Other
+    /// settings are made before this.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("nearcache-persist-{}", std::process::id()));
+    /// use nearcache_embedded::{Fsync, Store};
+    ///
+    /// let open = || Store::builder().persist(&path).appendfsync(Fsync::Always).open();
+    /// let store = open()?;
+    /// redis::cmd("SET").arg("key").arg("value").exec(&mut store.connect())?;
+    /// drop(store);
+    ///
+    /// let value: String = redis::cmd("GET").arg("key").query(&mut open()?.connect())?;
+    /// assert_eq!(value, "value");
+    /// # std::fs::remove_dir_all(&path).unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn persist(self, path: impl Into<PathBuf>) -> Persist {
+        Persist::new(self, path.into())
+    }
+
     /// Builds the store.
     #[must_use]
     pub fn build(self) -> Store {
@@ -268,16 +425,23 @@ impl Builder {
         let words = (0u8..3).map(|n| format!("{:016x}", keyspace.hash(&[n])));
         let run_id = words.collect::<String>()[..40].to_owned();
         let born = self.clock.coarse_ms();
+        let (hub, recipients) = (Arc::<Hub>::default(), Arc::<Recipients>::default());
         let shared = Arc::new_cyclic(|shared| Shared {
             keyspace,
             databases: self.databases,
             clock: self.clock,
-            hub: Arc::default(),
+            trackers: Arc::new(Trackers::new(hub.clone(), recipients.clone())),
+            exchange: Arc::default(),
+            recipients,
+            hub,
             scripts,
             sweeper: Sweeper::of(shared.clone()),
             settings: Settings::new(self.max_memory, self.policy),
             evictor: Evictor::default(),
             waiting: Waiting::default(),
+            log: OnceLock::new(),
+            loaded: OnceLock::new(),
+            saving: Saving::default(),
             me: shared.clone(),
             started: Instant::now(),
             born,
@@ -290,6 +454,7 @@ impl Builder {
             draws: AtomicU64::new(0),
         });
         shared.clock.tell(&shared.me);
+        shared.note_saved();
         Store { shared }
     }
 }

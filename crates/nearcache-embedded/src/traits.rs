@@ -4,6 +4,10 @@ use redis::{Cmd, RedisResult, ServerError, Value};
 
 use crate::aborted::transaction_aborted;
 use crate::connection::Connection;
+#[cfg(feature = "aio")]
+use crate::connection::settled;
+use crate::persist::Commit;
+use crate::reply::{self, Error, Reply};
 use crate::wire::{empty_command, read_command};
 
 impl redis::ConnectionLike for Connection {
@@ -24,9 +28,11 @@ impl redis::ConnectionLike for Connection {
         let mut replies = Replies::new(offset, count);
         while !cmd.is_empty() {
             let args = read_command(&mut cmd)?;
-            replies.push(self.run(&args));
+            let (reply, commit) = self.run_unsettled(&args);
+            replies.push_unsettled(reply, commit);
         }
-        replies.finish()
+        let settled = replies.commit().map_or(Ok(()), |commit| commit.wait());
+        replies.finish(settled)
     }
 
     fn req_command(&mut self, cmd: &Cmd) -> RedisResult<Value> {
@@ -70,12 +76,15 @@ impl redis::aio::ConnectionLike for Connection {
                 replies.push(self.run(&[b"MULTI"]));
             }
             for cmd in pipeline.cmd_iter() {
-                replies.push(self.run_async(cmd).await);
+                let (reply, commit) = self.run_async_unsettled(cmd).await;
+                replies.push_unsettled(reply, commit);
             }
             if pipeline.is_transaction() {
-                replies.push(self.run(&[b"EXEC"]));
+                let (reply, commit) = self.run_unsettled(&[b"EXEC"]);
+                replies.push_unsettled(reply, commit);
             }
-            replies.finish()
+            let settled = settled(replies.commit()).await;
+            replies.finish(settled)
         })
     }
 
@@ -115,6 +124,10 @@ struct Replies {
     seen: usize,
     kept: Vec<Value>,
     errors: Vec<(usize, ServerError)>,
+    /// What must be on the disk before the replies are given out.
+    commit: Option<Commit>,
+    /// The replies of `kept` that tell of it.
+    unsettled: Vec<usize>,
 }
 
 impl Replies {
@@ -125,7 +138,23 @@ impl Replies {
             seen: 0,
             kept: Vec::new(),
             errors: Vec::new(),
+            commit: None,
+            unsettled: Vec::new(),
         }
+    }
+
+    fn push_unsettled(&mut self, reply: Reply, commit: Option<Commit>) {
+        let before = self.kept.len();
+        self.push(reply::value(reply));
+        if commit.is_some() {
+            self.unsettled.extend(before..self.kept.len());
+            // The last one is the furthest.
+            self.commit = commit;
+        }
+    }
+
+    fn commit(&mut self) -> Option<Commit> {
+        self.commit.take()
     }
 
     fn push(&mut self, reply: Value) {
@@ -140,7 +169,13 @@ impl Replies {
         self.seen += 1;
     }
 
-    fn finish(mut self) -> RedisResult<Vec<Value>> {
+    /// The replies. If what they tell did not get to the disk, they are that error.
+    fn finish(mut self, settled: Result<(), Error>) -> RedisResult<Vec<Value>> {
+        if let Err(error) = settled {
+            for index in self.unsettled {
+                self.kept[index] = reply::value(Err(error.clone()));
+            }
+        }
         if self.errors.is_empty() {
             return Ok(self.kept);
         }

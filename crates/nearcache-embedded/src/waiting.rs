@@ -29,6 +29,7 @@ use redis::ProtocolVersion;
 
 use crate::command::Command;
 use crate::context::{Context, Logged, Wait};
+use crate::persist::Commit;
 use crate::reply::{Error, Reply};
 use crate::session::Session;
 use crate::store::Shared;
@@ -67,6 +68,8 @@ struct State {
     /// What it replies if it is ended before it is served; taken when it ends.
     in_vain: Option<Reply>,
     reply: Option<Reply>,
+    /// What must be on the disk before the reply is given out.
+    commit: Option<Commit>,
     waker: Option<Waker>,
     /// Its turn has come because of these keys; only of a waiter that may go.
     turns: VecDeque<Box<[u8]>>,
@@ -183,6 +186,7 @@ impl Context<'_> {
             state: Mutex::new(State {
                 in_vain: Some(in_vain),
                 reply: None,
+                commit: None,
                 waker: None,
                 turns: VecDeque::new(),
             }),
@@ -200,6 +204,23 @@ impl Context<'_> {
             });
         }
         waiter
+    }
+}
+
+impl State {
+    /// The reply, if it is there; ready when what it tells is on the disk, as far as it must be.
+    fn poll_reply(&mut self, cx: &std::task::Context<'_>) -> Option<Poll<Reply>> {
+        self.reply.as_ref()?;
+        let settled = match &self.commit {
+            None => Ok(()),
+            Some(commit) => match commit.poll_by(cx.waker()) {
+                Poll::Pending => return Some(Poll::Pending),
+                Poll::Ready(settled) => settled,
+            },
+        };
+        self.commit = None;
+        let reply = self.reply.take()?;
+        Some(Poll::Ready(settled.and(reply)))
     }
 }
 
@@ -255,7 +276,9 @@ impl Waiter {
         let mut state = self.state.lock();
         loop {
             if let Some(reply) = state.reply.take() {
-                return reply;
+                let commit = state.commit.take();
+                drop(state);
+                return commit.map_or(Ok(()), |commit| commit.wait()).and(reply);
             }
             self.served.wait(&mut state);
         }
@@ -264,13 +287,10 @@ impl Waiter {
     /// The reply of a waiter that stays, once it is there.
     pub(crate) fn poll(&self, cx: &std::task::Context<'_>) -> Poll<Reply> {
         let mut state = self.state.lock();
-        match state.reply.take() {
-            Some(reply) => Poll::Ready(reply),
-            None => {
-                state.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
+        state.poll_reply(cx).unwrap_or_else(|| {
+            state.waker = Some(cx.waker().clone());
+            Poll::Pending
+        })
     }
 }
 
@@ -314,6 +334,9 @@ impl Shared {
             let reply = cx.run(waiter.command, args);
             let served = cx.waits.take().is_none();
             ready.extend(cx.finish_unserved());
+            if served {
+                waiter.state.lock().commit = session.unsettled.take();
+            }
             served.then_some(reply)
         })
     }
@@ -503,10 +526,10 @@ impl Future for Reserved {
         loop {
             let key = {
                 let mut state = self.waiter.state.lock();
-                if let Some(reply) = state.reply.take() {
+                if let Some(polled) = state.poll_reply(cx) {
                     drop(state);
                     self.over = true;
-                    return Poll::Ready(reply);
+                    return polled;
                 }
                 let Some(key) = state.turns.pop_front() else {
                     state.waker = Some(cx.waker().clone());
@@ -516,7 +539,7 @@ impl Future for Reserved {
             };
             if let Some(reply) = self.take(&key) {
                 self.over = true;
-                return Poll::Ready(reply);
+                self.waiter.state.lock().reply = Some(reply);
             }
         }
     }

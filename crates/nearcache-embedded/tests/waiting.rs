@@ -161,7 +161,10 @@ fn the_systems_clock_ends_a_wait() {
     let mut connection = store.connect();
     assert_eq!(run(&mut connection, "BLPOP queue 0.01"), Value::Nil);
     assert_eq!(run(&mut connection, "BLPOP queue 0.001"), Value::Nil);
-    assert_eq!(run(&mut connection, "BLMOVE a b LEFT LEFT 0.01"), Value::Nil);
+    assert_eq!(
+        run(&mut connection, "BLMOVE a b LEFT LEFT 0.01"),
+        Value::Nil
+    );
 }
 
 #[cfg(feature = "aio")]
@@ -250,10 +253,7 @@ mod futures {
     async fn nothing_is_lost_whoever_gives_up() {
         const ELEMENTS: usize = 3_000;
         let store = Store::new();
-        let (taken, done) = (
-            Arc::new(Taken::default()),
-            Arc::new(AtomicBool::new(false)),
-        );
+        let (taken, done) = (Arc::new(Taken::default()), Arc::new(AtomicBool::new(false)));
         let mut tasks = Vec::new();
         for number in 0..6_u64 {
             let (store, taken, done) = (store.clone(), taken.clone(), done.clone());

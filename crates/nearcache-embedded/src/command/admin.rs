@@ -6,7 +6,7 @@ use super::object::lines;
 use super::parse::{integer, is};
 use super::row::prelude::*;
 use super::server::container;
-use super::{Args, waiting};
+use super::Args;
 use crate::context::Context;
 use crate::reply::{Error, Reply, bulk};
 
@@ -17,7 +17,6 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("role",             1, Shared,    NONE,     NoScript,  role),
     ("replicaof",        3, Shared,    NONE,     NoScript,  replicaof),
     ("slaveof",          3, Shared,    NONE,     NoScript,  replicaof),
-    ("wait",             3, Shared,    NONE,     NoScript,  wait),
     ("function",        -2, Shared,    NONE,     Container, container),
     ("function|flush",  -2, Shared,    NONE,     NoScript,  function_flush),
     ("function|list",   -2, Shared,    NONE,     NoScript,  function_list),
@@ -77,16 +76,6 @@ pub(super) fn replicaof(_: &mut Context<'_>, args: Args<'_>) -> Reply {
     let port = integer(args[2]).ok().filter(|port| (0..=65535).contains(port));
     port.ok_or(Error::new("ERR Invalid master port"))?;
     Err(Error::new("ERR there is no replication here"))
-}
-
-/// There are no replicas, so it always waits in vain.
-pub(super) fn wait(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    let replicas = integer(args[1])?;
-    let deadline = waiting::deadline_in_millis(cx, args[2])?;
-    if replicas > 0 {
-        cx.wait_for(&[], deadline)?;
-    }
-    Ok(Value::Int(0))
 }
 
 /// There are no functions, because there is no Lua.

@@ -257,11 +257,7 @@ pub(super) fn bitop(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
             rest.fill(0);
         }
     }
-    cx.put(
-        destination,
-        Data::String(Bytes::raw(result)).into(),
-        None,
-    );
+    cx.put(destination, Data::String(Bytes::raw(result)).into(), None);
     cx.notify(Class::STRING, "set", destination);
     Ok(count(len))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use redis::{ProtocolVersion, Value, VerbatimFormat};
+use redis::{ProtocolVersion, Value};
 
 use super::object::lines;
 use super::parse::{integer, is};
@@ -14,7 +14,7 @@ use super::server::container;
 use super::{Args, excerpt};
 use crate::clients::{Client, ClientType, Pause, Replies};
 use crate::context::Context;
-use crate::reply::{Error, Reply, bulk, bulk_or_nil, count, truth};
+use crate::reply::{self, Error, Reply, bulk, bulk_or_nil, count, truth};
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![
@@ -29,7 +29,7 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("client|no-evict",   3, Shared,    NONE,     NoScript,  no_evict),
     ("client|pause",     -3, Shared,    NONE,     NoScript,  pause),
     ("client|unpause",    2, Shared,    NONE,     NoScript,  unpause),
-    ("client|reply",      3, Shared,    NONE,     NoScript,  reply),
+    ("client|reply",      3, Shared,    NONE,     NoScript,  replies),
     ("client|unblock",   -3, Shared,    NONE,     NoScript,  unblock),
     ("client|help",       2, Shared,    NONE,     NoScript,  help),
 ];
@@ -38,20 +38,9 @@ pub(super) fn id(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
     Ok(Value::Int(i64::try_from(cx.session.id).unwrap_or(i64::MAX)))
 }
 
-/// Text as it is: a verbatim string in RESP3.
-fn verbatim(cx: &Context<'_>, text: String) -> Value {
-    match cx.session.protocol {
-        ProtocolVersion::RESP2 => bulk(text.as_bytes()),
-        _ => Value::VerbatimString {
-            format: VerbatimFormat::Text,
-            text,
-        },
-    }
-}
-
 pub(super) fn info(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
     let line = own_line(cx);
-    Ok(verbatim(cx, line))
+    Ok(reply::text(cx.session.protocol, line))
 }
 
 /// The client that asks. One within the process is no client of the port, and has a line of its own.
@@ -64,9 +53,16 @@ fn own_line(cx: &Context<'_>) -> String {
     let name = String::from_utf8_lossy(session.name.as_deref().unwrap_or_default());
     let resp = if session.protocol == ProtocolVersion::RESP2 { 2 } else { 3 };
     let watch = session.watching.as_ref().map_or(0, |watching| watching.keys.len());
+    let flags = match session.push_flags() {
+        none if none.is_empty() => "N".to_owned(),
+        flags => flags,
+    };
+    let [sub, psub, ssub] = session.subscription_counts();
     format!(
-        "id={} addr=embedded laddr=embedded name={name} flags=N db={} sub=0 psub=0 ssub=0 multi=-1 watch={watch} cmd=client|info user=default resp={resp}\n",
-        session.id, session.db
+        "id={} addr=embedded laddr=embedded name={name} flags={flags} db={} sub={sub} psub={psub} ssub={ssub} multi=-1 watch={watch} cmd=client|info user=default redir={} resp={resp}\n",
+        session.id,
+        session.db,
+        session.redirect(),
     )
 }
 
@@ -74,7 +70,6 @@ fn own_line(cx: &Context<'_>) -> String {
 fn line(cx: &Context<'_>, client: &Client) -> String {
     let idle = cx.shared.coarse_ms().saturating_sub(client.active.load(Ordering::Relaxed));
     let kind = client.kind();
-    let redirection = client_tracking(cx, client);
     let seen = client.seen.lock();
     let mut flags = String::new();
     let set = [
@@ -82,9 +77,9 @@ fn line(cx: &Context<'_>, client: &Client) -> String {
         (kind == ClientType::PubSub, 'P'),
         (seen.queued.is_some(), 'x'),
         (client.blocked.load(Ordering::Relaxed), 'b'),
-        (redirection.on, 't'),
-        (redirection.broken, 'R'),
-        (redirection.broadcast, 'B'),
+        (seen.push_flags.contains('t'), 't'),
+        (seen.push_flags.contains('R'), 'R'),
+        (seen.push_flags.contains('B'), 'B'),
         (seen.dirty, 'd'),
         (client.closing.load(Ordering::Relaxed), 'c'),
         (client.is_unix, 'U'),
@@ -129,26 +124,9 @@ fn line(cx: &Context<'_>, client: &Client) -> String {
         seen.output,
         0,
         seen.command,
-        redirection.to,
+        seen.redirect,
     );
     text
-}
-
-/// What the list shows of tracking.
-struct Redirection {
-    on: bool,
-    broken: bool,
-    broadcast: bool,
-    to: i64,
-}
-
-fn client_tracking(_: &Context<'_>, _: &Client) -> Redirection {
-    Redirection {
-        on: false,
-        broken: false,
-        broadcast: false,
-        to: -1,
-    }
 }
 
 pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
@@ -178,7 +156,7 @@ pub(super) fn list(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     if cx.session.client.is_none() && args.len() == 2 {
         text.push_str(&own_line(cx));
     }
-    Ok(verbatim(cx, text))
+    Ok(reply::text(cx.session.protocol, text))
 }
 
 fn find(cx: &Context<'_>, id: i64) -> Option<Arc<Client>> {
@@ -356,7 +334,7 @@ pub(super) fn unpause(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
 }
 
 /// Within the process there is always a reply.
-pub(super) fn reply(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+pub(super) fn replies(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let replies = match args[2] {
         word if is(word, "ON") => Replies::On,
         word if is(word, "OFF") => Replies::Off,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
-use redis::{ProtocolVersion, Value};
+use redis::Value;
 
 use super::object::lines;
 use super::row::prelude::*;
@@ -12,7 +12,8 @@ use super::{Args, excerpt};
 use crate::context::Context;
 use crate::glob::Glob;
 use crate::limits::{CompactSettings, Policy, Settings, parse_memory};
-use crate::reply::{Error, Reply, bulk};
+use crate::notify;
+use crate::reply::{Error, Reply, bulk, map};
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![
@@ -30,6 +31,11 @@ struct Parameter {
 }
 
 enum Kind {
+    /// Which keyspace notifications are published.
+    Notify,
+    Count {
+        at: fn(&Settings) -> &AtomicUsize,
+    },
     MaxMemory,
     Bytes {
         least: usize,
@@ -44,9 +50,22 @@ enum Kind {
         least: i64,
         at: fn(&CompactSettings) -> &AtomicI64,
     },
+    CompactBytes {
+        at: fn(&CompactSettings) -> &AtomicI64,
+    },
 }
 
 const PARAMETERS: &[Parameter] = &[
+    Parameter {
+        name: "notify-keyspace-events",
+        kind: Kind::Notify,
+    },
+    Parameter {
+        name: "tracking-table-max-keys",
+        kind: Kind::Count {
+            at: |settings| &settings.tracked_keys,
+        },
+    },
     Parameter {
         name: "maxmemory",
         kind: Kind::MaxMemory,
@@ -96,18 +115,18 @@ const PARAMETERS: &[Parameter] = &[
     compact("hash-max-ziplist-entries", 0, |compact| {
         &compact.hash_entries
     }),
-    compact("hash-max-listpack-value", 0, |compact| &compact.hash_value),
-    compact("hash-max-ziplist-value", 0, |compact| &compact.hash_value),
+    compact_bytes("hash-max-listpack-value", |compact| &compact.hash_value),
+    compact_bytes("hash-max-ziplist-value", |compact| &compact.hash_value),
     compact("zset-max-listpack-entries", 0, |compact| {
         &compact.sorted_set_entries
     }),
     compact("zset-max-ziplist-entries", 0, |compact| {
         &compact.sorted_set_entries
     }),
-    compact("zset-max-listpack-value", 0, |compact| {
+    compact_bytes("zset-max-listpack-value", |compact| {
         &compact.sorted_set_value
     }),
-    compact("zset-max-ziplist-value", 0, |compact| {
+    compact_bytes("zset-max-ziplist-value", |compact| {
         &compact.sorted_set_value
     }),
     compact("set-max-intset-entries", 0, |compact| &compact.set_integers),
@@ -117,7 +136,7 @@ const PARAMETERS: &[Parameter] = &[
     compact("list-max-ziplist-size", i32::MIN as i64, |compact| {
         &compact.list_node
     }),
-    compact("stream-node-max-bytes", 0, |compact| {
+    compact_bytes("stream-node-max-bytes", |compact| {
         &compact.stream_node_bytes
     }),
     compact("stream-node-max-entries", 0, |compact| {
@@ -136,11 +155,19 @@ const fn compact(
     }
 }
 
+const fn compact_bytes(name: &'static str, at: fn(&CompactSettings) -> &AtomicI64) -> Parameter {
+    Parameter {
+        name,
+        kind: Kind::CompactBytes { at },
+    }
+}
+
 /// A new value of a setting, checked.
 enum Setting {
     MaxMemory(usize),
     Policy(Policy),
     Bytes(fn(&Settings) -> &AtomicUsize, usize),
+    Notify(u32),
     Number(fn(&Settings) -> &AtomicU32, u32),
     Compact(fn(&CompactSettings) -> &AtomicI64, i64),
     Other(Apply),
@@ -151,9 +178,14 @@ impl Parameter {
         match self.kind {
             Kind::MaxMemory => settings.maxmemory.load(Ordering::Relaxed).to_string(),
             Kind::Policy => settings.policy().to_string(),
-            Kind::Bytes { at, .. } => at(settings).load(Ordering::Relaxed).to_string(),
+            Kind::Bytes { at, .. } | Kind::Count { at } => {
+                at(settings).load(Ordering::Relaxed).to_string()
+            }
+            Kind::Notify => notify::print(settings.notify.load(Ordering::Relaxed)),
             Kind::Number { at, .. } => at(settings).load(Ordering::Relaxed).to_string(),
-            Kind::Compact { at, .. } => at(&settings.compact).load(Ordering::Relaxed).to_string(),
+            Kind::Compact { at, .. } | Kind::CompactBytes { at } => {
+                at(&settings.compact).load(Ordering::Relaxed).to_string()
+            }
         }
     }
 
@@ -169,17 +201,13 @@ impl Parameter {
                 let names = Policy::ALL.map(Policy::name).join(", ");
                 format!("argument(s) must be one of the following: {names}")
             }),
-            Kind::Bytes { least, at } => {
-                let most = i64::MAX.cast_unsigned() as usize;
-                let bytes = parse_memory(&value)
-                    .ok_or_else(|| "argument must be a memory value".to_owned())?;
-                (least..=most)
-                    .contains(&bytes)
-                    .then_some(Setting::Bytes(at, bytes))
-                    .ok_or_else(|| {
-                        format!("argument must be between {least} and {most} inclusive")
-                    })
-            }
+            Kind::Bytes { least, at } => bytes(&value, least).map(|n| Setting::Bytes(at, n)),
+            Kind::CompactBytes { at } => bytes(&value, 0).map(|n| Setting::Compact(at, n as i64)),
+            Kind::Count { at } => whole(&value, 0, i64::MAX)
+                .map(|count| Setting::Bytes(at, usize::try_from(count).unwrap_or(usize::MAX))),
+            Kind::Notify => notify::parse(value.as_bytes())
+                .map(Setting::Notify)
+                .ok_or_else(|| "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned()),
             Kind::Number { least, at } => whole(&value, least, i32::MAX.into())
                 .map(|number| Setting::Number(at, u32::try_from(number).unwrap_or(u32::MAX))),
             Kind::Compact { least, at } => {
@@ -188,6 +216,19 @@ impl Parameter {
             }
         }
     }
+}
+
+fn bytes(value: &str, least: usize) -> Result<usize, String> {
+    let most = i64::MAX.cast_unsigned() as usize;
+    // Nothing means 0.
+    let bytes = Some(0)
+        .filter(|_| value.is_empty())
+        .or_else(|| parse_memory(value))
+        .ok_or_else(|| "argument must be a memory value".to_owned())?;
+    (least..=most)
+        .contains(&bytes)
+        .then_some(bytes)
+        .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
 }
 
 fn whole(value: &str, least: i64, most: i64) -> Result<i64, String> {
@@ -265,12 +306,7 @@ pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let pairs = found
         .into_iter()
         .map(|(name, value)| (bulk(name), bulk(value.as_bytes())));
-    Ok(match cx.session.protocol {
-        ProtocolVersion::RESP2 => {
-            Value::Array(pairs.flat_map(|(name, value)| [name, value]).collect())
-        }
-        _ => Value::Map(pairs.collect()),
-    })
+    Ok(map(cx.session.protocol, pairs))
 }
 
 /// Sets all of them, or none if one is invalid.
@@ -309,6 +345,7 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
             }
             Setting::Bytes(at, bytes) => at(&cx.shared.settings).store(bytes, Ordering::Relaxed),
             Setting::Other(apply) => apply(cx.shared),
+            Setting::Notify(flags) => cx.shared.settings.notify.store(flags, Ordering::Relaxed),
             Setting::Policy(policy) => cx.shared.settings.set_policy(policy),
             Setting::Number(at, number) => {
                 at(&cx.shared.settings).store(number, Ordering::Relaxed);

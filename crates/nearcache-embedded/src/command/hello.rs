@@ -44,7 +44,7 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         ));
     }
     if let Some(protocol) = protocol {
-        cx.session.protocol = protocol;
+        cx.session.speak(protocol);
     }
     Ok(greeting(cx))
 }

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
-use redis::{ProtocolVersion, Value, VerbatimFormat};
-
 use super::Args;
 use super::parse::is;
 use super::row::prelude::*;
 use super::server::VERSION;
 use super::table;
 use crate::context::Context;
-use crate::reply::Reply;
+use crate::exchange::Topic;
+use crate::reply::{self, Reply};
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![
@@ -38,7 +37,7 @@ const SECTIONS: [Section; 13] = [
     section("Server", true, server),
     section("Clients", true, clients),
     section("Memory", true, memory),
-    section("Persistence", true, persistence),
+    section("Persistence", true, super::persistence::info),
     section("Stats", true, stats),
     section("Replication", true, replication),
     section("CPU", true, cpu),
@@ -71,13 +70,7 @@ pub(super) fn info(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         .map(print)
         .collect::<Vec<_>>()
         .join("\r\n");
-    Ok(match cx.session.protocol {
-        ProtocolVersion::RESP2 => Value::BulkString(text.into_bytes()),
-        _ => Value::VerbatimString {
-            format: VerbatimFormat::Text,
-            text,
-        },
-    })
+    Ok(reply::text(cx.session.protocol, text))
 }
 
 fn server(cx: &Context<'_>) -> String {
@@ -118,17 +111,9 @@ fn clients(cx: &Context<'_>) -> String {
         clients.count().max(1),
         cx.shared.settings.port.max_clients.load(Ordering::Relaxed),
         cx.shared.count_waiting() + clients.held.load(Ordering::Relaxed),
-        0,
+        cx.shared.trackers.clients(),
         cx.shared.count_waiting(),
     )
-}
-
-/// A store that lives in memory only.
-fn persistence(_: &Context<'_>) -> String {
-    "loading:0\r\nasync_loading:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\n\
-     rdb_last_bgsave_status:ok\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\n\
-     aof_last_bgrewrite_status:ok\r\naof_last_write_status:ok\r\n"
-        .into()
 }
 
 fn replication(cx: &Context<'_>) -> String {
@@ -279,6 +264,7 @@ fn human(bytes: usize) -> String {
 fn stats(cx: &Context<'_>) -> String {
     let shared = cx.shared;
     let (evictor, stats, clients) = (&shared.evictor, &shared.stats, &shared.clients);
+    let [keys, items, prefixes] = shared.trackers.counts();
     let load = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
     format!(
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:0\r\n\
@@ -286,6 +272,8 @@ fn stats(cx: &Context<'_>) -> String {
          sync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\n\
          expired_keys:{}\r\nevicted_keys:{}\r\nevicted_clients:0\r\n\
          latest_fork_usec:0\r\ntotal_forks:0\r\n\
+         pubsub_channels:{}\r\npubsub_patterns:{}\r\npubsubshard_channels:{}\r\n\
+         tracking_total_keys:{}\r\ntracking_total_items:{}\r\ntracking_total_prefixes:{}\r\n\
          unexpected_error_replies:0\r\ntotal_error_replies:{}\r\n\
          total_reads_processed:{}\r\ntotal_writes_processed:{}\r\n",
         load(&clients.total),
@@ -295,6 +283,12 @@ fn stats(cx: &Context<'_>) -> String {
         load(&clients.refused),
         load(&evictor.expired),
         load(&evictor.evicted),
+        shared.exchange.count(Topic::Channel),
+        shared.exchange.count(Topic::Pattern),
+        shared.exchange.count(Topic::Shard),
+        keys,
+        items,
+        prefixes,
         load(&stats.total_errors),
         load(&stats.reads),
         load(&stats.writes),

@@ -103,6 +103,7 @@ pub(super) fn copy(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     if from == to && db == cx.session.db {
         return Err(SAME);
     }
+    cx.look_for(from);
     let Some(entry) = cx.get(from).cloned() else {
         return Ok(truth(false));
     };
@@ -137,13 +138,17 @@ pub(super) fn r#move(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 
 pub(super) fn swapdb(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let number = |arg, error| {
-        let number = integer(arg).ok().and_then(|number| i32::try_from(number).ok());
+        let number = integer(arg)
+            .ok()
+            .and_then(|number| i32::try_from(number).ok());
         number.ok_or(Error::new(error))
     };
     let first = number(args[1], "ERR invalid first DB index")?;
     let second = number(args[2], "ERR invalid second DB index")?;
     let existing = |number: i32| {
-        let db = u32::try_from(number).ok().filter(|db| *db < cx.shared.databases);
+        let db = u32::try_from(number)
+            .ok()
+            .filter(|db| *db < cx.shared.databases);
         db.ok_or(Error::DB_OUT_OF_RANGE)
     };
     let (first, second) = (existing(first)?, existing(second)?);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
-use redis::{ProtocolVersion, Value, VerbatimFormat};
+use redis::{ProtocolVersion, Value};
 
 use super::object::lines;
 use super::row::prelude::*;
@@ -11,7 +11,7 @@ use super::server::container;
 use super::{Args, excerpt, find, table};
 use crate::context::Context;
 use crate::latency::Event;
-use crate::reply::{Error, Reply, bulk, count};
+use crate::reply::{self, Error, Reply, bulk, count};
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![
@@ -27,16 +27,6 @@ pub(super) const COMMANDS: &[Command] = rows![
 
 fn millis(millis: u64) -> Value {
     Value::Int(i64::try_from(millis).unwrap_or(i64::MAX))
-}
-
-fn text(cx: &Context<'_>, text: String) -> Value {
-    match cx.session.protocol {
-        ProtocolVersion::RESP2 => bulk(text.as_bytes()),
-        _ => Value::VerbatimString {
-            format: VerbatimFormat::Text,
-            text,
-        },
-    }
 }
 
 pub(super) fn history(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
@@ -107,7 +97,7 @@ pub(super) fn graph(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         graph.extend(ages.iter().map(column));
         graph.push('\n');
     }
-    Ok(text(cx, graph))
+    Ok(reply::text(cx.session.protocol, graph))
 }
 
 fn range(event: &Event) -> (u64, u64) {
@@ -149,7 +139,7 @@ pub(super) fn doctor(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
     if events.contains_key("command") {
         report.push_str("\nSLOWLOG GET names the commands that took long.\n");
     }
-    Ok(text(cx, report))
+    Ok(reply::text(cx.session.protocol, report))
 }
 
 pub(super) fn histogram(cx: &mut Context<'_>, args: Args<'_>) -> Reply {

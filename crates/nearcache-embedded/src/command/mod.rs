@@ -13,25 +13,37 @@ mod client;
 mod config;
 mod counters;
 mod expiry;
+mod hashes;
 mod hello;
 mod hyperloglog;
 mod info;
+mod introspection;
 mod keys;
 mod latency;
+mod lcs;
+mod list_moves;
 mod lists;
 mod numbers;
 mod object;
 mod options;
 mod parse;
+mod persistence;
+mod pubsub;
+mod random;
 mod row;
 mod scan;
 mod scripting;
 mod server;
 mod session;
+mod set_algebra;
+mod sets;
 mod settings;
 mod slow_log;
+mod sort;
+mod streams;
 mod strings;
 mod table;
+mod tracking;
 mod traits;
 mod transactions;
 mod waiting;
@@ -41,6 +53,9 @@ use crate::reply::Error;
 use crate::session::Session;
 
 pub(crate) use parse::integer;
+pub(crate) use pubsub::is_for_subscribers;
+#[cfg(test)]
+use row::Access;
 pub(crate) use row::{Command, Keys, Place};
 pub(crate) use table::{SLOTS, find, slot};
 pub(crate) use traits::named;
@@ -101,7 +116,7 @@ fn lock_queued<'k>(keyspace: &'k Keyspace, session: &Session) -> Locked<'k> {
 /// The command that the arguments name.
 #[inline]
 pub(crate) fn resolve(args: Args<'_>) -> Result<&'static Command, Error> {
-    let Some(command) = args.first().and_then(|name| find(name)) else {
+    let Some(command) = args.first().and_then(|name| table::find_command(name)) else {
         return Err(unknown(args));
     };
     if command.place == Place::Container && args.len() > 1 {
@@ -125,6 +140,16 @@ fn subcommand(container: &Command, args: Args<'_>) -> Result<&'static Command, E
             container.name.to_uppercase()
         ))),
     }
+}
+
+/// What a subcommand says that is called with arguments which it does not take.
+#[cold]
+fn subcommand_syntax(args: Args<'_>) -> Error {
+    Error::from(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {} HELP.",
+        excerpt(args[1], 128),
+        String::from_utf8_lossy(args[0]).to_uppercase()
+    ))
 }
 
 #[cold]

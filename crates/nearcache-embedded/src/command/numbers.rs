@@ -37,7 +37,7 @@ impl Decimal {
         }
     }
 
-    fn is_infinite(self) -> bool {
+    pub(super) fn is_infinite(self) -> bool {
         self.exponent > MAX_EXPONENT - 63
     }
 

@@ -8,7 +8,7 @@ use super::row::prelude::*;
 use super::server::container;
 use crate::context::Context;
 use crate::keyspace::entry::{Data, Entry};
-use crate::reply::{Error, Reply, bulk, count};
+use crate::reply::{Error, Reply, bulk, count, double, map, text};
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![
@@ -20,6 +20,10 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("object|help",       2, Shared,    NONE,     Anywhere,  help),
     ("memory",           -2, Shared,    NONE,     Container, container),
     ("memory|usage",     -3, Shared,    SECOND,   Anywhere,  memory_usage),
+    ("memory|stats",      2, Shared,    Keys::InTurn, Anywhere,  memory_stats),
+    ("memory|doctor",     2, Shared,    NONE,     Anywhere,  memory_doctor),
+    ("memory|purge",      2, Shared,    NONE,     Anywhere,  memory_purge),
+    ("memory|malloc-stats", 2, Shared,  NONE,     Anywhere,  memory_malloc_stats),
     ("memory|help",       2, Shared,    NONE,     Anywhere,  memory_help),
 ];
 
@@ -108,9 +112,53 @@ pub(super) fn memory_usage(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     })
 }
 
+/// What the store counts. A server has other numbers as well, about its connections and its allocator.
+pub(super) fn memory_stats(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
+    let (mut used, mut keys) = (0, 0);
+    cx.walk_shards(0, |_, shard| {
+        used += shard.bytes();
+        keys += shard.tables().map(|(_, table)| table.len()).sum::<usize>();
+        true
+    });
+    let protocol = cx.session.protocol;
+    let per_key = used.checked_div(keys).unwrap_or(0);
+    let share = if used > 0 { 100.0 } else { 0.0 };
+    let stats = [
+        ("total.allocated", count(used)),
+        ("keys.count", count(keys)),
+        ("keys.bytes-per-key", count(per_key)),
+        ("dataset.bytes", count(used)),
+        ("dataset.percentage", double(protocol, share)),
+    ];
+    let pairs = stats.map(|(name, value)| (bulk(name.as_bytes()), value));
+    Ok(map(protocol, pairs))
+}
+
+pub(super) fn memory_doctor(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
+    let report = "Nothing to report: the store counts what its keys take, and leaves the rest to the allocator.\n";
+    Ok(text(cx.session.protocol, report.to_owned()))
+}
+
+/// Memory that is free belongs to the allocator already.
+pub(super) fn memory_purge(_: &mut Context<'_>, _: Args<'_>) -> Reply {
+    Ok(Value::Okay)
+}
+
+pub(super) fn memory_malloc_stats(_: &mut Context<'_>, _: Args<'_>) -> Reply {
+    Ok(bulk(b"Stats not supported for the current allocator"))
+}
+
 pub(super) fn memory_help(_: &mut Context<'_>, _: Args<'_>) -> Reply {
     Ok(lines(&[
         "MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "DOCTOR",
+        "    Return memory problems reports.",
+        "MALLOC-STATS",
+        "    Return internal statistics report from the memory allocator.",
+        "PURGE",
+        "    Attempt to purge dirty pages for reclamation by the allocator.",
+        "STATS",
+        "    Return information about the memory usage of the server.",
         "USAGE <key> [SAMPLES <count>]",
         "    Return memory in bytes used by <key> and its value. Nested values are",
         "    sampled up to <count> times (default: 5, 0 means sample all).",

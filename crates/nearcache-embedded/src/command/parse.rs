@@ -36,7 +36,6 @@ pub(crate) fn integer(bytes: &[u8]) -> Result<i64, Error> {
     }
 }
 
-/// Whether an argument is this word, in any case.
 /// A number as `strtod` reads it, if it takes the whole argument and is neither out of range nor not a number.
 /// (Hexadecimal is not read.)
 pub(super) fn float(bytes: &[u8]) -> Result<f64, Error> {
@@ -52,6 +51,14 @@ pub(super) fn float(bytes: &[u8]) -> Result<f64, Error> {
     Ok(number)
 }
 
+/// A count that is not below a limit; else, or if it is no integer, this error.
+pub(super) fn at_least(least: usize, arg: &[u8], error: Error) -> Result<usize, Error> {
+    let number = integer(arg).ok();
+    let number = number.and_then(|number| usize::try_from(number).ok());
+    number.filter(|number| *number >= least).ok_or(error)
+}
+
+/// Whether an argument is this word, in any case.
 #[inline]
 pub(super) fn is(arg: &[u8], word: &str) -> bool {
     arg.eq_ignore_ascii_case(word.as_bytes())

@@ -44,7 +44,7 @@ pub(crate) enum Keys {
         at: usize,
         also: usize,
     },
-    /// The first half of what comes after the word `STREAMS`.
+    /// The first half of what comes after the option `STREAMS`.
     Streams,
     /// The first argument, and what comes after `STORE`. The whole key space if a `BY` or `GET` has a pattern, which
     /// may name any key.
@@ -140,6 +140,18 @@ impl Command {
         self.access != Access::Shared
     }
 
+    /// Whether it reads keys, and changes none: a client that tracks is told when they change.
+    #[inline]
+    pub(crate) fn is_read(&self) -> bool {
+        self.access == Access::Shared && !matches!(self.keys, Keys::None)
+    }
+
+    /// Whether it is notified when a key that it reads is not there.
+    pub(crate) fn tells_misses(&self) -> bool {
+        const SILENT: [&str; 2] = ["object|", "memory|"];
+        self.is_read() && !SILENT.iter().any(|silent| self.name.starts_with(silent))
+    }
+
     /// Whether it is refused when the memory limit is reached.
     #[inline]
     pub(crate) fn grows(&self) -> bool {
@@ -191,13 +203,10 @@ impl Command {
                 (at + 1..at + 1 + count.unwrap_or(0), 1, also)
             }
             Keys::Streams => {
-                let first = args
-                    .iter()
-                    .position(|arg| parse::is(arg, "STREAMS"))
-                    .map_or(args.len(), |at| at + 1);
+                let first = streams(args).unwrap_or(args.len());
                 (first..first + (args.len() - first) / 2, 1, None)
             }
-            Keys::Sort => (1..2, 1, after(args, &["STORE"])),
+            Keys::Sort => (1..2, 1, sort_destination(args)),
             Keys::Stored => (1..2, 1, after(args, &["STORE", "STOREDIST"])),
             _ => (0..0, 1, None),
         };
@@ -208,6 +217,40 @@ impl Command {
             .chain(also)
             .copied()
     }
+}
+
+/// What comes after the word `STREAMS`; which may also be the name of a group, a consumer, or a stream.
+fn streams(args: Args<'_>) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        let arg = args.get(at)?;
+        at += match arg {
+            _ if parse::is(arg, "STREAMS") => return Some(at + 1),
+            _ if parse::is(arg, "BLOCK") || parse::is(arg, "COUNT") => 2,
+            _ if parse::is(arg, "GROUP") => 3,
+            _ if parse::is(arg, "NOACK") => 1,
+            _ => return None,
+        };
+    }
+}
+
+/// The destination among the options of `SORT`.
+fn sort_destination<'s, 'a>(args: &'s [&'a [u8]]) -> Option<&'s &'a [u8]> {
+    let mut destination = None;
+    let mut rest = args.get(2..).unwrap_or_default();
+    while let [word, tail @ ..] = rest {
+        let values = match () {
+            () if parse::is(word, "LIMIT") => 2,
+            () if parse::is(word, "BY") || parse::is(word, "GET") => 1,
+            () if parse::is(word, "STORE") => {
+                destination = tail.first().or(destination);
+                1
+            }
+            () => 0,
+        };
+        rest = tail.get(values..).unwrap_or_default();
+    }
+    destination
 }
 
 /// What comes after the last of these words.

@@ -133,6 +133,24 @@ impl<'a> Options<'a> {
         Ok(options)
     }
 
+    /// Scans a structure from a cursor on, part by part. `step` visits a part, from a position on; it adds to what was
+    /// seen, and returns the next position, or 0 at the end. Returns the next cursor.
+    pub(super) fn scan(&self, cursor: u64, mut step: impl FnMut(u64, &mut usize) -> u64) -> u64 {
+        // A cursor beyond the space is not from us, and counts as its end.
+        let mut position = if cursor < 1 << CURSOR_BITS {
+            cursor << (64 - CURSOR_BITS)
+        } else {
+            u64::MAX
+        };
+        let mut seen = 0;
+        loop {
+            position = step(position, &mut seen);
+            if position == 0 || seen >= self.count {
+                return position >> (64 - CURSOR_BITS);
+            }
+        }
+    }
+
     /// Whether a key or an element has a name that is asked for.
     pub(super) fn matches(&self, name: &[u8]) -> bool {
         self.pattern

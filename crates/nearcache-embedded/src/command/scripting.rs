@@ -57,6 +57,7 @@ fn call(
     };
     let script = find(cx)?;
     cx.may_wait = false;
+    cx.in_script = true;
     Call::run(script, cx, keys, args)
 }
 

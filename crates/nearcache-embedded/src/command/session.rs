@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use redis::Value;
+use redis::{ProtocolVersion, Value};
 
 use super::keys::database;
 use super::row::prelude::*;
@@ -20,8 +20,12 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("reset",             1, Shared,    NONE,     AtOnce,    reset),
 ];
 
-pub(super) fn ping(_: &mut Context<'_>, args: Args<'_>) -> Reply {
+pub(super) fn ping(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
+    // A client of RESP2 that is subscribed gets it in the form of its messages.
+    let as_message = cx.session.is_subscribed() && cx.session.protocol == ProtocolVersion::RESP2;
     match args[1..] {
+        [] if as_message => Ok(Value::Array(vec![bulk(b"pong"), bulk(b"")])),
+        [message] if as_message => Ok(Value::Array(vec![bulk(b"pong"), bulk(message)])),
         [] => Ok(Value::SimpleString("PONG".to_owned())),
         [message] => Ok(bulk(message)),
         _ => Err(Error::new(
@@ -43,6 +47,7 @@ pub(super) fn select(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 /// once.
 pub(super) fn quit(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
     cx.session.reset();
+    cx.session.mailbox = None;
     Ok(Value::Okay)
 }
 

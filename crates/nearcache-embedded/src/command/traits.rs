@@ -1,6 +1,7 @@
 //! What a port has to know of a command beyond its row: what monitors see, what a pause holds up, what is logged.
 
 use super::row::Access;
+use super::table::find_command;
 use super::{Args, Command, Keys, find};
 use crate::session::Session;
 
@@ -97,7 +98,7 @@ pub(crate) fn named(args: Args<'_>) -> Option<&'static Command> {
         .get(1)
         .filter(|subcommand| subcommand.len() < 64 && name.len() < 64)
         .and_then(|subcommand| find(&[name, *subcommand].join(&b'|')));
-    subcommand.or_else(|| find(name))
+    subcommand.or_else(|| find_command(name))
 }
 
 #[rustfmt::skip]

@@ -48,6 +48,7 @@ pub(super) fn exec(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
         return Ok(Value::Nil);
     }
     cx.may_wait = false;
+    cx.queued = true;
     let mut replies = Vec::with_capacity(transaction.queue.len());
     for queued in &transaction.queue {
         replies.push(reply::value(

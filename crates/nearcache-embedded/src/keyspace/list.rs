@@ -1,21 +1,66 @@
-//! The list type: its elements, and how much memory they take.
+//! The list type: a deque of [packed](Pack) nodes, so that an element takes little more than its bytes, both ends are
+//! near, and any index is found by counting nodes.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::bytes::Bytes;
+use super::pack::Pack;
 use super::size::block;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct List {
-    elements: VecDeque<Bytes>,
-    /// How much memory the elements take on the heap. Kept as a sum, so that a push need not visit all of them.
+    /// None is empty.
+    nodes: VecDeque<Pack>,
+    /// How many elements the nodes have.
+    len: usize,
+    /// How much memory the nodes take on the heap.
     heap: usize,
+}
+
+/// One of the two ends of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Left,
+    Right,
+}
+
+/// How large a node becomes before another one is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeSize {
+    bytes: usize,
+    elements: usize,
+}
+
+impl NodeSize {
+    /// Reads the setting `list-max-listpack-size`: how many elements, or from -1 to -5, how many bytes.
+    pub(crate) fn new(setting: i64) -> Self {
+        match usize::try_from(setting) {
+            Ok(elements) => NodeSize {
+                bytes: 8 << 10,
+                elements: elements.max(1),
+            },
+            Err(_) => NodeSize {
+                bytes: 2 << 10 << setting.unsigned_abs().min(5),
+                elements: usize::MAX,
+            },
+        }
+    }
+
+    /// Whether a node may take an element of this length.
+    fn allows(self, node: &Pack, element: usize) -> bool {
+        let size = node.size() + Pack::size_of_element(element);
+        node.is_empty() || (size <= self.bytes && node.len() < self.elements)
+    }
+
+    /// Whether two nodes may be one.
+    fn allows_both(self, one: &Pack, other: &Pack) -> bool {
+        one.size() + other.size() <= self.bytes && one.len() + other.len() <= self.elements
+    }
 }
 
 impl List {
     pub(crate) fn len(&self) -> usize {
-        self.elements.len()
+        self.len
     }
 
     /// The name that `OBJECT ENCODING` gives.
@@ -23,22 +68,389 @@ impl List {
         "quicklist"
     }
 
-    pub(crate) fn push_front(&mut self, element: Bytes) {
-        self.heap += element.heap();
-        self.elements.push_front(element);
-    }
-
-    pub(crate) fn push_back(&mut self, element: Bytes) {
-        self.heap += element.heap();
-        self.elements.push_back(element);
-    }
-
-    pub(crate) fn range(&self, range: Range<usize>) -> impl Iterator<Item = &Bytes> {
-        self.elements.range(range)
-    }
-
     /// How much memory it takes, boxed.
     pub(crate) fn bytes(&self) -> usize {
-        block(size_of::<List>()) + block(self.elements.capacity() * size_of::<Bytes>()) + self.heap
+        block(size_of::<List>()) + block(self.nodes.capacity() * size_of::<Pack>()) + self.heap
+    }
+
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.nodes.iter().flat_map(Pack::iter)
+    }
+
+    pub(crate) fn range(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> {
+        let (at, within) = self.locate(range.start);
+        let nodes = self.nodes.range(at.min(self.nodes.len())..);
+        nodes.flat_map(Pack::iter).skip(within).take(range.len())
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&[u8]> {
+        let (at, within) = self.locate(index);
+        self.nodes.get(at)?.get(within)
+    }
+
+    /// The first or the last element.
+    pub(crate) fn peek(&self, end: End) -> Option<&[u8]> {
+        match end {
+            End::Left => self.nodes.front()?.iter().next(),
+            End::Right => self.nodes.back()?.iter().next_back(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, end: End, element: &[u8], size: NodeSize) {
+        let last = self.nodes.len().saturating_sub(1);
+        let at = if end == End::Left { 0 } else { last };
+        let has_room = self.nodes.get(at);
+        if !has_room.is_some_and(|node| size.allows(node, element.len())) {
+            // The full node stays as it is for long.
+            self.edit(at, Pack::shrink);
+            let at = if end == End::Left {
+                0
+            } else {
+                self.nodes.len()
+            };
+            self.add_node(at, Pack::default());
+        }
+        match end {
+            End::Left => self.edit(0, |node| node.push_front(element)),
+            End::Right => self.edit(self.nodes.len() - 1, |node| node.push_back(element)),
+        };
+        self.len += 1;
+    }
+
+    /// Puts an element before the one at an index.
+    pub(crate) fn insert(&mut self, index: usize, element: &[u8], size: NodeSize) {
+        if index == 0 {
+            return self.push(End::Left, element, size);
+        }
+        if index >= self.len {
+            return self.push(End::Right, element, size);
+        }
+        let (at, within) = self.locate(index);
+        let has_room = |at: usize| {
+            let node = self.nodes.get(at);
+            node.is_some_and(|node| size.allows(node, element.len()))
+        };
+        if has_room(at) {
+            self.edit(at, |node| node.insert(node.place(within), element));
+        } else if within == 0 && has_room(at - 1) {
+            self.edit(at - 1, |node| node.push_back(element));
+        } else {
+            // Between the two halves of the node, in a node of its own; then whatever fits together is joined.
+            let rest = self.edit(at, |node| {
+                let rest = node.split_off(node.place(within));
+                node.shrink();
+                rest
+            });
+            self.add_node(at + 1, Pack::from_iter([element]));
+            if let Some(mut rest) = rest {
+                rest.shrink();
+                self.add_node(at + 2, rest);
+            }
+            self.drop_if_empty(at);
+            for at in [at + 1, at, at.saturating_sub(1)] {
+                self.join(at, size);
+            }
+        }
+        self.len += 1;
+    }
+
+    /// Replaces the element at an index. Returns whether there is one.
+    pub(crate) fn replace(&mut self, index: usize, element: &[u8], size: NodeSize) -> bool {
+        let (at, within) = self.locate(index);
+        let Some(node) = self.nodes.get(at).filter(|node| within < node.len()) else {
+            return false;
+        };
+        let old = node.get(within).map_or(0, <[u8]>::len);
+        let new_size =
+            node.size() - Pack::size_of_element(old) + Pack::size_of_element(element.len());
+        if element.len() <= old || node.len() == 1 || new_size <= size.bytes {
+            self.edit(at, |node| node.replace(node.place(within), element));
+        } else {
+            self.remove(index..index + 1);
+            self.insert(index, element, size);
+        }
+        true
+    }
+
+    pub(crate) fn pop(&mut self, end: End) -> Option<Vec<u8>> {
+        let element = self.peek(end)?.to_vec();
+        match end {
+            End::Left => self.remove(0..1),
+            End::Right => self.remove(self.len - 1..self.len),
+        }
+        Some(element)
+    }
+
+    /// Removes a range, or what there is of it.
+    pub(crate) fn remove(&mut self, range: Range<usize>) {
+        let (mut at, mut within) = self.locate(range.start);
+        let mut left = range.end.min(self.len).saturating_sub(range.start);
+        self.len -= left;
+        while left > 0 && at < self.nodes.len() {
+            let count = left.min(self.nodes[at].len() - within);
+            if count < self.nodes[at].len() {
+                self.edit(at, |node| node.remove(node.place(within), count));
+                at += 1;
+            } else {
+                // Whole nodes are removed in one go.
+                let mut end = at + 1;
+                let mut removed = count;
+                while let Some(node) = self.nodes.get(end).filter(|n| removed + n.len() <= left) {
+                    removed += node.len();
+                    end += 1;
+                }
+                self.heap -= self
+                    .nodes
+                    .drain(at..end)
+                    .map(|node| node.heap())
+                    .sum::<usize>();
+                left -= removed - count;
+            }
+            left -= count;
+            within = 0;
+        }
+        self.shrink();
+    }
+
+    /// Removes at most so many elements that are equal to one, beginning at an end. Returns how many.
+    pub(crate) fn remove_equal(
+        &mut self,
+        element: &[u8],
+        most: usize,
+        from: End,
+        size: NodeSize,
+    ) -> usize {
+        let mut removed = 0;
+        for step in 0..self.nodes.len() {
+            let at = match from {
+                End::Left => step,
+                End::Right => self.nodes.len() - 1 - step,
+            };
+            let found = self.nodes[at].iter().filter(|other| *other == element);
+            let found = found.count();
+            let count = found.min(most - removed);
+            if count > 0 {
+                let first = if from == End::Left { 0 } else { found - count };
+                self.edit(at, |node| *node = without(node, element, first, count));
+                removed += count;
+            }
+            if removed == most {
+                break;
+            }
+        }
+        self.len -= removed;
+        if removed > 0 {
+            self.join_all(size);
+        }
+        removed
+    }
+
+    /// The node of an index, and the index within it. Nodes are counted from the nearer end.
+    fn locate(&self, index: usize) -> (usize, usize) {
+        if index >= self.len {
+            return (self.nodes.len(), 0);
+        }
+        if index <= self.len / 2 {
+            let mut before = 0;
+            for (at, node) in self.nodes.iter().enumerate() {
+                if index < before + node.len() {
+                    return (at, index - before);
+                }
+                before += node.len();
+            }
+        } else {
+            let mut start = self.len;
+            for (at, node) in self.nodes.iter().enumerate().rev() {
+                start -= node.len();
+                if index >= start {
+                    return (at, index - start);
+                }
+            }
+        }
+        (self.nodes.len(), 0)
+    }
+
+    /// Changes a node, and keeps the sum.
+    fn edit<R>(&mut self, at: usize, change: impl FnOnce(&mut Pack) -> R) -> Option<R> {
+        let node = self.nodes.get_mut(at)?;
+        self.heap -= node.heap();
+        let result = change(node);
+        self.heap += node.heap();
+        Some(result)
+    }
+
+    fn add_node(&mut self, at: usize, node: Pack) {
+        if self.nodes.is_empty() {
+            // Most lists have one node.
+            self.nodes.reserve_exact(1);
+        }
+        self.heap += node.heap();
+        self.nodes.insert(at, node);
+    }
+
+    fn drop_if_empty(&mut self, at: usize) {
+        if self.nodes.get(at).is_some_and(Pack::is_empty) {
+            let node = self.nodes.remove(at);
+            self.heap -= node.map_or(0, |node| node.heap());
+        }
+    }
+
+    /// Joins a node with the next one, if they fit into one.
+    fn join(&mut self, at: usize, size: NodeSize) {
+        if let (Some(node), Some(next)) = (self.nodes.get(at), self.nodes.get(at + 1))
+            && size.allows_both(node, next)
+            && let Some(next) = self.nodes.remove(at + 1)
+        {
+            self.heap -= next.heap();
+            self.edit(at, |node| node.append(&next));
+        }
+    }
+
+    /// Removes empty nodes, and joins what fits together.
+    fn join_all(&mut self, size: NodeSize) {
+        let mut joined = VecDeque::<Pack>::new();
+        for mut node in std::mem::take(&mut self.nodes) {
+            match joined.back_mut() {
+                _ if node.is_empty() => {}
+                Some(last) if size.allows_both(last, &node) => {
+                    last.append(&node);
+                    last.shrink();
+                }
+                _ => {
+                    node.shrink();
+                    joined.push_back(node);
+                }
+            }
+        }
+        self.nodes = joined;
+        self.heap = self.nodes.iter().map(Pack::heap).sum();
+        self.shrink();
+    }
+
+    /// Gives back memory of a deque of nodes that is nearly empty.
+    fn shrink(&mut self) {
+        if self.nodes.capacity() > 4 * self.nodes.len() + 4 {
+            self.nodes.shrink_to(2 * self.nodes.len());
+        }
+    }
+}
+
+/// The node without some of the elements that are equal to one: `count` of them, after the first `first`.
+fn without(node: &Pack, element: &[u8], first: usize, count: usize) -> Pack {
+    let mut seen = 0;
+    let kept = node.iter().filter(|other| {
+        let is_equal = *other == element;
+        seen += usize::from(is_equal);
+        !(is_equal && (first + 1..=first + count).contains(&seen))
+    });
+    kept.collect()
+}
+
+impl Clone for List {
+    fn clone(&self) -> Self {
+        let nodes = self.nodes.clone();
+        List {
+            // The copies have no spare room.
+            heap: nodes.iter().map(Pack::heap).sum(),
+            len: self.len,
+            nodes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    impl List {
+        fn check(&self) {
+            let heap: usize = self.nodes.iter().map(Pack::heap).sum();
+            let len: usize = self.nodes.iter().map(Pack::len).sum();
+            assert_eq!((self.heap, self.len), (heap, len));
+            assert!(self.nodes.iter().all(|node| !node.is_empty()));
+        }
+    }
+
+    fn element() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            6 => "[a-c]",
+            2 => "[a-z]{0,20}",
+            1 => "[a-z]{1000,1500}",
+            1 => Just("x".repeat(9_000)),
+        ]
+        .prop_map(String::into_bytes)
+    }
+
+    proptest! {
+        #[test]
+        fn it_does_what_a_vector_does(
+            steps in prop::collection::vec((0..9_u8, any::<prop::sample::Index>(), element(), 0..9_usize), 0..80),
+            setting in prop_oneof![Just(-1), Just(-2), Just(0), 1..5_i64, Just(128)],
+        ) {
+            let size = NodeSize::new(setting);
+            let (mut list, mut model) = (List::default(), Vec::<Vec<u8>>::new());
+            for (kind, index, element, count) in steps {
+                let at = index.index(model.len() + 1);
+                match kind {
+                    0 | 1 => {
+                        list.push(End::Right, &element, size);
+                        model.push(element);
+                    }
+                    2 => {
+                        list.push(End::Left, &element, size);
+                        model.insert(0, element);
+                    }
+                    3 | 4 => {
+                        list.insert(at, &element, size);
+                        model.insert(at, element);
+                    }
+                    5 => {
+                        prop_assert_eq!(list.replace(at, &element, size), at < model.len());
+                        if let Some(old) = model.get_mut(at) { *old = element; }
+                    }
+                    6 => {
+                        prop_assert_eq!(list.pop(End::Left), (!model.is_empty()).then(|| model.remove(0)));
+                        prop_assert_eq!(list.pop(End::Right), model.pop());
+                    }
+                    7 => {
+                        list.remove(at..at + count);
+                        model.drain(at..(at + count).min(model.len()));
+                    }
+                    _ => {
+                        let from = if count % 2 == 0 { End::Left } else { End::Right };
+                        let removed = list.remove_equal(&element, count, from, size);
+                        let mut hits: Vec<_> = (0..model.len()).filter(|at| model[*at] == element).collect();
+                        if from == End::Right { hits.reverse(); }
+                        hits.truncate(count);
+                        prop_assert_eq!(removed, hits.len());
+                        hits.sort_unstable();
+                        hits.into_iter().rev().for_each(|at| drop(model.remove(at)));
+                    }
+                }
+                list.check();
+                list.clone().check();
+                let at = at.min(model.len());
+                prop_assert!(list.iter().eq(model.iter().map(Vec::as_slice)));
+                prop_assert!(list.iter().rev().eq(model.iter().rev().map(Vec::as_slice)));
+                let end = (at + count).min(model.len());
+                prop_assert!(list.range(at..end).eq(model[at..end].iter().map(Vec::as_slice)));
+                prop_assert_eq!(list.get(at), model.get(at).map(Vec::as_slice));
+                prop_assert_eq!(list.peek(End::Right), model.last().map(Vec::as_slice));
+            }
+        }
+    }
+
+    #[test]
+    fn an_element_takes_little_more_than_its_bytes() {
+        let mut list = List::default();
+        let size = NodeSize::new(-2);
+        (0..100_000).for_each(|_| list.push(End::Right, b"0123456789", size));
+        assert!(list.bytes() < 100_000 * 13, "{}", list.bytes());
+        assert!(list.nodes.len() < 160);
+        list.remove(3..99_999);
+        list.check();
+        assert!(list.bytes() < 1_000, "{}", list.bytes());
     }
 }

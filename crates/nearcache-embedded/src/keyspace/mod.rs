@@ -13,16 +13,20 @@
 
 pub(crate) mod access;
 pub(crate) mod bytes;
+pub(crate) mod cut;
 pub(crate) mod entry;
 pub(crate) mod hash;
+mod integers;
 pub(crate) mod list;
 pub(crate) mod pack;
+pub(crate) mod random;
 pub(crate) mod set;
 mod shard;
 pub(crate) mod size;
 pub(crate) mod sorted_set;
 pub(crate) mod stream;
 pub(crate) mod table;
+mod wide;
 
 use foldhash::quality::RandomState;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -84,6 +88,22 @@ impl Keyspace {
         (0..self.shards())
             .map(|index| self.read(index).bytes())
             .sum()
+    }
+
+    /// Begins a [cut](cut) of all shards, and calls `at` while every one of them is locked.
+    pub(crate) fn begin_cut<R>(&self, keeper: &Arc<dyn cut::Keeper>, at: impl FnOnce() -> R) -> R {
+        let mut locked = self.lock(self.every_shard(), true);
+        for index in 0..self.shards() {
+            if let Some(shard) = locked.held.shard_mut(index) {
+                shard.begin_cut(keeper);
+            }
+        }
+        at()
+    }
+
+    /// Ends the cut, whether everything was walked or not.
+    pub(crate) fn end_cut(&self) {
+        (0..self.shards()).for_each(|index| self.write(index).end_cut());
     }
 
     #[inline]

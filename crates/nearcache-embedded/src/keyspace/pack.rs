@@ -103,6 +103,10 @@ impl Pack {
             self.len -= 1;
         }
         self.splice(at.0..end.0, None);
+        if self.buffer.capacity() > 2 * self.buffer.len() + 64 {
+            self.buffer
+                .shrink_to(self.buffer.len() + self.buffer.len() / 8);
+        }
     }
 
     /// Removes all elements from a place on, and returns them.
@@ -240,13 +244,13 @@ impl<'p> DoubleEndedIterator for Iter<'p> {
 impl ExactSizeIterator for Iter<'_> {}
 
 /// How many bytes a length takes.
-fn digits(len: usize) -> usize {
+pub(super) fn digits(len: usize) -> usize {
     let bits = usize::BITS - (len | 1).leading_zeros();
     bits.div_ceil(7) as usize
 }
 
 /// Writes a length, the lowest seven bits first; all bytes but the last have the top bit.
-fn write<'b>(len: usize, to: impl Iterator<Item = &'b mut u8>) {
+pub(super) fn write<'b>(len: usize, to: impl Iterator<Item = &'b mut u8>) {
     let count = digits(len);
     for (at, byte) in to.enumerate().take(count) {
         let more = if at + 1 < count { 0x80 } else { 0 };
@@ -255,7 +259,7 @@ fn write<'b>(len: usize, to: impl Iterator<Item = &'b mut u8>) {
 }
 
 /// Reads a length, and returns it with how many bytes it takes.
-fn read<'b>(from: impl Iterator<Item = &'b u8>) -> (usize, usize) {
+pub(super) fn read<'b>(from: impl Iterator<Item = &'b u8>) -> (usize, usize) {
     let (mut len, mut count) = (0, 0);
     for byte in from {
         len |= usize::from(byte & 0x7f) << (7 * count);

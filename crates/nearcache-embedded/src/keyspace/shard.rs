@@ -9,6 +9,8 @@ use std::sync::{Arc, Weak};
 use foldhash::quality::RandomState;
 
 use super::access::Ticks;
+use super::cut::{Cut, Keeper};
+use super::entry::Entry;
 use super::size::Meter;
 use super::table::Table;
 use crate::waiting::Queues;
@@ -119,6 +121,28 @@ impl Shard {
         self.databases.iter().any(|table| table.is_due(now))
     }
 
+    /// Begins to read what the shard holds now: see [`super::cut`].
+    pub(super) fn begin_cut(&mut self, keeper: &Arc<dyn Keeper>) {
+        for (db, table) in (0..).zip(&mut self.databases) {
+            table.begin_cut(db, keeper);
+        }
+    }
+
+    pub(super) fn end_cut(&mut self) {
+        self.databases.iter_mut().for_each(Table::end_cut);
+    }
+
+    /// Visits a few entries of the cut. Returns whether there may be more.
+    pub(crate) fn walk_cut(&self, mut visit: impl FnMut(u32, &Entry) -> bool) -> bool {
+        for table in &self.databases {
+            if table.cut().is_some_and(|cut| cut.next().is_some()) {
+                table.walk_cut(&mut visit);
+                return true;
+            }
+        }
+        false
+    }
+
     /// Empties a database and returns its contents, which must be dropped after the lock is released.
     pub(crate) fn clear(&mut self, db: u32) -> Option<Table> {
         let emptied = Table::new(self.start, self.bits, self.hasher.clone());
@@ -130,7 +154,7 @@ impl Shard {
             let hit = watch.db == db && cleared.contains(&watch.key);
             hit.then(|| watch.touch()).is_none()
         });
-        Some(cleared)
+        Cut::give(cleared)
     }
 
     /// Exchanges the contents of two databases.

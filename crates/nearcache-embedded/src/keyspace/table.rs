@@ -26,9 +26,11 @@
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use super::access::{Access, Tick};
 use super::bytes::Bytes;
+use super::cut::{Cut, Keeper};
 use super::entry::{Deadline, Entry, Given};
 use super::size::block;
 
@@ -81,6 +83,8 @@ pub(crate) struct Table {
     hasher: RandomState,
     /// How many of the hash's top bits choose the shard.
     shard_bits: u32,
+    /// While what the table held at some moment is being read.
+    cut: Option<Box<Cut>>,
 }
 
 impl Table {
@@ -98,6 +102,7 @@ impl Table {
             frame: 0,
             hasher,
             shard_bits,
+            cut: None,
         };
         table.measure();
         table
@@ -143,6 +148,7 @@ impl Table {
         deadline: Option<Deadline>,
         tick: Tick,
     ) -> Option<Option<Deadline>> {
+        self.before_change(hash, key);
         let mut index = self.locate(hash);
         let segment = &mut self.segments[index];
         self.volatile += usize::from(deadline.is_some());
@@ -184,6 +190,7 @@ impl Table {
         key: &[u8],
         change: impl FnOnce(&mut Entry) -> R,
     ) -> Option<R> {
+        self.before_change(hash, key);
         let index = self.locate(hash);
         let segment = &mut self.segments[index];
         let entry = segment.entries.find_mut(spread(hash), |e| *e.key == *key)?;
@@ -209,6 +216,10 @@ impl Table {
             .entries
             .find_entry(spread(hash), |e| is_it(e))
             .ok()?;
+        if let Some(cut) = &self.cut {
+            let entry = occupied.get();
+            cut.before_change(hash, &entry.key, Some(entry));
+        }
         let (entry, _) = occupied.remove();
         self.len -= 1;
         self.volatile -= usize::from(entry.deadline.is_some());
@@ -282,6 +293,7 @@ impl Table {
             if segment.soonest <= now {
                 segment.soonest = i64::MAX;
                 let soonest = &mut segment.soonest;
+                let (cut, hasher) = (&self.cut, &self.hasher);
                 let due = segment.entries.extract_if(|entry| {
                     let expired = entry
                         .deadline
@@ -292,6 +304,9 @@ impl Table {
                     expired
                 });
                 for entry in due {
+                    if let Some(cut) = cut {
+                        cut.before_change(hash_of(hasher, &entry.key), &entry.key, Some(&entry));
+                    }
                     count += 1;
                     self.len -= 1;
                     self.volatile -= 1;
@@ -472,7 +487,56 @@ fn note(soonest: &mut i64, deadline: Option<Deadline>) {
     }
 }
 
+/// Reading what the table held at one moment: see [`super::cut`].
 impl Table {
+    #[inline]
+    fn before_change(&self, hash: u64, key: &[u8]) {
+        if let Some(cut) = &self.cut {
+            cut.before_change(hash, key, self.get(hash, key));
+        }
+    }
+
+    /// From now on, whatever changes is first handed to the keeper, until it was walked.
+    pub(super) fn begin_cut(&mut self, db: u32, keeper: &Arc<dyn Keeper>) {
+        let start = self.segments[self.directory[0] as usize].start;
+        let cut = || Box::new(Cut::new(db, start, keeper.clone()));
+        self.cut = (self.len > 0).then(cut);
+    }
+
+    pub(super) fn end_cut(&mut self) {
+        self.cut = None;
+    }
+
+    pub(super) fn cut(&self) -> Option<&Cut> {
+        self.cut.as_deref()
+    }
+
+    /// Visits a few entries of the cut, with their database; as long as `visit` returns true, goes on to the next
+    /// segment. Returns whether there may be more.
+    pub(crate) fn walk_cut(&self, mut visit: impl FnMut(u32, &Entry) -> bool) -> bool {
+        let Some(cut) = &self.cut else {
+            return false;
+        };
+        let end = self.segments[self.directory[0] as usize]
+            .start
+            .wrapping_add(self.span(0));
+        let mut next = cut.next();
+        while let Some(position) = next {
+            let mut go_on = true;
+            let after = self.walk(position, |entry| {
+                if !cut.has_changed(&entry.key) {
+                    go_on = visit(cut.db(), entry);
+                }
+            });
+            next = (after != end).then_some(after);
+            cut.walked_to(next);
+            if !go_on {
+                break;
+            }
+        }
+        next.is_some()
+    }
+
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
         self.get(hash_of(&self.hasher, key), key).is_some()
     }

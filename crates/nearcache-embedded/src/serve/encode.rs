@@ -40,7 +40,13 @@ fn error_line(out: &mut Vec<u8>, text: &str) {
 
 /// A line that stays one.
 fn line(out: &mut Vec<u8>, text: &[u8]) {
-    let plain = |byte: u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte };
+    let plain = |byte: u8| {
+        if matches!(byte, b'\r' | b'\n') {
+            b' '
+        } else {
+            byte
+        }
+    };
     out.extend(text.iter().map(|byte| plain(*byte)));
     out.extend_from_slice(b"\r\n");
 }
@@ -233,6 +239,9 @@ mod tests {
             encoded(ProtocolVersion::RESP2, &nils, &value),
             "*3\r\n$-1\r\n*-1\r\n$-1\r\n"
         );
-        assert_eq!(encoded(ProtocolVersion::RESP2, &nils, &Value::Nil), "*-1\r\n");
+        assert_eq!(
+            encoded(ProtocolVersion::RESP2, &nils, &Value::Nil),
+            "*-1\r\n"
+        );
     }
 }

@@ -120,7 +120,10 @@ mod tests {
         ];
         for (line, words) in cases {
             let split = split(line);
-            assert_eq!(split, Some(words.iter().map(|word| word.to_vec()).collect()));
+            assert_eq!(
+                split,
+                Some(words.iter().map(|word| word.to_vec()).collect())
+            );
         }
         for bad in [&b"\"a"[..], b"'a", b"\"a\"b", b"'a'b", b"\"a\\"] {
             assert_eq!(split(bad), None);

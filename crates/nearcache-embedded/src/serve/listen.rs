@@ -95,7 +95,9 @@ impl fmt::Display for ServeError {
                 f,
                 "{address} can be reached from other machines: set a password, or bind a loopback address"
             ),
-            ServeError::Nowhere => f.write_str("nowhere to listen: bind an address or a unix socket"),
+            ServeError::Nowhere => {
+                f.write_str("nowhere to listen: bind an address or a unix socket")
+            }
         }
     }
 }

@@ -391,6 +391,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         if self.output.is_empty() {
             return Ok(());
         }
+        if let Some(commit) = self.session.unsettled.take() {
+            // What is not on the disk is not acknowledged: rather the connection ends.
+            commit
+                .await
+                .map_err(|error| io::Error::other(error.to_string()))?;
+        }
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 

@@ -186,7 +186,11 @@ impl Request {
 
     /// The line that begins where the parsed bytes end, without its end; `None` if it has not arrived in full.
     #[inline]
-    fn line(&mut self, input: &[u8], too_big: Violation) -> Result<Option<Range<usize>>, Violation> {
+    fn line(
+        &mut self,
+        input: &[u8],
+        too_big: Violation,
+    ) -> Result<Option<Range<usize>>, Violation> {
         let from = self.searched.max(self.at);
         let rest = input.get(from..).unwrap_or_default();
         match rest.iter().position(|byte| *byte == b'\r') {
@@ -320,8 +324,16 @@ mod tests {
         let cases: [(&[u8], Allowed, &str); 11] = [
             (b"*x\r\n", ALLOWED, "invalid multibulk length"),
             (b"*2147483648\r\n", ALLOWED, "invalid multibulk length"),
-            (b"*11\r\n", unauthenticated, "unauthenticated multibulk length"),
-            (b"*1\r\n$16385\r\n", unauthenticated, "unauthenticated bulk length"),
+            (
+                b"*11\r\n",
+                unauthenticated,
+                "unauthenticated multibulk length",
+            ),
+            (
+                b"*1\r\n$16385\r\n",
+                unauthenticated,
+                "unauthenticated bulk length",
+            ),
             (b"*1\r\n$-1\r\n", ALLOWED, "invalid bulk length"),
             (b"*1\r\n$x\r\n", ALLOWED, "invalid bulk length"),
             (b"*1\r\n$536870913\r\n", ALLOWED, "invalid bulk length"),

@@ -25,6 +25,23 @@ fn name(args: &[Arg]) -> String {
     String::from_utf8_lossy(&args[0]).to_uppercase()
 }
 
+/// How a command's replies are compared: by its name, mostly.
+fn kind(args: &[Arg]) -> String {
+    let name = name(args);
+    let has = |word: &str| {
+        args.iter()
+            .any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    match name.as_str() {
+        "COMMAND" => {
+            let word = args.get(1).map_or(&b""[..], |word| word);
+            format!("COMMAND {}", String::from_utf8_lossy(word).to_uppercase())
+        }
+        "SORT" | "SORT_RO" if has("nosort") || has("BY") && has("ALPHA") => "SORT ANYHOW".into(),
+        _ => name,
+    }
+}
+
 /// The two, side by side.
 struct Pair<A, B> {
     store: Store,
@@ -59,11 +76,14 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
             self.compare(&ask, &ours, &theirs)?;
         }
         let (ours, theirs) = self.both(&cmd(args));
+        if ours != theirs && self.has_order(args) {
+            prop_assert_eq!(&ours, &theirs, "{}", line(args));
+        }
         self.compare(args, &ours, &theirs)
     }
 
     fn compare(&mut self, args: &[Arg], ours: &Value, theirs: &Value) -> Checked {
-        let name = name(args);
+        let name = kind(args);
         let alike = match name.as_str() {
             "EXEC" => match (ours, theirs) {
                 (Value::Array(ours), Value::Array(theirs)) => {
@@ -90,6 +110,20 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
             line(args)
         );
         Ok(())
+    }
+
+    /// Whether a command replies with elements that come in a certain order, because they are not in a hash table.
+    fn has_order(&mut self, args: &[Arg]) -> bool {
+        let readers = ["HGETALL", "HKEYS", "HVALS", "HSCAN", "SMEMBERS", "SSCAN"];
+        if !readers.contains(&name(args).as_str()) || args.len() < 2 {
+            return false;
+        }
+        let ask = ["OBJECT", "ENCODING"].map(Arg::from);
+        let encoding = self
+            .theirs
+            .req_command(&cmd(&[&ask[..], &args[1..2]].concat()));
+        let tables = ["hashtable", "skiplist"].map(|name| Value::BulkString(name.into()));
+        !tables.contains(&encoding.expect("theirs answers"))
     }
 
     fn pipeline(&mut self, commands: &[Vec<Arg>], atomic: bool) -> Checked {
@@ -121,7 +155,7 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
         let theirs = self.theirs.req_packed_commands(&packed, offset, count);
         match (&ours, &theirs) {
             (Ok(ours), Ok(theirs)) if atomic => {
-                self.queued = commands.iter().map(|args| name(args)).collect();
+                self.queued = commands.iter().map(|args| kind(args)).collect();
                 self.compare(&[b"EXEC".to_vec()], &ours[0], &theirs[0])?;
                 prop_assert!(ours.len() == 1 && theirs.len() == 1);
             }
@@ -149,8 +183,8 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
     fn scan(&mut self, options: &[Arg]) -> Checked {
         // In a transaction, a scan is only queued.
         self.command(&[b"RESET".to_vec()])?;
-        let ours = scan_all(&mut self.ours, options);
-        let theirs = scan_all(&mut self.theirs, options);
+        let ours = scan_all(&mut self.ours, &[b"SCAN".into()], options);
+        let theirs = scan_all(&mut self.theirs, &[b"SCAN".into()], options);
         prop_assert_eq!(ours, theirs, "SCAN {}", line(options));
         Ok(())
     }
@@ -167,7 +201,18 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
                     self.command(&[read.into(), key.clone()])?;
                 }
                 // Of a type that it is not, a command reads an error.
-                for read in ["GET key", "LRANGE key 0 -1"] {
+                for read in [
+                    "OBJECT ENCODING key",
+                    "HGETALL key",
+                    "SMEMBERS key",
+                    "GET key",
+                    "LRANGE key 0 -1",
+                    "XRANGE key - +",
+                    "XINFO STREAM key FULL COUNT 0",
+                    "XINFO GROUPS key",
+                    "XPENDING key g",
+                    "XPENDING key h - + 100",
+                ] {
                     let args: Vec<Arg> = read
                         .split(' ')
                         .map(|word| {
@@ -179,6 +224,12 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
                         })
                         .collect();
                     self.command(&args)?;
+                }
+                for scan in ["HSCAN", "SSCAN"] {
+                    let scan = [scan.into(), key.clone()];
+                    let ours = scan_all(&mut self.ours, &scan, &[b"COUNT".into(), b"2".into()]);
+                    let theirs = scan_all(&mut self.theirs, &scan, &[b"COUNT".into(), b"2".into()]);
+                    prop_assert_eq!(ours, theirs, "{}", line(&scan));
                 }
             }
             self.command(&[b"DBSIZE".to_vec()])?;
@@ -194,17 +245,19 @@ fn all_keys(connection: &mut impl ConnectionLike) -> Vec<Arg> {
         .expect("the keys")
 }
 
+/// What a scan to its end finds.
 fn scan_all(
     connection: &mut impl ConnectionLike,
+    scan: &[Arg],
     options: &[Arg],
 ) -> Result<BTreeSet<Vec<u8>>, String> {
     let (mut cursor, mut found) = (0, BTreeSet::new());
     loop {
-        let scan = redis::cmd("SCAN")
+        let page = cmd(scan)
             .arg(cursor)
             .arg(options)
             .query::<(u64, Vec<Vec<u8>>)>(connection);
-        let (next, keys) = scan.map_err(|error| error.to_string())?;
+        let (next, keys) = page.map_err(|error| error.to_string())?;
         found.extend(keys);
         if next == 0 {
             return Ok(found);
@@ -220,6 +273,12 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
             if ours
                 .details()
                 .is_some_and(|text| text.contains("native twin")) =>
+        {
+            true
+        }
+        // Some commands do not exist here.
+        ("COMMAND GETKEYS" | "COMMAND GETKEYSANDFLAGS", Value::ServerError(ours), _)
+            if ours.details() == Some("Invalid command specified") =>
         {
             true
         }
@@ -248,19 +307,67 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
         // A server does not look whether a key has expired before it says how much it takes.
         ("MEMORY", Value::Nil, Value::Int(_)) => true,
         ("CONFIG", Value::Array(_) | Value::Map(_), _) => settings(ours) == settings(theirs),
+        ("COMMAND COUNT", Value::Int(_), Value::Int(_)) => true,
+        ("COMMAND INFO", Value::Array(ours), Value::Array(theirs)) => {
+            ours.len() == theirs.len() && ours.iter().zip(theirs).all(described_alike)
+        }
+        ("COMMAND DOCS", Value::Array(_) | Value::Map(_), _) => documented_alike(ours, theirs),
+        // A server has others as well.
+        ("COMMAND LIST", Value::Array(ours), Value::Array(theirs)) => ours.iter().all(|name| {
+            theirs.contains(name) || *name == Value::BulkString("client|setinfo".into())
+        }),
         // Any key may come, but if there is one, some key must.
         ("RANDOMKEY", Value::BulkString(_), Value::BulkString(_)) => true,
         ("CLIENT", Value::Int(_), Value::Int(_)) => true,
         ("DBSIZE", Value::Int(_), Value::Int(_)) if in_transaction => true,
-        ("KEYS", Value::Array(ours), Value::Array(theirs)) => sorted(ours) == sorted(theirs),
+        ("KEYS" | "SORT ANYHOW", Value::Array(ours), Value::Array(theirs)) => {
+            sorted(ours) == sorted(theirs)
+        }
         // Cursors are each one's own business; whole scans are compared elsewhere.
-        ("SCAN", Value::Array(ours), Value::Array(theirs)) => ours.len() == 2 && theirs.len() == 2,
+        ("SCAN" | "HSCAN" | "SSCAN", Value::Array(ours), Value::Array(theirs)) => {
+            ours.len() == 2 && theirs.len() == 2
+        }
+        // Any order; and pairs of RESP2 are compared in pairs.
+        ("HGETALL", Value::Array(ours), Value::Array(theirs)) => pairs(ours) == pairs(theirs),
+        ("HGETALL", Value::Map(ours), Value::Map(theirs)) => {
+            let texts = |pairs: &[(Value, Value)]| {
+                let mut texts: Vec<_> = pairs.iter().map(|pair| format!("{pair:?}")).collect();
+                texts.sort();
+                texts
+            };
+            texts(ours) == texts(theirs)
+        }
+        (
+            "HKEYS" | "HVALS" | "SMEMBERS" | "SINTER" | "SUNION" | "SDIFF" | "SPOP",
+            Value::Array(ours),
+            Value::Array(theirs),
+        )
+        | (
+            "SMEMBERS" | "SINTER" | "SUNION" | "SDIFF" | "SPOP",
+            Value::Set(ours),
+            Value::Set(theirs),
+        ) => all_sorted(ours) == all_sorted(theirs),
+        // Any elements, but as many.
+        ("HRANDFIELD" | "SRANDMEMBER", Value::BulkString(_), Value::BulkString(_)) => true,
+        ("HRANDFIELD" | "SRANDMEMBER", Value::Array(ours), Value::Array(theirs)) => {
+            let nested = |values: &[Value]| {
+                values
+                    .iter()
+                    .all(|value| matches!(value, Value::Array(pair) if pair.len() == 2))
+            };
+            ours.len() == theirs.len() && nested(ours) == nested(theirs)
+        }
         ("INFO", Value::BulkString(_), Value::BulkString(_)) => true,
         (
             "INFO",
             Value::VerbatimString { format: ours, .. },
             Value::VerbatimString { format: theirs, .. },
         ) => ours == theirs,
+        ("XINFO", ..) => at_about_the_same_time(ours, theirs),
+        ("XPENDING", Value::Array(ours), Value::Array(theirs)) => {
+            ours.len() == theirs.len()
+                && ours.iter().zip(theirs).all(|pair| pending(pair.0, pair.1))
+        }
         ("HELLO", Value::Array(_) | Value::Map(_), _) => {
             without_identity(ours) == without_identity(theirs)
         }
@@ -268,8 +375,109 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
     }
 }
 
+/// Two pending entries, of which the idle time is measured at another moment.
+fn pending(ours: &Value, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Value::Array(a), Value::Array(b)) if a.len() == 4 && b.len() == 4 => {
+            let near = matches!((&a[2], &b[2]), (Value::Int(a), Value::Int(b)) if a.abs_diff(*b) <= 30_000);
+            near && (&a[..2], &a[3]) == (&b[..2], &b[3])
+        }
+        _ => ours == theirs,
+    }
+}
+
+/// Two replies in which idle times, and moments of the present, may differ a little.
+fn at_about_the_same_time(ours: &Value, theirs: &Value) -> bool {
+    const LONG_AGO: i64 = 100_000_000_000;
+    let is_idle = |name: &Value| *name == Value::BulkString(b"idle".to_vec());
+    let near = |a: &Value, b: &Value| matches!((a, b), (Value::Int(a), Value::Int(b)) if a.abs_diff(*b) <= 30_000);
+    match (ours, theirs) {
+        (Value::Array(a), Value::Array(b)) => {
+            let alike = |at: usize| {
+                at_about_the_same_time(&a[at], &b[at])
+                    || at > 0 && is_idle(&a[at - 1]) && near(&a[at], &b[at])
+            };
+            a.len() == b.len() && (0..a.len()).all(alike)
+        }
+        (Value::Map(a), Value::Map(b)) => {
+            let alike = |(a, b): (&(Value, Value), &(Value, Value))| {
+                a.0 == b.0
+                    && (at_about_the_same_time(&a.1, &b.1) || is_idle(&a.0) && near(&a.1, &b.1))
+            };
+            a.len() == b.len() && a.iter().zip(b).all(alike)
+        }
+        (Value::Int(a), Value::Int(b)) => {
+            a == b || a.min(b) > &LONG_AGO && a.abs_diff(*b) <= 30_000
+        }
+        _ => ours == theirs,
+    }
+}
+
+/// Whether what is said of a command is the same, but for its subcommands, and for notes about its keys. What does not
+/// exist here is nothing.
+fn described_alike((ours, theirs): (&Value, &Value)) -> bool {
+    match (ours, theirs) {
+        (Value::Array(ours), Value::Array(theirs)) => {
+            let facts = |fields: &[Value]| {
+                let mut fields = fields.to_vec();
+                fields.truncate(9);
+                if let Some(Value::Array(specs) | Value::Set(specs)) = fields.pop() {
+                    fields.extend(specs.iter().map(without_notes));
+                }
+                fields
+            };
+            facts(ours) == facts(theirs)
+        }
+        (Value::Nil, _) => true,
+        _ => false,
+    }
+}
+
+fn without_notes(spec: &Value) -> Value {
+    let pairs = spec.as_map_iter().expect("a map");
+    let notes = Value::BulkString("notes".into());
+    let pairs = pairs.filter(|(name, _)| **name != notes);
+    Value::Map(
+        pairs
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    )
+}
+
+/// Whether the documents are of the same commands, groups and versions, where the commands exist here.
+fn documented_alike(ours: &Value, theirs: &Value) -> bool {
+    let facts = |reply: &Value| -> Vec<_> {
+        let of = |document: &Value| -> Vec<_> {
+            let pairs = document.as_map_iter().expect("a document");
+            let pairs = pairs.map(|(name, value)| (format!("{name:?}"), format!("{value:?}")));
+            pairs
+                .filter(|(name, _)| name.contains("\"since\"") || name.contains("group"))
+                .collect()
+        };
+        let documents = reply.as_map_iter().expect("documents");
+        documents
+            .map(|(name, document)| (format!("{name:?}"), of(document)))
+            .collect()
+    };
+    let theirs = facts(theirs);
+    facts(ours).iter().all(|document| theirs.contains(document))
+}
+
 fn sorted(values: &[Value]) -> BTreeSet<String> {
     values.iter().map(|value| format!("{value:?}")).collect()
+}
+
+/// The same, but what is there several times is counted.
+fn all_sorted(values: &[Value]) -> Vec<String> {
+    let mut texts: Vec<_> = values.iter().map(|value| format!("{value:?}")).collect();
+    texts.sort();
+    texts
+}
+
+fn pairs(values: &[Value]) -> Vec<String> {
+    let mut texts: Vec<_> = values.chunks(2).map(|pair| format!("{pair:?}")).collect();
+    texts.sort();
+    texts
 }
 
 /// Parameters and their values, without those of a server that a store has not.
@@ -283,6 +491,8 @@ fn settings(reply: &Value) -> Option<BTreeSet<String>> {
         "lfu-decay-time",
         "proto-max-bulk-len",
         "hll-sparse-max-bytes",
+        "stream-node-max-bytes",
+        "stream-node-max-entries",
     ];
     let pairs = reply.as_map_iter()?.filter(|(name, _)| match name {
         Value::BulkString(name) => ours.iter().any(|ours| ours.as_bytes() == name),
@@ -338,7 +548,10 @@ fn replies_and_contents_are_those_of_a_server() {
             pair.command(&[reset.into()])?;
         }
         let defaults = "CONFIG SET maxmemory 0 maxmemory-policy noeviction maxmemory-samples 5 \
-                            lfu-log-factor 10 lfu-decay-time 1 hll-sparse-max-bytes 3000";
+                            lfu-log-factor 10 lfu-decay-time 1 hll-sparse-max-bytes 3000 \
+                            stream-node-max-entries 100 stream-node-max-bytes 4096 \
+                            hash-max-listpack-entries 512 hash-max-listpack-value 64 \
+                            set-max-intset-entries 512 list-max-listpack-size -2";
         let defaults: Vec<Arg> = defaults.split(' ').map(Arg::from).collect();
         pair.command(&defaults)?;
         pair.command(&[

@@ -477,7 +477,10 @@ mod tests {
             add(&mut bytes, &n.to_le_bytes(), 3000).unwrap();
             if n == checked {
                 let estimate = estimate(&bytes).unwrap() as f64;
-                assert!((estimate / f64::from(n) - 1.0).abs() < 0.05, "{n}: {estimate}");
+                assert!(
+                    (estimate / f64::from(n) - 1.0).abs() < 0.05,
+                    "{n}: {estimate}"
+                );
                 checked *= 10;
             }
         }

@@ -137,7 +137,9 @@ pub(super) fn pfdebug(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let known = ["getreg", "decode", "encoding", "todense"];
     if !known.iter().any(|known| is(word, known)) {
         let word = excerpt(word, usize::MAX);
-        return Err(Error::from(format!("ERR Unknown PFDEBUG subcommand '{word}'")));
+        return Err(Error::from(format!(
+            "ERR Unknown PFDEBUG subcommand '{word}'"
+        )));
     }
     match () {
         () if is(word, "encoding") => {
@@ -166,7 +168,11 @@ pub(super) fn pfdebug(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 
 fn describe(run: format::Run) -> String {
     match run {
-        format::Run { value: 0, len, size: 1 } => format!("z:{len}"),
+        format::Run {
+            value: 0,
+            len,
+            size: 1,
+        } => format!("z:{len}"),
         format::Run { value: 0, len, .. } => format!("Z:{len}"),
         format::Run { value, len, .. } => format!("v:{value},{len}"),
     }
@@ -183,7 +189,8 @@ fn make_dense(cx: &mut Context<'_>, key: &[u8]) -> Result<(), Error> {
 
 /// Whether sparse and dense ones agree, and the estimates are close.
 pub(super) fn pfselftest(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
-    const FAILED: Error = Error::new("TESTFAILED sparse and dense disagree, or the error is too big");
+    const FAILED: Error =
+        Error::new("TESTFAILED sparse and dense disagree, or the error is too big");
     let most = most(cx);
     let (mut first, mut dense) = (format::empty(), format::empty());
     format::make_dense(&mut dense)?;

@@ -35,7 +35,10 @@ pub(super) const FAMILY: Family = Family {
         "OBJECT ENCODING <key>",
     ],
     options: &[
-        ("bit", &["<index>", "<offset>", "7", "8", "100", "65", "4294967296"]),
+        (
+            "bit",
+            &["<index>", "<offset>", "7", "8", "100", "65", "4294967296"],
+        ),
         ("bitvalue", &["0", "1", "1", "0", "2", "-1", "x"]),
         ("unit", &["BIT", "BYTE", "bit", "BITS"]),
         ("bitop", &["AND", "OR", "XOR", "NOT", "and", "NAND"]),
@@ -48,12 +51,26 @@ pub(super) const FAMILY: Family = Family {
         ),
         (
             "fieldoffset",
-            &["<index>", "0", "3", "#0", "#1", "#3", "#x", "#-1", "#", "100", "4294967295"],
+            &[
+                "<index>",
+                "0",
+                "3",
+                "#0",
+                "#1",
+                "#3",
+                "#x",
+                "#-1",
+                "#",
+                "100",
+                "4294967295",
+            ],
         ),
         ("fieldget", &["GET <fieldtype> <fieldoffset>"]),
         (
             "fieldvalue",
-            &["<int>", "<index>", "1", "-1", "100", "127", "128", "255", "-128", "-129"],
+            &[
+                "<int>", "<index>", "1", "-1", "100", "127", "128", "255", "-128", "-129",
+            ],
         ),
         (
             "fieldop",

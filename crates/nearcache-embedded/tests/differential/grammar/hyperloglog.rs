@@ -34,7 +34,10 @@ pub(super) const FAMILY: Family = Family {
     ],
     options: &[
         ("element", &["<value>", "<int>", "a", "b", "c"]),
-        ("debugword", &["GETREG", "DECODE", "ENCODING", "TODENSE", "decode", "FOO"]),
+        (
+            "debugword",
+            &["GETREG", "DECODE", "ENCODING", "TODENSE", "decode", "FOO"],
+        ),
         ("sparse", &["0", "20", "40", "100", "3000", "-1", "x"]),
     ],
 };

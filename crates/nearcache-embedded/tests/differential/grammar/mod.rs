@@ -1,10 +1,15 @@
 //! Random commands: mostly right, and wrong in every way that can be thought of.
 
 mod bitmaps;
+mod commands;
+mod hashes;
 mod hyperloglog;
 mod keys;
 mod lists;
 mod server;
+mod sets;
+mod sort;
+mod streams;
 mod strings;
 
 use std::fmt;
@@ -104,8 +109,13 @@ const FAMILIES: &[&Family] = &[
     &strings::FAMILY,
     &keys::FAMILY,
     &lists::FAMILY,
+    &streams::FAMILY,
     &bitmaps::FAMILY,
+    &commands::FAMILY,
+    &sort::FAMILY,
     &hyperloglog::FAMILY,
+    &hashes::FAMILY,
+    &sets::FAMILY,
     &server::FAMILY,
 ];
 
@@ -221,6 +231,12 @@ fn words(line: &'static str) -> BoxedStrategy<Vec<Arg>> {
     parts.prop_map(|phrases| phrases.concat()).boxed()
 }
 
+/// Whether a command waits for as long as its arguments say, or changes something at random without one of them.
+fn is_delicate(name: &[u8]) -> bool {
+    let name = String::from_utf8_lossy(name).to_uppercase();
+    name == "SPOP" || ["BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP"].contains(&name.as_str())
+}
+
 /// A command that is mostly right: in letters of any case, and now and then with an argument too much, one
 /// missing, or one that is hostile.
 fn command(focus: &'static Family) -> impl Strategy<Value = Vec<Arg>> {
@@ -242,6 +258,7 @@ fn command(focus: &'static Family) -> impl Strategy<Value = Vec<Arg>> {
         }
         match damage {
             None => {}
+            _ if is_delicate(&args[0]) => {}
             // What is quoted in an error must be text, or redis-rs cannot read the reply: so nothing else
             // may move to where an option belongs.
             Some((at, None))
@@ -260,6 +277,7 @@ fn command(focus: &'static Family) -> impl Strategy<Value = Vec<Arg>> {
             }
             Some(_) => {}
         }
+        streams::tame(&mut args);
         args
     })
 }

@@ -1,0 +1,253 @@
+//! The same steps here and on a real server: what each client gets must be the same, replies and pushes, in order.
+
+use std::io::{BufReader, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use nearcache_embedded::{Connection, Pushes, Store};
+use nearcache_testkit::Redis;
+use redis::{Cmd, Parser, ProtocolVersion, PushKind, Value};
+
+/// Some clients, each with a connection here and one to the server.
+pub struct Both {
+    pub store: Store,
+    _redis: Redis,
+    clients: Vec<Client>,
+    token: u64,
+}
+
+struct Client {
+    here: Connection,
+    pushes: Pushes,
+    there: BufReader<TcpStream>,
+    parser: Parser,
+    /// The ids of the two sides differ; `$id0` stands for the id of client 0.
+    ids: (i64, i64),
+    in_multi: bool,
+    resp2: bool,
+    is_gone: bool,
+}
+
+impl Both {
+    /// Starts a server, and connects so many clients.
+    pub fn start(clients: usize) -> Both {
+        let (store, redis) = (Store::new(), Redis::start());
+        let clients = (0..clients).map(|_| Client::connect(&store, &redis));
+        Both {
+            clients: clients.collect(),
+            store,
+            _redis: redis,
+            token: 0,
+        }
+    }
+
+    /// Lets a client run a command on both sides, and compares what all clients get. Returns what each got.
+    pub fn step(&mut self, client: usize, line: &str) -> Vec<Vec<String>> {
+        let (here, there) = self.run(client, line);
+        assert_eq!(here, there, "what each client gets after {client}: {line}");
+        here
+    }
+
+    /// Lets a client speak RESP3.
+    #[allow(dead_code)]
+    pub fn speak_3(&mut self, client: usize) {
+        // The replies tell ids.
+        let _ = self.run(client, "HELLO 3");
+    }
+
+    /// The same, but the order of what a client gets does not matter.
+    #[allow(dead_code)]
+    pub fn step_in_any_order(&mut self, client: usize, line: &str) {
+        let (mut here, mut there) = self.run(client, line);
+        for got in here.iter_mut().chain(&mut there) {
+            got.sort_unstable();
+        }
+        assert_eq!(here, there, "what each client gets after {client}: {line}");
+    }
+
+    /// Ends a client.
+    #[allow(dead_code)]
+    pub fn quit(&mut self, client: usize) {
+        let this = &mut self.clients[client];
+        this.here.execute(&redis::cmd("QUIT"));
+        this.send(&["QUIT".to_owned()]);
+        assert_eq!(this.receive(), Value::Okay);
+        this.is_gone = true;
+    }
+
+    /// Waits on both sides.
+    #[allow(dead_code)]
+    pub fn sleep(&self, millis: u64) {
+        std::thread::sleep(Duration::from_millis(millis));
+    }
+
+    fn run(&mut self, client: usize, line: &str) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
+        let ids: Vec<_> = self.clients.iter().map(|client| client.ids).collect();
+        let with_ids = |of: fn(&(i64, i64)) -> i64| {
+            let mut line = line.to_owned();
+            for (n, ids) in ids.iter().enumerate() {
+                line = line.replace(&format!("$id{n}"), &of(ids).to_string());
+            }
+            words(&line)
+        };
+        let (args_here, args_there) = (with_ids(|ids| ids.0), with_ids(|ids| ids.1));
+        let mut here = vec![Vec::new(); self.clients.len()];
+        let mut there = here.clone();
+
+        let this = &mut self.clients[client];
+        let verb = args_here[0].to_uppercase();
+        let was_in_multi = this.in_multi;
+        let mut cmd = Cmd::new();
+        cmd.arg(&args_here);
+        let reply = this.here.execute(&cmd);
+        match verb.as_str() {
+            "MULTI" => this.in_multi |= reply == Value::Okay,
+            "EXEC" | "DISCARD" | "RESET" => this.in_multi = false,
+            _ => {}
+        }
+        this.resp2 = this.here.protocol() == ProtocolVersion::RESP2;
+        let confirms =
+            verb.ends_with("SUBSCRIBE") && !was_in_multi && !matches!(reply, Value::ServerError(_));
+        if !confirms {
+            here[client].push(text(&reply));
+        }
+        this.send(&args_there);
+        // A reply that is not a push; in RESP3 pushes may come before it.
+        let resp2 = this.resp2;
+        if !confirms {
+            loop {
+                let value = this.receive();
+                let is_push = matches!(value, Value::Push { .. });
+                there[client].push(text(&value));
+                if !is_push || resp2 {
+                    break;
+                }
+            }
+        }
+        for (at, other) in self.clients.iter_mut().enumerate() {
+            while let Some(push) = other.pushes.try_next() {
+                if let Some(push) = other.as_sent(push.kind, push.data) {
+                    here[at].push(push);
+                }
+            }
+            // A command between these two would undo the first, or would be queued.
+            if other.is_gone || other.in_multi || at == client && verb == "CLIENT" {
+                continue;
+            }
+            self.token += 1;
+            let token = format!("token-{}", self.token);
+            other.send(&["PING".to_owned(), token.clone()]);
+            loop {
+                let got = text(&other.receive());
+                if got.contains(&token) {
+                    break;
+                }
+                there[at].push(got);
+            }
+        }
+        (here, there)
+    }
+}
+
+impl Client {
+    fn connect(store: &Store, redis: &Redis) -> Client {
+        let mut here = store.connect();
+        let pushes = here.pushes();
+        let there = TcpStream::connect(("127.0.0.1", redis.port())).unwrap();
+        there
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let mut client = Client {
+            here,
+            pushes,
+            there: BufReader::new(there),
+            parser: Parser::new(),
+            ids: (0, 0),
+            in_multi: false,
+            resp2: true,
+            is_gone: false,
+        };
+        client.send(&["CLIENT".to_owned(), "ID".to_owned()]);
+        let Value::Int(id) = client.receive() else {
+            panic!("no id");
+        };
+        client.ids = (client.here.id().cast_signed(), id);
+        client
+    }
+
+    fn send(&mut self, args: &[String]) {
+        let mut cmd = Cmd::new();
+        cmd.arg(args);
+        let packed = cmd.get_packed_command();
+        self.there.get_mut().write_all(&packed).unwrap();
+    }
+
+    fn receive(&mut self) -> Value {
+        self.parser.parse_value(&mut self.there).unwrap()
+    }
+
+    /// A push as a port would send it to this client; `None` if it would not.
+    fn as_sent(&self, kind: PushKind, mut data: Vec<Value>) -> Option<String> {
+        let bulk = |text: &str| Value::BulkString(text.into());
+        if !self.resp2 {
+            return Some(text(&Value::Push { kind, data }));
+        }
+        if kind == PushKind::Invalidate {
+            // Here a client of RESP2 gets it as such; on a port only if it is subscribed, and as a message.
+            data.insert(0, bulk("__redis__:invalidate"));
+            data.insert(0, bulk("message"));
+            return Some(text(&Value::Array(data)));
+        }
+        if matches!(kind, PushKind::Other(_)) {
+            return None;
+        }
+        let name = match kind {
+            PushKind::Message => "message",
+            PushKind::PMessage => "pmessage",
+            PushKind::SMessage => "smessage",
+            PushKind::Subscribe => "subscribe",
+            PushKind::Unsubscribe => "unsubscribe",
+            PushKind::PSubscribe => "psubscribe",
+            PushKind::PUnsubscribe => "punsubscribe",
+            PushKind::SSubscribe => "ssubscribe",
+            _ => "sunsubscribe",
+        };
+        data.insert(0, bulk(name));
+        Some(text(&Value::Array(data)))
+    }
+}
+
+/// The words of a line; `""` is an empty one.
+fn words(line: &str) -> Vec<String> {
+    let words = line.split_whitespace();
+    words.map(|word| word.replace("\"\"", "")).collect()
+}
+
+/// A value in a form that can be compared and read: strings of all kinds alike.
+fn text(value: &Value) -> String {
+    let all = |values: &[Value]| values.iter().map(text).collect::<Vec<_>>().join(" ");
+    match value {
+        Value::Nil => "nil".to_owned(),
+        Value::Int(n) => n.to_string(),
+        Value::BulkString(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
+        Value::SimpleString(text) => text.clone(),
+        Value::Okay => "OK".to_owned(),
+        Value::Array(values) => format!("[{}]", all(values)),
+        Value::Set(values) => format!("~[{}]", all(values)),
+        Value::Map(pairs) => {
+            let pairs = pairs
+                .iter()
+                .map(|(key, value)| format!("{}: {}", text(key), text(value)));
+            format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+        }
+        Value::Push { kind, data } => format!("push {kind:?} [{}]", all(data)),
+        Value::ServerError(error) => {
+            format!(
+                "error {} {}",
+                error.code(),
+                error.details().unwrap_or_default()
+            )
+        }
+        other => format!("{other:?}"),
+    }
+}

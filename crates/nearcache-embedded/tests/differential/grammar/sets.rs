@@ -1,0 +1,82 @@
+//! Sets.
+
+use super::Family;
+
+pub(super) const FAMILY: Family = Family {
+    commands: &[
+        "SADD <key> <member> <member>*",
+        "SADD <key> <number> <number>*",
+        "SADD <key> <number> <number>*",
+        "SADD <key> <member> <value>*",
+        "SREM <key> <member>",
+        "SREM <key> <member> <member>*",
+        "SCARD <key>",
+        "SISMEMBER <key> <member>",
+        "SMISMEMBER <key> <member> <member>*",
+        "SMEMBERS <key>",
+        "SMEMBERS <key>",
+        "SMOVE <key> <key> <member>",
+        "SMOVE <key> <key> <member>",
+        "SPOP <key> <popcount>",
+        "SRANDMEMBER <key>",
+        "SRANDMEMBER <key> <randomcount>",
+        "SRANDMEMBER <key> <randomcount> <randomcount>",
+        "SINTER <key> <key>*",
+        "SINTERSTORE <key> <key> <key>*",
+        "SINTERCARD 1 <key>",
+        "SINTERCARD 2 <key> <key>",
+        "SINTERCARD 2 <key> <key> <cardopt>*",
+        "SINTERCARD <count> <key> <key> <cardopt>*",
+        "SUNION <key> <key>*",
+        "SUNIONSTORE <key> <key> <key>*",
+        "SDIFF <key> <key>*",
+        "SDIFFSTORE <key> <key> <key>*",
+        "SSCAN <key> <cursor>",
+        "SSCAN <key> 0 <partopt>*",
+        "SSCAN <key> <cursor> <partopt>*",
+        "CONFIG SET set-max-intset-entries <limit>",
+        "WATCH <key>",
+        "MULTI",
+        "EXEC",
+    ],
+    options: &[
+        (
+            "member",
+            &["a", "b", "c", "1", "2", "3", "-70000", "01", "", "<number>"],
+        ),
+        (
+            "number",
+            &[
+                "1",
+                "2",
+                "3",
+                "-5",
+                "32767",
+                "32768",
+                "-70000",
+                "2147483648",
+                "-9223372036854775808",
+                "9223372036854775807",
+                "9223372036854775808",
+            ],
+        ),
+        (
+            "popcount",
+            &[
+                "0",
+                "1000",
+                "9223372036854775807",
+                "-1",
+                "x",
+                "0 1",
+                "1000 x",
+            ],
+        ),
+        (
+            "cardopt",
+            &[
+                "LIMIT 0", "LIMIT 1", "limit 2", "LIMIT -1", "LIMIT x", "LIMIT", "FOO",
+            ],
+        ),
+    ],
+};
