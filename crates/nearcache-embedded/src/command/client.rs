@@ -14,7 +14,7 @@ use super::server::container;
 use super::{Args, excerpt};
 use crate::clients::{Client, ClientType, Pause, Replies};
 use crate::context::Context;
-use crate::reply::{self, Error, Reply, bulk, bulk_or_nil, count, truth};
+use crate::reply::{self, Error, Reply, bulk_or_nil, count, truth};
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![

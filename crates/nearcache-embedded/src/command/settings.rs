@@ -205,6 +205,7 @@ impl Other {
                     shared.settings.port.kept.lock().insert(name, text);
                 }))
             }
+            Fixed(_) | Shown(_) if text == self.value(name, shared) => Ok(Box::new(|_| ())),
             Fixed(_) | Shown(_) => Err("can't set immutable config".to_owned()),
             Other::Port => {
                 let port = whole(&text, 0, 65535)?;

@@ -172,10 +172,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             let outcome = self.request.with_args(input, |args| {
                 perform(shared, session, client, output, args, buffered)
             });
+            self.request.clear();
             if let Outcome::Held(end) = outcome {
+                // The request is read again when the pause is over.
                 return Halt::Held(end);
             }
-            self.request.clear();
             self.start += length;
             match outcome {
                 Outcome::Close => return Halt::Close,
