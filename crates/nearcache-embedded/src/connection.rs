@@ -227,6 +227,7 @@ pub(crate) fn execute(
     let command = match resolved {
         Ok(command) => command,
         Err(error) => {
+            shared.note_refusal(session, command::named(args), &error);
             refuse(session, args);
             return Begun::Done(Err(error));
         }
@@ -234,6 +235,7 @@ pub(crate) fn execute(
     if session.transaction.is_some() && !command.ends_transaction() && shared.is_out_of_memory() {
         // Even a queued command that only reads takes memory in the queue.
         session.abort();
+        shared.note_refusal(session, Some(command), &Error::OUT_OF_MEMORY);
         return Begun::Done(Err(Error::OUT_OF_MEMORY));
     }
     if session.subscriptions.is_some()
@@ -312,6 +314,7 @@ fn perform(
 ) -> Begun {
     let out_of_memory = command.is_exclusive() && shared.is_out_of_memory();
     if out_of_memory && let Some(error) = refuse_to_grow(session, command) {
+        shared.note_refusal(session, Some(command), &error);
         return Begun::Done(Err(error));
     }
     if command.is_exclusive()
@@ -396,7 +399,7 @@ fn refuse_to_write(session: &mut Session, command: &Command, why: Error) -> Opti
 
 /// A refused command makes its transaction fail. A refused `EXEC` ends the transaction.
 #[cold]
-fn refuse(session: &mut Session, args: Args<'_>) {
+pub(crate) fn refuse(session: &mut Session, args: Args<'_>) {
     session.abort();
     if args
         .first()

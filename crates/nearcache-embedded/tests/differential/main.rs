@@ -363,10 +363,16 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
             Value::Set(theirs),
         ) => all_sorted(ours) == all_sorted(theirs),
         // Any elements, but as many.
-        ("HRANDFIELD" | "SRANDMEMBER" | "ZRANDMEMBER", Value::BulkString(_), Value::BulkString(_)) => {
-            true
-        }
-        ("HRANDFIELD" | "SRANDMEMBER" | "ZRANDMEMBER", Value::Array(ours), Value::Array(theirs)) => {
+        (
+            "HRANDFIELD" | "SRANDMEMBER" | "ZRANDMEMBER",
+            Value::BulkString(_),
+            Value::BulkString(_),
+        ) => true,
+        (
+            "HRANDFIELD" | "SRANDMEMBER" | "ZRANDMEMBER",
+            Value::Array(ours),
+            Value::Array(theirs),
+        ) => {
             let nested = |values: &[Value]| {
                 values
                     .iter()
@@ -546,7 +552,9 @@ fn replies_and_contents_are_those_of_a_server() {
             .unwrap(),
     );
     // A server looks about so often whether somebody has waited long enough.
-    let often = redis::cmd("CONFIG").arg(&["SET", "hz", "500"]).exec(&mut *theirs.borrow_mut());
+    let often = redis::cmd("CONFIG")
+        .arg(&["SET", "hz", "500"])
+        .exec(&mut *theirs.borrow_mut());
     often.expect("a faster server");
     let cases = u32::try_from(commands / STEPS + 1).expect("a smaller number");
     // A step is one command on average, or a little more.

@@ -136,7 +136,9 @@ impl<'a> Several<'a> {
 }
 
 fn nested(protocol: ProtocolVersion, taken: &[(Vec<u8>, f64)]) -> Value {
-    let pairs = taken.iter().map(|(member, score)| pair(protocol, member, *score));
+    let pairs = taken
+        .iter()
+        .map(|(member, score)| pair(protocol, member, *score));
     Value::Array(pairs.collect())
 }
 

@@ -37,12 +37,17 @@ pub(super) fn zrandmember(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         return Err(OUT_OF_RANGE);
     }
     let indexes = if count < 0 {
-        (0..count.unsigned_abs()).map(|_| below(cx, set.len())).collect()
+        (0..count.unsigned_abs())
+            .map(|_| below(cx, set.len()))
+            .collect()
     } else {
         different(cx, wanted, set.len())
     };
     // A small one would be walked for every index.
-    let all: Vec<_> = set.is_small().then(|| set.iter().collect()).unwrap_or_default();
+    let all: Vec<_> = set
+        .is_small()
+        .then(|| set.iter().collect())
+        .unwrap_or_default();
     let found = indexes.iter().filter_map(|index| {
         let found = all.get(*index).copied();
         found.or_else(|| set.at(*index))
@@ -106,17 +111,27 @@ pub(super) fn zscan(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         Ok(cursor @ 1..) => cursor.min(set.len()),
         _ => set.len(),
     };
-    let start = if set.is_small() { 0 } else { end.saturating_sub(options.count) };
+    let start = if set.is_small() {
+        0
+    } else {
+        end.saturating_sub(options.count)
+    };
     let mut found = Vec::new();
     let mut visit = |(member, score): (&[u8], f64)| {
         if options.matches(member) {
-            found.extend([bulk(member), bulk(score_text(score, set.is_small()).as_bytes())]);
+            found.extend([
+                bulk(member),
+                bulk(score_text(score, set.is_small()).as_bytes()),
+            ]);
         }
     };
     if set.is_small() {
         set.iter().for_each(&mut visit);
     } else {
-        (start..end).rev().filter_map(|index| set.at(index)).for_each(&mut visit);
+        (start..end)
+            .rev()
+            .filter_map(|index| set.at(index))
+            .for_each(&mut visit);
     }
     Ok(page(start as u64, found))
 }
