@@ -73,7 +73,7 @@ const WRITES: &str = "
     PFMERGE hll2 hll
     GEOADD geo 13.361389 38.115556 Palermo 15.087269 37.502669 Catania
     GEOSEARCHSTORE near geo FROMLONLAT 15 37 BYRADIUS 200 km
-    SORT numbers STORE sorted
+    SORT numbers ALPHA STORE sorted
     SELECT 2
     SET other db2
     MOVE other 3

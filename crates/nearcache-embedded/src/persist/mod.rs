@@ -24,6 +24,8 @@ use std::sync::Arc;
 pub(crate) use commit::{Commit, refusal};
 pub use error::PersistError;
 #[cfg(any(fuzzing, test))]
+pub(crate) use entry::write_entry;
+#[cfg(any(fuzzing, test))]
 pub(crate) use load::load_bytes;
 pub use load::{LoadProgress, Loaded, Truncated};
 pub(crate) use load::{Run, load_one};
