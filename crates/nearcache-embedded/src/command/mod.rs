@@ -14,6 +14,7 @@ mod hashes;
 mod hello;
 mod hyperloglog;
 mod info;
+mod introspection;
 mod keys;
 mod lcs;
 mod list_moves;
@@ -46,6 +47,8 @@ use crate::session::Session;
 
 pub(crate) use parse::integer;
 pub(crate) use pubsub::is_for_subscribers;
+#[cfg(test)]
+use row::Access;
 pub(crate) use row::{Command, Keys, Place};
 pub(crate) use table::find;
 #[cfg(any(fuzzing, test))]
@@ -105,7 +108,7 @@ fn lock_queued<'k>(keyspace: &'k Keyspace, session: &Session) -> Locked<'k> {
 /// The command that the arguments name.
 #[inline]
 pub(crate) fn resolve(args: Args<'_>) -> Result<&'static Command, Error> {
-    let Some(command) = args.first().and_then(|name| find(name)) else {
+    let Some(command) = args.first().and_then(|name| table::find_command(name)) else {
         return Err(unknown(args));
     };
     if command.place == Place::Container && args.len() > 1 {

@@ -2,10 +2,10 @@
 
 use redis::Value;
 
+use super::Args;
 use super::parse::{integer, is};
 use super::row::prelude::*;
 use super::waiting::deadline_in_millis;
-use super::{Args, table};
 use crate::context::Context;
 use crate::reply::{self, Error, Reply, bulk, count};
 
@@ -14,8 +14,6 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("time",            1, Shared,    NONE,     Anywhere,  time),
     ("lolwut",         -1, Shared,    NONE,     Anywhere,  lolwut),
     ("wait",            3, Shared,    NONE,     NoScript,  wait),
-    ("command",        -1, Shared,    NONE,     Container, command),
-    ("command|count",   2, Shared,    NONE,     Anywhere,  command_count),
 ];
 
 /// The version of Redis that this store behaves like.
@@ -57,13 +55,4 @@ pub(super) fn container(_: &mut Context<'_>, args: Args<'_>) -> Reply {
     Err(Error::from(format!(
         "ERR wrong number of arguments for '{name}' command"
     )))
-}
-
-/// The details of each command, which a server returns, are left out.
-pub(super) fn command(_: &mut Context<'_>, _: Args<'_>) -> Reply {
-    Ok(Value::Array(Vec::new()))
-}
-
-pub(super) fn command_count(_: &mut Context<'_>, _: Args<'_>) -> Reply {
-    Ok(count(table::count()))
 }

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::keyspace::entry::Data;
 use crate::keyspace::list::{End, List};
 use crate::notify::Class;
-use crate::reply::{Error, Reply, bulk, bulk_or_nil, count};
+use crate::reply::{Error, Reply, bulk_or_nil, count};
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![

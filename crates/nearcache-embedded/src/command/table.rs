@@ -30,11 +30,14 @@ static FAMILIES: &[&[Command]] = &[
     super::hashes::COMMANDS,
     super::sets::COMMANDS,
     super::set_algebra::COMMANDS,
+    super::introspection::COMMANDS,
 ];
 
 /// A hash index of the names: the row as `family << 8 | position`, plus one; or 0 for none. At most half full, so
 /// that a name is found with one or two probes.
 static INDEX: [u16; SLOTS] = index();
+/// The bit of an entry that says that it is a subcommand.
+const SUBCOMMAND: u16 = 1 << 15;
 /// Room for 512 commands.
 const SLOTS: usize = 1024;
 
@@ -48,14 +51,25 @@ const fn index() -> [u16; SLOTS] {
             while slots[slot] != 0 {
                 slot = (slot + 1) % SLOTS;
             }
-            assert!(family < 255 && row < 256 && count < SLOTS / 2);
+            assert!(family < 127 && row < 255 && count < SLOTS / 2);
             slots[slot] = (family << 8 | row) as u16 + 1;
+            if is_subcommand(FAMILIES[family][row].name.as_bytes()) {
+                slots[slot] |= SUBCOMMAND;
+            }
             row += 1;
             count += 1;
         }
         family += 1;
     }
     slots
+}
+
+const fn is_subcommand(name: &[u8]) -> bool {
+    let mut at = 0;
+    while at < name.len() && name[at] != b'|' {
+        at += 1;
+    }
+    at < name.len()
 }
 
 /// A hash that ignores case.
@@ -69,15 +83,27 @@ const fn slot_of(name: &[u8]) -> usize {
     (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize % SLOTS
 }
 
-/// The command of that name, in any case.
+/// The command or subcommand of that name, in any case.
 #[inline]
 pub(crate) fn find(name: &[u8]) -> Option<&'static Command> {
+    search(name, 0)
+}
+
+/// The same, but no subcommand: these have a container, which comes first.
+#[inline]
+pub(super) fn find_command(name: &[u8]) -> Option<&'static Command> {
+    search(name, SUBCOMMAND)
+}
+
+#[inline]
+fn search(name: &[u8], without: u16) -> Option<&'static Command> {
     let mut slot = slot_of(name);
     loop {
-        let place = usize::from(INDEX[slot]).checked_sub(1)?;
+        let entry = INDEX[slot];
+        let place = usize::from(entry & !SUBCOMMAND).checked_sub(1)?;
         let command = &FAMILIES[place >> 8][place & 0xff];
         if command.name.as_bytes().eq_ignore_ascii_case(name) {
-            return Some(command);
+            return Some(command).filter(|_| entry & without == 0);
         }
         slot = (slot + 1) % SLOTS;
     }
@@ -86,11 +112,6 @@ pub(crate) fn find(name: &[u8]) -> Option<&'static Command> {
 /// All rows.
 pub(crate) fn all() -> impl Iterator<Item = &'static Command> {
     FAMILIES.iter().copied().flatten()
-}
-
-/// How many commands a client can call; subcommands do not count.
-pub(super) fn count() -> usize {
-    all().filter(|command| !command.name.contains('|')).count()
 }
 
 /// The name of some row, for any number.
@@ -122,6 +143,13 @@ mod tests {
         for name in ["", "ge", "gett", "\0", "client|nope", "get "] {
             assert!(find(name.as_bytes()).is_none(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_subcommand_is_no_command() {
+        assert!(find(b"object|encoding").is_some());
+        assert!(find_command(b"object|encoding").is_none());
+        assert!(find_command(b"object").is_some());
     }
 
     #[test]

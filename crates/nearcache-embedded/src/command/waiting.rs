@@ -5,15 +5,14 @@ use crate::context::Context;
 use crate::reply::Error;
 
 const NEGATIVE: Error = Error::new("ERR timeout is negative");
-const OUT_OF_RANGE: Error = Error::new("ERR timeout is out of range");
 
 /// When a command that waits for some seconds gives up, in unix milliseconds; `None` for 0, which means never.
 pub(super) fn deadline_in_seconds(cx: &Context<'_>, arg: &[u8]) -> Result<Option<i64>, Error> {
     const NO_FLOAT: Error = Error::new("ERR timeout is not a float or out of range");
     let millis = float(arg).map_err(|_| NO_FLOAT)? * 1000.0;
-    // Above this, a float cannot tell whether the number is in range.
+    // What is out of range counts as the lowest number.
     if millis >= 9_223_372_036_854_775_807.0 {
-        return Err(OUT_OF_RANGE);
+        return Err(NEGATIVE);
     }
     deadline(cx, millis.ceil() as i64)
 }
@@ -31,6 +30,6 @@ fn deadline(cx: &Context<'_>, millis: i64) -> Result<Option<i64>, Error> {
     if millis == 0 {
         return Ok(None);
     }
-    let at = millis.checked_add(cx.now()).ok_or(OUT_OF_RANGE)?;
-    Ok(Some(at))
+    // Too large a sum wraps around, and so lies in the past.
+    Ok(Some(millis.wrapping_add(cx.now())))
 }

@@ -33,6 +33,10 @@ fn kind(args: &[Arg]) -> String {
             .any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
     };
     match name.as_str() {
+        "COMMAND" => {
+            let word = args.get(1).map_or(&b""[..], |word| word);
+            format!("COMMAND {}", String::from_utf8_lossy(word).to_uppercase())
+        }
         "SORT" | "SORT_RO" if has("nosort") || has("BY") && has("ALPHA") => "SORT ANYHOW".into(),
         _ => name,
     }
@@ -272,6 +276,12 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
         {
             true
         }
+        // Some commands do not exist here.
+        ("COMMAND GETKEYS" | "COMMAND GETKEYSANDFLAGS", Value::ServerError(ours), _)
+            if ours.details() == Some("Invalid command specified") =>
+        {
+            true
+        }
         (_, Value::ServerError(ours), Value::ServerError(theirs)) => ours == theirs,
         (_, Value::SimpleString(ours), _) if ours == "QUEUED" => {
             *theirs == Value::SimpleString(ours.clone())
@@ -297,6 +307,15 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
         // A server does not look whether a key has expired before it says how much it takes.
         ("MEMORY", Value::Nil, Value::Int(_)) => true,
         ("CONFIG", Value::Array(_) | Value::Map(_), _) => settings(ours) == settings(theirs),
+        ("COMMAND COUNT", Value::Int(_), Value::Int(_)) => true,
+        ("COMMAND INFO", Value::Array(ours), Value::Array(theirs)) => {
+            ours.len() == theirs.len() && ours.iter().zip(theirs).all(described_alike)
+        }
+        ("COMMAND DOCS", Value::Array(_) | Value::Map(_), _) => documented_alike(ours, theirs),
+        // A server has others as well.
+        ("COMMAND LIST", Value::Array(ours), Value::Array(theirs)) => ours.iter().all(|name| {
+            theirs.contains(name) || *name == Value::BulkString("client|setinfo".into())
+        }),
         // Any key may come, but if there is one, some key must.
         ("RANDOMKEY", Value::BulkString(_), Value::BulkString(_)) => true,
         ("CLIENT", Value::Int(_), Value::Int(_)) => true,
@@ -392,6 +411,56 @@ fn at_about_the_same_time(ours: &Value, theirs: &Value) -> bool {
         }
         _ => ours == theirs,
     }
+}
+
+/// Whether what is said of a command is the same, but for its subcommands, and for notes about its keys. What does not
+/// exist here is nothing.
+fn described_alike((ours, theirs): (&Value, &Value)) -> bool {
+    match (ours, theirs) {
+        (Value::Array(ours), Value::Array(theirs)) => {
+            let facts = |fields: &[Value]| {
+                let mut fields = fields.to_vec();
+                fields.truncate(9);
+                if let Some(Value::Array(specs) | Value::Set(specs)) = fields.pop() {
+                    fields.extend(specs.iter().map(without_notes));
+                }
+                fields
+            };
+            facts(ours) == facts(theirs)
+        }
+        (Value::Nil, _) => true,
+        _ => false,
+    }
+}
+
+fn without_notes(spec: &Value) -> Value {
+    let pairs = spec.as_map_iter().expect("a map");
+    let notes = Value::BulkString("notes".into());
+    let pairs = pairs.filter(|(name, _)| **name != notes);
+    Value::Map(
+        pairs
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    )
+}
+
+/// Whether the documents are of the same commands, groups and versions, where the commands exist here.
+fn documented_alike(ours: &Value, theirs: &Value) -> bool {
+    let facts = |reply: &Value| -> Vec<_> {
+        let of = |document: &Value| -> Vec<_> {
+            let pairs = document.as_map_iter().expect("a document");
+            let pairs = pairs.map(|(name, value)| (format!("{name:?}"), format!("{value:?}")));
+            pairs
+                .filter(|(name, _)| name.contains("\"since\"") || name.contains("group"))
+                .collect()
+        };
+        let documents = reply.as_map_iter().expect("documents");
+        documents
+            .map(|(name, document)| (format!("{name:?}"), of(document)))
+            .collect()
+    };
+    let theirs = facts(theirs);
+    facts(ours).iter().all(|document| theirs.contains(document))
 }
 
 fn sorted(values: &[Value]) -> BTreeSet<String> {

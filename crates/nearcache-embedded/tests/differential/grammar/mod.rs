@@ -1,6 +1,7 @@
 //! Random commands: mostly right, and wrong in every way that can be thought of.
 
 mod bitmaps;
+mod commands;
 mod hashes;
 mod hyperloglog;
 mod keys;
@@ -110,6 +111,7 @@ const FAMILIES: &[&Family] = &[
     &lists::FAMILY,
     &streams::FAMILY,
     &bitmaps::FAMILY,
+    &commands::FAMILY,
     &sort::FAMILY,
     &hyperloglog::FAMILY,
     &hashes::FAMILY,
