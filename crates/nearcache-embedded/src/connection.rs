@@ -128,6 +128,32 @@ impl Connection {
         reply::value(session.settle().and(reply))
     }
 
+    /// The same as [`call`](Connection::call), for async code: the command runs at the first poll, and if its change
+    /// must be [on the disk](crate#persistence) first, the future waits for that without a thread.
+    #[cfg(feature = "aio")]
+    pub async fn call_async(&self, cmd: &Cmd) -> Value {
+        let mut session = self.session.handle();
+        let reply = wire::with_args(cmd, |args| {
+            dispatch(&self.shared, &mut session, args, Patience::Never).reply()
+        });
+        reply::value(settled(session.unsettled.take()).await.and(reply))
+    }
+
+    /// The same as [`transaction`](Connection::transaction), for async code.
+    #[cfg(feature = "aio")]
+    pub async fn transaction_async<'c>(
+        &self,
+        commands: impl IntoIterator<Item = &'c Cmd>,
+    ) -> Value {
+        let commands: Vec<Vec<&[u8]>> = match commands.into_iter().map(wire::args).collect() {
+            Some(commands) => commands,
+            None => return reply::value(Err(Error::new("ERR a cursor in a transaction"))),
+        };
+        let mut session = self.session.handle();
+        let reply = transact(&self.shared, &mut session, &commands);
+        reply::value(settled(session.unsettled.take()).await.and(reply))
+    }
+
     /// Runs a command. One that waits parks the thread.
     pub(crate) fn run(&mut self, args: Args<'_>) -> Value {
         let (reply, commit) = self.run_unsettled(args);

@@ -6,6 +6,11 @@
 
 use std::time::Duration;
 
+#[path = "fuzz_load.rs"]
+mod load;
+
+pub use load::load;
+
 use arbitrary::{Result, Unstructured};
 use redis::{Cmd, ConnectionLike, ProtocolVersion, Value};
 

@@ -23,6 +23,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(crate) use commit::{Commit, refusal};
+#[cfg(any(fuzzing, test))]
+pub(crate) use entry::write_entry;
 pub use error::PersistError;
 #[cfg(any(fuzzing, test))]
 pub(crate) use load::load_bytes;
