@@ -27,7 +27,7 @@ const KEYS: [&[u8]; 6] = [
 ];
 
 /// Words that mean something as arguments of some command.
-const WORDS: [&str; 46] = [
+const WORDS: &[&str] = &[
     "0",
     "1",
     "2",
@@ -74,6 +74,16 @@ const WORDS: [&str; 46] = [
     "maxmemory-policy",
     "AUTH",
     "SETNAME",
+    "notify-keyspace-events",
+    "KEAmn",
+    "ON",
+    "OFF",
+    "BCAST",
+    "PREFIX",
+    "REDIRECT",
+    "NOLOOP",
+    "OPTIN",
+    "YES",
 ];
 
 /// Inputs with more steps are cut off, because findings should be short.
@@ -144,6 +154,14 @@ fn run(data: &mut Unstructured<'_>) -> Result<()> {
                 }
             }
         }
+        // Nobody reads these, and a client of RESP2 that is subscribed may do little else.
+        let mut pushes = connection.pushes();
+        while pushes.try_next().is_some() {}
+        if data.ratio(1, 4)? && connection.protocol() == ProtocolVersion::RESP2 {
+            for line in ["UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"] {
+                connection.execute(&redis::cmd(line));
+            }
+        }
         check(&store);
     }
     Ok(())
@@ -200,7 +218,7 @@ fn command(data: &mut Unstructured<'_>) -> Result<Vec<Vec<u8>>> {
 fn argument(data: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(match data.int_in_range(0..=9)? {
         0..=4 => data.choose(&KEYS)?.to_vec(),
-        5 | 6 => data.choose(&WORDS)?.as_bytes().to_vec(),
+        5 | 6 => data.choose(WORDS)?.as_bytes().to_vec(),
         7 => data.arbitrary::<i16>()?.to_string().into_bytes(),
         8 => vec![b'v'; data.int_in_range(0..=3_000)?],
         _ => {
@@ -224,6 +242,8 @@ fn well_formed(reply: &Value, resp2: bool) -> bool {
             .iter()
             .all(|(key, value)| well_formed(key, false) && well_formed(value, false)),
         Value::Double(_) | Value::Boolean(_) | Value::VerbatimString { .. } => true,
+        // A confirmation.
+        Value::Push { data, .. } => data.iter().all(|value| well_formed(value, false)),
         _ => false,
     }
 }

@@ -51,6 +51,8 @@
 //! | lists | `LPUSH` `RPUSH` `LLEN` `LRANGE` |
 //! | transactions | `MULTI` `EXEC` `DISCARD` `WATCH` `UNWATCH` |
 //! | scripts | `EVAL` `EVALSHA` `SCRIPT LOAD` `SCRIPT EXISTS` `SCRIPT FLUSH`, for scripts with a native twin: see [`Script`] |
+//! | pub/sub | `SUBSCRIBE` `UNSUBSCRIBE` `PSUBSCRIBE` `PUNSUBSCRIBE` `SSUBSCRIBE` `SUNSUBSCRIBE` `PUBLISH` `SPUBLISH` `PUBSUB` (all subcommands); keyspace notifications: `CONFIG SET notify-keyspace-events` |
+//! | tracking | `CLIENT TRACKING` (all options) `CLIENT CACHING` `CLIENT TRACKINGINFO` `CLIENT GETREDIR` |
 //! | connection | `PING` `ECHO` `SELECT` `HELLO` `QUIT` `RESET` `CLIENT ID` `CLIENT INFO` `CLIENT GETNAME` `CLIENT SETNAME` `CLIENT SETINFO` `CLIENT NO-EVICT` |
 //! | server | `TIME` `INFO` `COMMAND COUNT` `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT`, for the settings that limit a store |
 //!
@@ -60,7 +62,7 @@
 //!
 //! # What is not supported
 //!
-//! Hashes, sets, sorted sets, streams, the other list commands, pub/sub, blocking commands, ACLs,
+//! Hashes, sets, sorted sets, streams, the other list commands, blocking commands, ACLs,
 //! persistence, replication: these are unknown commands. Other differences from a server:
 //!
 //! - There is no Lua. A script runs if it was [registered](Store::register) together with its twin, a Rust function
@@ -128,6 +130,20 @@
 //!
 //! [`Store::subscribe`] reports every change, the client that made it, and the keys that expired or were evicted.
 //! This is what a second cache in front of the store needs to stay correct.
+//!
+//! # Pushes
+//!
+//! A client that [subscribes](Connection::pushes) to channels, or tracks the keys that it reads, gets messages beside
+//! its replies: [`Connection::pushes`] has them as a queue for a thread, or for a task. Whoever publishes never waits
+//! for a subscriber; one that does not read is cut when 32 MiB wait for it. All subscribers of a channel see its
+//! messages in the same order. Three things differ from a server:
+//!
+//! - What a client publishes to itself, and the notifications of its own commands, come after the reply of the command,
+//!   and not before it.
+//! - Notifications of commands on different threads may arrive in another order than their changes took effect.
+//! - In process, a client can be redirected to (`CLIENT TRACKING ON REDIRECT`) once it has subscribed to something, or
+//!   its pushes were asked for. After `SWAPDB`, clients that track are told that all keys have changed; a server tells
+//!   them nothing.
 //!
 //! # Features
 //!
