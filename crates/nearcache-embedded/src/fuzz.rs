@@ -131,6 +131,16 @@ const WORDS: &[&str] = &[
     "PATTERN",
     "w_*->f",
     "#",
+    "notify-keyspace-events",
+    "KEAmn",
+    "ON",
+    "OFF",
+    "BCAST",
+    "PREFIX",
+    "REDIRECT",
+    "NOLOOP",
+    "OPTIN",
+    "YES",
 ];
 
 /// Inputs with more steps are cut off, because findings should be short.
@@ -203,6 +213,14 @@ fn run(data: &mut Unstructured<'_>) -> Result<()> {
                 if data.arbitrary()? {
                     store.expire_cycle();
                 }
+            }
+        }
+        // Nobody reads these, and a client of RESP2 that is subscribed may do little else.
+        let mut pushes = connection.pushes();
+        while pushes.try_next().is_some() {}
+        if data.ratio(1, 4)? && connection.protocol() == ProtocolVersion::RESP2 {
+            for line in ["UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"] {
+                connection.execute(&redis::cmd(line));
             }
         }
         check(&store);
@@ -294,6 +312,8 @@ fn well_formed(reply: &Value, resp2: bool) -> bool {
             .iter()
             .all(|(key, value)| well_formed(key, false) && well_formed(value, false)),
         Value::Double(_) | Value::Boolean(_) | Value::VerbatimString { .. } => true,
+        // A confirmation.
+        Value::Push { data, .. } => data.iter().all(|value| well_formed(value, false)),
         _ => false,
     }
 }

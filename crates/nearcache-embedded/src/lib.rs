@@ -53,6 +53,8 @@
 //! | persistence | `BGREWRITEAOF` `LASTSAVE`, in a [folder](Builder::persist) |
 //! | transactions | `MULTI` `EXEC` `DISCARD` `WATCH` `UNWATCH` |
 //! | scripts | `EVAL` `EVALSHA` `SCRIPT LOAD` `SCRIPT EXISTS` `SCRIPT FLUSH`, for scripts with a native twin: see [`Script`] |
+//! | pub/sub | `SUBSCRIBE` `UNSUBSCRIBE` `PSUBSCRIBE` `PUNSUBSCRIBE` `SSUBSCRIBE` `SUNSUBSCRIBE` `PUBLISH` `SPUBLISH` `PUBSUB` (all subcommands); keyspace notifications: `CONFIG SET notify-keyspace-events` |
+//! | tracking | `CLIENT TRACKING` (all options) `CLIENT CACHING` `CLIENT TRACKINGINFO` `CLIENT GETREDIR` |
 //! | connection | `PING` `ECHO` `SELECT` `HELLO` `QUIT` `RESET` `CLIENT ID` `CLIENT INFO` `CLIENT GETNAME` `CLIENT SETNAME` `CLIENT SETINFO` `CLIENT NO-EVICT` |
 //! | server | `TIME` `INFO` `COMMAND COUNT` `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT`, for the settings that limit a store |
 //!
@@ -62,10 +64,8 @@
 //!
 //! # What is not supported
 //!
-//! Hashes, sets, sorted sets, the other list commands, pub/sub, blocking commands, ACLs,
-//! persistence, replication: these are unknown commands. Other differences from a server:
-//! Hashes, sets, sorted sets, streams, the other list commands, pub/sub, blocking commands, ACLs,
-//! replication: these are unknown commands. Other differences from a server:
+//! RDB files (`DUMP`, `RESTORE`, `SAVE`, `MIGRATE`), replication, Cluster, ACL users, modules, functions and `DEBUG`.
+//! Other differences from a server:
 //!
 //! - There is no Lua. A script runs if it was [registered](Store::register) together with its twin, a Rust function
 //!   that does the same; any other script is an error that says so. An error in a command that a twin calls does not
@@ -174,6 +174,17 @@
 //!
 //! [`Store::save`] and [`Store::load`] write and read one file of commands, of any store. There are no RDB files: `SAVE`
 //! and `BGSAVE` are errors.
+//! # Pushes
+//! A client that [subscribes](Connection::pushes) to channels, or tracks the keys that it reads, gets messages beside
+//! its replies: [`Connection::pushes`] has them as a queue for a thread, or for a task. Whoever publishes never waits
+//! for a subscriber; one that does not read is cut when 32 MiB wait for it. All subscribers of a channel see its
+//! messages in the same order. Three things differ from a server:
+//! - What a client publishes to itself, and the notifications of its own commands, come after the reply of the command,
+//!   and not before it.
+//! - Notifications of commands on different threads may arrive in another order than their changes took effect.
+//! - In process, a client can be redirected to (`CLIENT TRACKING ON REDIRECT`) once it has subscribed to something, or
+//!   its pushes were asked for. After `SWAPDB`, clients that track are told that all keys have changed; a server tells
+//!   them nothing.
 //!
 //! # Features
 //!
