@@ -32,6 +32,7 @@ fn main() -> Result<()> {
     scenario::asynchronous(&mut bench)?;
     scenario::blocking(&mut bench)?;
     scenario::embedded(&mut bench)?;
+    scenario::structures(&mut bench)?;
     scenario::codecs(&mut bench)?;
     scenario::decorator(&mut bench)?;
     scenario::hooks(&mut bench)?;

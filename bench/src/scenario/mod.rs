@@ -11,6 +11,7 @@ mod fence;
 mod hooks;
 mod invalidated;
 mod promises;
+mod structures;
 
 use std::sync::LazyLock;
 
@@ -31,6 +32,7 @@ pub(crate) use fence::run as fence;
 pub(crate) use hooks::run as hooks;
 pub(crate) use invalidated::run as invalidated;
 pub(crate) use promises::{CHILD, child, run as promises};
+pub(crate) use structures::run as structures;
 
 /// How many keys there are, each with a value.
 const KEYS: usize = 10_000;

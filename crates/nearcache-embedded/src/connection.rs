@@ -416,6 +416,12 @@ impl Clone for Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        Shared::is_let_go(&self.shared);
+    }
+}
+
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")

@@ -237,8 +237,10 @@ impl<'c> Context<'c> {
     }
 
     /// The same for a command that also writes, but looks for this key as one that only reads.
-    pub(crate) fn miss(&self, key: &[u8]) {
-        self.notify(Class::KEY_MISS, "keymiss", key);
+    pub(crate) fn look_for(&self, key: &[u8]) {
+        if self.shared.notifies(Class::KEY_MISS) && self.get(key).is_none() {
+            self.notify(Class::KEY_MISS, "keymiss", key);
+        }
     }
 
     /// The live entry of a key. It counts as a use, which evictions go by.

@@ -282,6 +282,26 @@ impl fmt::Debug for Shared {
     }
 }
 
+impl Drop for Store {
+    fn drop(&mut self) {
+        Shared::is_let_go(&self.shared);
+    }
+}
+
+impl Shared {
+    /// A handle is about to be dropped.
+    #[inline]
+    pub(crate) fn is_let_go(shared: &Arc<Shared>) {
+        // Beside the last handle, a store's own threads may have it.
+        const THREADS: usize = 4;
+        if let Some(log) = shared.log()
+            && Arc::strong_count(shared) <= 1 + THREADS
+        {
+            log.hand_over();
+        }
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         self.sweeper.wake();

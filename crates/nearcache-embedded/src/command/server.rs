@@ -2,10 +2,10 @@
 
 use redis::Value;
 
+use super::Args;
 use super::parse::{integer, is};
 use super::row::prelude::*;
 use super::waiting::deadline_in_millis;
-use super::Args;
 use crate::context::Context;
 use crate::reply::{self, Error, Reply, bulk, count};
 
@@ -56,4 +56,3 @@ pub(super) fn container(_: &mut Context<'_>, args: Args<'_>) -> Reply {
         "ERR wrong number of arguments for '{name}' command"
     )))
 }
-

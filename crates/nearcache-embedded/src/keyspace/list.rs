@@ -431,6 +431,7 @@ mod tests {
                 }
                 list.check();
                 list.clone().check();
+                let at = at.min(model.len());
                 prop_assert!(list.iter().eq(model.iter().map(Vec::as_slice)));
                 prop_assert!(list.iter().rev().eq(model.iter().rev().map(Vec::as_slice)));
                 let end = (at + count).min(model.len());

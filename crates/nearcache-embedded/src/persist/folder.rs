@@ -12,6 +12,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::error::PersistError;
 use super::manifest::{self, Manifest};
@@ -290,7 +292,26 @@ pub(crate) fn rdb(command: &str) -> String {
     )
 }
 
+/// How long a store of the same process may take to close, after its last handle was dropped: the last to let go of it
+/// may be one of its threads.
+const CLOSING: Duration = Duration::from_millis(300);
+
 fn lock(dir: &Path) -> Result<File, PersistError> {
+    let started = Instant::now();
+    loop {
+        match try_lock(dir) {
+            Err(PersistError::Locked { pid, .. })
+                if pid.is_none_or(|pid| pid == std::process::id())
+                    && started.elapsed() < CLOSING =>
+            {
+                thread::sleep(Duration::from_millis(1));
+            }
+            tried => return tried,
+        }
+    }
+}
+
+fn try_lock(dir: &Path) -> Result<File, PersistError> {
     let path = dir.join(LOCK);
     let mut file = OpenOptions::new()
         .read(true)

@@ -604,6 +604,14 @@ impl Log {
         }
     }
 
+    /// Hands everything to the system. Called when a handle is dropped that may be the last one: if one of the store's
+    /// own threads is at work just then, it closes the log a moment later, and the process may end before.
+    pub(crate) fn hand_over(&self) {
+        if self.has_buffered() && !self.is_failing() {
+            self.write_once();
+        }
+    }
+
     /// Writes everything that is left, and gives the folder free.
     pub(crate) fn close(&self) {
         let mut io = self.io.lock();

@@ -25,6 +25,7 @@ struct Client {
     ids: (i64, i64),
     in_multi: bool,
     resp2: bool,
+    is_gone: bool,
 }
 
 impl Both {
@@ -62,6 +63,16 @@ impl Both {
             got.sort_unstable();
         }
         assert_eq!(here, there, "what each client gets after {client}: {line}");
+    }
+
+    /// Ends a client.
+    #[allow(dead_code)]
+    pub fn quit(&mut self, client: usize) {
+        let this = &mut self.clients[client];
+        this.here.execute(&redis::cmd("QUIT"));
+        this.send(&["QUIT".to_owned()]);
+        assert_eq!(this.receive(), Value::Okay);
+        this.is_gone = true;
     }
 
     /// Waits on both sides.
@@ -120,7 +131,7 @@ impl Both {
                 }
             }
             // A command between these two would undo the first, or would be queued.
-            if other.in_multi || at == client && verb == "CLIENT" {
+            if other.is_gone || other.in_multi || at == client && verb == "CLIENT" {
                 continue;
             }
             self.token += 1;
@@ -154,6 +165,7 @@ impl Client {
             ids: (0, 0),
             in_multi: false,
             resp2: true,
+            is_gone: false,
         };
         client.send(&["CLIENT".to_owned(), "ID".to_owned()]);
         let Value::Int(id) = client.receive() else {

@@ -317,9 +317,9 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
             .all(|one| theirs.iter().any(|other| described_alike((one, other)))),
         ("COMMAND DOCS", Value::Array(_) | Value::Map(_), _) => documented_alike(ours, theirs),
         // A server has others as well.
-        ("COMMAND LIST", Value::Array(ours), Value::Array(theirs)) => ours
-            .iter()
-            .all(|name| theirs.contains(name) || *name == Value::BulkString("client|setinfo".into())),
+        ("COMMAND LIST", Value::Array(ours), Value::Array(theirs)) => ours.iter().all(|name| {
+            theirs.contains(name) || *name == Value::BulkString("client|setinfo".into())
+        }),
         // Any key may come, but if there is one, some key must.
         ("RANDOMKEY", Value::BulkString(_), Value::BulkString(_)) => true,
         ("CLIENT", Value::Int(_), Value::Int(_)) => true,
@@ -379,50 +379,6 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
     }
 }
 
-/// Whether what is said of a command is the same, but for its subcommands, and for notes about its keys. What does not
-/// exist here is nothing.
-fn described_alike((ours, theirs): (&Value, &Value)) -> bool {
-    match (ours, theirs) {
-        (Value::Array(ours), Value::Array(theirs)) => {
-            let facts = |fields: &[Value]| {
-                let mut fields = fields.to_vec();
-                fields.truncate(9);
-                if let Some(Value::Array(specs) | Value::Set(specs)) = fields.pop() {
-                    fields.extend(specs.iter().map(without_notes));
-                }
-                fields
-            };
-            facts(ours) == facts(theirs)
-        }
-        (Value::Nil, _) => true,
-        _ => false,
-    }
-}
-
-fn without_notes(spec: &Value) -> Value {
-    let pairs = spec.as_map_iter().expect("a map");
-    let notes = Value::BulkString("notes".into());
-    let pairs = pairs.filter(|(name, _)| **name != notes);
-    Value::Map(pairs.map(|(name, value)| (name.clone(), value.clone())).collect())
-}
-
-/// Whether the documents are of the same commands, groups and versions, where the commands exist here.
-fn documented_alike(ours: &Value, theirs: &Value) -> bool {
-    let facts = |reply: &Value| -> Vec<_> {
-        let of = |document: &Value| -> Vec<_> {
-            let pairs = document.as_map_iter().expect("a document");
-            let pairs = pairs.map(|(name, value)| (format!("{name:?}"), format!("{value:?}")));
-            pairs
-                .filter(|(name, _)| name.contains("\"since\"") || name.contains("group"))
-                .collect()
-        };
-        let documents = reply.as_map_iter().expect("documents");
-        documents.map(|(name, document)| (format!("{name:?}"), of(document))).collect()
-    };
-    let theirs = facts(theirs);
-    facts(ours).iter().all(|document| theirs.contains(document))
-}
-
 /// Two pending entries, of which the idle time is measured at another moment.
 fn pending(ours: &Value, theirs: &Value) -> bool {
     match (ours, theirs) {
@@ -459,6 +415,56 @@ fn at_about_the_same_time(ours: &Value, theirs: &Value) -> bool {
         }
         _ => ours == theirs,
     }
+}
+
+/// Whether what is said of a command is the same, but for its subcommands, and for notes about its keys. What does not
+/// exist here is nothing.
+fn described_alike((ours, theirs): (&Value, &Value)) -> bool {
+    match (ours, theirs) {
+        (Value::Array(ours), Value::Array(theirs)) => {
+            let facts = |fields: &[Value]| {
+                let mut fields = fields.to_vec();
+                fields.truncate(9);
+                if let Some(Value::Array(specs) | Value::Set(specs)) = fields.pop() {
+                    fields.extend(specs.iter().map(without_notes));
+                }
+                fields
+            };
+            facts(ours) == facts(theirs)
+        }
+        (Value::Nil, _) => true,
+        _ => false,
+    }
+}
+
+fn without_notes(spec: &Value) -> Value {
+    let pairs = spec.as_map_iter().expect("a map");
+    let notes = Value::BulkString("notes".into());
+    let pairs = pairs.filter(|(name, _)| **name != notes);
+    Value::Map(
+        pairs
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    )
+}
+
+/// Whether the documents are of the same commands, groups and versions, where the commands exist here.
+fn documented_alike(ours: &Value, theirs: &Value) -> bool {
+    let facts = |reply: &Value| -> Vec<_> {
+        let of = |document: &Value| -> Vec<_> {
+            let pairs = document.as_map_iter().expect("a document");
+            let pairs = pairs.map(|(name, value)| (format!("{name:?}"), format!("{value:?}")));
+            pairs
+                .filter(|(name, _)| name.contains("\"since\"") || name.contains("group"))
+                .collect()
+        };
+        let documents = reply.as_map_iter().expect("documents");
+        documents
+            .map(|(name, document)| (format!("{name:?}"), of(document)))
+            .collect()
+    };
+    let theirs = facts(theirs);
+    facts(ours).iter().all(|document| theirs.contains(document))
 }
 
 fn sorted(values: &[Value]) -> BTreeSet<String> {

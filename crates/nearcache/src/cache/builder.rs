@@ -73,6 +73,8 @@ pub struct Builder<M = Async> {
     client: Option<Result<Target>>,
     #[cfg(feature = "embedded")]
     store: Option<nearcache_embedded::Store>,
+    #[cfg(feature = "embedded")]
+    folder: Option<std::path::PathBuf>,
     mode: Marked<M>,
 }
 
@@ -105,6 +107,8 @@ impl<M> Builder<M> {
             client: None,
             #[cfg(feature = "embedded")]
             store: None,
+            #[cfg(feature = "embedded")]
+            folder: None,
             mode: PhantomData,
         }
     }
@@ -327,8 +331,50 @@ impl<M> Builder<M> {
         self
     }
 
+    /// Keeps the embedded store in a folder, with a `memory://` URL: the same as the URL `memory:///FOLDER`. The folder
+    /// is made if it is not there. What is in it is loaded by [`build`](Builder::build), and every write is logged in
+    /// Redis's own format: see the guide [`docs/embedded.md`](https://github.com/nearcache/nearcache/blob/main/docs/embedded.md).
+    ///
+    /// `?appendfsync=always` in the URL lets a write return only when it is on the disk; by default (`everysec`), a
+    /// crash of the machine costs a second at most.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = std::env::temp_dir().join(format!("nearcache-doc-{}", std::process::id()));
+    /// use nearcache::blocking::Cache;
+    ///
+    /// let cache = Cache::builder("memory://?prefix=app").persist(&folder).build()?;
+    /// cache.set("greeting", &"hello").run()?;
+    /// drop(cache);
+    ///
+    /// let cache = Cache::builder("memory://?prefix=app").persist(&folder).build()?;
+    /// assert_eq!(cache.get::<String>("greeting").run()?.as_deref(), Some("hello"));
+    /// # drop(cache);
+    /// # std::fs::remove_dir_all(&folder)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`build`](Builder::build) fails with [`ErrorKind::InvalidConfig`] if another process has the folder open, or if
+    /// a file in it is damaged; nothing is changed then.
+    #[cfg(feature = "embedded")]
+    pub fn persist(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
     fn build_core(self, mode: Mode) -> Result<ReadThrough> {
         let mut parsed = self.url?;
+        #[cfg(feature = "embedded")]
+        if let Some(path) = self.folder {
+            if parsed.target.place != (Place::Embedded { name: None }) {
+                return invalid(format!(
+                    "a folder was given, but the URL is for {}; a folder needs the URL memory://",
+                    parsed.target.place
+                ));
+            }
+            parsed.target.place = Place::Folder { path };
+        }
         if let Some(client) = self.client {
             parsed.target = of_client(client?, parsed.target)?;
         }
@@ -344,6 +390,13 @@ impl<M> Builder<M> {
             place: parsed.target.place,
         };
         target.check()?;
+        if target.bounds.appendfsync.is_some() && !matches!(target.place, Place::Folder { .. }) {
+            return invalid(format!(
+                "appendfsync is for a store that is kept in a folder, but the URL is for {}; write \
+                 memory:///FOLDER?appendfsync=everysec",
+                target.place
+            ));
+        }
         let prefix = self.prefix.or(parsed.prefix).unwrap_or_default();
         let separator = self.separator.or(parsed.separator);
         let ttl_jitter = self.ttl_jitter.or(parsed.ttl_jitter).unwrap_or(0.0);

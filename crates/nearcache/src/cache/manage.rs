@@ -87,7 +87,7 @@ impl<M: Executor> CacheOf<M> {
         let client = self.core.client();
         Pending::new(async move {
             let pass = client.enter()?;
-            let raw = pass.guarded().connection(client.limit()).await?;
+            let raw = pass.guarded().dedicated(client.limit()).await?;
             Ok(M::connection(raw, i64::from(client.db()), client.limit()))
         })
     }

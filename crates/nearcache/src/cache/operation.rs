@@ -44,7 +44,7 @@ impl Executor for Async {}
 impl Executor for Blocking {}
 
 pub(crate) mod sealed {
-    use crate::connect::{Mode, Raw};
+    use crate::connect::{Dedicated, Mode};
     use std::time::Duration;
 
     /// The parts of an executor.
@@ -60,7 +60,7 @@ pub(crate) mod sealed {
         /// The type that `connection` returns.
         type Connection: Send;
 
-        fn connection(raw: Raw, db: i64, limit: Duration) -> Self::Connection;
+        fn connection(raw: Dedicated, db: i64, limit: Duration) -> Self::Connection;
     }
 
     #[allow(private_interfaces, reason = "it cannot be named outside this crate")]
@@ -71,7 +71,7 @@ pub(crate) mod sealed {
         const COMPONENT: &'static str = "Component";
         type Connection = crate::connect::Connection;
 
-        fn connection(raw: Raw, db: i64, limit: Duration) -> Self::Connection {
+        fn connection(raw: Dedicated, db: i64, limit: Duration) -> Self::Connection {
             crate::connect::Connection::new(raw, db, limit)
         }
     }
@@ -85,7 +85,7 @@ pub(crate) mod sealed {
         const COMPONENT: &'static str = "blocking::Component";
         type Connection = crate::connect::BlockingConnection;
 
-        fn connection(raw: Raw, db: i64, limit: Duration) -> Self::Connection {
+        fn connection(raw: Dedicated, db: i64, limit: Duration) -> Self::Connection {
             crate::connect::BlockingConnection::new(raw, db, limit)
         }
     }

@@ -9,7 +9,7 @@ use crate::Cache;
 use crate::cache::operation::Async;
 use crate::cache::{Builder, LEASE, TIMEOUT};
 use crate::codec::{Codec, Format};
-use crate::connect::target::{PORT, Place};
+use crate::connect::target::{Bounds, PORT, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::SEPARATOR;
 use crate::read_through::delivery::Undelivered;
@@ -245,20 +245,31 @@ impl CacheConfig {
         let parsed = url::parse(self.place()?.as_str())?;
         let target = parsed.target;
         let place = match &target.place {
-            place @ Place::Embedded { .. } => {
-                // The limits of a store can only be set in the URL.
-                let maxmemory = target
-                    .bounds
-                    .maxmemory
-                    .map(|bytes| format!("maxmemory={bytes}"));
-                let policy = target
-                    .bounds
-                    .policy
-                    .map(|policy| format!("policy={policy}"));
-                let bounds: Vec<String> = maxmemory.into_iter().chain(policy).collect();
-                match bounds.as_slice() {
-                    [] => place.to_string(),
-                    bounds => format!("{place}?{}", bounds.join("&")),
+            place @ (Place::Embedded { .. } | Place::Folder { .. }) => {
+                let place = match place {
+                    Place::Folder { path } => {
+                        let path = path.to_string_lossy();
+                        format!("memory://{}", utf8_percent_encode(&path, IN_A_PATH))
+                    }
+                    place => place.to_string(),
+                };
+                // The settings of a store can only be set in the URL.
+                let Bounds {
+                    maxmemory,
+                    policy,
+                    appendfsync,
+                } = target.bounds;
+                let settings: Vec<String> = [
+                    maxmemory.map(|bytes| format!("maxmemory={bytes}")),
+                    policy.map(|policy| format!("policy={policy}")),
+                    appendfsync.map(|fsync| format!("appendfsync={fsync}")),
+                ]
+                .into_iter()
+                .flatten()
+                .collect();
+                match settings.as_slice() {
+                    [] => place,
+                    settings => format!("{place}?{}", settings.join("&")),
                 }
             }
             place @ Place::Tcp { .. } => format!("redis://{place}"),

@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Pipeline};
+use redis::{AsyncConnectionConfig, Pipeline, PushInfo, PushKind, RedisError, RedisResult};
 use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 #[cfg(unix)]
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::doubts::Settled;
@@ -43,6 +44,50 @@ pub(super) fn set_up(socket: &SockRef<'_>) -> io::Result<()> {
 /// How many commands may be queued for writing. Further callers wait for room in the queue.
 const QUEUE: usize = 1_024;
 
+/// How many messages of the server are kept for a reader who is slow. With one more, the connection ends for it: there
+/// is a gap, which it must learn of.
+pub(super) const KEPT_PUSHES: usize = 100_000;
+
+/// What becomes of messages that the server sends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushes {
+    Dropped,
+    Kept,
+}
+
+fn keep_in(
+    sender: mpsc::Sender<PushInfo>,
+) -> impl Fn(PushInfo) -> std::result::Result<(), ()> + Send + Sync + 'static {
+    let sender = Mutex::new(Some(sender));
+    move |push| {
+        let mut open = sender.lock();
+        let kept = open
+            .as_ref()
+            .is_some_and(|sender| sender.try_send(push).is_ok());
+        if !kept {
+            // The reader gets what is there, and then learns that there is no more.
+            *open = None;
+        }
+        kept.then_some(()).ok_or(())
+    }
+}
+
+pub(super) fn too_many_pushes() -> RedisError {
+    io::Error::other(format!(
+        "more than {KEPT_PUSHES} messages of the server were not read: the rest is lost, so open another connection"
+    ))
+    .into()
+}
+
+pub(super) fn without_pushes() -> RedisError {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "the connection speaks RESP2, in which the server sends no messages beside its replies: they need RESP3 \
+         (Redis 6 or later, and no protocol=2)",
+    )
+    .into()
+}
+
 /// A connection, and the task that drives it and ends with it.
 #[derive(Debug)]
 pub(crate) struct Driven {
@@ -59,24 +104,35 @@ pub(crate) struct Driven {
     in_vain_since: Mutex<Option<Instant>>,
     /// A weak reference for the driver, which shows how many calls hold the connection.
     itself: Arc<OnceLock<Weak<Driven>>>,
+    /// The messages that the server sends by itself, if they are kept.
+    pushes: Option<tokio::sync::Mutex<mpsc::Receiver<PushInfo>>>,
 }
 
 impl Driven {
     /// Connects, and does the handshake.
-    pub(super) async fn open(target: &Target, common: &Arc<Common>) -> Result<Self> {
+    pub(super) async fn open(
+        target: &Target,
+        pushes: Pushes,
+        common: &Arc<Common>,
+    ) -> Result<Self> {
         match target.protocol {
-            Some(protocol) => Self::open_as(target, protocol, common).await,
-            None => match Self::open_as(target, Protocol::Resp3, common).await {
+            Some(protocol) => Self::open_as(target, protocol, pushes, common).await,
+            None => match Self::open_as(target, Protocol::Resp3, pushes, common).await {
                 // The server does not support HELLO or RESP3, or this user may not call it.
                 Err(error) if matches!(error.kind(), ErrorKind::Server | ErrorKind::Denied) => {
-                    Self::open_as(target, Protocol::Resp2, common).await
+                    Self::open_as(target, Protocol::Resp2, pushes, common).await
                 }
                 outcome => outcome,
             },
         }
     }
 
-    async fn open_as(target: &Target, protocol: Protocol, common: &Arc<Common>) -> Result<Self> {
+    async fn open_as(
+        target: &Target,
+        protocol: Protocol,
+        pushes: Pushes,
+        common: &Arc<Common>,
+    ) -> Result<Self> {
         let failed = |error: io::Error| Error::from_redis(error.into());
         match &target.place {
             Place::Tcp { host, port } => {
@@ -84,13 +140,13 @@ impl Driven {
                     .await
                     .map_err(failed)?;
                 let view = SockRef::from(&stream).try_clone().ok();
-                Self::over(stream, view, target, protocol, common).await
+                Self::over(stream, view, target, (protocol, pushes), common).await
             }
             #[cfg(unix)]
             Place::Unix { path } => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
                 let view = SockRef::from(&stream).try_clone().ok();
-                Self::over(stream, view, target, protocol, common).await
+                Self::over(stream, view, target, (protocol, pushes), common).await
             }
             place => Err(failed(io::Error::other(format!("{place} is not a server")))),
         }
@@ -100,15 +156,21 @@ impl Driven {
         stream: S,
         view: Option<Socket>,
         target: &Target,
-        protocol: Protocol,
+        (protocol, pushes): (Protocol, Pushes),
         common: &Arc<Common>,
     ) -> Result<Self>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let config = AsyncConnectionConfig::new()
+        let mut config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUE);
+        let mut kept = None;
+        if pushes == Pushes::Kept && protocol == Protocol::Resp3 {
+            let (sender, receiver) = mpsc::channel(KEPT_PUSHES);
+            kept = Some(tokio::sync::Mutex::new(receiver));
+            config = config.set_push_sender(keep_in(sender));
+        }
         let handshake = target.handshake(protocol);
         let (connection, driver) =
             MultiplexedConnection::new_with_config(&handshake, stream, config)
@@ -141,6 +203,7 @@ impl Driven {
             in_vain: AtomicU32::new(0),
             in_vain_since: Mutex::default(),
             itself,
+            pushes: kept,
         };
         let mut greeting = Pipeline::new();
         greeting::write(target, &mut greeting);
@@ -164,6 +227,18 @@ impl Driven {
     /// The connection, for an exclusive user: there are no other calls to send together with.
     pub(super) fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
+    }
+
+    /// The next message that the server sent by itself. An error if none can come any more.
+    pub(super) async fn next_push(&self) -> RedisResult<PushInfo> {
+        let Some(pushes) = &self.pushes else {
+            return Err(without_pushes());
+        };
+        match pushes.lock().await.recv().await {
+            Some(push) if push.kind != PushKind::Disconnection => Ok(push),
+            Some(_) => Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
+            None => Err(too_many_pushes()),
+        }
     }
 
     /// Begins a call. `writes`: whether it changes anything.

@@ -2,15 +2,16 @@
 //! that off: when it is full, the least used entries are evicted.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use nearcache_embedded::{Connection, Policy, Store};
+use nearcache_embedded::{Connection, Fsync, Policy, Store};
 use parking_lot::Mutex;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Pipeline, ProtocolVersion, Value};
 
-use super::raw::Raw;
-use super::target::{Bounds, Target};
+use super::raw::Dedicated;
+use super::target::{Bounds, Place, Target};
 use super::{Backend, BoxFuture, Common, Terms, result_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
@@ -21,6 +22,8 @@ use crate::script::Script;
 struct Embedded {
     /// Shared by all calls. No call sees the `MULTI` of another.
     client: Connection,
+    /// What a connection of its own speaks: the highest protocol, as on a server, unless told.
+    protocol: ProtocolVersion,
     common: Common,
     /// Keeps a named store alive.
     store: Arc<Store>,
@@ -29,7 +32,7 @@ struct Embedded {
 /// The default memory limit of a store, in bytes.
 const MAX_MEMORY: usize = 256 << 20;
 
-/// The named stores, as long as a cache uses them.
+/// The stores that have a name or a folder, as long as a cache uses them.
 static NAMED: Mutex<Option<HashMap<String, Weak<Store>>>> = Mutex::new(None);
 
 /// A new store without a name.
@@ -49,6 +52,49 @@ pub(super) fn private(bounds: Bounds) -> Arc<Store> {
 /// # Errors
 /// `InvalidConfig` if it is in use with other limits than the requested ones.
 pub(super) fn named(name: &str, bounds: Bounds) -> Result<Arc<Store>> {
+    shared(name, bounds, || Ok(private(bounds)))
+}
+
+/// The store that is kept in that folder, loaded if no cache uses it.
+///
+/// # Errors
+/// `InvalidConfig` if it is in use with other limits than the requested ones, if another process has it open, or if
+/// it cannot be loaded.
+pub(super) fn kept(folder: &Path, bounds: Bounds) -> Result<Arc<Store>> {
+    let cannot = |why: &dyn std::fmt::Display| {
+        let place = Place::Folder {
+            path: folder.to_owned(),
+        };
+        Error::new(
+            ErrorKind::InvalidConfig,
+            format!("{place} cannot be opened: {why}"),
+        )
+    };
+    std::fs::create_dir_all(folder).map_err(|error| cannot(&error))?;
+    // However it is written, it is one folder.
+    let path = folder.canonicalize().map_err(|error| cannot(&error))?;
+    shared(&path.to_string_lossy(), bounds, || {
+        let fsync = match bounds.appendfsync {
+            Some("always") => Fsync::Always,
+            Some("no") => Fsync::No,
+            _ => Fsync::EverySec,
+        };
+        let store = Store::builder()
+            .max_memory(max_memory(bounds).unwrap_or(MAX_MEMORY))
+            .policy(policy(bounds).unwrap_or(Policy::NoEviction))
+            .persist(&path)
+            .appendfsync(fsync)
+            .open()
+            .map_err(|error| cannot(&error))?;
+        Ok(Arc::new(store))
+    })
+}
+
+fn shared(
+    name: &str,
+    bounds: Bounds,
+    open: impl FnOnce() -> Result<Arc<Store>>,
+) -> Result<Arc<Store>> {
     let mut named = NAMED.lock();
     let stores = named.get_or_insert_default();
     if let Some(store) = stores.get(name).and_then(Weak::upgrade) {
@@ -65,7 +111,7 @@ pub(super) fn named(name: &str, bounds: Bounds) -> Result<Arc<Store>> {
         });
     }
     stores.retain(|_, store| store.strong_count() > 0);
-    let store = private(bounds);
+    let store = open()?;
     stores.insert(name.to_owned(), Arc::downgrade(&store));
     Ok(store)
 }
@@ -114,6 +160,9 @@ pub(super) fn over(
     }
     Ok(Arc::new(Embedded {
         client,
+        protocol: target
+            .protocol
+            .map_or(ProtocolVersion::RESP3, ProtocolVersion::from),
         common: Common::new(target, runtime).with_clock(store.clock().clone()),
         store,
     }))
@@ -151,13 +200,21 @@ impl Backend for Embedded {
     fn in_mode(&self, mode: super::Mode) -> Option<Arc<dyn Backend>> {
         Some(Arc::new(Embedded {
             client: self.client.clone(),
+            protocol: self.protocol,
             common: self.common.for_runtime(mode.runtime()),
             store: Arc::clone(&self.store),
         }))
     }
 
-    fn connection(&self, _limit: Duration) -> BoxFuture<'_, Result<Raw>> {
-        Box::pin(async move { Ok(Raw::Embedded(self.client.clone())) })
+    fn dedicated(&self, _limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
+        Box::pin(async move {
+            // Another client than the cache: it has a mailbox, subscriptions and tracking of its own.
+            let mut connection = self.store.connect();
+            let selected = connection.select(self.client.db());
+            selected.map_err(Error::from_redis)?;
+            connection.set_protocol(self.protocol);
+            Ok(Dedicated::Embedded(connection))
+        })
     }
 
     fn disconnect(&self) {}
@@ -179,6 +236,7 @@ mod tests {
         let unbounded = Bounds {
             maxmemory: Some(0),
             policy: Some("noeviction"),
+            appendfsync: None,
         };
         assert_eq!(private(unbounded).max_memory(), 0);
     }

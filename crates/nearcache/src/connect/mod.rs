@@ -9,7 +9,8 @@
 //! server, for blocking callers, over a pool of `socket`s, each on a `stream` with a deadline). `common` and `events`
 //! are shared by all of them. `dial` finds which address of a host answers, `greeting` what
 //! is asked first on a connection, `pace` how often connecting is tried,
-//! `doubts` which old connections are closed first. `raw` has the connections for commands that bypass the cache.
+//! `doubts` which old connections are closed first. `raw` has the connections for commands that bypass the cache, and
+//! `waits` says how long such a command may take.
 
 mod common;
 mod dial;
@@ -23,6 +24,8 @@ mod multiplexed;
 mod open;
 mod pace;
 #[cfg(feature = "blocking")]
+pub(crate) mod packed;
+#[cfg(feature = "blocking")]
 mod pooled;
 mod raw;
 mod server;
@@ -31,6 +34,7 @@ pub(crate) mod socket;
 #[cfg(feature = "blocking")]
 mod stream;
 pub(crate) mod target;
+mod waits;
 
 use std::fmt;
 use std::future::Future;
@@ -52,7 +56,7 @@ pub(crate) use open::{Mode, open};
 #[cfg(feature = "blocking")]
 pub use raw::BlockingConnection;
 pub use raw::Connection;
-pub(crate) use raw::Raw;
+pub(crate) use raw::Dedicated;
 pub use server::{ServerInfo, ServerKind};
 pub use target::Protocol;
 
@@ -111,8 +115,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Opens a connection for the caller alone, for commands that the cache has no method for.
-    fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>>;
+    /// Opens a connection for the caller alone: for commands that wait, and for messages that the server sends by
+    /// itself, which are kept for the caller.
+    fn dedicated(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>>;
 
     /// Closes the connections. A later call opens new ones.
     fn disconnect(&self);

@@ -25,8 +25,8 @@ use redis::{Cmd, Pipeline, RedisResult, Value};
 use tokio::runtime::{self, Handle};
 use tokio::sync::watch;
 
-use super::driven::Driven;
-use super::raw::Raw;
+use super::driven::{Driven, Pushes};
+use super::raw::Dedicated;
 use super::target::Target;
 use super::{
     Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, replies,
@@ -184,7 +184,7 @@ impl Multiplexed {
         // The connect may take longer than this caller waits: later callers can use the connection.
         let patience = limit.max(CONNECT);
         self.common.runtime().spawn(async move {
-            let opening = Driven::open(&target, &common);
+            let opening = Driven::open(&target, Pushes::Dropped, &common);
             let outcome = match common.runtime().timeout(patience, || opening).await {
                 Some(outcome) => outcome.map(Driven::shared),
                 // What is told is how long a caller waits.
@@ -331,16 +331,16 @@ impl Backend for Multiplexed {
         })
     }
 
-    fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
+    fn dedicated(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
         Box::pin(async move {
             Handle::try_current().map_err(|_| Error::no_runtime())?;
             let (runtime, pace) = (self.common.runtime(), self.common.pace());
             pace.admit(runtime.now())?;
-            let opening = Driven::open(&self.target, &self.common);
+            let opening = Driven::open(&self.target, Pushes::Kept, &self.common);
             let opened = runtime.timeout(limit, || opening).await;
             let opened = opened.unwrap_or_else(|| Err(timed_out(limit, "while connecting")));
             pace.note(&opened, runtime.now());
-            Ok(Raw::Multiplexed(opened?.shared()))
+            Ok(Dedicated::Multiplexed(opened?.shared()))
         })
     }
 

@@ -42,8 +42,13 @@ pub(crate) fn open(target: &Target, mode: Mode) -> Result<Arc<dyn Backend>> {
             };
             super::embedded::over(store, target, mode.runtime())?
         }
+        #[cfg(feature = "embedded")]
+        (Place::Folder { path }, _) => {
+            let store = super::embedded::kept(path, target.bounds)?;
+            super::embedded::over(store, target, mode.runtime())?
+        }
         #[cfg(not(feature = "embedded"))]
-        (Place::Embedded { .. }, _) => {
+        (Place::Embedded { .. } | Place::Folder { .. }, _) => {
             return Err(Error::new(
                 ErrorKind::InvalidUrl,
                 "memory:// is not built in; enable the feature \"embedded\" of nearcache",

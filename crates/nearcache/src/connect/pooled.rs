@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use redis::{Cmd, Pipeline, RedisResult, Value};
 
-use super::raw::Raw;
+use super::raw::Dedicated;
 use super::socket::Socket;
 use super::target::Target;
 use super::{
@@ -240,13 +240,15 @@ impl Backend for Pooled {
         })
     }
 
-    fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
+    fn dedicated(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
         Box::pin(async move {
             let (begun, pace) = (Instant::now(), self.common.pace());
             pace.admit(begun)?;
             let opened = Socket::open(&self.target, begun + limit);
             pace.note(&opened, Instant::now());
-            Ok(Raw::Socket(Box::new(opened?)))
+            let mut socket = opened?;
+            socket.keep_pushes();
+            Ok(Dedicated::Socket(Box::new(socket)))
         })
     }
 

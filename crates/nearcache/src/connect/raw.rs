@@ -5,16 +5,19 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+#[cfg(feature = "blocking")]
+use std::time::Instant;
 
-use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use redis::{Cmd, Pipeline, PushInfo, RedisError, RedisFuture, RedisResult, Value};
 
 use super::driven::Driven;
 #[cfg(feature = "blocking")]
 use super::socket::Socket;
+use super::waits::Wait;
 
 /// The connection that a backend opens.
 #[derive(Debug)]
-pub(crate) enum Raw {
+pub(crate) enum Dedicated {
     #[cfg(feature = "embedded")]
     Embedded(nearcache_embedded::Connection),
     Multiplexed(Arc<Driven>),
@@ -29,8 +32,10 @@ pub(crate) enum Raw {
 /// `MULTI` and `WATCH` affect no one else. Keys are as they are in Redis, **with the prefix**. Nothing here is cached,
 /// fenced or counted.
 ///
-/// A command that takes longer than the cache's timeout fails with a timeout, so give blocking commands such as `BLPOP`
-/// a shorter one. The connection does not reconnect: open another one, or use a
+/// A command that takes longer than the cache's timeout fails with a timeout. One that waits for data by itself
+/// (`BLPOP`, `XREAD BLOCK`, `WAIT` ...) may take as long as it says on top of that, and as long as it likes with 0.
+/// Messages that the server sends beside its replies, as after `SUBSCRIBE` or `CLIENT TRACKING`, are kept for
+/// [`next_push`](Connection::next_push). The connection does not reconnect: open another one, or use a
 /// [`shared_connection`](crate::CacheOf::shared_connection).
 ///
 /// ```
@@ -55,20 +60,64 @@ pub struct Connection {
 #[derive(Clone)]
 enum Kind {
     #[cfg(feature = "embedded")]
-    Embedded(nearcache_embedded::Connection),
+    Embedded {
+        connection: nearcache_embedded::Connection,
+        pushes: Arc<tokio::sync::Mutex<nearcache_embedded::Pushes>>,
+    },
     Multiplexed(Arc<Driven>),
 }
 
 impl Connection {
-    pub(crate) fn new(raw: Raw, db: i64, limit: Duration) -> Self {
-        let kind = match raw {
+    pub(crate) fn new(dedicated: Dedicated, db: i64, limit: Duration) -> Self {
+        let kind = match dedicated {
             #[cfg(feature = "embedded")]
-            Raw::Embedded(connection) => Kind::Embedded(connection),
-            Raw::Multiplexed(connected) => Kind::Multiplexed(connected),
+            Dedicated::Embedded(mut connection) => Kind::Embedded {
+                pushes: Arc::new(tokio::sync::Mutex::new(connection.pushes())),
+                connection,
+            },
+            Dedicated::Multiplexed(connected) => Kind::Multiplexed(connected),
             #[cfg(feature = "blocking")]
-            Raw::Socket(_) => unreachable!("an async backend opens no blocking connection"),
+            Dedicated::Socket(_) => unreachable!("an async backend opens no blocking connection"),
         };
         Connection { kind, db, limit }
+    }
+
+    /// The next message that the server sends beside its replies: of a channel after `SUBSCRIBE`, the confirmation of
+    /// a subscription, or an invalidation after `CLIENT TRACKING`. Messages come in order; 100,000 of them, or 32 MiB
+    /// of the embedded store's, are kept until they are read. Dropping the future loses none.
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = nearcache::Cache::open("memory://")?;
+    /// let mut subscriber = cache.connection().await?;
+    /// redis::cmd("SUBSCRIBE").arg("news").exec_async(&mut subscriber).await?;
+    ///
+    /// let mut publisher = cache.shared_connection();
+    /// redis::cmd("PUBLISH").arg("news").arg("hello").exec_async(&mut publisher).await?;
+    ///
+    /// let confirmation = subscriber.next_push().await?;
+    /// assert_eq!(confirmation.kind, redis::PushKind::Subscribe);
+    /// let message = subscriber.next_push().await?;
+    /// assert_eq!(message.kind, redis::PushKind::Message);
+    /// assert_eq!(message.data[1], redis::Value::BulkString(b"hello".to_vec()));
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    ///
+    /// # Errors
+    /// The connection broke, or more messages came than are kept: then there may be a gap, so open another one. Or it
+    /// speaks RESP2 (`protocol=2`, or a server before Redis 6), in which there are no such messages.
+    pub async fn next_push(&mut self) -> RedisResult<PushInfo> {
+        match &self.kind {
+            #[cfg(feature = "embedded")]
+            Kind::Embedded { pushes, .. } => {
+                let push = pushes.lock().await.next().await;
+                push.filter(|push| push.kind != redis::PushKind::Disconnection)
+                    .ok_or_else(super::driven::too_many_pushes)
+            }
+            Kind::Multiplexed(connected) => connected.next_push().await,
+        }
     }
 }
 
@@ -76,10 +125,10 @@ impl redis::aio::ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match &mut self.kind {
             #[cfg(feature = "embedded")]
-            Kind::Embedded(connection) => connection.req_packed_command(cmd),
+            Kind::Embedded { connection, .. } => connection.req_packed_command(cmd),
             Kind::Multiplexed(connected) => {
                 let mut connection = connected.connection();
-                let limit = self.limit;
+                let limit = Wait::of(cmd).limit(self.limit);
                 Box::pin(async move { within(limit, connection.send_packed_command(cmd)).await })
             }
         }
@@ -93,10 +142,12 @@ impl redis::aio::ConnectionLike for Connection {
     ) -> RedisFuture<'a, Vec<Value>> {
         match &mut self.kind {
             #[cfg(feature = "embedded")]
-            Kind::Embedded(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Kind::Embedded { connection, .. } => {
+                connection.req_packed_commands(pipeline, offset, count)
+            }
             Kind::Multiplexed(connected) => {
                 let mut connection = connected.connection();
-                let limit = self.limit;
+                let limit = Wait::of_all(pipeline.cmd_iter()).limit(self.limit);
                 Box::pin(async move {
                     within(
                         limit,
@@ -121,7 +172,13 @@ impl fmt::Debug for Connection {
     }
 }
 
-async fn within<T>(limit: Duration, reply: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+async fn within<T>(
+    limit: Option<Duration>,
+    reply: impl Future<Output = RedisResult<T>>,
+) -> RedisResult<T> {
+    let Some(limit) = limit else {
+        return reply.await;
+    };
     match tokio::time::timeout(limit, reply).await {
         Ok(reply) => reply,
         Err(_) => Err(timed_out(limit)),
@@ -162,10 +219,15 @@ pub struct BlockingConnection {
 #[cfg(feature = "blocking")]
 enum BlockingKind {
     #[cfg(feature = "embedded")]
-    Embedded(nearcache_embedded::Connection),
+    Embedded(nearcache_embedded::Connection, nearcache_embedded::Pushes),
     Socket(Box<Socket>),
 }
 
+/// A limit for commands that wait for ever.
+#[cfg(feature = "blocking")]
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Sends commands, and reads their replies.
 #[cfg(feature = "blocking")]
 fn exchange(
     socket: &mut Socket,
@@ -174,20 +236,91 @@ fn exchange(
     count: usize,
     limit: Duration,
 ) -> RedisResult<Vec<Value>> {
-    let now = std::time::Instant::now();
+    let commands = super::packed::commands(packed)?;
+    let limit = Wait::of_all(&commands).limit(limit).unwrap_or(FOREVER);
+    let now = Instant::now();
+    if let [command] = &commands[..]
+        && let Some(confirmations) = confirmations(command)
+    {
+        let reply = socket.subscribe(packed, confirmations, now, now + limit)?;
+        return Ok(vec![reply]);
+    }
     socket.exchange(packed, offset, count, now, now + limit)
+}
+
+/// How many confirmations answer this command, if it is `SUBSCRIBE` or one of its kin.
+#[cfg(feature = "blocking")]
+fn confirmations(command: &Cmd) -> Option<usize> {
+    let mut args = command.args_iter();
+    let Some(redis::Arg::Simple(name)) = args.next() else {
+        return None;
+    };
+    let names: [&[u8]; 6] = [
+        b"SUBSCRIBE",
+        b"PSUBSCRIBE",
+        b"SSUBSCRIBE",
+        b"UNSUBSCRIBE",
+        b"PUNSUBSCRIBE",
+        b"SUNSUBSCRIBE",
+    ];
+    // Without arguments all subscriptions end: the first confirmation is waited for, and the others follow.
+    names
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
+        .then(|| args.count().max(1))
 }
 
 #[cfg(feature = "blocking")]
 impl BlockingConnection {
-    pub(crate) fn new(raw: Raw, db: i64, limit: Duration) -> Self {
-        let kind = match raw {
+    pub(crate) fn new(dedicated: Dedicated, db: i64, limit: Duration) -> Self {
+        let kind = match dedicated {
             #[cfg(feature = "embedded")]
-            Raw::Embedded(connection) => BlockingKind::Embedded(connection),
-            Raw::Socket(socket) => BlockingKind::Socket(socket),
-            Raw::Multiplexed(_) => unreachable!("a blocking backend opens no async connection"),
+            Dedicated::Embedded(mut connection) => {
+                let pushes = connection.pushes();
+                BlockingKind::Embedded(connection, pushes)
+            }
+            Dedicated::Socket(socket) => BlockingKind::Socket(socket),
+            Dedicated::Multiplexed(_) => {
+                unreachable!("a blocking backend opens no async connection")
+            }
         };
         BlockingConnection { kind, db, limit }
+    }
+
+    /// The next message that the server sends beside its replies, as [`Connection::next_push`]; `None` if none comes
+    /// within the timeout.
+    ///
+    /// ```
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let cache = nearcache::blocking::Cache::open("memory://")?;
+    /// let mut subscriber = cache.connection().run()?;
+    /// redis::cmd("SUBSCRIBE").arg("news").exec(&mut subscriber)?;
+    /// redis::cmd("PUBLISH").arg("news").arg("hello").exec(&mut cache.shared_connection())?;
+    ///
+    /// let timeout = Duration::from_secs(1);
+    /// let confirmation = subscriber.next_push(timeout)?.unwrap();
+    /// assert_eq!(confirmation.kind, redis::PushKind::Subscribe);
+    /// let message = subscriber.next_push(timeout)?.unwrap();
+    /// assert_eq!(message.data[1], redis::Value::BulkString(b"hello".to_vec()));
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(async { example() });
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Connection::next_push`].
+    pub fn next_push(&mut self, timeout: Duration) -> RedisResult<Option<PushInfo>> {
+        match &mut self.kind {
+            #[cfg(feature = "embedded")]
+            BlockingKind::Embedded(_, pushes) => match pushes.wait_for(timeout) {
+                Some(push) if push.kind != redis::PushKind::Disconnection => Ok(Some(push)),
+                None if !pushes.was_cut() => Ok(None),
+                _ => Err(super::driven::too_many_pushes()),
+            },
+            BlockingKind::Socket(socket) => socket.next_push(Instant::now() + timeout.min(FOREVER)),
+        }
     }
 }
 
@@ -196,7 +329,7 @@ impl redis::ConnectionLike for BlockingConnection {
     fn req_packed_command(&mut self, cmd: &[u8]) -> RedisResult<Value> {
         match &mut self.kind {
             #[cfg(feature = "embedded")]
-            BlockingKind::Embedded(connection) => {
+            BlockingKind::Embedded(connection, _) => {
                 redis::ConnectionLike::req_packed_command(connection, cmd)
             }
             BlockingKind::Socket(socket) => {
@@ -214,7 +347,7 @@ impl redis::ConnectionLike for BlockingConnection {
     ) -> RedisResult<Vec<Value>> {
         match &mut self.kind {
             #[cfg(feature = "embedded")]
-            BlockingKind::Embedded(connection) => {
+            BlockingKind::Embedded(connection, _) => {
                 redis::ConnectionLike::req_packed_commands(connection, cmd, offset, count)
             }
             BlockingKind::Socket(socket) => exchange(socket, cmd, offset, count, self.limit),
@@ -232,7 +365,7 @@ impl redis::ConnectionLike for BlockingConnection {
     fn is_open(&self) -> bool {
         match &self.kind {
             #[cfg(feature = "embedded")]
-            BlockingKind::Embedded(_) => true,
+            BlockingKind::Embedded(..) => true,
             BlockingKind::Socket(socket) => socket.is_in_step(),
         }
     }

@@ -3,11 +3,13 @@
 //! It exists because redis-rs's own blocking connection applies the whole timeout to each read. Encoding and parsing
 //! are redis-rs's. A socket whose last reply was not read completely is never read again: see [`Socket::is_in_step`].
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
-use redis::{Pipeline, RedisError, RedisResult, Value};
+use redis::{Pipeline, PushInfo, PushKind, RedisError, RedisResult, Value};
 
+use super::driven::{KEPT_PUSHES, too_many_pushes};
 use super::greeting::{self, Met};
 use super::stream::{Stream, Timed};
 use super::target::{Protocol, Target};
@@ -20,6 +22,8 @@ pub(crate) struct Socket {
     parser: redis::Parser,
     /// Whether every command sent so far has got its whole reply.
     in_step: bool,
+    /// The messages that the server sent by itself, if they are kept.
+    pushes: Option<VecDeque<PushInfo>>,
     /// What the server said when the connection was made.
     pub(super) met: Met,
 }
@@ -45,6 +49,7 @@ impl Socket {
             stream,
             parser: redis::Parser::new(),
             in_step: true,
+            pushes: None,
             met: Met::default(),
         };
         socket.shake_hands(target, protocol, deadline)?;
@@ -59,6 +64,7 @@ impl Socket {
             stream: Timed::new(Stream::Unix(stream)),
             parser: redis::Parser::new(),
             in_step: true,
+            pushes: None,
             met: Met::default(),
         }
     }
@@ -124,11 +130,7 @@ impl Socket {
         deadline: Instant,
     ) -> RedisResult<Vec<Value>> {
         if !self.in_step {
-            return Err(io::Error::new(
-                io::ErrorKind::NotConnected,
-                "the connection broke earlier",
-            )
-            .into());
+            return Err(broke_earlier());
         }
         self.in_step = false;
         self.stream.start(now, deadline);
@@ -154,8 +156,80 @@ impl Socket {
     fn read(&mut self) -> RedisResult<Value> {
         loop {
             match self.parser.parse_value(&mut self.stream)? {
-                Value::Push { .. } => {}
+                Value::Push { kind, data } => self.keep(PushInfo { kind, data })?,
                 value => return Ok(value),
+            }
+        }
+    }
+
+    /// Sends a command that is answered by so many confirmations, which are pushes: `SUBSCRIBE` and its kin. An error
+    /// reply is the only other answer.
+    pub(super) fn subscribe(
+        &mut self,
+        packed: &[u8],
+        confirmations: usize,
+        now: Instant,
+        deadline: Instant,
+    ) -> RedisResult<Value> {
+        if !self.in_step {
+            return Err(broke_earlier());
+        }
+        self.in_step = false;
+        self.stream.start(now, deadline);
+        self.stream.write_all(packed)?;
+        let mut left = confirmations;
+        while left > 0 {
+            match self.parser.parse_value(&mut self.stream)? {
+                Value::Push { kind, data } => {
+                    left -= usize::from(confirms(&kind));
+                    self.keep(PushInfo { kind, data })?;
+                }
+                reply => {
+                    self.in_step = true;
+                    return Ok(reply);
+                }
+            }
+        }
+        self.in_step = true;
+        Ok(Value::Nil)
+    }
+
+    fn keep(&mut self, push: PushInfo) -> RedisResult<()> {
+        if let Some(pushes) = &mut self.pushes {
+            if pushes.len() >= KEPT_PUSHES {
+                self.in_step = false;
+                return Err(too_many_pushes());
+            }
+            pushes.push_back(push);
+        }
+        Ok(())
+    }
+
+    /// From now on, keeps the messages that the server sends by itself.
+    pub(super) fn keep_pushes(&mut self) {
+        self.pushes.get_or_insert_default();
+    }
+
+    /// The next message that the server sends by itself, until the deadline.
+    pub(super) fn next_push(&mut self, deadline: Instant) -> RedisResult<Option<PushInfo>> {
+        if let Some(push) = self.pushes.as_mut().and_then(VecDeque::pop_front) {
+            return Ok(Some(push));
+        }
+        if !self.in_step {
+            return Err(broke_earlier());
+        }
+        loop {
+            self.stream.start(Instant::now(), deadline);
+            // If time is up in the middle of a message, the parser keeps what it has, and goes on the next time.
+            match self.parser.parse_value(&mut self.stream) {
+                Ok(Value::Push { kind, data }) => return Ok(Some(PushInfo { kind, data })),
+                // A reply that nobody waits for.
+                Ok(_) => {}
+                Err(error) if error.is_timeout() => return Ok(None),
+                Err(error) => {
+                    self.in_step = false;
+                    return Err(error);
+                }
             }
         }
     }
@@ -163,6 +237,23 @@ impl Socket {
     pub(crate) fn is_in_step(&self) -> bool {
         self.in_step
     }
+}
+
+fn broke_earlier() -> RedisError {
+    io::Error::new(io::ErrorKind::NotConnected, "the connection broke earlier").into()
+}
+
+/// Whether a push is the answer to a command.
+fn confirms(kind: &PushKind) -> bool {
+    matches!(
+        kind,
+        PushKind::Subscribe
+            | PushKind::PSubscribe
+            | PushKind::SSubscribe
+            | PushKind::Unsubscribe
+            | PushKind::PUnsubscribe
+            | PushKind::SUnsubscribe
+    )
 }
 
 impl std::fmt::Debug for Socket {

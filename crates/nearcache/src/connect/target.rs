@@ -19,10 +19,19 @@ pub(crate) const POOL_SIZE: usize = 16;
 pub(crate) enum Place {
     /// In this process. A store without a name belongs to the cache that opened it.
     Embedded { name: Option<String> },
+    /// In this process, and kept in this folder.
+    Folder { path: PathBuf },
     /// A server over TCP.
     Tcp { host: String, port: u16 },
     /// A server over a unix socket.
     Unix { path: PathBuf },
+}
+
+impl Place {
+    /// Whether the store is in this process.
+    pub(crate) fn is_embedded(&self) -> bool {
+        matches!(self, Place::Embedded { .. } | Place::Folder { .. })
+    }
 }
 
 impl fmt::Display for Place {
@@ -30,6 +39,7 @@ impl fmt::Display for Place {
         match self {
             Place::Embedded { name: Some(name) } => write!(f, "memory://{name}"),
             Place::Embedded { name: None } => f.write_str("memory://"),
+            Place::Folder { path } => write!(f, "memory://{}", path.display()),
             Place::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Place::Tcp { host, port } => write!(f, "{host}:{port}"),
             Place::Unix { path } => write!(f, "{}", path.display()),
@@ -37,12 +47,14 @@ impl fmt::Display for Place {
     }
 }
 
-/// The memory limits of an embedded store, as in the URL.
+/// The settings of an embedded store, as in the URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Bounds {
     /// In bytes; 0 means no limit.
     pub(crate) maxmemory: Option<u64>,
     pub(crate) policy: Option<&'static str>,
+    /// When a store in a folder is written to the disk.
+    pub(crate) appendfsync: Option<&'static str>,
 }
 
 /// The version of the protocol between client and server.

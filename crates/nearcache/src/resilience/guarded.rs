@@ -14,7 +14,7 @@ use super::breaker::{Breaker, Permit};
 use super::outbox::{Claim, Drain, Outbox};
 use super::retry;
 use crate::connect::target::{Place, Target};
-use crate::connect::{Backend, BoxFuture, LinkEvent, Raw, ServerInfo, Terms, change_nothing};
+use crate::connect::{Backend, BoxFuture, Dedicated, LinkEvent, ServerInfo, Terms, change_nothing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use crate::script::Script;
@@ -217,9 +217,9 @@ impl Guarded {
     }
 
     /// A connection for the caller alone, opened within the limit.
-    pub(crate) async fn connection(&self, limit: Duration) -> Result<Raw> {
+    pub(crate) async fn dedicated(&self, limit: Duration) -> Result<Dedicated> {
         let permit = self.breaker.admit(&*self.backend)?;
-        self.report(permit, self.backend.connection(limit).await)
+        self.report(permit, self.backend.dedicated(limit).await)
     }
 
     /// Sends one command, within the limit, after what the outbox holds of its keys.

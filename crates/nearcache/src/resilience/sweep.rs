@@ -239,7 +239,7 @@ mod tests {
 
     use super::*;
     use crate::connect::target::{Place, Target};
-    use crate::connect::{Backend, BoxFuture, Common, Raw, Terms, over_store};
+    use crate::connect::{Backend, BoxFuture, Common, Dedicated, Terms, over_store};
     use crate::runtime::Runtime;
 
     const LIMIT: Duration = Duration::from_secs(10);
@@ -281,8 +281,8 @@ mod tests {
             self.nodes.clone()
         }
 
-        fn connection(&self, limit: Duration) -> BoxFuture<'_, Result<Raw>> {
-            self.store.connection(limit)
+        fn dedicated(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
+            self.store.dedicated(limit)
         }
 
         fn disconnect(&self) {}

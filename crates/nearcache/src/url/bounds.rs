@@ -1,5 +1,5 @@
-//! The options that limit an embedded store: `maxmemory` and `policy`. A server has its own limits, so a URL of one
-//! may not set them.
+//! The options of an embedded store: `maxmemory` and `policy`, which limit it, and `appendfsync` for one in a folder.
+//! A server has its own, so a URL of one may not set them.
 
 use std::ops::Range;
 
@@ -20,13 +20,16 @@ const POLICIES: [&str; 8] = [
     "volatile-ttl",
 ];
 
-/// The two options.
-pub(super) const NAMES: [&str; 2] = ["maxmemory", "policy"];
+/// When the log of a store in a folder is written to the disk, with the names that Redis has for it.
+const FSYNCS: [&str; 3] = ["always", "everysec", "no"];
+
+/// The options.
+pub(super) const NAMES: [&str; 3] = ["appendfsync", "maxmemory", "policy"];
 
 /// The smallest limit. A smaller one would hold hardly more than the empty store.
 const LEAST: u64 = 64 << 10;
 
-/// Reads one of the two options. `range` is where `value` is in the URL.
+/// Reads one of the options. `range` is where `value` is in the URL.
 pub(super) fn parse(
     written: &Written<'_>,
     name: &str,
@@ -35,7 +38,10 @@ pub(super) fn parse(
     place: &Place,
     into: &mut Bounds,
 ) -> Result<()> {
-    if !matches!(place, Place::Embedded { .. }) {
+    if name == "appendfsync" {
+        return parse_appendfsync(written, value, range, place, into);
+    }
+    if !place.is_embedded() {
         let option = range.start - name.len() - 1..range.end;
         return Err(written.error(
             option,
@@ -63,6 +69,31 @@ pub(super) fn parse(
             ));
         }
     }
+    Ok(())
+}
+
+fn parse_appendfsync(
+    written: &Written<'_>,
+    value: &str,
+    range: Range<usize>,
+    place: &Place,
+    into: &mut Bounds,
+) -> Result<()> {
+    if !place.is_embedded() {
+        let option = range.start - "appendfsync=".len()..range.end;
+        return Err(written.error(
+            option,
+            "appendfsync is for a store in this process that is kept in a folder",
+            "write memory:///FOLDER?appendfsync=everysec; a server has its own",
+        ));
+    }
+    let Some(fsync) = FSYNCS.into_iter().find(|fsync| *fsync == value) else {
+        let mut why = format!("there is no appendfsync \"{value}\"");
+        suggest(&mut why, value, &FSYNCS);
+        let help = format!("allowed: {}", FSYNCS.join(", "));
+        return Err(written.error(range, &why, &help));
+    };
+    into.appendfsync = Some(fsync);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! memory://[name][/db][?option=value&...]
+//! memory:///folder[?option=value&...]
 //! redis://[[user]:password@][host][:port][/db][?option=value&...]        also valkey://
 //! redis+unix://[[user]:password@]/path/to.sock[?option=value&...]        also valkey+unix://
 //! ```
@@ -42,7 +43,8 @@ pub(crate) struct Parsed {
 
 const SCHEMES: [&str; 5] = ["memory", "redis", "redis+unix", "valkey", "valkey+unix"];
 
-const OPTIONS: [&str; 18] = [
+const OPTIONS: [&str; 19] = [
+    "appendfsync",
     "breaker",
     "client_name",
     "compression",
@@ -128,6 +130,12 @@ fn parsed(place: Place) -> Parsed {
 }
 
 fn parse_memory(written: &Written<'_>, place: Range<usize>) -> Result<Parsed> {
+    let path = &written.url[place.clone()];
+    let is_db = |path: &str| path.bytes().all(|byte| byte.is_ascii_digit());
+    if path.strip_prefix('/').is_some_and(|path| !is_db(path)) {
+        let path = PathBuf::from(written.decode(place)?);
+        return Ok(parsed(Place::Folder { path }));
+    }
     let (name_range, db) = split(written.url, place, '/');
     let name = &written.url[name_range.clone()];
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -137,7 +145,7 @@ fn parse_memory(written: &Written<'_>, place: Range<usize>) -> Result<Parsed> {
             at,
             "this cannot be part of a store's name",
             "a name has the letters a-z and A-Z, digits, and - _ .; memory:// alone is a store of \
-             the cache's own",
+             the cache's own, and memory:///FOLDER one that is kept in a folder",
         ));
     }
     let mut result = parsed(Place::Embedded {
@@ -319,8 +327,7 @@ fn parse_options(written: &Written<'_>, query: Range<usize>, into: &mut Parsed) 
 
 /// The options that a place takes.
 fn options_of(place: &Place) -> Vec<&'static str> {
-    let embedded = matches!(place, Place::Embedded { .. });
-    let takes = |name: &&str| embedded || !bounds::NAMES.contains(name);
+    let takes = |name: &&str| place.is_embedded() || !bounds::NAMES.contains(name);
     OPTIONS.into_iter().filter(takes).collect()
 }
 
@@ -413,7 +420,7 @@ fn parse_option(
                 );
             }
         },
-        "maxmemory" | "policy" => {
+        "appendfsync" | "maxmemory" | "policy" => {
             let Target { place, bounds, .. } = &mut into.target;
             bounds::parse(written, name, &value, range, place, bounds)?;
         }

@@ -35,6 +35,21 @@ fn urls_say_where_to_go() {
             },
             3,
         ),
+        ("memory:///3", Place::Embedded { name: None }, 3),
+        (
+            "memory:///var/lib/app?db=2&appendfsync=always",
+            Place::Folder {
+                path: "/var/lib/app".into(),
+            },
+            2,
+        ),
+        (
+            "memory:///srv/a%20b/3/",
+            Place::Folder {
+                path: "/srv/a b/3/".into(),
+            },
+            0,
+        ),
         ("redis://", tcp("localhost", 6379), 0),
         ("redis://localhost", tcp("localhost", 6379), 0),
         (

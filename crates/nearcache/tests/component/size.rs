@@ -143,27 +143,38 @@ async fn the_index_is_the_frozen_bytes(target: Target) {
     on!(component.store(None, "first", 1, Some(MINUTE / 2))).unwrap();
     let other = target.cache_at(&target.url(&prefix), "");
     let index = format!("{prefix}:#nearcache:index");
-    let ::redis::Value::BulkString(bytes) =
-        crate::target::raw(&other, &[b"GET", index.as_bytes()]).await
-    else {
+    let read = [b"ZRANGE", index.as_bytes(), b"0", b"-1", b"WITHSCORES"];
+    let ::redis::Value::Array(parts) = crate::target::raw(&other, &read).await else {
         panic!("an index");
     };
-    let text = String::from_utf8(bytes).unwrap();
+    let text = |value: &::redis::Value| match value {
+        ::redis::Value::BulkString(bytes) => String::from_utf8(bytes.clone()).unwrap(),
+        // RESP3 has a pair for each, with the score as a number.
+        other => panic!("{other:?}"),
+    };
+    let pairs: Vec<(String, f64)> = match &parts[0] {
+        ::redis::Value::Array(_) => parts
+            .iter()
+            .map(|pair| match pair {
+                ::redis::Value::Array(pair) => match &pair[..] {
+                    [name, ::redis::Value::Double(score)] => (text(name), *score),
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            })
+            .collect(),
+        _ => parts
+            .chunks(2)
+            .map(|pair| (text(&pair[0]), text(&pair[1]).parse().unwrap()))
+            .collect(),
+    };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = now.unwrap().as_millis();
-    let mut without_times = String::new();
-    for (number, line) in text.split_inclusive('\n').enumerate() {
-        let name = if number == 0 {
-            line
-        } else {
-            let (time, name) = line.split_at(15);
-            let time: u128 = time.parse().unwrap();
-            assert!((now..now + 60_001).contains(&time), "{text}");
-            name
-        };
-        without_times += name;
+    let now = now.unwrap().as_millis() as f64;
+    for (_, score) in &pairs {
+        assert!((now..now + 60_001.0).contains(score), "{pairs:?}");
     }
-    assert_eq!(without_times, "00000002\n first\n a%20b%25%C3%A9%0A%7F~:\n");
+    let names: Vec<&str> = pairs.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["first", "a b%é\n\u{7f}~:"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod face;
 
 mod beneath;
+mod dedicated;
 mod errors;
 mod fallback;
 mod keys;

@@ -42,9 +42,17 @@ pub(super) enum Begin {
 pub(super) enum Find {
     /// Every `step`-th up to the `last`, which counts from the first key, or from the end if negative. A `limit` of 2
     /// means only the first half of them.
-    Range { last: i64, step: i64, limit: i64 },
+    Range {
+        last: i64,
+        step: i64,
+        limit: i64,
+    },
     /// As many as an argument says.
-    Counted { count: i64, first: i64, step: i64 },
+    Counted {
+        count: i64,
+        first: i64,
+        step: i64,
+    },
     Unknown,
 }
 
@@ -102,12 +110,15 @@ impl Details {
 
     /// The first key, the last one, and the step between them, as far as a range can tell.
     pub(super) fn range(&self) -> (i64, i64, i64) {
-        let ranges = self.keys.iter().filter_map(|spec| match (spec.begin, spec.find) {
-            (Begin::Index(first), Find::Range { last, step, .. }) => {
-                Some((first, if last < 0 { last } else { first + last }, step))
-            }
-            _ => None,
-        });
+        let ranges = self
+            .keys
+            .iter()
+            .filter_map(|spec| match (spec.begin, spec.find) {
+                (Begin::Index(first), Find::Range { last, step, .. }) => {
+                    Some((first, if last < 0 { last } else { first + last }, step))
+                }
+                _ => None,
+            });
         let mut whole = (0, 0, 0);
         for (first, last, step) in ranges {
             if self.keys.len() == 1 {
@@ -127,7 +138,9 @@ fn table() -> HashMap<&'static str, Details> {
     include_str!("catalog.txt")
         .lines()
         .filter_map(|line| {
-            let mut columns = line.split(" | ").map(|text| if text == "-" { "" } else { text });
+            let mut columns = line
+                .split(" | ")
+                .map(|text| if text == "-" { "" } else { text });
             let mut column = || columns.next();
             let words = |text: &'static str| text.split_whitespace().collect();
             let name = column()?;
@@ -194,7 +207,11 @@ mod tests {
             let details = Details::of(name);
             assert!(!details.summary.is_empty(), "{line}");
             let specs = line.split(" | ").nth(6).unwrap();
-            let expected = if specs == "-" { 0 } else { specs.split("; ").count() };
+            let expected = if specs == "-" {
+                0
+            } else {
+                specs.split("; ").count()
+            };
             assert_eq!(details.keys.len(), expected, "{line}");
             for category in &details.own_categories {
                 assert!(CATEGORIES.contains(category), "{line}");
@@ -209,7 +226,11 @@ mod tests {
     fn every_command_is_in_the_table_and_what_it_says_of_it_is_true() {
         for command in table::all() {
             let details = Details::of(command.name);
-            assert!(!details.summary.is_empty(), "{} is not in catalog.txt", command.name);
+            assert!(
+                !details.summary.is_empty(),
+                "{} is not in catalog.txt",
+                command.name
+            );
             assert_eq!(
                 details.has("denyoom"),
                 command.access == Access::Growing,

@@ -108,7 +108,11 @@ fn by_specs<'d>(details: &'d Details, args: Args<'_>) -> Option<Vec<Found<'d>>> 
         }
         let step = usize::try_from(step).ok().filter(|step| *step > 0)?;
         let (first, last) = (usize::try_from(first).ok()?, usize::try_from(last).ok()?);
-        found.extend((first..=last).step_by(step).map(|at| (at, spec.flags.clone())));
+        found.extend(
+            (first..=last)
+                .step_by(step)
+                .map(|at| (at, spec.flags.clone())),
+        );
     }
     Some(found)
 }
@@ -120,7 +124,9 @@ fn after(word: &str, from: i64, args: Args<'_>) -> Option<i64> {
         (usize::try_from(from).ok()?..args.len()).find(is_it)
     } else {
         let from = args.len().checked_sub(usize::try_from(-from).ok()?)?;
-        (2..=from.min(args.len().saturating_sub(1))).rev().find(is_it)
+        (2..=from.min(args.len().saturating_sub(1)))
+            .rev()
+            .find(is_it)
     };
     i64::try_from(at? + 1).ok()
 }

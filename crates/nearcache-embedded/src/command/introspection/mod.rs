@@ -37,12 +37,18 @@ fn subcommands(container: &Command) -> impl Iterator<Item = &'static Command> {
         let rest = command.name.strip_prefix(name);
         rest.is_some_and(|rest| rest.starts_with('|'))
     };
-    table::all().filter(move |_| container.place == Place::Container).filter(is_one)
+    table::all()
+        .filter(move |_| container.place == Place::Container)
+        .filter(is_one)
 }
 
 pub(super) fn all(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
     let protocol = cx.session.protocol;
-    Ok(Value::Array(commands().map(|command| describe(protocol, command)).collect()))
+    Ok(Value::Array(
+        commands()
+            .map(|command| describe(protocol, command))
+            .collect(),
+    ))
 }
 
 pub(super) fn how_many(_: &mut Context<'_>, _: Args<'_>) -> Reply {
@@ -77,11 +83,19 @@ fn describe(protocol: ProtocolVersion, command: &Command) -> Value {
         set(protocol, categories.collect()),
         set(
             protocol,
-            details.tips.iter().map(|tip| bulk(tip.as_bytes())).collect(),
+            details
+                .tips
+                .iter()
+                .map(|tip| bulk(tip.as_bytes()))
+                .collect(),
         ),
         set(
             protocol,
-            details.keys.iter().map(|spec| describe_keys(protocol, spec)).collect(),
+            details
+                .keys
+                .iter()
+                .map(|spec| describe_keys(protocol, spec))
+                .collect(),
         ),
         if subcommands.is_empty() {
             set(protocol, subcommands)
@@ -92,17 +106,24 @@ fn describe(protocol: ProtocolVersion, command: &Command) -> Value {
 }
 
 fn words(protocol: ProtocolVersion, words: &[&str]) -> Value {
-    let words = words.iter().map(|word| Value::SimpleString((*word).to_owned()));
+    let words = words
+        .iter()
+        .map(|word| Value::SimpleString((*word).to_owned()));
     set(protocol, words.collect())
 }
 
 fn describe_keys(protocol: ProtocolVersion, spec: &Spec) -> Value {
     let named = |pairs: Vec<(&str, Value)>| {
-        let pairs = pairs.into_iter().map(|(name, value)| (bulk(name.as_bytes()), value));
+        let pairs = pairs
+            .into_iter()
+            .map(|(name, value)| (bulk(name.as_bytes()), value));
         map(protocol, pairs)
     };
     let part = |kind: &str, fields: Vec<(&str, Value)>| {
-        named(vec![("type", bulk(kind.as_bytes())), ("spec", named(fields))])
+        named(vec![
+            ("type", bulk(kind.as_bytes())),
+            ("spec", named(fields)),
+        ])
     };
     let begin = match spec.begin {
         Begin::Index(index) => part("index", vec![("index", Value::Int(index))]),
@@ -159,7 +180,11 @@ pub(super) fn list(_: &mut Context<'_>, args: Args<'_>) -> Reply {
         _ => return Err(Error::SYNTAX),
     };
     let accepted = table::all().filter(|command| accepts(command));
-    Ok(Value::Array(accepted.map(|command| bulk(command.name.as_bytes())).collect()))
+    Ok(Value::Array(
+        accepted
+            .map(|command| bulk(command.name.as_bytes()))
+            .collect(),
+    ))
 }
 
 pub(super) fn docs(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
@@ -167,7 +192,10 @@ pub(super) fn docs(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let asked: Vec<_> = if args.len() == 2 {
         commands().collect()
     } else {
-        args[2..].iter().filter_map(|name| table::find(name)).collect()
+        args[2..]
+            .iter()
+            .filter_map(|name| table::find(name))
+            .collect()
     };
     Ok(document_all(protocol, asked.into_iter()))
 }
@@ -176,9 +204,8 @@ fn document_all(
     protocol: ProtocolVersion,
     commands: impl Iterator<Item = &'static Command>,
 ) -> Value {
-    let documented = commands.map(|command| {
-        (bulk(command.name.as_bytes()), document(protocol, command))
-    });
+    let documented =
+        commands.map(|command| (bulk(command.name.as_bytes()), document(protocol, command)));
     map(protocol, documented)
 }
 
@@ -203,7 +230,9 @@ fn document(protocol: ProtocolVersion, command: &Command) -> Value {
 
 pub(super) fn getkeys(_: &mut Context<'_>, args: Args<'_>) -> Reply {
     let keys = keys_of(&args[2..])?;
-    Ok(Value::Array(keys.iter().map(|(key, _)| bulk(key)).collect()))
+    Ok(Value::Array(
+        keys.iter().map(|(key, _)| bulk(key)).collect(),
+    ))
 }
 
 pub(super) fn getkeysandflags(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
@@ -217,7 +246,10 @@ pub(super) fn getkeysandflags(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 /// The keys of a command as it would be sent, with what happens to them.
 fn keys_of<'a>(args: Args<'a>) -> Result<Vec<(&'a [u8], Vec<&'static str>)>, Error> {
     const INVALID: Error = Error::new("ERR Invalid command specified");
-    let command = args.first().and_then(|name| table::find_command(name)).ok_or(INVALID)?;
+    let command = args
+        .first()
+        .and_then(|name| table::find_command(name))
+        .ok_or(INVALID)?;
     let command = match args.get(1) {
         Some(name) if command.place == Place::Container => {
             let name = [command.name.as_bytes(), name].join(&b'|');

@@ -8,7 +8,7 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::*;
 use crate::connect::target::{Place, Target};
-use crate::connect::{BoxFuture, Common, Raw, Terms};
+use crate::connect::{BoxFuture, Common, Dedicated, Terms};
 use crate::resilience::Guarded;
 use crate::runtime::{Runtime, moved};
 
@@ -43,7 +43,7 @@ impl Backend for Scripted {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    fn connection(&self, _: Duration) -> BoxFuture<'_, Result<Raw>> {
+    fn dedicated(&self, _: Duration) -> BoxFuture<'_, Result<Dedicated>> {
         Box::pin(async { Err(Error::new(ErrorKind::Connect, "no raw connection here")) })
     }
 
