@@ -6,6 +6,11 @@
 
 use std::time::Duration;
 
+#[path = "fuzz_load.rs"]
+mod load;
+
+pub use load::load;
+
 use arbitrary::{Result, Unstructured};
 use redis::{Cmd, ConnectionLike, ProtocolVersion, Value};
 
@@ -28,7 +33,7 @@ const KEYS: [&[u8]; 6] = [
 ];
 
 /// Words that mean something as arguments of some command.
-const WORDS: [&str; 71] = [
+const WORDS: &[&str] = &[
     "0",
     "1",
     "2",
@@ -75,6 +80,33 @@ const WORDS: [&str; 71] = [
     "maxmemory-policy",
     "AUTH",
     "SETNAME",
+    "STREAMS",
+    "GROUP",
+    "$",
+    ">",
+    "+",
+    "(1-1",
+    "1-1",
+    "1-2",
+    "5-*",
+    "MAXLEN",
+    "MINID",
+    "~",
+    "=",
+    "LIMIT",
+    "NOMKSTREAM",
+    "MKSTREAM",
+    "ENTRIESREAD",
+    "NOACK",
+    "FORCE",
+    "JUSTID",
+    "IDLE",
+    "TIME",
+    "RETRYCOUNT",
+    "LASTID",
+    "FULL",
+    "ENTRIESADDED",
+    "MAXDELETEDID",
     "BIT",
     "BYTE",
     "AND",
@@ -87,7 +119,6 @@ const WORDS: [&str; 71] = [
     "u63",
     "#1",
     "BY",
-    "LIMIT",
     "STORE",
     "ALPHA",
     "DESC",
@@ -237,7 +268,7 @@ fn command(data: &mut Unstructured<'_>) -> Result<Vec<Vec<u8>>> {
 fn argument(data: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(match data.int_in_range(0..=9)? {
         0..=4 => data.choose(&KEYS)?.to_vec(),
-        5 | 6 => data.choose(&WORDS)?.as_bytes().to_vec(),
+        5 | 6 => data.choose(WORDS)?.as_bytes().to_vec(),
         7 => data.arbitrary::<i16>()?.to_string().into_bytes(),
         8 => vec![b'v'; data.int_in_range(0..=3_000)?],
         _ => {

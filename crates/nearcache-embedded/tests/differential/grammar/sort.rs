@@ -55,7 +55,10 @@ pub(super) const FAMILY: Family = Family {
                 "w_1", "w_2", "w_10", "w_-3", "w_5", "w_7", "w_003", "w_foo", "w_BAZ",
             ],
         ),
-        ("bynumber", &["BY w_*", "DESC", "ASC", "BY *", "by w_*", "BY w_*->f"]),
+        (
+            "bynumber",
+            &["BY w_*", "DESC", "ASC", "BY *", "by w_*", "BY w_*->f"],
+        ),
         ("alphabet", &["ALPHA", "DESC", "ASC", "desc"]),
         (
             "limit",
