@@ -73,6 +73,12 @@ const WORDS: &[&str] = &[
     "REPLACE",
     "ASYNC",
     "SAMPLES",
+    "LEFT",
+    "RIGHT",
+    "BEFORE",
+    "AFTER",
+    "RANK",
+    "WITHVALUES",
     "*",
     "a*",
     "[a-",
@@ -243,7 +249,7 @@ fn packed(connection: &mut Connection, data: &mut Unstructured<'_>) -> Result<()
 fn unsized_(bytes: &[u8]) -> bool {
     let upper = bytes.to_ascii_uppercase();
     let has = |word: &[u8]| upper.windows(word.len()).any(|part| part == word);
-    !(has(b"SETRANGE") || has(b"SETBIT") || has(b"BITFIELD"))
+    !(has(b"SETRANGE") || has(b"SETBIT") || has(b"BITFIELD") || has(b"RAND"))
 }
 
 /// Nobody would ever end the wait of such a command.
@@ -275,7 +281,8 @@ fn command(data: &mut Unstructured<'_>) -> Result<Vec<Vec<u8>>> {
             let number = std::str::from_utf8(arg)
                 .ok()
                 .and_then(|text| text.parse().ok());
-            if number.is_some_and(|number: u64| (5_000..1 << 33).contains(&number)) {
+            let is_large = |number: i64| (5_000..1 << 33).contains(&number.unsigned_abs());
+            if number.is_some_and(is_large) {
                 *arg = b"5000".to_vec();
             }
         }

@@ -48,7 +48,9 @@
 //! | keys | `DEL` `UNLINK` `EXISTS` `TOUCH` `TYPE` `RENAME` `RENAMENX` `COPY` `OBJECT ENCODING` `OBJECT FREQ` `OBJECT IDLETIME` `OBJECT REFCOUNT` `MEMORY USAGE` |
 //! | expiry | `EXPIRE` `PEXPIRE` `EXPIREAT` `PEXPIREAT` (with `NX` `XX` `GT` `LT`) `PERSIST` `TTL` `PTTL` `EXPIRETIME` `PEXPIRETIME` |
 //! | key space | `KEYS` `SCAN` (with `MATCH` `COUNT` `TYPE`) `RANDOMKEY` `DBSIZE` `FLUSHDB` `FLUSHALL` |
-//! | lists | `LPUSH` `RPUSH` `LLEN` `LRANGE` |
+//! | lists | `LPUSH` `RPUSH` `LPUSHX` `RPUSHX` `LPOP` `RPOP` `LLEN` `LINDEX` `LRANGE` `LPOS` `LINSERT` `LSET` `LREM` `LTRIM` `LMOVE` `RPOPLPUSH` `LMPOP`, and those that wait: `BLPOP` `BRPOP` `BLMOVE` `BRPOPLPUSH` `BLMPOP` |
+//! | hashes | `HSET` `HMSET` `HSETNX` `HGET` `HMGET` `HDEL` `HLEN` `HSTRLEN` `HEXISTS` `HINCRBY` `HINCRBYFLOAT` `HKEYS` `HVALS` `HGETALL` `HRANDFIELD` `HSCAN` |
+//! | sets | `SADD` `SREM` `SMOVE` `SPOP` `SCARD` `SISMEMBER` `SMISMEMBER` `SMEMBERS` `SRANDMEMBER` `SINTER` `SINTERSTORE` `SINTERCARD` `SUNION` `SUNIONSTORE` `SDIFF` `SDIFFSTORE` `SSCAN` |
 //! | streams | `XADD` `XTRIM` `XDEL` `XSETID` `XLEN` `XRANGE` `XREVRANGE` `XREAD` `XREADGROUP` (both also wait) `XGROUP` `XACK` `XPENDING` `XCLAIM` `XAUTOCLAIM` `XINFO`, all with every option |
 //! | persistence | `BGREWRITEAOF` `LASTSAVE`, in a [folder](Builder::persist) |
 //! | transactions | `MULTI` `EXEC` `DISCARD` `WATCH` `UNWATCH` |
@@ -76,7 +78,9 @@
 //! - After `QUIT` and `RESET` a connection is like a new one. There is no socket to close.
 //! - `FLUSHALL` and `FLUSHDB` drop the values after the locks are released, with or without `ASYNC`.
 //! - `INCRBYFLOAT` computes as x86 servers do, with 64 bits of mantissa, but does not read hexadecimal.
-//! - Positions in `SCAN` replies are random numbers of up to 48 bits, and are not valid for another store.
+//! - Positions in the replies of scans are random numbers of up to 48 bits, and are not valid for another store, or
+//!   another key.
+//! - `HRANDFIELD` and `SRANDMEMBER` fail when a negative count asks for more than half a gigabyte.
 //!
 //! # Consistency
 //!
@@ -87,7 +91,8 @@
 //! next.
 //!
 //! `SCAN` returns a key that exists during the whole scan **exactly once**, however many others are added and removed
-//! meanwhile. (A server may return it more than once.) A call looks at up to 112 keys more than `COUNT`.
+//! meanwhile. (A server may return it more than once.) A call looks at up to 112 keys more than `COUNT`. The same
+//! holds for the fields and members that `HSCAN` and `SSCAN` return.
 //!
 //! # Expiry
 //!
