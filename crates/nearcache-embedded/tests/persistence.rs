@@ -100,7 +100,10 @@ fn what_changes_nothing_is_not_logged() {
          UNWATCH
          KEYS *",
     );
-    assert!(matches!(run(&mut connection, "INCR"), Value::ServerError(_)));
+    assert!(matches!(
+        run(&mut connection, "INCR"),
+        Value::ServerError(_)
+    ));
     drop((connection, store));
     assert_eq!(fs::metadata(folder.increment()).unwrap().len(), 0);
 }
@@ -181,7 +184,10 @@ fn a_cut_tail_is_trimmed_and_told() {
         } else {
             let cut = cut.unwrap();
             assert_eq!(cut.file, folder.increment());
-            assert_eq!((cut.offset, cut.bytes), (first as u64, (end - first) as u64));
+            assert_eq!(
+                (cut.offset, cut.bytes),
+                (first as u64, (end - first) as u64)
+            );
         }
         drop(store);
         assert_eq!(fs::read(folder.increment()).unwrap(), &whole[..first]);
@@ -213,7 +219,11 @@ fn damage_is_an_error_that_names_the_place_and_nothing_is_touched() {
         (b"*3\r\n$5", b"*4\r\n$5", "expected '$'"),
         (b"*3\r\n$5", b"+3\r\n$5", "expected '*'"),
         (b"*3\r\n$5", b"\0\0\0\0$5", "expected '*'"),
-        (b"$4\r\nlist\r\n$1\r\n1\r\n", b"$1\r\na\r\n$4\r\n1234\r\n", "WRONGTYPE"),
+        (
+            b"$4\r\nlist\r\n$1\r\n1\r\n",
+            b"$1\r\na\r\n$4\r\n1234\r\n",
+            "WRONGTYPE",
+        ),
     ] {
         let mut damaged = whole.clone();
         let start = at(what).max(record);
@@ -223,7 +233,11 @@ fn damage_is_an_error_that_names_the_place_and_nothing_is_touched() {
         let PersistError::Damaged { file, offset, why } = &error else {
             panic!("{error}");
         };
-        assert_eq!((file, *offset), (&folder.increment(), record as u64), "{error}");
+        assert_eq!(
+            (file, *offset),
+            (&folder.increment(), record as u64),
+            "{error}"
+        );
         assert!(why.contains(reason), "{error}");
         assert_eq!(fs::read(folder.increment()).unwrap(), damaged);
     }
@@ -371,7 +385,11 @@ fn a_rewrite_leaves_one_base_and_one_increment() {
         let info = run(&mut connection, "INFO persistence");
         redis::from_redis_value::<String>(info).unwrap()
     };
-    for field in ["aof_enabled:1", "aof_rewrites:1", "aof_last_bgrewrite_status:ok"] {
+    for field in [
+        "aof_enabled:1",
+        "aof_rewrites:1",
+        "aof_last_bgrewrite_status:ok",
+    ] {
         assert!(info.contains(field), "{info}");
     }
     assert_eq!(reopened(&folder), before);
@@ -390,7 +408,9 @@ fn a_log_that_has_grown_is_rewritten_by_itself() {
         run(&mut connection, &format!("SET key {n}"));
     }
     nearcache_testkit::eventually("the log is rewritten", || {
-        !folder.names().contains(&"appendonly.aof.1.base.aof".to_owned())
+        !folder
+            .names()
+            .contains(&"appendonly.aof.1.base.aof".to_owned())
     });
     drop((connection, store));
     assert_eq!(reopened(&folder).len(), 1);
@@ -420,9 +440,15 @@ fn a_store_is_saved_to_one_file_and_loaded_from_it() {
     // A file that is cut or damaged changes nothing.
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-    assert!(matches!(other.load(&path), Err(PersistError::Damaged { .. })));
+    assert!(matches!(
+        other.load(&path),
+        Err(PersistError::Damaged { .. })
+    ));
     fs::write(&path, b"REDIS0010").unwrap();
-    assert!(matches!(other.load(&path), Err(PersistError::Unsupported { .. })));
+    assert!(matches!(
+        other.load(&path),
+        Err(PersistError::Unsupported { .. })
+    ));
     assert_eq!(contents(&mut other.connect()), before);
     // What is loaded is logged like anything else.
     fs::write(&path, &whole).unwrap();

@@ -87,9 +87,17 @@ fn check(folder: &Folder, acknowledged: &[u64; WRITERS]) {
     let store = folder.open();
     let mut connection = store.connect();
     for (writer, least) in acknowledged.iter().enumerate() {
-        let get = redis::cmd("GET").arg(format!("counter:{writer}")).to_owned();
-        let count = get.query::<Option<u64>>(&mut connection).unwrap().unwrap_or(0);
-        assert!(count >= *least, "{writer}: {count}, but {least} were acknowledged");
+        let get = redis::cmd("GET")
+            .arg(format!("counter:{writer}"))
+            .to_owned();
+        let count = get
+            .query::<Option<u64>>(&mut connection)
+            .unwrap()
+            .unwrap_or(0);
+        assert!(
+            count >= *least,
+            "{writer}: {count}, but {least} were acknowledged"
+        );
         let length = run(&mut connection, &format!("LLEN list:{writer}"));
         assert_eq!(length, Value::Int(count.cast_signed()));
     }
@@ -124,7 +132,10 @@ fn what_was_acknowledged_survives_a_kill() {
             .unwrap();
         let before: u64 = acknowledged.iter().sum();
         kill_after(&mut child, 40 + round * 37 % 300, &mut acknowledged);
-        assert!(acknowledged.iter().sum::<u64>() > before, "it wrote nothing");
+        assert!(
+            acknowledged.iter().sum::<u64>() > before,
+            "it wrote nothing"
+        );
         check(&folder, &acknowledged);
     }
 }
@@ -164,13 +175,19 @@ fn a_kill_at_any_step_of_a_rewrite_loses_nothing() {
         let mut acknowledged = [0; WRITERS];
         let mut was_rewritten = false;
         for _ in 0..2 {
-            let mut child = child("a_kill_at_any_step_of_a_rewrite_loses_nothing", "STEPS", &folder)
-                .env("NEARCACHE_STEP", steps.to_string())
-                .spawn()
-                .unwrap();
+            let mut child = child(
+                "a_kill_at_any_step_of_a_rewrite_loses_nothing",
+                "STEPS",
+                &folder,
+            )
+            .env("NEARCACHE_STEP", steps.to_string())
+            .spawn()
+            .unwrap();
             kill_after(&mut child, usize::MAX, &mut acknowledged);
             check(&folder, &acknowledged);
-            was_rewritten = folder.names().contains(&"appendonly.aof.2.base.aof".to_owned());
+            was_rewritten = folder
+                .names()
+                .contains(&"appendonly.aof.2.base.aof".to_owned());
         }
         steps += 1;
         if was_rewritten && steps > 12 {
@@ -200,8 +217,13 @@ fn a_full_disk_refuses_writes_keeps_reads_and_recovers() {
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
-        let done = text.lines().find_map(|line| line.split("recovered ").nth(1));
-        let keys: usize = done.unwrap_or_else(|| panic!("{text}{errors}")).parse().unwrap();
+        let done = text
+            .lines()
+            .find_map(|line| line.split("recovered ").nth(1));
+        let keys: usize = done
+            .unwrap_or_else(|| panic!("{text}{errors}"))
+            .parse()
+            .unwrap();
         let store = folder.try_open(fsync).unwrap();
         assert_eq!(store.loaded().unwrap().truncated, None);
         assert_eq!(run(&mut store.connect(), "DBSIZE"), Value::Int(keys as i64));
@@ -220,7 +242,9 @@ fn fill(path: &str) {
     let value = "v".repeat(1000);
     let mut set = |n: usize| run(&mut connection, &format!("SET {n} {value}"));
     let refusal = (0..1_000_000).find_map(|n| match set(n) {
-        Value::ServerError(error) => Some((n, format!("{} {}", error.code(), error.details().unwrap()))),
+        Value::ServerError(error) => {
+            Some((n, format!("{} {}", error.code(), error.details().unwrap())))
+        }
         _ => {
             if fsync == Fsync::EverySec {
                 std::thread::sleep(Duration::from_millis(1));
@@ -229,7 +253,10 @@ fn fill(path: &str) {
         }
     });
     let (refused, text) = refusal.unwrap();
-    assert_eq!(text, "MISCONF Errors writing to the AOF file: File too large");
+    assert_eq!(
+        text,
+        "MISCONF Errors writing to the AOF file: File too large"
+    );
     assert!(refused > 50);
     let mut other = store.connect();
     // Reads go on, and so does what changes nothing; everything else is refused.

@@ -40,7 +40,9 @@ pub(crate) fn integer(bytes: &[u8]) -> Result<i64, Error> {
 /// A number as `strtod` reads it, if it takes the whole argument and is neither out of range nor not a number.
 pub(super) fn float(bytes: &[u8]) -> Result<f64, Error> {
     let number = strtod(bytes);
-    let begins_well = bytes.first().is_some_and(|byte| !byte.is_ascii_whitespace() && *byte != 0x0b);
+    let begins_well = bytes
+        .first()
+        .is_some_and(|byte| !byte.is_ascii_whitespace() && *byte != 0x0b);
     let is_number = begins_well && number.len == bytes.len() && !number.value.is_nan();
     if !is_number || number.out_of_range {
         return Err(Error::NOT_A_FLOAT);

@@ -22,8 +22,16 @@ pub(super) fn strtod(text: &[u8]) -> Number {
     };
     let magnitude = magnitude(&unsigned[sign..]);
     Number {
-        value: if negative { -magnitude.value } else { magnitude.value },
-        len: if magnitude.len == 0 { 0 } else { spaces + sign + magnitude.len },
+        value: if negative {
+            -magnitude.value
+        } else {
+            magnitude.value
+        },
+        len: if magnitude.len == 0 {
+            0
+        } else {
+            spaces + sign + magnitude.len
+        },
         ..magnitude
     }
 }
@@ -82,7 +90,10 @@ fn digits(text: &[u8], radix: u32) -> Digits {
 
 /// The exponent at the beginning of a text, after that letter, and how many bytes it takes.
 fn exponent(text: &[u8], letter: u8) -> (i64, usize) {
-    if !text.first().is_some_and(|byte| byte.eq_ignore_ascii_case(&letter)) {
+    if !text
+        .first()
+        .is_some_and(|byte| byte.eq_ignore_ascii_case(&letter))
+    {
         return (0, 0);
     }
     let (negative, sign) = match text.get(1) {
@@ -90,7 +101,9 @@ fn exponent(text: &[u8], letter: u8) -> (i64, usize) {
         Some(b'+') => (false, 1),
         _ => (false, 0),
     };
-    let digits = text[1 + sign..].iter().take_while(|byte| byte.is_ascii_digit());
+    let digits = text[1 + sign..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit());
     let (mut value, mut count) = (0_i64, 0);
     for digit in digits {
         value = (value * 10 + i64::from(digit - b'0')).min(1 << 40);
@@ -132,7 +145,10 @@ fn hexadecimal(text: &[u8]) -> Number {
     let mantissa = digits(text, 16);
     let (exponent, len) = exponent(&text[mantissa.len..], b'p');
     let (mut bits, mut dropped) = (0_u64, 0_i64);
-    for digit in text[..mantissa.len].iter().filter_map(|byte| char::from(*byte).to_digit(16)) {
+    for digit in text[..mantissa.len]
+        .iter()
+        .filter_map(|byte| char::from(*byte).to_digit(16))
+    {
         if bits >> 60 == 0 {
             bits = bits << 4 | u64::from(digit);
         } else {
@@ -183,7 +199,11 @@ mod tests {
             ("-0X.8", -0.5, 5),
             ("0x", 0.0, 1),
             ("0xp1", 0.0, 1),
-            ("0x1fffffffffffffffffff", 151_115_727_451_828_646_838_272.0, 22),
+            (
+                "0x1fffffffffffffffffff",
+                151_115_727_451_828_646_838_272.0,
+                22,
+            ),
             ("1.7976931348623157e308", f64::MAX, 22),
         ] {
             let number = strtod(text.as_bytes());

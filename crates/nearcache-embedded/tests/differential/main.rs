@@ -357,10 +357,16 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
             Value::Set(theirs),
         ) => all_sorted(ours) == all_sorted(theirs),
         // Any elements, but as many.
-        ("HRANDFIELD" | "SRANDMEMBER" | "ZRANDMEMBER", Value::BulkString(_), Value::BulkString(_)) => {
-            true
-        }
-        ("HRANDFIELD" | "SRANDMEMBER" | "ZRANDMEMBER", Value::Array(ours), Value::Array(theirs)) => {
+        (
+            "HRANDFIELD" | "SRANDMEMBER" | "ZRANDMEMBER",
+            Value::BulkString(_),
+            Value::BulkString(_),
+        ) => true,
+        (
+            "HRANDFIELD" | "SRANDMEMBER" | "ZRANDMEMBER",
+            Value::Array(ours),
+            Value::Array(theirs),
+        ) => {
             let nested = |values: &[Value]| {
                 values
                     .iter()

@@ -23,7 +23,11 @@ impl Region {
             Shape::Circle { radius } => {
                 let distance = self.center.distance(place);
                 // A distance that is not a number is not too far.
-                if distance > radius { None } else { Some(distance) }
+                if distance > radius {
+                    None
+                } else {
+                    Some(distance)
+                }
             }
             Shape::Box { width, height } => {
                 if place.distance_of_latitude(self.center) > height / 2.0 {

@@ -69,8 +69,8 @@ impl Place {
     fn cell_of_range(self, steps: u32, latitude: f64) -> Cell {
         let parts = (1_u64 << steps) as f64;
         let part = |value: f64, most: f64| ((value + most) / (most + most) * parts) as u32;
-        let bits = spread(part(self.latitude, latitude))
-            | spread(part(self.longitude, LONGITUDE)) << 1;
+        let bits =
+            spread(part(self.latitude, latitude)) | spread(part(self.longitude, LONGITUDE)) << 1;
         Cell { bits, steps }
     }
 
@@ -238,7 +238,10 @@ mod tests {
     fn places_have_the_scores_and_distances_that_a_server_says() {
         assert_eq!(PALERMO.score(), 3_479_099_956_230_698.0);
         assert_eq!(CATANIA.score(), 3_479_447_370_796_909.0);
-        let (from, to) = (Place::of_score(PALERMO.score()), Place::of_score(CATANIA.score()));
+        let (from, to) = (
+            Place::of_score(PALERMO.score()),
+            Place::of_score(CATANIA.score()),
+        );
         assert_eq!(format!("{:.4}", from.distance(to)), "166274.1516");
         assert_eq!(&from.geohash(), b"sqc8b49rny0");
         assert_eq!(&to.geohash(), b"sqdtr74hyu0");

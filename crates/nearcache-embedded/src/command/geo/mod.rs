@@ -89,8 +89,7 @@ fn place(longitude: &[u8], latitude: &[u8]) -> Result<Place, Error> {
 
 /// How many meters a unit is.
 fn unit(arg: &[u8]) -> Result<f64, Error> {
-    const UNKNOWN: Error =
-        Error::new("ERR unsupported unit provided. please use M, KM, FT, MI");
+    const UNKNOWN: Error = Error::new("ERR unsupported unit provided. please use M, KM, FT, MI");
     let units = [("m", 1.0), ("km", 1000.0), ("ft", 0.3048), ("mi", 1609.34)];
     let unit = units.into_iter().find(|(name, _)| is(arg, name));
     unit.map(|(_, meters)| meters).ok_or(UNKNOWN)

@@ -287,7 +287,11 @@ struct Found<'s> {
 }
 
 fn search(cx: &mut Context<'_>, args: Args<'_>, form: Form) -> Reply {
-    let source = if form == Form::SearchStore { args[2] } else { args[1] };
+    let source = if form == Form::SearchStore {
+        args[2]
+    } else {
+        args[1]
+    };
     let set = cx.structure::<SortedSet>(source)?;
     let options = Options::read(form, set, args)?;
     let found = match (set, options.region()) {
@@ -303,17 +307,32 @@ fn search(cx: &mut Context<'_>, args: Args<'_>, form: Form) -> Reply {
     let unseen = found.iter().filter(|found| seen.insert(found.member));
     let pairs = unseen.map(|found| {
         let distance = found.distance / options.unit;
-        (found.member, if options.stores_distance { distance } else { found.score })
+        (
+            found.member,
+            if options.stores_distance {
+                distance
+            } else {
+                found.score
+            },
+        )
     });
     let result = SortedSet::of(pairs.collect(), &cx.compact());
     let len = found.len();
-    let event = if form.is_search() { "geosearchstore" } else { "georadiusstore" };
+    let event = if form.is_search() {
+        "geosearchstore"
+    } else {
+        "georadiusstore"
+    };
     cx.store(destination, result, Class::SORTED_SET, event);
     Ok(count(len))
 }
 
 fn find<'s>(set: &'s SortedSet, region: &Region, options: &Options<'_>) -> Vec<Found<'s>> {
-    let most = if options.count == 0 { usize::MAX } else { options.count };
+    let most = if options.count == 0 {
+        usize::MAX
+    } else {
+        options.count
+    };
     let enough = if options.any { most } else { usize::MAX };
     let candidates = region.cells().into_iter().flat_map(|cell| {
         let (min, max) = cell.scores();

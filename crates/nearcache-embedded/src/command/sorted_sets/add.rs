@@ -82,7 +82,11 @@ impl Rules {
     /// What becomes of a score.
     fn decide(self, old: Option<f64>, score: f64) -> Verdict {
         let Some(old) = old else {
-            return if self.if_present { Verdict::Refused } else { Verdict::Added(score) };
+            return if self.if_present {
+                Verdict::Refused
+            } else {
+                Verdict::Added(score)
+            };
         };
         if self.if_absent {
             return Verdict::Refused;
@@ -94,7 +98,11 @@ impl Rules {
         if self.if_less && score >= old || self.if_greater && score <= old {
             return Verdict::Refused;
         }
-        if score == old { Verdict::Kept(score) } else { Verdict::Changed(score) }
+        if score == old {
+            Verdict::Kept(score)
+        } else {
+            Verdict::Changed(score)
+        }
     }
 }
 

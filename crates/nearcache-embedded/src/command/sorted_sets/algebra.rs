@@ -7,7 +7,7 @@ use foldhash::quality::RandomState;
 
 use super::elements;
 use crate::command::Args;
-use crate::command::parse::{float, integer, is};
+use crate::command::parse::{at_least, float, integer, is};
 use crate::context::Context;
 use crate::keyspace::entry::Data;
 use crate::keyspace::set::{Member, Set};
@@ -88,7 +88,10 @@ impl<'s> Source<'s> {
             Source::Set(set) => (Some(set), None),
             Source::SortedSet(set) => (None, Some(set)),
         };
-        let of_set = set.into_iter().flat_map(members).map(|member| (member, 1.0));
+        let of_set = set
+            .into_iter()
+            .flat_map(members)
+            .map(|member| (member, 1.0));
         let of_sorted = sorted.into_iter().flat_map(SortedSet::iter);
         of_set.chain(of_sorted.map(|(member, score)| (Cow::Borrowed(member), score)))
     }
@@ -151,8 +154,7 @@ impl Options {
                 options.with_scores = true;
                 taken = 0;
             } else if purpose == Purpose::Count && is(option, "LIMIT") && !more.is_empty() {
-                let limit = integer(more[0]).map_err(|_| NO_LIMIT)?;
-                options.limit = usize::try_from(limit).map_err(|_| NO_LIMIT)?;
+                options.limit = at_least(0, more[0], NO_LIMIT)?;
                 taken = 1;
             } else {
                 return Err(Error::SYNTAX);
@@ -250,7 +252,11 @@ fn difference<'s>(inputs: &[Input<'s>]) -> Elements<'s> {
     let Some((first, others)) = inputs.split_first() else {
         return Vec::new();
     };
-    let is_alone = |member: &[u8]| others.iter().all(|other| other.source.score(member).is_none());
+    let is_alone = |member: &[u8]| {
+        others
+            .iter()
+            .all(|other| other.source.score(member).is_none())
+    };
     let elements = first.source.iter();
     elements.filter(|(member, _)| is_alone(member)).collect()
 }
@@ -278,12 +284,21 @@ pub(super) fn zdiff(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 pub(super) fn zintercard(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let operation = Operation::Intersection;
     let (inputs, options) = read(cx, "zintercard", &args[1..], operation, Purpose::Count)?;
-    let most = if options.limit == 0 { usize::MAX } else { options.limit };
+    let most = if options.limit == 0 {
+        usize::MAX
+    } else {
+        options.limit
+    };
     let found = intersection(&inputs, options.aggregate);
     Ok(count(found.take(most).count()))
 }
 
-fn store(cx: &mut Context<'_>, args: Args<'_>, command: &'static str, operation: Operation) -> Reply {
+fn store(
+    cx: &mut Context<'_>,
+    args: Args<'_>,
+    command: &'static str,
+    operation: Operation,
+) -> Reply {
     let (inputs, options) = read(cx, command, &args[2..], operation, Purpose::Store)?;
     let found = combine(operation, &inputs, options.aggregate);
     let found = found.iter().map(|(member, score)| (&**member, *score));

@@ -95,7 +95,9 @@ fn pair(protocol: ProtocolVersion, member: &[u8], score: f64) -> Value {
 fn zrem(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let removed = cx.change(args[1], |set: &mut SortedSet| {
         let members = args[2..].iter();
-        let removed = members.filter(|member| set.remove(member).is_some()).count();
+        let removed = members
+            .filter(|member| set.remove(member).is_some())
+            .count();
         Change::when(removed > 0, removed).notify(Class::SORTED_SET, "zrem")
     })?;
     Ok(count(removed.unwrap_or(0)))

@@ -55,7 +55,13 @@ impl<'a> Span<'a> {
 /// The indexes from `start` to `stop`, which count from the end if negative.
 fn indexes(start: i64, stop: i64, len: usize) -> Range<usize> {
     let signed = i64::try_from(len).unwrap_or(i64::MAX);
-    let from_start = |index: i64| if index < 0 { signed.saturating_add(index) } else { index };
+    let from_start = |index: i64| {
+        if index < 0 {
+            signed.saturating_add(index)
+        } else {
+            index
+        }
+    };
     let start = from_start(start).max(0);
     let stop = from_start(stop).min(signed - 1);
     if start > stop {
@@ -76,17 +82,12 @@ struct Query<'a> {
 
 impl<'a> Query<'a> {
     /// Reads the arguments after the key. What is given is not an option any more.
-    fn read(
-        args: Args<'a>,
-        given: Option<(Kind, bool)>,
-        stores: bool,
-    ) -> Result<Self, Error> {
+    fn read(args: Args<'a>, given: Option<(Kind, bool)>, stores: bool) -> Result<Self, Error> {
         const NO_LIMIT: Error = Error::new(
             "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
         );
-        const NO_SCORES: Error = Error::new(
-            "ERR syntax error, WITHSCORES not supported in combination with BYLEX",
-        );
+        const NO_SCORES: Error =
+            Error::new("ERR syntax error, WITHSCORES not supported in combination with BYLEX");
         let mut kind = given.map(|(kind, _)| kind);
         let mut backwards = given.map(|(_, backwards)| backwards);
         let (mut offset, mut limit, mut with_scores) = (0, -1, false);

@@ -1,16 +1,16 @@
 //! Random commands: mostly right, and wrong in every way that can be thought of.
 
 mod bitmaps;
-mod geo;
 mod commands;
+mod geo;
 mod hashes;
 mod hyperloglog;
 mod keys;
 mod lists;
 mod server;
-mod sorted_sets;
 mod sets;
 mod sort;
+mod sorted_sets;
 mod streams;
 mod strings;
 
@@ -254,7 +254,9 @@ fn words(line: &'static str) -> BoxedStrategy<Vec<Arg>> {
 /// Whether a command waits for as long as its arguments say, or changes something at random without one of them.
 fn is_delicate(name: &[u8]) -> bool {
     let name = String::from_utf8_lossy(name).to_uppercase();
-    name == "SPOP" || name.starts_with("BZ") || ["BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP"].contains(&name.as_str())
+    name == "SPOP"
+        || name.starts_with("BZ")
+        || ["BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP"].contains(&name.as_str())
 }
 
 /// A command that is mostly right: in letters of any case, and now and then with an argument too much, one
