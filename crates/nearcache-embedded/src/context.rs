@@ -87,6 +87,8 @@ struct Aftermath {
     remembered: bool,
     /// Whether a shard got its first key with a deadline.
     volatile: bool,
+    /// Waits to end: of which client, and whether with an error.
+    unblocked: Vec<(u64, bool)>,
     /// Keys that changed while somebody waits for them.
     ready: Vec<Key>,
 }
@@ -236,13 +238,6 @@ impl<'c> Context<'c> {
         }
     }
 
-    /// The same for a command that also writes, but looks for this key as one that only reads.
-    pub(crate) fn look_for(&self, key: &[u8]) {
-        if self.shared.notifies(Class::KEY_MISS) && self.get(key).is_none() {
-            self.notify(Class::KEY_MISS, "keymiss", key);
-        }
-    }
-
     /// The live entry of a key. It counts as a use, which evictions go by.
     #[inline]
     pub(crate) fn read(&self, key: &[u8]) -> Option<&Entry> {
@@ -271,8 +266,20 @@ impl<'c> Context<'c> {
     /// Runs a command, or one of those in a transaction or a script.
     #[inline]
     pub(crate) fn run(&mut self, command: &'static Command, args: Args<'_>) -> Reply {
+        if self.session.client.is_some() {
+            return self.run_observed(command, args);
+        }
+        self.run_plainly(command, args)
+    }
+
+    #[inline]
+    pub(crate) fn run_plainly(&mut self, command: &'static Command, args: Args<'_>) -> Reply {
         self.command = Some(command);
-        let reply = (command.run)(self, args);
+        let reply = if command.is_exclusive() && self.shared.notifies(Class::KEY_MISS) {
+            self.run_telling_misses(command, args)
+        } else {
+            (command.run)(self, args)
+        };
         if self.changed {
             self.log(args);
         } else if self.logged.is_some() {
@@ -280,6 +287,26 @@ impl<'c> Context<'c> {
         }
         if self.session.tracking.is_some() && command.is_read() {
             self.remember(command.keys(args));
+        }
+        reply
+    }
+
+    /// Runs a command that writes. The keys that it only reads are looked for before it changes anything.
+    #[cold]
+    fn run_telling_misses(&mut self, command: &Command, args: Args<'_>) -> Reply {
+        let mut missed = command.sources(args);
+        missed.retain(|key| self.get(key).is_none());
+        let before = self.after().journal.len();
+        let reply = (command.run)(self, args);
+        if reply.is_ok() {
+            let db = self.session.db;
+            let told = missed.into_iter().map(|key| Record::Notified {
+                class: Class::KEY_MISS,
+                event: "keymiss",
+                db,
+                key: key.into(),
+            });
+            self.after().journal.insert(before, told);
         }
         reply
     }
@@ -433,6 +460,19 @@ impl<'c> Context<'c> {
             "a command waits for a key that is not locked for it"
         );
         shard.map(|shard| of(&shard.queues)).unwrap_or_default()
+    }
+
+    /// Ends the wait of a client. Returns whether it waits.
+    pub(crate) fn unblock(&mut self, client: u64, with_error: bool) -> bool {
+        if self.held.is_nothing() {
+            return self.shared.unblock(client, with_error);
+        }
+        // Not while shards are locked, because a wait that ends may let others have their turn.
+        let waits = self.shared.waits(client);
+        if waits {
+            self.after().unblocked.push((client, with_error));
+        }
+        waits
     }
 
     /// Notes that those who wait for a key are to be served.
@@ -894,6 +934,9 @@ impl Aftermath {
         }
         if self.volatile {
             shared.start_sweeper();
+        }
+        for (client, with_error) in self.unblocked {
+            shared.unblock(client, with_error);
         }
         // They were gone before the command changed anything.
         for (db, key) in self.expired {

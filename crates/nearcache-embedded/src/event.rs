@@ -180,6 +180,15 @@ impl Journal {
         self.records.push(record);
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Adds records that belong before others.
+    pub(crate) fn insert(&mut self, at: usize, records: impl Iterator<Item = Record>) {
+        self.records.splice(at..at, records);
+    }
+
     /// The store removed a key, if that is to be told to somebody.
     pub(crate) fn dropped(&mut self, heard: Heard, event: &'static str, db: u32, key: &[u8]) {
         if heard.listening {

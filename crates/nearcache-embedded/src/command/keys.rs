@@ -103,7 +103,6 @@ pub(super) fn copy(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     if from == to && db == cx.session.db {
         return Err(SAME);
     }
-    cx.look_for(from);
     let Some(entry) = cx.get(from).cloned() else {
         return Ok(truth(false));
     };

@@ -143,13 +143,43 @@ impl Command {
     /// Whether it reads keys, and changes none: a client that tracks is told when they change.
     #[inline]
     pub(crate) fn is_read(&self) -> bool {
-        self.access == Access::Shared && !matches!(self.keys, Keys::None)
+        // PFCOUNT keeps its result in the value, which nobody sees.
+        self.access == Access::Shared && !matches!(self.keys, Keys::None) || self.name == "pfcount"
     }
 
     /// Whether it is notified when a key that it reads is not there.
     pub(crate) fn tells_misses(&self) -> bool {
         const SILENT: [&str; 2] = ["object|", "memory|"];
-        self.is_read() && !SILENT.iter().any(|silent| self.name.starts_with(silent))
+        self.access == Access::Shared
+            && self.is_read()
+            && !SILENT.iter().any(|silent| self.name.starts_with(silent))
+    }
+
+    /// The keys of a command that writes which it only reads: it is notified when they are not there, too.
+    pub(crate) fn sources<'a>(&self, args: Args<'a>) -> Vec<&'a [u8]> {
+        let all = self.keys(args);
+        match self.name {
+            "getset" | "getdel" | "getex" | "copy" | "georadius" | "georadiusbymember" | "sort"
+            | "xack" | "xclaim" | "xautoclaim" => all.take(1).collect(),
+            "set" if args.iter().skip(3).any(|arg| parse::is(arg, "GET")) => all.collect(),
+            "bitfield"
+                if !args
+                    .iter()
+                    .any(|arg| parse::is(arg, "SET") || parse::is(arg, "INCRBY")) =>
+            {
+                all.collect()
+            }
+            "sinterstore" | "sunionstore" | "sdiffstore" | "zrangestore" | "geosearchstore"
+            | "bitop" => all.skip(1).collect(),
+            "zunionstore" | "zinterstore" | "zdiffstore" => {
+                let mut all: Vec<_> = all.collect();
+                // The destination.
+                all.pop();
+                all
+            }
+            "pfmerge" | "pfcount" | "xreadgroup" => all.collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether it is refused when the memory limit is reached.

@@ -50,7 +50,6 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         _ => None,
     };
     let old = if options.get {
-        cx.look_for(key);
         Some(bulk_or_nil(cx.string(key)?))
     } else {
         None
@@ -117,7 +116,6 @@ fn set_expiring(cx: &mut Context<'_>, command: &str, unit: Unit, args: Args<'_>)
 }
 
 pub(super) fn getset(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    cx.look_for(args[1]);
     let old = bulk_or_nil(cx.string(args[1])?);
     write(cx, args[1], args[2]);
     cx.log_as(&[b"SET", args[1], args[2]]);
@@ -125,7 +123,6 @@ pub(super) fn getset(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 }
 
 pub(super) fn getdel(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    cx.look_for(args[1]);
     cx.string(args[1])?;
     Ok(match cx.take(args[1]) {
         Some(Entry {
@@ -143,7 +140,6 @@ pub(super) fn getdel(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 pub(super) fn getex(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let key = args[1];
     let options = Options::of_getex(&args[2..])?;
-    cx.look_for(key);
     let Some(value) = cx.string(key)?.map(bulk) else {
         return Ok(Value::Nil);
     };

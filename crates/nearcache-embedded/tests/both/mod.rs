@@ -21,8 +21,6 @@ struct Client {
     pushes: Pushes,
     there: BufReader<TcpStream>,
     parser: Parser,
-    /// The ids of the two sides differ; `$id0` stands for the id of client 0.
-    ids: (i64, i64),
     in_multi: bool,
     resp2: bool,
     is_gone: bool,
@@ -41,11 +39,35 @@ impl Both {
         }
     }
 
-    /// Lets a client run a command on both sides, and compares what all clients get. Returns what each got.
+    /// Lets a client run a command on both sides (`$id0` stands for the id of client 0), and compares what all clients get. Returns what each got.
     pub fn step(&mut self, client: usize, line: &str) -> Vec<Vec<String>> {
         let (here, there) = self.run(client, line);
         assert_eq!(here, there, "what each client gets after {client}: {line}");
         here
+    }
+
+    /// Runs commands with a pause after each, and compares what each client gets in all. (What happens in the background
+    /// may happen after one or after the other.)
+    #[allow(dead_code)]
+    pub fn steps(&mut self, client: usize, lines: &[&str], pause: Duration) {
+        let (mut here, mut there) = (Vec::new(), Vec::new());
+        for line in lines {
+            let got = self.run(client, line);
+            here.resize(got.0.len(), Vec::new());
+            there.resize(got.1.len(), Vec::new());
+            for (all, more) in here
+                .iter_mut()
+                .zip(got.0)
+                .chain(there.iter_mut().zip(got.1))
+            {
+                all.extend(more);
+            }
+            std::thread::sleep(pause);
+        }
+        assert_eq!(
+            here, there,
+            "what each client gets after {client}: {lines:?}"
+        );
     }
 
     /// Lets a client speak RESP3.
@@ -53,6 +75,13 @@ impl Both {
     pub fn speak_3(&mut self, client: usize) {
         // The replies tell ids.
         let _ = self.run(client, "HELLO 3");
+    }
+
+    /// What the two sides differ in, for tests that go on.
+    #[allow(dead_code)]
+    pub fn difference(&mut self, client: usize, line: &str) -> Option<String> {
+        let (here, there) = self.run(client, line);
+        (here != there).then(|| format!("{line}\n  here:  {here:?}\n  there: {there:?}"))
     }
 
     /// The same, but the order of what a client gets does not matter.
@@ -75,30 +104,20 @@ impl Both {
         this.is_gone = true;
     }
 
-    /// Waits on both sides.
-    #[allow(dead_code)]
-    pub fn sleep(&self, millis: u64) {
-        std::thread::sleep(Duration::from_millis(millis));
-    }
-
     fn run(&mut self, client: usize, line: &str) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
-        let ids: Vec<_> = self.clients.iter().map(|client| client.ids).collect();
-        let with_ids = |of: fn(&(i64, i64)) -> i64| {
-            let mut line = line.to_owned();
-            for (n, ids) in ids.iter().enumerate() {
-                line = line.replace(&format!("$id{n}"), &of(ids).to_string());
-            }
-            words(&line)
-        };
-        let (args_here, args_there) = (with_ids(|ids| ids.0), with_ids(|ids| ids.1));
+        let mut args = line.to_owned();
+        for (n, client) in self.clients.iter().enumerate() {
+            args = args.replace(&format!("$id{n}"), &client.here.id().to_string());
+        }
+        let args = words(&args);
         let mut here = vec![Vec::new(); self.clients.len()];
         let mut there = here.clone();
 
         let this = &mut self.clients[client];
-        let verb = args_here[0].to_uppercase();
+        let verb = args[0].to_uppercase();
         let was_in_multi = this.in_multi;
         let mut cmd = Cmd::new();
-        cmd.arg(&args_here);
+        cmd.arg(&args);
         let reply = this.here.execute(&cmd);
         match verb.as_str() {
             "MULTI" => this.in_multi |= reply == Value::Okay,
@@ -111,7 +130,7 @@ impl Both {
         if !confirms {
             here[client].push(text(&reply));
         }
-        this.send(&args_there);
+        this.send(&args);
         // A reply that is not a push; in RESP3 pushes may come before it.
         let resp2 = this.resp2;
         if !confirms {
@@ -151,28 +170,28 @@ impl Both {
 
 impl Client {
     fn connect(store: &Store, redis: &Redis) -> Client {
-        let mut here = store.connect();
-        let pushes = here.pushes();
         let there = TcpStream::connect(("127.0.0.1", redis.port())).unwrap();
         there
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
-        let mut client = Client {
+        let (mut there, mut parser) = (BufReader::new(there), Parser::new());
+        let id = redis::cmd("CLIENT").arg("ID").get_packed_command();
+        there.get_mut().write_all(&id).unwrap();
+        let id = parser.parse_value(&mut there).unwrap();
+        // Both sides have the same id, because some replies tell it.
+        let mut here = store.connect();
+        while Value::Int(here.id().cast_signed()) != id {
+            here = store.connect();
+        }
+        Client {
+            pushes: here.pushes(),
             here,
-            pushes,
-            there: BufReader::new(there),
-            parser: Parser::new(),
-            ids: (0, 0),
+            there,
+            parser,
             in_multi: false,
             resp2: true,
             is_gone: false,
-        };
-        client.send(&["CLIENT".to_owned(), "ID".to_owned()]);
-        let Value::Int(id) = client.receive() else {
-            panic!("no id");
-        };
-        client.ids = (client.here.id().cast_signed(), id);
-        client
+        }
     }
 
     fn send(&mut self, args: &[String]) {
