@@ -325,6 +325,20 @@ fn well_formed(reply: &Value, resp2: bool) -> bool {
     }
 }
 
+/// Bytes that a client of the port sends, in parts.
+///
+/// 1. Nothing panics.
+/// 2. The requests are the same, however the bytes are cut.
+#[cfg(feature = "serve")]
+pub fn requests(data: &[u8]) {
+    let (Some(&step), data) = (data.first(), data.get(1..).unwrap_or_default()) else {
+        return;
+    };
+    let whole = crate::serve::read_all(data, data.len().max(1));
+    let parts = crate::serve::read_all(data, usize::from(step % 16) + 1);
+    assert_eq!(whole, parts);
+}
+
 /// Recounts all entries, and compares the result with every shard and the meter.
 pub(crate) fn check(store: &Store) {
     let shared = &store.shared;
@@ -358,5 +372,11 @@ mod tests {
     #[test]
     fn what_a_fuzzer_found_holds() {
         nearcache_testkit::corpus("commands").for_each(|bytes| super::commands(&bytes));
+    }
+
+    #[cfg(feature = "serve")]
+    #[test]
+    fn requests_that_a_fuzzer_found_are_read() {
+        nearcache_testkit::corpus("requests").for_each(|bytes| super::requests(&bytes));
     }
 }
