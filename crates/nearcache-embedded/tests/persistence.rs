@@ -526,3 +526,45 @@ fn another_process_is_told_who_has_the_folder() {
     let expected = format!("in use by process {}", std::process::id());
     assert!(text.contains(&expected), "{text}");
 }
+
+#[test]
+fn config_shows_the_files_and_changes_the_policy() {
+    let folder = Folder::new();
+    let store = folder.try_open(Fsync::EverySec).unwrap();
+    let mut connection = store.connect();
+    let mut get = |name: &str| {
+        let get = redis::cmd("CONFIG").arg("GET").arg(name).to_owned();
+        let pair: Vec<String> = get.query(&mut connection).unwrap();
+        pair[1].clone()
+    };
+    assert_eq!(get("appendonly"), "yes");
+    assert_eq!(get("appendfsync"), "everysec");
+    assert_eq!(get("dir"), folder.text());
+    assert_eq!(get("auto-aof-rewrite-percentage"), "100");
+    assert_eq!(get("auto-aof-rewrite-min-size"), "67108864");
+    let mut connection = store.connect();
+    run_all(
+        &mut connection,
+        "CONFIG SET appendfsync always
+         CONFIG SET appendonly yes
+         CONFIG SET auto-aof-rewrite-percentage 50 auto-aof-rewrite-min-size 1mb
+         SET a 1",
+    );
+    // It is on the disk at once.
+    assert_eq!(reopened(&folder.copy()).len(), 1);
+    for refused in [
+        "CONFIG SET appendfsync sometimes",
+        "CONFIG SET appendonly no",
+        "CONFIG SET dir /tmp",
+        "CONFIG SET aof-use-rdb-preamble yes",
+        "SAVE",
+        "BGSAVE",
+    ] {
+        let reply = run(&mut connection, refused);
+        assert!(matches!(reply, Value::ServerError(_)), "{refused}");
+    }
+    let Value::Int(saved) = run(&mut connection, "LASTSAVE") else {
+        panic!("no time");
+    };
+    assert!(saved > 1_700_000_000);
+}

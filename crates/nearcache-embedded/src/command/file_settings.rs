@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::parse::integer;
+use super::settings::Apply;
 use crate::limits::parse_memory;
 use crate::persist::Fsync;
 use crate::store::Shared;
@@ -14,8 +15,6 @@ pub(super) struct FileSetting {
     /// Checks a new value, and returns what applies it.
     pub(super) read: fn(&Shared, &str) -> Result<Apply, String>,
 }
-
-pub(super) type Apply = Box<dyn FnOnce(&Shared)>;
 
 pub(super) const SETTINGS: &[FileSetting] = &[
     FileSetting {
