@@ -354,7 +354,9 @@ impl<'c> Context<'c> {
     /// Notes that a key had expired before the command changed it: the log must not go on with its old value.
     fn note_expired(&mut self, db: u32, key: &[u8]) {
         if self.logs() {
-            self.batch.get_or_insert_with(Batch::take).push_removal(db, key);
+            self.batch
+                .get_or_insert_with(Batch::take)
+                .push_removal(db, key);
         }
     }
 

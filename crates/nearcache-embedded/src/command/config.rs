@@ -251,9 +251,7 @@ enum Known {
 
 fn known() -> impl Iterator<Item = Known> {
     let own = PARAMETERS.iter().map(Known::Own);
-    let others = OTHERS
-        .iter()
-        .map(|(name, other)| Known::Other(name, other));
+    let others = OTHERS.iter().map(|(name, other)| Known::Other(name, other));
     own.chain(others)
         .chain(file_settings::SETTINGS.iter().map(Known::File))
 }
