@@ -128,6 +128,32 @@ impl Connection {
         reply::value(session.settle().and(reply))
     }
 
+    /// The same as [`call`](Connection::call), for async code: the command runs at the first poll, and if its change
+    /// must be [on the disk](crate#persistence) first, the future waits for that without a thread.
+    #[cfg(feature = "aio")]
+    pub async fn call_async(&self, cmd: &Cmd) -> Value {
+        let mut session = self.session.handle();
+        let reply = wire::with_args(cmd, |args| {
+            dispatch(&self.shared, &mut session, args, Patience::Never).reply()
+        });
+        reply::value(settled(session.unsettled.take()).await.and(reply))
+    }
+
+    /// The same as [`transaction`](Connection::transaction), for async code.
+    #[cfg(feature = "aio")]
+    pub async fn transaction_async<'c>(
+        &self,
+        commands: impl IntoIterator<Item = &'c Cmd>,
+    ) -> Value {
+        let commands: Vec<Vec<&[u8]>> = match commands.into_iter().map(wire::args).collect() {
+            Some(commands) => commands,
+            None => return reply::value(Err(Error::new("ERR a cursor in a transaction"))),
+        };
+        let mut session = self.session.handle();
+        let reply = transact(&self.shared, &mut session, &commands);
+        reply::value(settled(session.unsettled.take()).await.and(reply))
+    }
+
     /// Runs a command. One that waits parks the thread.
     pub(crate) fn run(&mut self, args: Args<'_>) -> Value {
         let (reply, commit) = self.run_unsettled(args);
@@ -227,6 +253,7 @@ pub(crate) fn execute(
     let command = match resolved {
         Ok(command) => command,
         Err(error) => {
+            shared.note_refusal(session, command::named(args), &error);
             refuse(session, args);
             return Begun::Done(Err(error));
         }
@@ -234,6 +261,7 @@ pub(crate) fn execute(
     if session.transaction.is_some() && !command.ends_transaction() && shared.is_out_of_memory() {
         // Even a queued command that only reads takes memory in the queue.
         session.abort();
+        shared.note_refusal(session, Some(command), &Error::OUT_OF_MEMORY);
         return Begun::Done(Err(Error::OUT_OF_MEMORY));
     }
     if session.subscriptions.is_some()
@@ -312,6 +340,7 @@ fn perform(
 ) -> Begun {
     let out_of_memory = command.is_exclusive() && shared.is_out_of_memory();
     if out_of_memory && let Some(error) = refuse_to_grow(session, command) {
+        shared.note_refusal(session, Some(command), &error);
         return Begun::Done(Err(error));
     }
     if command.is_exclusive()
@@ -396,7 +425,7 @@ fn refuse_to_write(session: &mut Session, command: &Command, why: Error) -> Opti
 
 /// A refused command makes its transaction fail. A refused `EXEC` ends the transaction.
 #[cold]
-fn refuse(session: &mut Session, args: Args<'_>) {
+pub(crate) fn refuse(session: &mut Session, args: Args<'_>) {
     session.abort();
     if args
         .first()

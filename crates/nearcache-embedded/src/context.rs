@@ -87,6 +87,8 @@ struct Aftermath {
     remembered: bool,
     /// Whether a shard got its first key with a deadline.
     volatile: bool,
+    /// Waits to end: of which client, and whether with an error.
+    unblocked: Vec<(u64, bool)>,
     /// Keys that changed while somebody waits for them.
     ready: Vec<Key>,
 }
@@ -264,6 +266,14 @@ impl<'c> Context<'c> {
     /// Runs a command, or one of those in a transaction or a script.
     #[inline]
     pub(crate) fn run(&mut self, command: &'static Command, args: Args<'_>) -> Reply {
+        if self.session.client.is_some() {
+            return self.run_observed(command, args);
+        }
+        self.run_plainly(command, args)
+    }
+
+    #[inline]
+    pub(crate) fn run_plainly(&mut self, command: &'static Command, args: Args<'_>) -> Reply {
         self.command = Some(command);
         let reply = if command.is_exclusive() && self.shared.notifies(Class::KEY_MISS) {
             self.run_telling_misses(command, args)
@@ -450,6 +460,19 @@ impl<'c> Context<'c> {
             "a command waits for a key that is not locked for it"
         );
         shard.map(|shard| of(&shard.queues)).unwrap_or_default()
+    }
+
+    /// Ends the wait of a client. Returns whether it waits.
+    pub(crate) fn unblock(&mut self, client: u64, with_error: bool) -> bool {
+        if self.held.is_nothing() {
+            return self.shared.unblock(client, with_error);
+        }
+        // Not while shards are locked, because a wait that ends may let others have their turn.
+        let waits = self.shared.waits(client);
+        if waits {
+            self.after().unblocked.push((client, with_error));
+        }
+        waits
     }
 
     /// Notes that those who wait for a key are to be served.
@@ -911,6 +934,9 @@ impl Aftermath {
         }
         if self.volatile {
             shared.start_sweeper();
+        }
+        for (client, with_error) in self.unblocked {
+            shared.unblock(client, with_error);
         }
         // They were gone before the command changed anything.
         for (db, key) in self.expired {

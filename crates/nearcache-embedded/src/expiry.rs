@@ -73,8 +73,8 @@ impl Shared {
 
     /// Makes one limited step. Returns how many keys it removed.
     pub(crate) fn expire_step(&self) -> usize {
-        if self.log().is_some_and(|log| log.is_failing()) {
-            // The log could not say so.
+        if self.log().is_some_and(|log| log.is_failing()) || self.clients.paused().is_some() {
+            // The log could not say so, or clients are not to see it.
             return 0;
         }
         let now = self.clock.now_ms();
@@ -131,7 +131,7 @@ impl Shared {
     /// Removes a key that a command found expired.
     #[cold]
     pub(crate) fn remove_expired(&self, db: u32, key: &[u8]) {
-        if self.log().is_some_and(|log| log.is_failing()) {
+        if self.log().is_some_and(|log| log.is_failing()) || self.clients.paused().is_some() {
             return;
         }
         let hash = self.keyspace.hash(key);

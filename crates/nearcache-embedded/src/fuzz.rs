@@ -6,10 +6,16 @@
 
 use std::time::Duration;
 
+#[path = "fuzz_load.rs"]
+mod load;
+
+pub use load::load;
+
 use arbitrary::{Result, Unstructured};
 use redis::{Cmd, ConnectionLike, ProtocolVersion, Value};
 
-use crate::{Clock, Connection, Policy, Script, Store, command};
+use crate::waiting::Patience;
+use crate::{Clock, Connection, Policy, Script, Store, command, reply};
 
 /// Any command, called from a script.
 static CALL: Script = Script::new("return redis.call(unpack(ARGV))", |call| {
@@ -84,6 +90,57 @@ const WORDS: &[&str] = &[
     "NOLOOP",
     "OPTIN",
     "YES",
+    "STREAMS",
+    "GROUP",
+    "$",
+    ">",
+    "+",
+    "(1-1",
+    "1-1",
+    "1-2",
+    "5-*",
+    "MAXLEN",
+    "MINID",
+    "~",
+    "=",
+    "LIMIT",
+    "NOMKSTREAM",
+    "MKSTREAM",
+    "ENTRIESREAD",
+    "NOACK",
+    "FORCE",
+    "JUSTID",
+    "IDLE",
+    "TIME",
+    "RETRYCOUNT",
+    "LASTID",
+    "FULL",
+    "ENTRIESADDED",
+    "MAXDELETEDID",
+    "BIT",
+    "BYTE",
+    "AND",
+    "NOT",
+    "OVERFLOW",
+    "SAT",
+    "FAIL",
+    "INCRBY",
+    "i8",
+    "u63",
+    "#1",
+    "BY",
+    "STORE",
+    "ALPHA",
+    "DESC",
+    "IDX",
+    "LEN",
+    "MINMATCHLEN",
+    "GETREG",
+    "TODENSE",
+    "FILTERBY",
+    "PATTERN",
+    "w_*->f",
+    "#",
 ];
 
 /// Inputs with more steps are cut off, because findings should be short.
@@ -121,7 +178,9 @@ fn run(data: &mut Unstructured<'_>) -> Result<()> {
             0..=9 => {
                 let args = command(data)?;
                 let before = connection.protocol();
-                let reply = connection.execute(Cmd::new().arg(&args));
+                let slices: Vec<&[u8]> = args.iter().map(AsRef::as_ref).collect();
+                let begun = connection.begin(&slices, Patience::Never);
+                let reply = reply::value(begun.reply());
                 let all_2 = [before, connection.protocol()]
                     .iter()
                     .all(|protocol| *protocol == ProtocolVersion::RESP2);
@@ -144,7 +203,9 @@ fn run(data: &mut Unstructured<'_>) -> Result<()> {
             }
             12 => {
                 let packed = Cmd::new().arg(command(data)?).get_packed_command();
-                let _ = connection.req_packed_command(&packed);
+                if !waits(&packed) {
+                    let _ = connection.req_packed_command(&packed);
+                }
             }
             13 => packed(connection, data)?,
             _ => {
@@ -171,7 +232,7 @@ fn run(data: &mut Unstructured<'_>) -> Result<()> {
 fn packed(connection: &mut Connection, data: &mut Unstructured<'_>) -> Result<()> {
     let length = data.int_in_range(0..=60)?;
     let bytes = data.bytes(length.min(data.len()))?;
-    if unsized_(bytes) {
+    if unsized_(bytes) && !waits(bytes) {
         let _ = connection.req_packed_command(bytes);
         let _ = connection.req_packed_commands(bytes, 0, 2);
     }
@@ -180,10 +241,17 @@ fn packed(connection: &mut Connection, data: &mut Unstructured<'_>) -> Result<()
 
 /// Sizes of half a gigabyte are not interesting, and take too long.
 fn unsized_(bytes: &[u8]) -> bool {
-    !bytes
-        .to_ascii_uppercase()
-        .windows(8)
-        .any(|word| word == b"SETRANGE")
+    let upper = bytes.to_ascii_uppercase();
+    let has = |word: &[u8]| upper.windows(word.len()).any(|part| part == word);
+    !(has(b"SETRANGE") || has(b"SETBIT") || has(b"BITFIELD"))
+}
+
+/// Nobody would ever end the wait of such a command.
+fn waits(bytes: &[u8]) -> bool {
+    let upper = bytes.to_ascii_uppercase();
+    [&b"BL"[..], b"BR", b"BZ", b"WAIT"]
+        .iter()
+        .any(|word| upper.windows(word.len()).any(|part| part == *word))
 }
 
 fn command(data: &mut Unstructured<'_>) -> Result<Vec<Vec<u8>>> {
@@ -207,7 +275,7 @@ fn command(data: &mut Unstructured<'_>) -> Result<Vec<Vec<u8>>> {
             let number = std::str::from_utf8(arg)
                 .ok()
                 .and_then(|text| text.parse().ok());
-            if number.is_some_and(|number: u64| (5_000..1 << 30).contains(&number)) {
+            if number.is_some_and(|number: u64| (5_000..1 << 33).contains(&number)) {
                 *arg = b"5000".to_vec();
             }
         }
@@ -236,6 +304,8 @@ fn well_formed(reply: &Value, resp2: bool) -> bool {
         Value::SimpleString(text) => one_line(text),
         Value::ServerError(error) => one_line(error.code()) && error.details().is_none_or(one_line),
         Value::Array(values) => values.iter().all(|value| well_formed(value, resp2)),
+        // What is told of subscriptions, by either protocol.
+        Value::Push { data, .. } => data.iter().all(|value| well_formed(value, resp2)),
         _ if resp2 => false,
         Value::Set(values) => values.iter().all(|value| well_formed(value, false)),
         Value::Map(entries) => entries

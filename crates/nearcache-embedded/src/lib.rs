@@ -49,6 +49,8 @@
 //! | expiry | `EXPIRE` `PEXPIRE` `EXPIREAT` `PEXPIREAT` (with `NX` `XX` `GT` `LT`) `PERSIST` `TTL` `PTTL` `EXPIRETIME` `PEXPIRETIME` |
 //! | key space | `KEYS` `SCAN` (with `MATCH` `COUNT` `TYPE`) `RANDOMKEY` `DBSIZE` `FLUSHDB` `FLUSHALL` |
 //! | lists | `LPUSH` `RPUSH` `LLEN` `LRANGE` |
+//! | streams | `XADD` `XTRIM` `XDEL` `XSETID` `XLEN` `XRANGE` `XREVRANGE` `XREAD` `XREADGROUP` (both also wait) `XGROUP` `XACK` `XPENDING` `XCLAIM` `XAUTOCLAIM` `XINFO`, all with every option |
+//! | persistence | `BGREWRITEAOF` `LASTSAVE`, in a [folder](Builder::persist) |
 //! | transactions | `MULTI` `EXEC` `DISCARD` `WATCH` `UNWATCH` |
 //! | scripts | `EVAL` `EVALSHA` `SCRIPT LOAD` `SCRIPT EXISTS` `SCRIPT FLUSH`, for scripts with a native twin: see [`Script`] |
 //! | pub/sub | `SUBSCRIBE` `UNSUBSCRIBE` `PSUBSCRIBE` `PUNSUBSCRIBE` `SSUBSCRIBE` `SUNSUBSCRIBE` `PUBLISH` `SPUBLISH` `PUBSUB` (all subcommands); keyspace notifications: `CONFIG SET notify-keyspace-events` |
@@ -63,7 +65,7 @@
 //! # What is not supported
 //!
 //! Hashes, sets, sorted sets, streams, the other list commands, blocking commands, ACLs,
-//! persistence, replication: these are unknown commands. Other differences from a server:
+//! replication: these are unknown commands. Other differences from a server:
 //!
 //! - There is no Lua. A script runs if it was [registered](Store::register) together with its twin, a Rust function
 //!   that does the same; any other script is an error that says so. An error in a command that a twin calls does not
@@ -145,6 +147,48 @@
 //!   its pushes were asked for. After `SWAPDB`, clients that track are told that all keys have changed; a server tells
 //!   them nothing.
 //!
+//! # Persistence
+//!
+//! A store keeps everything in memory, and is gone with the process, unless it has a [folder](Builder::persist). Then
+//! every change is appended to a log in that folder, and the store that is opened there the next time holds what this
+//! one held, with the same deadlines.
+//!
+//! ```no_run
+//! use nearcache_embedded::{Fsync, Store};
+//!
+//! let store = Store::builder().persist("/var/lib/app").appendfsync(Fsync::Always).open()?;
+//! # Ok::<(), nearcache_embedded::PersistError>(())
+//! ```
+//!
+//! The folder is laid out as a server's `dir`, in the form of Redis 7. So when a program outgrows its process, a real
+//! server starts on a copy of the folder: `redis-server --dir /var/lib/app --appendonly yes`. And a folder that a
+//! server wrote with `aof-use-rdb-preamble no` opens here. (An RDB file does not; the error says how to convert it.)
+//! One store at a time has a folder open; the error of a second one names the process. It cannot see whether a
+//! redis-server uses the folder.
+//!
+//! When a change is on the disk, [`Fsync`] decides. Under `always` a command returns when its change is there: what
+//! was acknowledged survives a kill and a power failure. Commands that wait at the same time share one sync, and a
+//! pipeline waits once. A future waits without a thread; [`Connection::execute`], [`call`](Connection::call) and
+//! [`transaction`](Connection::transaction) park theirs. (Other clients see a change before it is on the disk.) Under
+//! `everysec` and `no`, a thread writes every millisecond while there are changes; a killed process loses those of
+//! the last few milliseconds. A store that is dropped writes everything.
+//!
+//! If a process is killed while it writes, the log ends within a command, or within a transaction. Opening cuts that
+//! end off, and [`Store::loaded`] tells it. Any other damage is an error that names the file and the byte, and nothing
+//! is touched.
+//!
+//! When the disk is full, commands that change something fail with the server's `MISCONF Errors writing to the AOF
+//! file: …`, and reads go on. The change of the command that met the error first is in memory, and is written when
+//! there is room again. Then everything goes on by itself. (A server under `always` ends instead.)
+//!
+//! The log grows with every change. When it has doubled, and is larger than 64 MiB (see
+//! [`Persist::rewrite_at`]), it is rewritten in the background: replaced by commands that make what the store holds.
+//! `BGREWRITEAOF` and [`Store::rewrite`] do this at once. Writers stop only for the moment in which all shards are
+//! locked, and while an entry of their shard is copied: a value of a million elements takes tens of milliseconds.
+//!
+//! [`Store::save`] and [`Store::load`] write and read one file of commands, of any store. There are no RDB files: `SAVE`
+//! and `BGSAVE` are errors.
+//!
 //! # Features
 //!
 //! - `aio` (default): redis-rs's async `ConnectionLike`. Without it, tokio is not built, and a refused transaction
@@ -163,10 +207,13 @@ mod exchange;
 mod expiry;
 mod glob;
 mod keyspace;
+mod latency;
 mod limits;
 mod mailbox;
 mod notify;
+mod observe;
 mod persist;
+mod port_settings;
 mod pushes;
 mod recipients;
 mod reply;
@@ -174,6 +221,8 @@ mod script;
 #[cfg(feature = "serve")]
 mod serve;
 mod session;
+mod slow_log;
+mod stats;
 mod store;
 mod subscriptions;
 mod tracking;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use crate::keyspace::access::Lfu;
 use crate::mailbox::Bound;
+use crate::port_settings::PortSettings;
 
 /// What a store does when its keys exceed the memory limit: a server's `maxmemory-policy`.
 ///
@@ -156,6 +157,10 @@ pub(crate) struct Settings {
     pub(crate) hyperloglog_sparse: AtomicUsize,
     /// Which keyspace notifications are published: `notify-keyspace-events`.
     pub(crate) notify: AtomicU32,
+    /// What takes at least so many microseconds is in the slow log; nothing if negative.
+    pub(crate) slow: AtomicI64,
+    pub(crate) slow_entries: AtomicUsize,
+    pub(crate) port: PortSettings,
     /// How much may wait for a client that does not read.
     pub(crate) push_bound: Arc<Bound>,
     /// How many keys are remembered for the clients that track: `tracking-table-max-keys`.
@@ -238,6 +243,9 @@ impl Settings {
             max_len: AtomicUsize::new(512 << 20),
             hyperloglog_sparse: AtomicUsize::new(3000),
             notify: AtomicU32::new(0),
+            slow: AtomicI64::new(10_000),
+            slow_entries: AtomicUsize::new(128),
+            port: PortSettings::default(),
             push_bound: Arc::default(),
             tracked_keys: AtomicUsize::new(1_000_000),
         }

@@ -149,13 +149,31 @@ impl Mailbox {
         let mut state = self.state.lock();
         match self.take(&mut state) {
             Next::Nothing => {
-                if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                    state.wakers.push(cx.waker().clone());
-                }
+                state.wake_later(cx);
                 Poll::Pending
             }
             next => Poll::Ready(next),
         }
+    }
+
+    /// Waits until there is something to take, but leaves it there.
+    pub(crate) fn poll_ready(&self, cx: &task::Context<'_>) -> Poll<()> {
+        if self.is_ready() {
+            return Poll::Ready(());
+        }
+        let mut state = self.state.lock();
+        if self.is_ready() {
+            return Poll::Ready(());
+        }
+        state.wake_later(cx);
+        Poll::Pending
+    }
+
+    /// Whether the client was cut; if not, the task is woken when it is.
+    pub(crate) fn poll_cut(&self, cx: &task::Context<'_>) -> bool {
+        let mut state = self.state.lock();
+        state.wake_later(cx);
+        state.end == Some(End::Cut)
     }
 
     /// Takes the next message; if there is none, parks the thread until there is, at most for this long (`None`: for
@@ -273,6 +291,12 @@ impl Mailbox {
 }
 
 impl State {
+    fn wake_later(&mut self, cx: &task::Context<'_>) {
+        if !self.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.wakers.push(cx.waker().clone());
+        }
+    }
+
     /// Whether what waits is within the limits.
     fn fits(&mut self, bound: &Bound) -> bool {
         let over = |limit: &AtomicUsize, amount: usize| {

@@ -30,6 +30,10 @@ impl Error {
         Error(Cow::Borrowed(text))
     }
 
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
     /// The error as redis-rs has it. This is slow, because it goes through redis-rs's parser, which is the only way
     /// to make one.
     #[cold]

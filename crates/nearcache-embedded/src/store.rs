@@ -14,11 +14,14 @@ use crate::eviction::Evictor;
 use crate::exchange::Exchange;
 use crate::expiry::Sweeper;
 use crate::keyspace::{Keyspace, MAX_SHARDS};
+use crate::latency::Latency;
 use crate::limits::{Policy, Settings};
 use crate::persist::{self, Loaded, Log, Persist, PersistError, Saving};
 use crate::recipients::Recipients;
 use crate::reply::Error;
 use crate::script::{Script, Scripts};
+use crate::slow_log::SlowLog;
+use crate::stats::Stats;
 use crate::tracking::Trackers;
 use crate::waiting::Waiting;
 
@@ -63,6 +66,9 @@ pub(crate) struct Shared {
     born: u64,
     pub(crate) run_id: String,
     pub(crate) clients: Clients,
+    pub(crate) stats: Stats,
+    pub(crate) slow_log: SlowLog,
+    pub(crate) latency: Latency,
     ids: AtomicU64,
     draws: AtomicU64,
 }
@@ -441,6 +447,9 @@ impl Builder {
             born,
             run_id,
             clients: Clients::default(),
+            stats: Stats::default(),
+            slow_log: SlowLog::default(),
+            latency: Latency::default(),
             ids: AtomicU64::new(0),
             draws: AtomicU64::new(0),
         });

@@ -364,6 +364,12 @@ impl Shared {
         self.waiting.all.lock().len()
     }
 
+    /// Whether a client waits.
+    pub(crate) fn waits(&self, client: u64) -> bool {
+        let all = self.waiting.all.lock();
+        all.values().any(|waiter| waiter.client == client)
+    }
+
     /// Ends the wait of a client: as if its time were up, or with an error. Returns whether it waited.
     pub(crate) fn unblock(&self, client: u64, with_error: bool) -> bool {
         const UNBLOCKED: Error = Error::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");

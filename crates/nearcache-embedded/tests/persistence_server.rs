@@ -73,7 +73,7 @@ const WRITES: &str = "
     PFMERGE hll2 hll
     GEOADD geo 13.361389 38.115556 Palermo 15.087269 37.502669 Catania
     GEOSEARCHSTORE near geo FROMLONLAT 15 37 BYRADIUS 200 km
-    SORT numbers STORE sorted
+    SORT list ALPHA STORE sorted
     SELECT 2
     SET other db2
     MOVE other 3
@@ -209,18 +209,19 @@ fn we_start_on_a_servers_log_and_on_its_base() {
                 run(&mut connection, line);
             }
         }
-        let theirs = contents(&mut connection);
         drop((connection, server));
-        assert_same(&of_store(&folder), &theirs);
+        // Compared with a server that was started again: it does not log all that it knows of a group.
+        let ours = of_store(&folder);
+        assert!(ours.len() > 30);
+        assert_same(&ours, &of_server(&folder));
 
         let server = start(folder.path(), "no");
         let mut connection = connect(&server);
         run(&mut connection, "CONFIG SET aof-timestamp-enabled yes");
         rewrite(&mut connection);
         run(&mut connection, "SET after rewrite");
-        let theirs = contents(&mut connection);
         drop((connection, server));
-        assert_same(&of_store(&folder), &theirs);
+        assert_same(&of_store(&folder), &of_server(&folder));
     }
 }
 

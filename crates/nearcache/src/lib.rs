@@ -120,6 +120,8 @@ mod read_through;
 mod resilience;
 mod runtime;
 mod script;
+#[cfg(feature = "serve")]
+mod serve;
 mod slot;
 mod striped;
 mod ttl;
@@ -172,6 +174,9 @@ pub use erased_serde;
 
 /// The redis crate that [`Connection`] works with.
 pub use redis;
+
+#[cfg(feature = "serve")]
+pub use serve::serve;
 
 /// The embedded store, for use on its own or with [`Builder::store`].
 #[cfg(feature = "embedded")]

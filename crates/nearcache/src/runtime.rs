@@ -26,6 +26,15 @@ pub(crate) enum Runtime {
 }
 
 impl Runtime {
+    /// Whether a caller that waits parks its thread.
+    pub(crate) fn parks(&self) -> bool {
+        match self {
+            #[cfg(feature = "blocking")]
+            Runtime::Threads => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn now(&self) -> Instant {
         match self {
             Runtime::Tokio => Instant::now(),

@@ -1,4 +1,4 @@
-//! `CONFIG`: the settings that limit a store.
+//! `CONFIG`: the settings of a store. Those of its port, and those without an effect, are in [`super::settings`].
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
@@ -7,6 +7,7 @@ use redis::Value;
 use super::object::lines;
 use super::row::prelude::*;
 use super::server::container;
+use super::settings::{Apply, OTHERS, Other};
 use super::{Args, excerpt};
 use crate::context::Context;
 use crate::glob::Glob;
@@ -20,6 +21,7 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("config|get",        -3, Shared,    NONE,     NoScript,  get),
     ("config|set",        -4, Shared,    NONE,     NoScript,  set),
     ("config|resetstat",   2, Shared,    NONE,     NoScript,  resetstat),
+    ("config|rewrite",     2, Shared,    NONE,     NoScript,  rewrite),
     ("config|help",        2, Shared,    NONE,     NoScript,  help),
 ];
 
@@ -168,6 +170,7 @@ enum Setting {
     Notify(u32),
     Number(fn(&Settings) -> &AtomicU32, u32),
     Compact(fn(&CompactSettings) -> &AtomicI64, i64),
+    Other(Apply),
 }
 
 impl Parameter {
@@ -237,6 +240,45 @@ fn whole(value: &str, least: i64, most: i64) -> Result<i64, String> {
         .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
 }
 
+/// A setting of the key space, or another one.
+#[derive(Clone, Copy)]
+enum Known {
+    Own(&'static Parameter),
+    Other(&'static str, &'static Other),
+}
+
+fn known() -> impl Iterator<Item = Known> {
+    let own = PARAMETERS.iter().map(Known::Own);
+    own.chain(OTHERS.iter().map(|(name, other)| Known::Other(name, other)))
+}
+
+impl Known {
+    fn name(self) -> &'static str {
+        match self {
+            Known::Own(parameter) => parameter.name,
+            Known::Other(name, _) => name,
+        }
+    }
+
+    fn is_hidden(self) -> bool {
+        matches!(self, Known::Other(_, other) if other.is_hidden())
+    }
+
+    fn value(self, cx: &Context<'_>) -> String {
+        match self {
+            Known::Own(parameter) => parameter.value(&cx.shared.settings),
+            Known::Other(name, other) => other.value(name, cx.shared),
+        }
+    }
+
+    fn read(self, cx: &Context<'_>, value: &[u8]) -> Result<Setting, String> {
+        match self {
+            Known::Own(parameter) => parameter.read(value),
+            Known::Other(name, other) => other.read(name, value, cx.shared).map(Setting::Other),
+        }
+    }
+}
+
 /// The settings that match any of the patterns, each once. A setting that is named literally is returned under the
 /// name as it was given.
 pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
@@ -244,20 +286,20 @@ pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     for pattern in &args[2..] {
         let is_name = !pattern.iter().any(|byte| b"[*?".contains(byte));
         let lower = pattern.to_ascii_lowercase();
-        for parameter in PARAMETERS {
-            let known = parameter.name.as_bytes();
+        for parameter in known() {
+            let known = parameter.name().as_bytes();
             let name = if is_name { pattern } else { known };
             let matches = if is_name {
                 lower == known
             } else {
-                Glob::new(&lower).matches(known)
+                !parameter.is_hidden() && Glob::new(&lower).matches(known)
             };
             if matches
                 && found
                     .iter()
                     .all(|(other, _)| !other.eq_ignore_ascii_case(name))
             {
-                found.push((name, parameter.value(&cx.shared.settings)));
+                found.push((name, parameter.value(cx)));
             }
         }
     }
@@ -273,17 +315,19 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     if !args.len().is_multiple_of(2) {
         return Err(Error::SYNTAX);
     }
-    let mut given: Vec<(&Parameter, &[u8])> = Vec::new();
+    let mut given: Vec<(Known, &[u8])> = Vec::new();
     for pair in pairs {
-        let named =
-            |parameter: &&Parameter| pair[0].eq_ignore_ascii_case(parameter.name.as_bytes());
-        let Some(parameter) = PARAMETERS.iter().find(named) else {
+        let named = |parameter: &Known| pair[0].eq_ignore_ascii_case(parameter.name().as_bytes());
+        let Some(parameter) = known().find(named) else {
             return Err(Error::from(format!(
                 "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
                 excerpt(pair[0], usize::MAX)
             )));
         };
-        if given.iter().any(|(other, _)| other.name == parameter.name) {
+        if given
+            .iter()
+            .any(|(other, _)| other.name() == parameter.name())
+        {
             return Err(failed(pair[0], "duplicate parameter"));
         }
         given.push((parameter, pair[1]));
@@ -292,8 +336,8 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     for (parameter, value) in given {
         settings.push(
             parameter
-                .read(value)
-                .map_err(|why| failed(parameter.name.as_bytes(), &why))?,
+                .read(cx, value)
+                .map_err(|why| failed(parameter.name().as_bytes(), &why))?,
         );
     }
     for setting in settings {
@@ -302,6 +346,7 @@ pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
                 cx.shared.settings.maxmemory.store(bytes, Ordering::Relaxed);
             }
             Setting::Bytes(at, bytes) => at(&cx.shared.settings).store(bytes, Ordering::Relaxed),
+            Setting::Other(apply) => apply(cx.shared),
             Setting::Notify(flags) => cx.shared.settings.notify.store(flags, Ordering::Relaxed),
             Setting::Policy(policy) => cx.shared.settings.set_policy(policy),
             Setting::Number(at, number) => {
@@ -324,9 +369,17 @@ fn failed(parameter: &[u8], why: &str) -> Error {
 }
 
 pub(super) fn resetstat(cx: &mut Context<'_>, _: Args<'_>) -> Reply {
+    cx.shared.stats.reset();
     cx.shared.evictor.evicted.store(0, Ordering::Relaxed);
     cx.shared.evictor.expired.store(0, Ordering::Relaxed);
     Ok(Value::Okay)
+}
+
+/// The settings are those of the program: there is no file of them.
+pub(super) fn rewrite(_: &mut Context<'_>, _: Args<'_>) -> Reply {
+    Err(Error::new(
+        "ERR The server is running without a config file",
+    ))
 }
 
 pub(super) fn help(_: &mut Context<'_>, _: Args<'_>) -> Reply {
@@ -338,6 +391,8 @@ pub(super) fn help(_: &mut Context<'_>, _: Args<'_>) -> Reply {
         "    Set the configuration <directive> to <value>.",
         "RESETSTAT",
         "    Reset statistics reported by the INFO command.",
+        "REWRITE",
+        "    Rewrite the configuration file.",
         "HELP",
         "    Prints this help.",
     ]))

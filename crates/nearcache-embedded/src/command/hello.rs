@@ -2,10 +2,11 @@
 
 use redis::{ProtocolVersion, Value};
 
+use super::auth::authenticate;
+use super::client::set_name;
 use super::parse::{integer, is};
 use super::row::prelude::*;
 use super::server::VERSION;
-use super::session::set_name;
 use super::{Args, excerpt};
 use crate::context::Context;
 use crate::reply::{Error, Reply, bulk};
@@ -20,19 +21,16 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         .get(1)
         .map(|version| read_protocol(version))
         .transpose()?;
-    let mut name = None;
     let mut options = args.iter().skip(2);
     while let Some(option) = options.next() {
         if is(option, "AUTH") && options.len() >= 2 {
-            let (user, _password) = (options.next(), options.next());
-            // The only user has no password, so any password is accepted.
-            if user.is_none_or(|user| **user != *b"default") {
-                return Err(Error::new(
-                    "WRONGPASS invalid username-password pair or user is disabled.",
-                ));
+            if let (Some(user), Some(password)) = (options.next(), options.next()) {
+                authenticate(cx, user, password)?;
             }
         } else if is(option, "SETNAME") && options.len() >= 1 {
-            name = options.next();
+            if let Some(name) = options.next() {
+                set_name(cx, name)?;
+            }
         } else {
             return Err(Error::from(format!(
                 "ERR Syntax error in HELLO option '{}'",
@@ -40,8 +38,15 @@ pub(super) fn hello(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
             )));
         }
     }
-    if let Some(name) = name {
-        set_name(cx, name)?;
+    if cx
+        .session
+        .client
+        .as_ref()
+        .is_some_and(|client| !client.is_authenticated())
+    {
+        return Err(Error::new(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+        ));
     }
     if let Some(protocol) = protocol {
         cx.session.speak(protocol);

@@ -5,17 +5,22 @@
 //! its arguments, the name first. It runs while the shards of its keys are locked, so it need not care about other
 //! threads.
 
+mod admin;
+mod auth;
 mod bitfield;
 mod bitmaps;
+mod client;
 mod config;
 mod counters;
 mod expiry;
+mod geo;
 mod hashes;
 mod hello;
 mod hyperloglog;
 mod info;
 mod introspection;
 mod keys;
+mod latency;
 mod lcs;
 mod list_moves;
 mod lists;
@@ -33,11 +38,16 @@ mod server;
 mod session;
 mod set_algebra;
 mod sets;
+mod settings;
+mod slow_log;
 mod sort;
+mod sorted_sets;
 mod streams;
 mod strings;
+mod strtod;
 mod table;
 mod tracking;
+mod traits;
 mod transactions;
 mod waiting;
 
@@ -50,9 +60,10 @@ pub(crate) use pubsub::is_for_subscribers;
 #[cfg(test)]
 use row::Access;
 pub(crate) use row::{Command, Keys, Place};
-pub(crate) use table::find;
 #[cfg(any(fuzzing, test))]
 pub(crate) use table::name;
+pub(crate) use table::{SLOTS, find, slot};
+pub(crate) use traits::named;
 
 /// A command's arguments, its name included.
 pub(crate) type Args<'a> = &'a [&'a [u8]];

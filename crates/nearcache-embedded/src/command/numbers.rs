@@ -156,6 +156,51 @@ impl Decimal {
         }
     }
 
+    /// The product with a small whole number.
+    pub(super) fn times(self, factor: u32) -> Decimal {
+        let product = u128::from(self.mantissa) * u128::from(factor);
+        if product == 0 || self.is_infinite() {
+            return self;
+        }
+        let extra = 64u32.saturating_sub(product.leading_zeros());
+        let dropped = product & ((1 << extra) - 1);
+        let half = 1u128.checked_shl(extra.wrapping_sub(1)).unwrap_or(1);
+        let up = round_up(dropped.cmp(&half), product >> extra & 1 == 1);
+        let exponent = self.exponent + extra.cast_signed();
+        match ((product >> extra) as u64).checked_add(u64::from(up && extra > 0)) {
+            Some(mantissa) => Decimal {
+                mantissa,
+                exponent,
+                ..self
+            },
+            None => Decimal {
+                mantissa: 1 << 63,
+                exponent: exponent + 1,
+                ..self
+            },
+        }
+    }
+
+    /// The least whole number that is not below it, if that has 64 bits.
+    pub(super) fn ceil(self) -> Option<i64> {
+        if self.mantissa == 0 {
+            return Some(0);
+        }
+        let magnitude = if self.exponent >= 0 {
+            if self.exponent > 0 {
+                return None;
+            }
+            self.mantissa
+        } else {
+            let shift = self.exponent.unsigned_abs();
+            let whole = self.mantissa.checked_shr(shift).unwrap_or(0);
+            let exact = whole.checked_shl(shift).unwrap_or(0) == self.mantissa;
+            whole + u64::from(!self.negative && !exact)
+        };
+        let magnitude = i64::try_from(magnitude).ok()?;
+        Some(if self.negative { -magnitude } else { magnitude })
+    }
+
     /// The number with up to 17 decimals and no trailing zeros. `None` for an infinity.
     pub(super) fn to_text(self) -> Option<String> {
         if self.is_infinite() {
@@ -385,6 +430,26 @@ mod tests {
             "123456789012345678.1015625"
         );
         assert_eq!(sum("0", "18446744073709551617"), "18446744073709551616");
+    }
+
+    #[test]
+    fn products_are_rounded_up_to_whole_numbers() {
+        let ceil = |text: &str| Decimal::parse(text.as_bytes()).unwrap().times(1000).ceil();
+        for (text, millis) in [
+            ("0", Some(0)),
+            ("1", Some(1000)),
+            ("0.5", Some(500)),
+            ("0.0001", Some(1)),
+            ("1.0005", Some(1001)),
+            ("-1.0005", Some(-1000)),
+            ("-0.0005", Some(0)),
+            ("-0.001", Some(0)),
+            ("9223372036854775", Some(9_223_372_036_854_775_000)),
+            ("9223372036854776", None),
+            ("inf", None),
+        ] {
+            assert_eq!(ceil(text), millis, "{text}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Parses arguments as strictly as a server does.
 
+use super::strtod::strtod;
 use crate::reply::Error;
 
 /// A 64-bit integer in the one form that a server accepts: no plus sign, no leading zeros, no spaces.
@@ -37,18 +38,16 @@ pub(crate) fn integer(bytes: &[u8]) -> Result<i64, Error> {
 }
 
 /// A number as `strtod` reads it, if it takes the whole argument and is neither out of range nor not a number.
-/// (Hexadecimal is not read.)
 pub(super) fn float(bytes: &[u8]) -> Result<f64, Error> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Error::NOT_A_FLOAT)?;
-    let number: f64 = text.parse().map_err(|_| Error::NOT_A_FLOAT)?;
-    let digits = text.trim_start_matches(['-', '+']);
-    let out_of_range = number.is_infinite() && !digits.starts_with(['i', 'I']);
-    let mantissa = digits.split(['e', 'E']).next().unwrap_or_default();
-    let vanishes = number == 0.0 && mantissa.contains(|c| ('1'..='9').contains(&c));
-    if number.is_nan() || out_of_range || vanishes {
+    let number = strtod(bytes);
+    let begins_well = bytes
+        .first()
+        .is_some_and(|byte| !byte.is_ascii_whitespace() && *byte != 0x0b);
+    let is_number = begins_well && number.len == bytes.len() && !number.value.is_nan();
+    if !is_number || number.out_of_range {
         return Err(Error::NOT_A_FLOAT);
     }
-    Ok(number)
+    Ok(number.value)
 }
 
 /// A count that is not below a limit; else, or if it is no integer, this error.

@@ -14,6 +14,7 @@ use super::{Args, c_string};
 use crate::context::Context;
 use crate::keyspace::entry::Data;
 use crate::keyspace::list::{End, List};
+use crate::keyspace::set::Member;
 use crate::notify::Class;
 use crate::reply::{Error, Reply, bulk_or_nil, count};
 
@@ -285,13 +286,23 @@ fn score(bytes: &[u8]) -> Result<f64, Error> {
 fn elements_of(data: &Data) -> Option<(Vec<Cow<'_, [u8]>>, bool)> {
     match data {
         Data::List(list) => Some((list.iter().map(Cow::Borrowed).collect(), true)),
+        Data::Set(set) => {
+            let member = |member| match member {
+                Member::Integer(_) => Cow::Owned(member.to_vec()),
+                Member::Text(text) => Cow::Borrowed(text),
+            };
+            Some((set.iter().map(member).collect(), false))
+        }
         _ => None,
     }
 }
 
 /// A field of a hash.
-fn field_of<'d>(_data: &'d Data, _field: &[u8]) -> Option<&'d [u8]> {
-    None
+fn field_of<'d>(data: &'d Data, field: &[u8]) -> Option<&'d [u8]> {
+    match data {
+        Data::Hash(hash) => hash.get(field),
+        _ => None,
+    }
 }
 
 fn list_of(cx: &Context<'_>, elements: &[Vec<u8>]) -> Box<List> {

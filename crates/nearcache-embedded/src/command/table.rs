@@ -14,9 +14,16 @@ static FAMILIES: &[&[Command]] = &[
     super::expiry::COMMANDS,
     super::scan::COMMANDS,
     super::lists::COMMANDS,
+    super::sorted_sets::COMMANDS,
+    super::geo::COMMANDS,
     super::transactions::COMMANDS,
     super::scripting::COMMANDS,
     super::session::COMMANDS,
+    super::client::COMMANDS,
+    super::auth::COMMANDS,
+    super::admin::COMMANDS,
+    super::slow_log::COMMANDS,
+    super::latency::COMMANDS,
     super::tracking::COMMANDS,
     super::pubsub::COMMANDS,
     super::hello::COMMANDS,
@@ -39,7 +46,7 @@ static INDEX: [u16; SLOTS] = index();
 /// The bit of an entry that says that it is a subcommand.
 const SUBCOMMAND: u16 = 1 << 15;
 /// Room for 512 commands.
-const SLOTS: usize = 1024;
+pub(crate) const SLOTS: usize = 1024;
 
 const fn index() -> [u16; SLOTS] {
     let mut slots = [0; SLOTS];
@@ -104,6 +111,19 @@ fn search(name: &[u8], without: u16) -> Option<&'static Command> {
         let command = &FAMILIES[place >> 8][place & 0xff];
         if command.name.as_bytes().eq_ignore_ascii_case(name) {
             return Some(command).filter(|_| entry & without == 0);
+        }
+        slot = (slot + 1) % SLOTS;
+    }
+}
+
+/// The slot of a command: a number below [`SLOTS`].
+#[inline]
+pub(crate) fn slot(name: &str) -> Option<usize> {
+    let mut slot = slot_of(name.as_bytes());
+    loop {
+        let place = usize::from(INDEX[slot] & !SUBCOMMAND).checked_sub(1)?;
+        if FAMILIES[place >> 8][place & 0xff].name == name {
+            return Some(slot);
         }
         slot = (slot + 1) % SLOTS;
     }

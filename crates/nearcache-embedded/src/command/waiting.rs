@@ -1,6 +1,7 @@
 //! What all commands that wait have in common: their timeout.
 
-use super::parse::{float, integer};
+use super::numbers::Decimal;
+use super::parse::integer;
 use crate::context::Context;
 use crate::reply::Error;
 
@@ -9,12 +10,10 @@ const NEGATIVE: Error = Error::new("ERR timeout is negative");
 /// When a command that waits for some seconds gives up, in unix milliseconds; `None` for 0, which means never.
 pub(super) fn deadline_in_seconds(cx: &Context<'_>, arg: &[u8]) -> Result<Option<i64>, Error> {
     const NO_FLOAT: Error = Error::new("ERR timeout is not a float or out of range");
-    let millis = float(arg).map_err(|_| NO_FLOAT)? * 1000.0;
+    let seconds = Decimal::parse(arg).map_err(|_| NO_FLOAT)?;
     // What is out of range counts as the lowest number.
-    if millis >= 9_223_372_036_854_775_807.0 {
-        return Err(NEGATIVE);
-    }
-    deadline(cx, millis.ceil() as i64)
+    let millis = seconds.times(1000).ceil().ok_or(NEGATIVE)?;
+    deadline(cx, millis)
 }
 
 /// When a command that waits for some milliseconds gives up.

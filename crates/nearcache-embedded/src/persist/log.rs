@@ -315,6 +315,10 @@ impl Log {
 
     /// Writes everything that was appended. Returns whether there was anything.
     pub(super) fn flush(&self, io: &mut Io) -> io::Result<bool> {
+        if self.is_closed() {
+            // The files may be another store's by now.
+            return Ok(false);
+        }
         let left = !io.pending.is_empty();
         if left {
             self.write_pending(io)?;
@@ -615,12 +619,15 @@ impl Log {
     /// Writes everything that is left, and gives the folder free.
     pub(crate) fn close(&self) {
         let mut io = self.io.lock();
-        if self.closed.swap(true, Ordering::SeqCst) {
+        if self.is_closed() {
             return;
         }
         // Nobody is left to be told of an error.
         let _ = self.flush(&mut io).and_then(|_| io.file.sync_all());
-        self.folder.lock().unlock();
+        let folder = self.folder.lock();
+        self.closed.store(true, Ordering::SeqCst);
+        folder.unlock();
+        drop(folder);
         drop(io);
         self.waiting.fail(u64::MAX, "the store is closed");
         self.threads.lock().iter().for_each(Thread::unpark);

@@ -16,12 +16,15 @@ mod manifest;
 mod reader;
 pub(crate) mod record;
 mod rewrite;
+mod stream;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(crate) use commit::{Commit, refusal};
+#[cfg(any(fuzzing, test))]
+pub(crate) use entry::write_entry;
 pub use error::PersistError;
 #[cfg(any(fuzzing, test))]
 pub(crate) use load::load_bytes;

@@ -286,15 +286,15 @@ mod tests {
         for end in 0..TWO.len() {
             let (names, ending) = all(&TWO[..end]);
             let expected = match end {
-                0 | 10 | 32 => "end".to_owned(),
+                0 | 10 | 31 => "end".to_owned(),
                 1..10 => "cut 0".to_owned(),
-                11..32 => "cut 10".to_owned(),
-                _ => "cut 32".to_owned(),
+                11..31 => "cut 10".to_owned(),
+                _ => "cut 31".to_owned(),
             };
             assert_eq!(ending, expected, "{end}");
-            assert_eq!(names.len(), usize::from(end >= 32));
-            let zeros = [&TWO[..32], &vec![0; end][..]].concat();
-            let ending = if end == 0 { "end" } else { "cut 32" };
+            assert_eq!(names.len(), usize::from(end >= 31));
+            let zeros = [&TWO[..31], &vec![0; end][..]].concat();
+            let ending = if end == 0 { "end" } else { "cut 31" };
             assert_eq!(all(&zeros).1, ending);
         }
     }
@@ -303,7 +303,7 @@ mod tests {
     fn damage_is_told_from_a_cut() {
         for (bytes, at) in [
             (
-                &b"*2\r\n$4\r\nINCR\r\n$9\r\na\r\n*1\r\n$4\r\nEXEC\r\n"[..],
+                &b"*2\r\n$4\r\nINCR\r\n$8\r\na\r\n*1\r\n$4\r\nEXEC\r\n"[..],
                 0,
             ),
             (

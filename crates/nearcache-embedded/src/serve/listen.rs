@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,9 +15,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::peer::Peer;
+use super::peer::{DROWSY, Peer};
 use crate::Store;
-use crate::clients::Client;
+use crate::clients::{Address, Client, ClientType};
+use crate::session::Session;
 use crate::store::Shared;
 
 /// A store on a port. See [`Server::builder`].
@@ -129,6 +131,20 @@ impl ServerBuilder {
         self
     }
 
+    /// How many clients there may be; the default is 10,000. Others are turned away with an error.
+    pub fn max_clients(self, clients: usize) -> Self {
+        let at = &self.shared.settings.port.max_clients;
+        at.store(clients.max(1), Ordering::Relaxed);
+        self
+    }
+
+    /// Disconnects clients that have sent nothing for this long, in whole seconds; the default is never.
+    pub fn idle_timeout(self, timeout: Duration) -> Self {
+        let at = &self.shared.settings.port.idle;
+        at.store(timeout.as_secs(), Ordering::Relaxed);
+        self
+    }
+
     /// Starts to listen: from now on clients can connect, and wait until [`Server::serve`] runs.
     ///
     /// # Errors
@@ -137,6 +153,7 @@ impl ServerBuilder {
         if self.addresses.is_empty() && self.paths.is_empty() {
             return Err(ServeError::Nowhere);
         }
+        let has_password = self.password.is_some() || self.shared.settings.port.password.is_set();
         let mut tcp = Vec::new();
         for address in self.addresses {
             let bind_error = |source| ServeError::Bind {
@@ -147,8 +164,7 @@ impl ServerBuilder {
                 .await
                 .map_err(bind_error)?
                 .collect();
-            if self.password.is_none() && resolved.iter().any(|address| !address.ip().is_loopback())
-            {
+            if !has_password && resolved.iter().any(|address| !address.ip().is_loopback()) {
                 return Err(ServeError::Unprotected { address });
             }
             tcp.push(TcpListener::bind(&resolved[..]).await.map_err(bind_error)?);
@@ -162,6 +178,7 @@ impl ServerBuilder {
                     address: path.display().to_string(),
                     source,
                 })?;
+                *self.shared.clients.path.lock() = path.display().to_string();
                 unix.push((listener, path));
             }
             #[cfg(not(unix))]
@@ -169,6 +186,13 @@ impl ServerBuilder {
                 address: path.display().to_string(),
                 source: io::ErrorKind::Unsupported.into(),
             });
+        }
+        if let Some(password) = &self.password {
+            self.shared.settings.port.password.set(password.as_bytes());
+        }
+        if let Some(address) = tcp.first().and_then(|listener| listener.local_addr().ok()) {
+            let at = &self.shared.clients.port;
+            at.store(address.port().into(), Ordering::Relaxed);
         }
         Ok(Server {
             shared: self.shared,
@@ -222,6 +246,11 @@ impl Server {
     /// Accepts clients and runs their commands, until [`Handle::shutdown`] or the command `SHUTDOWN`.
     pub async fn serve(self) {
         let mut accepting = JoinSet::new();
+        let stop = self.stop.clone();
+        self.shared.clients.on_shutdown(Box::new(move || {
+            stop.send_replace(true);
+        }));
+        accepting.spawn(keep_house(self.shared.clone(), self.stop.clone()));
         for listener in self.tcp {
             let (shared, stop) = (self.shared.clone(), self.stop.clone());
             accepting.spawn(accept_tcp(listener, shared, stop));
@@ -304,41 +333,107 @@ async fn end(shared: &Shared, mut peers: JoinSet<()>) {
     }
 }
 
-async fn welcome_tcp(socket: TcpStream, address: SocketAddr, shared: Arc<Shared>) {
+async fn welcome_tcp(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     let local = socket.local_addr().map(|local| local.to_string());
-    // Replies go out at once. If that cannot be set, they are only slower.
+    let address = Address {
+        peer: peer.to_string(),
+        local: local.unwrap_or_default(),
+        is_unix: false,
+        socket: number(&socket),
+    };
+    // Replies go out at once, and it is noticed when a client is gone. Both can do without.
     let _ = socket.set_nodelay(true);
-    welcome(
-        socket,
-        address.to_string(),
-        local.unwrap_or_default(),
-        false,
-        shared,
-    )
-    .await;
+    let keepalive = shared.settings.port.keepalive.load(Ordering::Relaxed);
+    if keepalive > 0 {
+        let interval = Duration::from_secs((keepalive / 3).max(1));
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(Duration::from_secs(keepalive))
+            .with_interval(interval);
+        let _ = socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive);
+    }
+    if is_unprotected(&shared, peer) {
+        let mut socket = socket;
+        // It is closed either way.
+        let _ = socket.write_all(UNPROTECTED).await;
+        return;
+    }
+    welcome(socket, address, shared).await;
 }
+
+/// Whether others than this machine reach a port that has no password: it may have been taken away since.
+fn is_unprotected(shared: &Shared, peer: SocketAddr) -> bool {
+    !peer.ip().to_canonical().is_loopback() && !shared.settings.port.password.is_set()
+}
+
+const UNPROTECTED: &[u8] = b"-DENIED this port has no password, so only clients of the same machine are served. Set a password to serve others.\r\n";
 
 #[cfg(unix)]
 async fn welcome_unix(socket: UnixStream, path: String, shared: Arc<Shared>) {
-    let address = format!("{path}:0");
-    welcome(socket, address.clone(), address, true, shared).await;
+    let address = Address {
+        peer: format!("{path}:0"),
+        local: format!("{path}:0"),
+        is_unix: true,
+        socket: number(&socket),
+    };
+    welcome(socket, address, shared).await;
+}
+
+/// The number of a socket, as `CLIENT LIST` shows it.
+#[cfg(unix)]
+fn number(socket: &impl std::os::fd::AsRawFd) -> i64 {
+    socket.as_raw_fd().into()
+}
+
+#[cfg(not(unix))]
+fn number<S>(_: &S) -> i64 {
+    -1
 }
 
 async fn welcome<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
     mut socket: S,
-    address: String,
-    local: String,
-    is_unix: bool,
+    address: Address,
     shared: Arc<Shared>,
 ) {
     const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
-    if shared.clients.count() >= 10_000 {
+    let settings = &shared.settings.port;
+    if shared.clients.count() >= settings.max_clients.load(Ordering::Relaxed) {
+        shared.clients.refused.fetch_add(1, Ordering::Relaxed);
         // It is closed either way.
         let _ = socket.write_all(FULL).await;
         return;
     }
     let id = shared.next_client();
-    let client = Arc::new(Client::new(id, address, local, is_unix));
-    client.authenticated.store(true, Ordering::Relaxed);
-    Peer::new(socket, shared, client).run().await;
+    let mut session = Session::new(id);
+    let mailbox = Arc::clone(session.open_mailbox(&shared));
+    let client = Arc::new(Client::new(
+        id,
+        address,
+        mailbox,
+        !settings.password.is_set(),
+    ));
+    Peer::new(socket, shared, session, client).run().await;
+}
+
+/// Disconnects those who have been idle for too long, and lets the others give back their buffers.
+async fn keep_house(shared: Arc<Shared>, stop: watch::Sender<bool>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stopped(&stop) => return,
+        }
+        let limit = shared.settings.port.idle.load(Ordering::Relaxed);
+        let now = shared.coarse_ms();
+        for client in shared.clients.all() {
+            let idle = now.saturating_sub(client.active.load(Ordering::Relaxed));
+            let exempt =
+                client.blocked.load(Ordering::Relaxed) || client.kind() != ClientType::Normal;
+            if limit > 0 && idle / 1000 >= limit && !exempt {
+                client.kill();
+            } else if u128::from(idle) >= DROWSY.as_millis() && client.seen.lock().input_free > 0 {
+                client.bell.ring();
+            }
+        }
+    }
 }

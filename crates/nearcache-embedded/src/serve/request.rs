@@ -99,21 +99,19 @@ impl Request {
             .map_or(0, |length| (self.at + length + 2).saturating_sub(received))
     }
 
-    /// Whether a part of a request has been read.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.at > 0
-    }
-
     /// How many bytes the arguments take that were read so far.
     pub(crate) fn bytes(&self) -> usize {
         self.args.iter().map(Range::len).sum()
     }
 
+    /// Gives back the memory of a request with many arguments.
+    pub(crate) fn shrink(&mut self) {
+        self.args.shrink_to(64);
+    }
+
     /// Forgets the request, for the next one.
     pub(crate) fn clear(&mut self) {
         self.args.clear();
-        // One request of many arguments does not keep its memory for ever.
-        self.args.shrink_to(1024);
         self.inline.clear();
         self.at = 0;
         self.searched = 0;

@@ -5,8 +5,8 @@ use super::OPTIONS;
 use super::OptionInfo;
 
 /// The options of the builder that a configuration cannot express: a client, a hook and a store are values of the application, and
-/// the codec is set by three options.
-const ONLY_IN_CODE: [&str; 4] = ["client", "codec", "hook", "store"];
+/// the codec is set by three options; a folder is part of the URL.
+const ONLY_IN_CODE: [&str; 5] = ["client", "codec", "hook", "persist", "store"];
 
 /// The options that become the builder's URL or its codec.
 const ONLY_HERE: [&str; 6] = [

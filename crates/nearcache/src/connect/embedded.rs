@@ -1,4 +1,5 @@
-//! The store in this process. It answers at once, so no time limit applies. Its memory is limited, unless the URL turns
+//! The store in this process. It answers at once, so no time limit applies. (One that is kept in a folder may wait for
+//! the disk: a write that was begun is finished, whatever the limit.) Its memory is limited, unless the URL turns
 //! that off: when it is full, the least used entries are evicted.
 
 use std::collections::HashMap;
@@ -24,6 +25,8 @@ struct Embedded {
     client: Connection,
     /// What a connection of its own speaks: the highest protocol, as on a server, unless told.
     protocol: ProtocolVersion,
+    /// Whether a caller that has to wait for the disk parks its thread.
+    parks: bool,
     common: Common,
     /// Keeps a named store alive.
     store: Arc<Store>,
@@ -163,14 +166,26 @@ pub(super) fn over(
         protocol: target
             .protocol
             .map_or(ProtocolVersion::RESP3, ProtocolVersion::from),
+        parks: runtime.parks(),
         common: Common::new(target, runtime).with_clock(store.clock().clone()),
         store,
     }))
 }
 
+impl Embedded {
+    /// Runs a command. A write to a store with `appendfsync=always` waits for the disk; nothing else waits.
+    async fn call(&self, command: &Cmd) -> Value {
+        if self.parks {
+            self.client.call(command)
+        } else {
+            self.client.call_async(command).await
+        }
+    }
+}
+
 impl Backend for Embedded {
     fn request<'a>(&'a self, command: &'a Cmd, _: Terms) -> BoxFuture<'a, Result<Value>> {
-        Box::pin(async move { result_of(self.client.call(command)) })
+        Box::pin(async move { result_of(self.call(command).await) })
     }
 
     fn pipeline<'a>(
@@ -181,9 +196,18 @@ impl Backend for Embedded {
         Box::pin(async move {
             let commands = pipeline.cmd_iter();
             if !pipeline.is_transaction() {
-                return Ok(commands.map(|command| self.client.call(command)).collect());
+                let mut replies = Vec::with_capacity(pipeline.len());
+                for command in commands {
+                    replies.push(self.call(command).await);
+                }
+                return Ok(replies);
             }
-            match result_of(self.client.transaction(commands))? {
+            let reply = if self.parks {
+                self.client.transaction(commands)
+            } else {
+                self.client.transaction_async(commands).await
+            };
+            match result_of(reply)? {
                 Value::Array(replies) => Ok(replies),
                 other => Err(Error::unexpected("EXEC", &other)),
             }
@@ -201,6 +225,7 @@ impl Backend for Embedded {
         Some(Arc::new(Embedded {
             client: self.client.clone(),
             protocol: self.protocol,
+            parks: mode.runtime().parks(),
             common: self.common.for_runtime(mode.runtime()),
             store: Arc::clone(&self.store),
         }))

@@ -101,6 +101,12 @@ pub(crate) struct Settings {
     pub(crate) heal: bool,
 }
 
+/// The scripts of a cache, which a store without Lua needs to know.
+#[cfg(feature = "serve")]
+pub(crate) fn scripts() -> impl Iterator<Item = &'static crate::script::Script> {
+    lease::ALL.into_iter().chain(change::ALL)
+}
+
 impl ReadThrough {
     pub(crate) fn new(client: Client, settings: Settings) -> Self {
         let Settings {

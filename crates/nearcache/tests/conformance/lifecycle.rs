@@ -22,7 +22,7 @@ async fn ping_and_server_tell_what_is_there(target: Target) {
     let cache = target.cache();
     call!(cache.ping()).unwrap();
     let server = call!(cache.server()).unwrap();
-    assert_eq!(server.kind == ServerKind::Embedded, target.is_embedded());
+    assert_eq!(server.kind == ServerKind::Embedded, target.is_a_store());
     assert!(server.is_at_least(6, 2), "{server}");
     assert_eq!(server.mode, "standalone");
 }

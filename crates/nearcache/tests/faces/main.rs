@@ -9,6 +9,7 @@ mod beneath;
 mod dedicated;
 mod errors;
 mod fallback;
+mod kept;
 mod keys;
 mod loaders;
 mod raw;

@@ -69,6 +69,40 @@ fn four_processes_of_125_callers_load_a_cold_key_once() {
     }
 }
 
+/// The store of this process is the server of the others.
+#[cfg(feature = "serve")]
+#[test]
+fn four_processes_share_a_store_on_a_port() {
+    use nearcache::embedded::Store;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let store = Store::new();
+    let server = nearcache::serve(&store).bind("127.0.0.1:0");
+    let server = runtime.block_on(server.start()).unwrap();
+    let port = server.local_addr().unwrap().port();
+    runtime.spawn(server.serve());
+    for blocking in [false, true] {
+        let prefix = random_prefix();
+        let role = Role {
+            port,
+            prefix: &prefix,
+            lease: LEASE,
+            blocking,
+        };
+        let mut processes: Vec<_> = (0..PROCESSES).map(|_| Process::start(role)).collect();
+        for process in &mut processes {
+            process.tell(&format!("callers k {CALLERS} 200"));
+        }
+        for process in &mut processes {
+            process.hear("done");
+        }
+        let loads: u64 = redis::cmd("GET")
+            .arg(format!("loads-of-{prefix}"))
+            .query(&mut store.connect())
+            .unwrap();
+        assert_eq!(loads, 1);
+    }
+}
+
 #[test]
 fn a_load_whose_process_is_killed_is_made_once_more_after_its_lease() {
     let redis = Redis::start();

@@ -22,6 +22,32 @@ pub(crate) enum Place {
     RedisResp2,
     RedisResp3,
     RedisUnix,
+    /// An embedded store behind its port.
+    #[cfg(feature = "serve")]
+    Served,
+}
+
+/// The URL of a store that is served for all tests.
+#[cfg(feature = "serve")]
+fn served() -> String {
+    use std::sync::OnceLock;
+    static PORT: OnceLock<u16> = OnceLock::new();
+    let port = PORT.get_or_init(|| {
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+            runtime.block_on(async {
+                let store = nearcache::embedded::Store::new();
+                let server = nearcache::serve(&store).bind("127.0.0.1:0");
+                let server = server.start().await.expect("a free port");
+                let address = server.local_addr().expect("it listens on TCP");
+                tell.send(address.port()).expect("somebody waits");
+                server.serve().await;
+            });
+        });
+        told.recv().expect("it listens")
+    });
+    format!("redis://127.0.0.1:{port}")
 }
 
 impl Target {
@@ -43,6 +69,14 @@ impl Target {
         self.blocking
     }
 
+    /// Whether a store of ours answers, in this process or behind its port.
+    pub(crate) fn is_a_store(self) -> bool {
+        !matches!(
+            self.place,
+            Place::RedisResp2 | Place::RedisResp3 | Place::RedisUnix
+        )
+    }
+
     pub(crate) fn is_embedded(self) -> bool {
         matches!(self.place, Place::Embedded)
     }
@@ -54,6 +88,8 @@ impl Target {
             Place::RedisResp2 => format!("{}?protocol=2", Redis::shared().url()),
             Place::RedisResp3 => format!("{}?protocol=3", Redis::shared().url()),
             Place::RedisUnix => Redis::shared().unix_url(),
+            #[cfg(feature = "serve")]
+            Place::Served => served(),
         }
     }
 
@@ -208,6 +244,10 @@ macro_rules! suite {
         suite!(@on redis_resp3_blocking, blocking, RedisResp3: $($test),*);
         suite!(@on redis_unix, asynchronous, RedisUnix: $($test),*);
         suite!(@on redis_unix_blocking, blocking, RedisUnix: $($test),*);
+        #[cfg(feature = "serve")]
+        suite!(@on served, asynchronous, Served: $($test),*);
+        #[cfg(feature = "serve")]
+        suite!(@on served_blocking, blocking, Served: $($test),*);
     };
     (@on $module:ident, $way:ident, $place:ident: $($test:ident),*) => {
         mod $module {

@@ -51,7 +51,7 @@ fn threshold(args: Args<'_>, at: usize) -> (usize, bool) {
 
 impl Options {
     /// Reads the options of `XADD`, up to the id, or of `XTRIM`.
-    pub(super) fn read(args: Args<'_>, adds: bool, limits: NodeLimits) -> Result<Self, Error> {
+    pub(super) fn read(cx: &Context<'_>, args: Args<'_>, adds: bool) -> Result<Self, Error> {
         const BOTH: Error = Error::new(
             "ERR syntax error, MAXLEN and MINID options at the same time are not compatible",
         );
@@ -100,10 +100,14 @@ impl Options {
             }
             at += 1;
         }
+        if cx.loading {
+            // What a server logs has been trimmed exactly, but still names the limit.
+            limit = limit.filter(|_| keep.is_none()).map(|_| 0);
+        }
         check(keep.is_some(), nodes, limit, adds)?;
         let limit = match limit {
             Some(limit) => limit,
-            None if nodes => usual_limit(limits),
+            None if nodes => usual_limit(node_limits(cx)),
             None => 0,
         };
         options.trim = keep.map(|keep| Trim { keep, nodes, limit });

@@ -16,7 +16,7 @@ const WRONG_ARITY: Error = Error::new("ERR wrong number of arguments for 'xadd' 
 pub(super) fn xadd(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     const ZERO: Error = Error::new("ERR The ID specified in XADD must be greater than 0-0");
     let limits = node_limits(cx);
-    let options = Options::read(args, true, limits)?;
+    let options = Options::read(cx, args, true)?;
     let pairs = args.get(options.at + 1..).unwrap_or_default();
     if pairs.len() < 2 || !pairs.len().is_multiple_of(2) {
         return Err(WRONG_ARITY);
@@ -103,7 +103,7 @@ fn log_addition(
 }
 
 pub(super) fn xtrim(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    let options = Options::read(args, false, node_limits(cx))?;
+    let options = Options::read(cx, args, false)?;
     let Some(trim) = options.trim else {
         return Err(Error::SYNTAX);
     };

@@ -125,7 +125,7 @@ fn compare(score: f64, member: &[u8], other_score: f64, other: &[u8]) -> Orderin
 impl SortedSet {
     /// A set of these elements, in any order, each member once.
     pub(crate) fn of(mut pairs: Vec<(&[u8], f64)>, limits: &Compact) -> Box<Self> {
-        pairs.sort_unstable_by(|a, b| compare(a.1, a.0, b.1, b.0));
+        SortedSet::sort(&mut pairs);
         let fits = pairs.len() <= limits.sorted_set_entries
             && pairs
                 .iter()
@@ -140,6 +140,11 @@ impl SortedSet {
         }
         pack.shrink();
         Box::new(SortedSet::Small(pack))
+    }
+
+    /// Puts elements into the order of a sorted set.
+    pub(crate) fn sort<M: AsRef<[u8]>>(pairs: &mut [(M, f64)]) {
+        pairs.sort_unstable_by(|a, b| compare(a.1, a.0.as_ref(), b.1, b.0.as_ref()));
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -74,7 +74,7 @@ impl Model {
     fn id(&self, index: prop::sample::Index) -> Id {
         let at = index.index(self.entries.len() + 2);
         let entry = self.entries.get(at).map(|(id, _)| *id);
-        entry.unwrap_or(if at % 2 == 0 {
+        entry.unwrap_or(if at.is_multiple_of(2) {
             self.last_id
         } else {
             Id { ms: 1, seq: 7 }

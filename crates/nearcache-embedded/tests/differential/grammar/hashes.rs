@@ -33,7 +33,7 @@ pub(super) const FAMILY: Family = Family {
         "HSCAN <key> <cursor> <partopt>*",
         "HSCAN <key> 0 <partopt>*",
         "CONFIG SET hash-max-listpack-entries <limit>",
-        "CONFIG SET hash-max-listpack-value <limit>",
+        "CONFIG SET hash-max-listpack-value <size>",
         "WATCH <key>",
         "MULTI",
         "EXEC",
@@ -101,6 +101,7 @@ pub(super) const FAMILY: Family = Family {
                 "FOO bar",
             ],
         ),
+        ("size", &["0", "1", "2", "3", "64", "65"]),
         ("limit", &["0", "1", "2", "3", "64", "512", "x", "-1"]),
     ],
 };

@@ -2,6 +2,7 @@
 
 mod bitmaps;
 mod commands;
+mod geo;
 mod hashes;
 mod hyperloglog;
 mod keys;
@@ -10,6 +11,7 @@ mod pushes;
 mod server;
 mod sets;
 mod sort;
+mod sorted_sets;
 mod streams;
 mod strings;
 
@@ -116,6 +118,8 @@ const FAMILIES: &[&Family] = &[
     &commands::FAMILY,
     &sort::FAMILY,
     &hyperloglog::FAMILY,
+    &sorted_sets::FAMILY,
+    &geo::FAMILY,
     &hashes::FAMILY,
     &sets::FAMILY,
     &server::FAMILY,
@@ -156,6 +160,22 @@ fn phrase(kind: &str) -> BoxedStrategy<Vec<Arg>> {
                 .prop_map(|(first, count)| (0..count).map(|n| first.wrapping_add(n).to_string().into_bytes()).collect())
                 .boxed();
         }
+        "zmany" | "zmanysame" => {
+            let same = kind == "zmanysame";
+            let score = prop_oneof![3 => -9..9i32, 1 => any::<i32>()];
+            let numbers = vec((score, 0..400u16), 100..200);
+            return numbers
+                .prop_map(move |pairs| {
+                    let pair = |(score, n): (i32, u16)| [if same { "0".into() } else { score.to_string() }, format!("m{n}")];
+                    pairs.into_iter().flat_map(pair).map(String::into_bytes).collect()
+                })
+                .boxed();
+        }
+        "longitude" => (-1_800_000..1_800_000i32).prop_map(|n| (f64::from(n) / 10_007.0).to_string()).boxed(),
+        "latitude" => (-850_000..850_000i32).prop_map(|n| (f64::from(n) / 10_007.0).to_string()).boxed(),
+        "degrees" => (-1_800_000..1_800_000i32).prop_map(|n| (f64::from(n) / 10_007.0).to_string()).boxed(),
+        "near" => (-10_000..10_000i32).prop_map(|n| (f64::from(n) / 10_007.0).to_string()).boxed(),
+        "positive" => (0..10_000_000i32).prop_map(|n| (f64::from(n) / 1_009.0).to_string()).boxed(),
         "pair" => return (phrase("key"), phrase("value")).prop_map(|(key, value)| [key, value].concat()).boxed(),
         "int" => prop_oneof![
             (-100i64..100).prop_map(|n| n.to_string()),
@@ -236,7 +256,9 @@ fn words(line: &'static str) -> BoxedStrategy<Vec<Arg>> {
 /// Whether a command waits for as long as its arguments say, or changes something at random without one of them.
 fn is_delicate(name: &[u8]) -> bool {
     let name = String::from_utf8_lossy(name).to_uppercase();
-    name == "SPOP" || ["BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP"].contains(&name.as_str())
+    name == "SPOP"
+        || name.starts_with("BZ")
+        || ["BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP"].contains(&name.as_str())
 }
 
 /// A command that is mostly right: in letters of any case, and now and then with an argument too much, one

@@ -9,7 +9,12 @@ pub(super) const FAMILY: Family = Family {
         "RPUSH <key> <sortable> <sortable>*",
         "RPUSH <key> <sortable> <sortable>*",
         "RPUSH <key> <word> <sortable>*",
+        "SADD <key> <sortable> <sortable>*",
+        "SADD <key> <sortable> <word>*",
+        "HSET <weightkey> f <sortable>",
+        "HSET <weightkey> f <word>",
         "DEL <key>",
+        "DEL <weightkey>",
         "SET <weightkey> <sortable>",
         "SET <weightkey> <sortable>",
         "SET <weightkey> <word>",
@@ -33,8 +38,6 @@ pub(super) const FAMILY: Family = Family {
         "LCS <text> <text> IDX <lcsopt>*",
         "SET <text> <letters>",
         "SET <text> <letters>",
-        "WAIT 0 <int>",
-        "WAIT -1 <timeout>",
     ],
     options: &[
         (
@@ -49,7 +52,10 @@ pub(super) const FAMILY: Family = Family {
                 "w_1", "w_2", "w_10", "w_-3", "w_5", "w_7", "w_003", "w_foo", "w_BAZ",
             ],
         ),
-        ("bynumber", &["BY w_*", "DESC", "ASC", "BY *", "by w_*"]),
+        (
+            "bynumber",
+            &["BY w_*", "DESC", "ASC", "BY *", "by w_*", "BY w_*->f"],
+        ),
         ("alphabet", &["ALPHA", "DESC", "ASC", "desc"]),
         (
             "limit",
@@ -112,6 +118,5 @@ pub(super) const FAMILY: Family = Family {
                 "FOO",
             ],
         ),
-        ("timeout", &["0", "1", "-1", "x", "9223372036854775807"]),
     ],
 };

@@ -257,3 +257,9 @@ impl<M: Executor> fmt::Debug for ComponentOf<M> {
         self.life.describe(f, M::COMPONENT)
     }
 }
+
+/// The scripts of a component, which a store without Lua needs to know.
+#[cfg(feature = "serve")]
+pub(crate) fn scripts() -> impl Iterator<Item = &'static crate::script::Script> {
+    bounded::ALL.into_iter()
+}

@@ -18,7 +18,7 @@ const NAMES: [&str; 7] = [
     "\n",
     "b:a",
 ];
-/// Further apart than the tolerance, so that the order is the same.
+/// About how long values live.
 const TIMES: [u64; 6] = [
     60_000,
     600_000,
@@ -39,7 +39,8 @@ fn script(rng: &mut Rng) -> Step {
     if rng.u8(..4) == 0 {
         return Step::Call("REMOVE", &REMOVE, input);
     }
-    let time = TIMES[rng.usize(..TIMES.len())];
+    // No two are the same within the tolerance, so that the order is certain.
+    let time = TIMES[rng.usize(..TIMES.len())] + u64::from(rng.u16(..)) * 2 * TOLERANCE;
     input
         .arg(time.to_string().as_bytes())
         .arg(rng.u8(1..5).to_string().as_bytes())
