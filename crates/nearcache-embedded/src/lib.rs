@@ -145,6 +145,20 @@
 //! [`Store::subscribe`] reports every change, the client that made it, and the keys that expired or were evicted.
 //! This is what a second cache in front of the store needs to stay correct.
 //!
+//! # Pushes
+//!
+//! A client that [subscribes](Connection::pushes) to channels, or tracks the keys that it reads, gets messages beside
+//! its replies: [`Connection::pushes`] has them as a queue for a thread, or for a task. Whoever publishes never waits
+//! for a subscriber; one that does not read is cut when 32 MiB wait for it. All subscribers of a channel see its
+//! messages in the same order. Three things differ from a server:
+//!
+//! - What a client publishes to itself, and the notifications of its own commands, come after the reply of the command,
+//!   and not before it.
+//! - Notifications of commands on different threads may arrive in another order than their changes took effect.
+//! - In process, a client can be redirected to (`CLIENT TRACKING ON REDIRECT`) once it has subscribed to something, or
+//!   its pushes were asked for. After `SWAPDB`, clients that track are told that all keys have changed; a server tells
+//!   them nothing.
+//!
 //! # Persistence
 //!
 //! A store keeps everything in memory, and is gone with the process, unless it has a [folder](Builder::persist). Then
