@@ -48,7 +48,9 @@
 //! | keys | `DEL` `UNLINK` `EXISTS` `TOUCH` `TYPE` `RENAME` `RENAMENX` `COPY` `OBJECT ENCODING` `OBJECT FREQ` `OBJECT IDLETIME` `OBJECT REFCOUNT` `MEMORY USAGE` |
 //! | expiry | `EXPIRE` `PEXPIRE` `EXPIREAT` `PEXPIREAT` (with `NX` `XX` `GT` `LT`) `PERSIST` `TTL` `PTTL` `EXPIRETIME` `PEXPIRETIME` |
 //! | key space | `KEYS` `SCAN` (with `MATCH` `COUNT` `TYPE`) `RANDOMKEY` `DBSIZE` `FLUSHDB` `FLUSHALL` |
-//! | lists | `LPUSH` `RPUSH` `LLEN` `LRANGE` |
+//! | lists | `LPUSH` `RPUSH` `LPUSHX` `RPUSHX` `LPOP` `RPOP` `LLEN` `LINDEX` `LRANGE` `LPOS` `LINSERT` `LSET` `LREM` `LTRIM` `LMOVE` `RPOPLPUSH` `LMPOP`, and those that wait: `BLPOP` `BRPOP` `BLMOVE` `BRPOPLPUSH` `BLMPOP` |
+//! | hashes | `HSET` `HMSET` `HSETNX` `HGET` `HMGET` `HDEL` `HLEN` `HSTRLEN` `HEXISTS` `HINCRBY` `HINCRBYFLOAT` `HKEYS` `HVALS` `HGETALL` `HRANDFIELD` `HSCAN` |
+//! | sets | `SADD` `SREM` `SMOVE` `SPOP` `SCARD` `SISMEMBER` `SMISMEMBER` `SMEMBERS` `SRANDMEMBER` `SINTER` `SINTERSTORE` `SINTERCARD` `SUNION` `SUNIONSTORE` `SDIFF` `SDIFFSTORE` `SSCAN` |
 //! | streams | `XADD` `XTRIM` `XDEL` `XSETID` `XLEN` `XRANGE` `XREVRANGE` `XREAD` `XREADGROUP` (both also wait) `XGROUP` `XACK` `XPENDING` `XCLAIM` `XAUTOCLAIM` `XINFO`, all with every option |
 //! | persistence | `BGREWRITEAOF` `LASTSAVE`, in a [folder](Builder::persist) |
 //! | transactions | `MULTI` `EXEC` `DISCARD` `WATCH` `UNWATCH` |
@@ -57,6 +59,8 @@
 //! | tracking | `CLIENT TRACKING` (all options) `CLIENT CACHING` `CLIENT TRACKINGINFO` `CLIENT GETREDIR` |
 //! | connection | `PING` `ECHO` `SELECT` `HELLO` `QUIT` `RESET` `CLIENT ID` `CLIENT INFO` `CLIENT GETNAME` `CLIENT SETNAME` `CLIENT SETINFO` `CLIENT NO-EVICT` |
 //! | server | `TIME` `INFO` `COMMAND COUNT` `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT`, for the settings that limit a store |
+//! | connection | `PING` `ECHO` `SELECT` `AUTH` `HELLO` `QUIT` `RESET`, all of `CLIENT` |
+//! | server | `TIME` `INFO` `COMMAND` `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT` `SLOWLOG` `LATENCY` `MONITOR` `SHUTDOWN` `ROLE` `REPLICAOF NO ONE` `WAIT` `ACL` (one user) `FUNCTION LIST` `FUNCTION FLUSH` (there are none) |
 //!
 //! Replies have the forms of RESP2 or RESP3, whichever the connection [uses](Connection::set_protocol), and errors
 //! have the text of Redis 7.0. A test runs random commands, valid and invalid, here and on a real server, and
@@ -70,13 +74,20 @@
 //! - There is no Lua. A script runs if it was [registered](Store::register) together with its twin, a Rust function
 //!   that does the same; any other script is an error that says so. An error in a command that a twin calls does not
 //!   name a line of the script.
-//! - `CONFIG` knows `maxmemory`, `maxmemory-policy`, `maxmemory-samples`, `lfu-log-factor` and `lfu-decay-time`.
+//! - `CONFIG` knows the settings that a store has, and keeps some that have no effect here, because it works
+//!   otherwise: `save`, `hz`, `activedefrag`, `lazyfree-*`, `repl-*`, `loglevel` and their like. `requirepass` is
+//!   never shown. There is no file of settings, so `CONFIG REWRITE` fails.
+//! - There is one user, `default`.
+//! - `MONITOR`, `SLOWLOG`, `LATENCY` and the counts of `INFO` know the commands of the port's clients, and not those
+//!   of connections within the process.
 //! - `OBJECT ENCODING` returns what a server would choose for the current value: a short string after an `APPEND` is
 //!   `embstr` here, and `raw` on a server. `OBJECT REFCOUNT` is always 1.
-//! - After `QUIT` and `RESET` a connection is like a new one. There is no socket to close.
+//! - After `QUIT` and `RESET` a connection within the process is like a new one. There is no socket to close.
 //! - `FLUSHALL` and `FLUSHDB` drop the values after the locks are released, with or without `ASYNC`.
 //! - `INCRBYFLOAT` computes as x86 servers do, with 64 bits of mantissa, but does not read hexadecimal.
-//! - Positions in `SCAN` replies are random numbers of up to 48 bits, and are not valid for another store.
+//! - Positions in the replies of scans are random numbers of up to 48 bits, and are not valid for another store, or
+//!   another key.
+//! - `HRANDFIELD` and `SRANDMEMBER` fail when a negative count asks for more than half a gigabyte.
 //!
 //! # Consistency
 //!
@@ -87,7 +98,8 @@
 //! next.
 //!
 //! `SCAN` returns a key that exists during the whole scan **exactly once**, however many others are added and removed
-//! meanwhile. (A server may return it more than once.) A call looks at up to 112 keys more than `COUNT`.
+//! meanwhile. (A server may return it more than once.) A call looks at up to 112 keys more than `COUNT`. The same
+//! holds for the fields and members that `HSCAN` and `SSCAN` return.
 //!
 //! # Expiry
 //!
@@ -185,11 +197,16 @@
 //! - In process, a client can be redirected to (`CLIENT TRACKING ON REDIRECT`) once it has subscribed to something, or
 //!   its pushes were asked for. After `SWAPDB`, clients that track are told that all keys have changed; a server tells
 //!   them nothing.
+//! # The port
+//! With the feature `serve`, a `Server` puts a store on TCP and unix sockets, and clients of any language take it
+//! for a Redis server. It listens on loopback addresses; on others only with a password. The store is the same for
+//! those in the process and those who connect.
 //!
 //! # Features
 //!
 //! - `aio` (default): redis-rs's async `ConnectionLike`. Without it, tokio is not built, and a refused transaction
 //!   fails with the server's `EXECABORT` instead of redis-rs's list of refused commands.
+//! - `serve`: the port, on tokio.
 
 mod aborted;
 mod bell;
