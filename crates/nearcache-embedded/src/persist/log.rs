@@ -308,11 +308,6 @@ impl Log {
         )
     }
 
-    /// The position of the end.
-    pub(super) fn end(&self) -> u64 {
-        self.buffer.lock().end
-    }
-
     /// Writes everything that was appended. Returns whether there was anything.
     pub(super) fn flush(&self, io: &mut Io) -> io::Result<bool> {
         if self.is_closed() {
@@ -445,12 +440,12 @@ impl Log {
     /// Takes note of how writing went, and tells those who wait.
     pub(super) fn judge(&self, io: &mut Io, done: io::Result<()>) {
         match done {
-            Ok(()) if io.suspect => self.fail(io, "an earlier sync has failed".into()),
+            Ok(()) if io.suspect => self.fail(io, "an earlier sync has failed"),
             Ok(()) => {
                 self.failing.store(false, Ordering::SeqCst);
                 self.waiting.succeed(self.durable.load(Ordering::SeqCst));
             }
-            Err(error) => self.fail(io, plain(&error)),
+            Err(error) => self.fail(io, &plain(&error)),
         }
     }
 
@@ -462,10 +457,10 @@ impl Log {
         error
     }
 
-    fn fail(&self, io: &mut Io, why: String) {
-        *self.why.lock() = why.clone();
+    fn fail(&self, io: &Io, why: &str) {
+        why.clone_into(&mut self.why.lock());
         self.failing.store(true, Ordering::SeqCst);
-        self.waiting.fail(io.end, &why);
+        self.waiting.fail(io.end, why);
         self.rouse();
     }
 
@@ -587,7 +582,7 @@ impl Log {
             // If a rotation came in between, that has synced the file, or failed to.
             if Arc::ptr_eq(&io.file, &file) {
                 self.doubt(&mut io);
-                self.fail(&mut io, plain(&error));
+                self.fail(&io, &plain(&error));
             }
             return;
         }
