@@ -227,7 +227,15 @@
 //! - `serve`: the port, on tokio.
 
 mod aborted;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod bell;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod clients;
 mod clock;
 mod command;
@@ -239,12 +247,24 @@ mod exchange;
 mod expiry;
 mod glob;
 mod keyspace;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod latency;
 mod limits;
 mod mailbox;
 mod notify;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod observe;
 mod persist;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod port_settings;
 mod pushes;
 mod recipients;
@@ -253,7 +273,15 @@ mod script;
 #[cfg(feature = "serve")]
 mod serve;
 mod session;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod slow_log;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod stats;
 mod store;
 mod subscriptions;

@@ -89,7 +89,7 @@ impl Details {
         all.get(name).unwrap_or(none)
     }
 
-    fn has(&self, flag: &str) -> bool {
+    pub(super) fn has(&self, flag: &str) -> bool {
         self.flags.contains(&flag)
     }
 
