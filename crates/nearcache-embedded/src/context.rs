@@ -327,6 +327,9 @@ impl<'c> Context<'c> {
     #[inline]
     fn log(&mut self, args: Args<'_>) {
         self.changed = false;
+        if self.session.client.is_some() {
+            self.shared.stats.changes.fetch_add(1, Ordering::Relaxed);
+        }
         let logged = self.logged.take();
         if self.logs() {
             self.note_commands(args, logged);

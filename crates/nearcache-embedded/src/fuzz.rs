@@ -73,6 +73,12 @@ const WORDS: &[&str] = &[
     "REPLACE",
     "ASYNC",
     "SAMPLES",
+    "LEFT",
+    "RIGHT",
+    "BEFORE",
+    "AFTER",
+    "RANK",
+    "WITHVALUES",
     "*",
     "a*",
     "[a-",
@@ -131,6 +137,16 @@ const WORDS: &[&str] = &[
     "PATTERN",
     "w_*->f",
     "#",
+    "notify-keyspace-events",
+    "KEAmn",
+    "ON",
+    "OFF",
+    "BCAST",
+    "PREFIX",
+    "REDIRECT",
+    "NOLOOP",
+    "OPTIN",
+    "YES",
 ];
 
 /// Inputs with more steps are cut off, because findings should be short.
@@ -205,6 +221,14 @@ fn run(data: &mut Unstructured<'_>) -> Result<()> {
                 }
             }
         }
+        // Nobody reads these, and a client of RESP2 that is subscribed may do little else.
+        let mut pushes = connection.pushes();
+        while pushes.try_next().is_some() {}
+        if data.ratio(1, 4)? && connection.protocol() == ProtocolVersion::RESP2 {
+            for line in ["UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"] {
+                connection.execute(&redis::cmd(line));
+            }
+        }
         check(&store);
     }
     Ok(())
@@ -225,7 +249,7 @@ fn packed(connection: &mut Connection, data: &mut Unstructured<'_>) -> Result<()
 fn unsized_(bytes: &[u8]) -> bool {
     let upper = bytes.to_ascii_uppercase();
     let has = |word: &[u8]| upper.windows(word.len()).any(|part| part == word);
-    !(has(b"SETRANGE") || has(b"SETBIT") || has(b"BITFIELD"))
+    !(has(b"SETRANGE") || has(b"SETBIT") || has(b"BITFIELD") || has(b"RAND"))
 }
 
 /// Nobody would ever end the wait of such a command.
@@ -257,7 +281,8 @@ fn command(data: &mut Unstructured<'_>) -> Result<Vec<Vec<u8>>> {
             let number = std::str::from_utf8(arg)
                 .ok()
                 .and_then(|text| text.parse().ok());
-            if number.is_some_and(|number: u64| (5_000..1 << 33).contains(&number)) {
+            let is_large = |number: i64| (5_000..1 << 33).contains(&number.unsigned_abs());
+            if number.is_some_and(is_large) {
                 *arg = b"5000".to_vec();
             }
         }
@@ -294,8 +319,24 @@ fn well_formed(reply: &Value, resp2: bool) -> bool {
             .iter()
             .all(|(key, value)| well_formed(key, false) && well_formed(value, false)),
         Value::Double(_) | Value::Boolean(_) | Value::VerbatimString { .. } => true,
+        // A confirmation.
+        Value::Push { data, .. } => data.iter().all(|value| well_formed(value, false)),
         _ => false,
     }
+}
+
+/// Bytes that a client of the port sends, in parts.
+///
+/// 1. Nothing panics.
+/// 2. The requests are the same, however the bytes are cut.
+#[cfg(feature = "serve")]
+pub fn requests(data: &[u8]) {
+    let (Some(&step), data) = (data.first(), data.get(1..).unwrap_or_default()) else {
+        return;
+    };
+    let whole = crate::serve::read_all(data, data.len().max(1));
+    let parts = crate::serve::read_all(data, usize::from(step % 16) + 1);
+    assert_eq!(whole, parts);
 }
 
 /// Recounts all entries, and compares the result with every shard and the meter.
@@ -331,5 +372,11 @@ mod tests {
     #[test]
     fn what_a_fuzzer_found_holds() {
         nearcache_testkit::corpus("commands").for_each(|bytes| super::commands(&bytes));
+    }
+
+    #[cfg(feature = "serve")]
+    #[test]
+    fn requests_that_a_fuzzer_found_are_read() {
+        nearcache_testkit::corpus("requests").for_each(|bytes| super::requests(&bytes));
     }
 }

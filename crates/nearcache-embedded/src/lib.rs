@@ -48,13 +48,19 @@
 //! | keys | `DEL` `UNLINK` `EXISTS` `TOUCH` `TYPE` `RENAME` `RENAMENX` `COPY` `OBJECT ENCODING` `OBJECT FREQ` `OBJECT IDLETIME` `OBJECT REFCOUNT` `MEMORY USAGE` |
 //! | expiry | `EXPIRE` `PEXPIRE` `EXPIREAT` `PEXPIREAT` (with `NX` `XX` `GT` `LT`) `PERSIST` `TTL` `PTTL` `EXPIRETIME` `PEXPIRETIME` |
 //! | key space | `KEYS` `SCAN` (with `MATCH` `COUNT` `TYPE`) `RANDOMKEY` `DBSIZE` `FLUSHDB` `FLUSHALL` |
-//! | lists | `LPUSH` `RPUSH` `LLEN` `LRANGE` |
+//! | lists | `LPUSH` `RPUSH` `LPUSHX` `RPUSHX` `LPOP` `RPOP` `LLEN` `LINDEX` `LRANGE` `LPOS` `LINSERT` `LSET` `LREM` `LTRIM` `LMOVE` `RPOPLPUSH` `LMPOP`, and those that wait: `BLPOP` `BRPOP` `BLMOVE` `BRPOPLPUSH` `BLMPOP` |
+//! | hashes | `HSET` `HMSET` `HSETNX` `HGET` `HMGET` `HDEL` `HLEN` `HSTRLEN` `HEXISTS` `HINCRBY` `HINCRBYFLOAT` `HKEYS` `HVALS` `HGETALL` `HRANDFIELD` `HSCAN` |
+//! | sets | `SADD` `SREM` `SMOVE` `SPOP` `SCARD` `SISMEMBER` `SMISMEMBER` `SMEMBERS` `SRANDMEMBER` `SINTER` `SINTERSTORE` `SINTERCARD` `SUNION` `SUNIONSTORE` `SDIFF` `SDIFFSTORE` `SSCAN` |
 //! | streams | `XADD` `XTRIM` `XDEL` `XSETID` `XLEN` `XRANGE` `XREVRANGE` `XREAD` `XREADGROUP` (both also wait) `XGROUP` `XACK` `XPENDING` `XCLAIM` `XAUTOCLAIM` `XINFO`, all with every option |
 //! | persistence | `BGREWRITEAOF` `LASTSAVE`, in a [folder](Builder::persist) |
 //! | transactions | `MULTI` `EXEC` `DISCARD` `WATCH` `UNWATCH` |
 //! | scripts | `EVAL` `EVALSHA` `SCRIPT LOAD` `SCRIPT EXISTS` `SCRIPT FLUSH`, for scripts with a native twin: see [`Script`] |
+//! | pub/sub | `SUBSCRIBE` `UNSUBSCRIBE` `PSUBSCRIBE` `PUNSUBSCRIBE` `SSUBSCRIBE` `SUNSUBSCRIBE` `PUBLISH` `SPUBLISH` `PUBSUB` (all subcommands); keyspace notifications: `CONFIG SET notify-keyspace-events` |
+//! | tracking | `CLIENT TRACKING` (all options) `CLIENT CACHING` `CLIENT TRACKINGINFO` `CLIENT GETREDIR` |
 //! | connection | `PING` `ECHO` `SELECT` `HELLO` `QUIT` `RESET` `CLIENT ID` `CLIENT INFO` `CLIENT GETNAME` `CLIENT SETNAME` `CLIENT SETINFO` `CLIENT NO-EVICT` |
 //! | server | `TIME` `INFO` `COMMAND COUNT` `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT`, for the settings that limit a store |
+//! | connection | `PING` `ECHO` `SELECT` `AUTH` `HELLO` `QUIT` `RESET`, all of `CLIENT` |
+//! | server | `TIME` `INFO` `COMMAND` `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT` `SLOWLOG` `LATENCY` `MONITOR` `SHUTDOWN` `ROLE` `REPLICAOF NO ONE` `WAIT` `ACL` (one user) `FUNCTION LIST` `FUNCTION FLUSH` (there are none) |
 //!
 //! Replies have the forms of RESP2 or RESP3, whichever the connection [uses](Connection::set_protocol), and errors
 //! have the text of Redis 7.0. A test runs random commands, valid and invalid, here and on a real server, and
@@ -62,21 +68,26 @@
 //!
 //! # What is not supported
 //!
-//! Hashes, sets, sorted sets, the other list commands, pub/sub, blocking commands, ACLs,
-//! persistence, replication: these are unknown commands. Other differences from a server:
-//! Hashes, sets, sorted sets, streams, the other list commands, pub/sub, blocking commands, ACLs,
-//! replication: these are unknown commands. Other differences from a server:
+//! RDB files (`DUMP`, `RESTORE`, `SAVE`, `MIGRATE`), replication, Cluster, ACL users, modules, functions and `DEBUG`.
+//! Other differences from a server:
 //!
 //! - There is no Lua. A script runs if it was [registered](Store::register) together with its twin, a Rust function
 //!   that does the same; any other script is an error that says so. An error in a command that a twin calls does not
 //!   name a line of the script.
-//! - `CONFIG` knows `maxmemory`, `maxmemory-policy`, `maxmemory-samples`, `lfu-log-factor` and `lfu-decay-time`.
+//! - `CONFIG` knows the settings that a store has, and keeps some that have no effect here, because it works
+//!   otherwise: `save`, `hz`, `activedefrag`, `lazyfree-*`, `repl-*`, `loglevel` and their like. `requirepass` is
+//!   never shown. There is no file of settings, so `CONFIG REWRITE` fails.
+//! - There is one user, `default`.
+//! - `MONITOR`, `SLOWLOG`, `LATENCY` and the counts of `INFO` know the commands of the port's clients, and not those
+//!   of connections within the process.
 //! - `OBJECT ENCODING` returns what a server would choose for the current value: a short string after an `APPEND` is
 //!   `embstr` here, and `raw` on a server. `OBJECT REFCOUNT` is always 1.
-//! - After `QUIT` and `RESET` a connection is like a new one. There is no socket to close.
+//! - After `QUIT` and `RESET` a connection within the process is like a new one. There is no socket to close.
 //! - `FLUSHALL` and `FLUSHDB` drop the values after the locks are released, with or without `ASYNC`.
 //! - `INCRBYFLOAT` computes as x86 servers do, with 64 bits of mantissa, but does not read hexadecimal.
-//! - Positions in `SCAN` replies are random numbers of up to 48 bits, and are not valid for another store.
+//! - Positions in the replies of scans are random numbers of up to 48 bits, and are not valid for another store, or
+//!   another key.
+//! - `HRANDFIELD` and `SRANDMEMBER` fail when a negative count asks for more than half a gigabyte.
 //!
 //! # Consistency
 //!
@@ -87,7 +98,8 @@
 //! next.
 //!
 //! `SCAN` returns a key that exists during the whole scan **exactly once**, however many others are added and removed
-//! meanwhile. (A server may return it more than once.) A call looks at up to 112 keys more than `COUNT`.
+//! meanwhile. (A server may return it more than once.) A call looks at up to 112 keys more than `COUNT`. The same
+//! holds for the fields and members that `HSCAN` and `SSCAN` return.
 //!
 //! # Expiry
 //!
@@ -174,11 +186,27 @@
 //!
 //! [`Store::save`] and [`Store::load`] write and read one file of commands, of any store. There are no RDB files: `SAVE`
 //! and `BGSAVE` are errors.
+//! # Pushes
+//! A client that [subscribes](Connection::pushes) to channels, or tracks the keys that it reads, gets messages beside
+//! its replies: [`Connection::pushes`] has them as a queue for a thread, or for a task. Whoever publishes never waits
+//! for a subscriber; one that does not read is cut when 32 MiB wait for it. All subscribers of a channel see its
+//! messages in the same order. Three things differ from a server:
+//! - What a client publishes to itself, and the notifications of its own commands, come after the reply of the command,
+//!   and not before it.
+//! - Notifications of commands on different threads may arrive in another order than their changes took effect.
+//! - In process, a client can be redirected to (`CLIENT TRACKING ON REDIRECT`) once it has subscribed to something, or
+//!   its pushes were asked for. After `SWAPDB`, clients that track are told that all keys have changed; a server tells
+//!   them nothing.
+//! # The port
+//! With the feature `serve`, a `Server` puts a store on TCP and unix sockets, and clients of any language take it
+//! for a Redis server. It listens on loopback addresses; on others only with a password. The store is the same for
+//! those in the process and those who connect.
 //!
 //! # Features
 //!
 //! - `aio` (default): redis-rs's async `ConnectionLike`. Without it, tokio is not built, and a refused transaction
 //!   fails with the server's `EXECABORT` instead of redis-rs's list of refused commands.
+//! - `serve`: the port, on tokio.
 
 mod aborted;
 mod bell;

@@ -73,6 +73,8 @@ pub(crate) struct Stats {
     errors: Mutex<BTreeMap<String, u64>>,
     pub(crate) total_errors: AtomicU64,
     pub(crate) total_commands: AtomicU64,
+    /// How many commands have changed something.
+    pub(crate) changes: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     pub(crate) reads: AtomicU64,

@@ -293,6 +293,10 @@ fn elements_of(data: &Data) -> Option<(Vec<Cow<'_, [u8]>>, bool)> {
             };
             Some((set.iter().map(member).collect(), false))
         }
+        Data::SortedSet(set) => {
+            let members = set.iter().map(|(member, _)| Cow::Borrowed(member));
+            Some((members.collect(), true))
+        }
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ mod hashes;
 mod hyperloglog;
 mod keys;
 mod lists;
+mod pushes;
 mod server;
 mod sets;
 mod sort;
@@ -111,6 +112,7 @@ const FAMILIES: &[&Family] = &[
     &strings::FAMILY,
     &keys::FAMILY,
     &lists::FAMILY,
+    &pushes::FAMILY,
     &streams::FAMILY,
     &bitmaps::FAMILY,
     &commands::FAMILY,
