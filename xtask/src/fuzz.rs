@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const TARGETS: [&str; 7] = [
-    "entries", "urls", "keys", "commands", "requests", "replies", "frames",
+    "entries", "urls", "keys", "commands", "log", "requests", "replies", "frames",
 ];
 
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \

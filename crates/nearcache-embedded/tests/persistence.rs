@@ -680,3 +680,19 @@ fn a_rewrite_that_fails_leaves_a_log_that_goes_on() {
     let value = run(&mut folder.open().connect(), "GET n");
     assert_eq!(value, Value::BulkString(b"5".to_vec()));
 }
+
+#[tokio::test]
+async fn a_pipeline_waits_for_the_disk_once() {
+    let folder = Folder::new();
+    let store = folder.try_open(Fsync::Always).unwrap();
+    let connection = store.connect();
+    let commands: Vec<_> = (0..100)
+        .map(|n| redis::cmd("SET").arg(n).arg(n).to_owned())
+        .collect();
+    let replies = connection.pipeline(&commands);
+    assert_eq!(replies, vec![Value::Okay; 100]);
+    let count = [redis::cmd("DBSIZE"), redis::cmd("INCR").arg("n").to_owned()];
+    let replies = connection.pipeline_async(&count).await;
+    assert_eq!(replies, [Value::Int(100), Value::Int(1)]);
+    assert_eq!(reopened(&folder.copy()).len(), 101);
+}
