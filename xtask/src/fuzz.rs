@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const TARGETS: [&str; 7] = [
+const TARGETS: [&str; 8] = [
     "entries", "urls", "keys", "commands", "log", "requests", "replies", "frames",
 ];
 
