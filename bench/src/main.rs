@@ -21,6 +21,9 @@ fn main() -> Result<()> {
     if let Ok(told) = std::env::var(scenario::CHILD) {
         return scenario::child(&told);
     }
+    if let Ok(policy) = std::env::var(scenario::SERVE) {
+        return scenario::serve(&policy);
+    }
     let Some(options) = Options::parse()? else {
         print!("{}", options::HELP);
         return Ok(());
@@ -33,6 +36,7 @@ fn main() -> Result<()> {
     scenario::blocking(&mut bench)?;
     scenario::embedded(&mut bench)?;
     scenario::structures(&mut bench)?;
+    scenario::port(&mut bench)?;
     scenario::codecs(&mut bench)?;
     scenario::decorator(&mut bench)?;
     scenario::hooks(&mut bench)?;

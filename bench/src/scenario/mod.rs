@@ -10,6 +10,7 @@ mod failure;
 mod fence;
 mod hooks;
 mod invalidated;
+mod port;
 mod promises;
 mod structures;
 
@@ -31,6 +32,7 @@ pub(crate) use failure::run as failure;
 pub(crate) use fence::run as fence;
 pub(crate) use hooks::run as hooks;
 pub(crate) use invalidated::run as invalidated;
+pub(crate) use port::{SERVE, run as port, serve};
 pub(crate) use promises::{CHILD, child, run as promises};
 pub(crate) use structures::run as structures;
 
