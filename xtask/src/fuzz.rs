@@ -8,7 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const TARGETS: [&str; 6] = ["entries", "urls", "keys", "commands", "replies", "frames"];
+const TARGETS: [&str; 8] = [
+    "entries", "urls", "keys", "commands", "log", "requests", "replies", "frames",
+];
 
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \

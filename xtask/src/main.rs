@@ -1,10 +1,11 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask layers`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask peers`, `cargo xtask layers`.
 //!
 //! `prepare` makes a fresh machine ready; `steps` lists the steps; `run` runs them and counts; `fuzz` runs the fuzz
-//! targets.
+//! targets; `peers` runs Redis's own test suite.
 
 mod fuzz;
 mod layers;
+mod peers;
 mod prepare;
 mod run;
 mod steps;
@@ -30,6 +31,11 @@ cargo xtask fuzz [SECONDS] [TARGET]
 
 Runs each fuzz target, or one, for 60 seconds unless said otherwise. Needs a C++ compiler, and nothing else.
 
+cargo xtask peers redis [UNIT ...]
+
+Runs Redis's own test suite against the port of the embedded store, or only some units of it, as type/hash.
+Fetches the suite from Debian's source package, into target/, and installs tcl where it can.
+
 cargo xtask layers
 
 Holds the imports of the library against the order of its layers: none goes upwards, and no two folders
@@ -47,6 +53,7 @@ fn main() -> ExitCode {
         ["fuzz", seconds] => fuzz(seconds, None),
         ["fuzz", seconds, target] => fuzz(seconds, Some(target)),
         ["layers"] => layers(),
+        ["peers", "redis", ref units @ ..] => peers(units),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -81,6 +88,16 @@ fn layers() -> ExitCode {
         }
         Err(wrong) => {
             eprint!("{wrong}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn peers(units: &[&str]) -> ExitCode {
+    match peers::redis(units) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
             ExitCode::FAILURE
         }
     }

@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
 
 /// The examples. Each of them asserts its results.
-const EXAMPLES: [&str; 21] = [
+const EXAMPLES: [&str; 23] = [
     "quickstart",
     "remember",
     "stale",
@@ -24,6 +24,8 @@ const EXAMPLES: [&str; 21] = [
     "batch",
     "counters",
     "ttl",
+    "structures",
+    "persist",
     "decorator",
     "hooks",
     "prometheus",

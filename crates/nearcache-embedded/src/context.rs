@@ -327,6 +327,9 @@ impl<'c> Context<'c> {
     #[inline]
     fn log(&mut self, args: Args<'_>) {
         self.changed = false;
+        if self.session.client.is_some() {
+            self.shared.stats.changes.fetch_add(1, Ordering::Relaxed);
+        }
         let logged = self.logged.take();
         if self.logs() {
             self.note_commands(args, logged);
@@ -340,7 +343,7 @@ impl<'c> Context<'c> {
 
     fn note_commands(&mut self, args: Args<'_>, logged: Option<Vec<Logged>>) {
         let db = self.session.db;
-        let batch = self.batch.get_or_insert_default();
+        let batch = self.batch.get_or_insert_with(Batch::take);
         match logged {
             None => batch.push(db, args.iter().copied()),
             Some(commands) => {
@@ -354,7 +357,9 @@ impl<'c> Context<'c> {
     /// Notes that a key had expired before the command changed it: the log must not go on with its old value.
     fn note_expired(&mut self, db: u32, key: &[u8]) {
         if self.logs() {
-            self.batch.get_or_insert_default().push_removal(db, key);
+            self.batch
+                .get_or_insert_with(Batch::take)
+                .push_removal(db, key);
         }
     }
 
@@ -370,7 +375,6 @@ impl<'c> Context<'c> {
 
     /// Appends what changed to the log. The shards are still locked, so that the log has the changes of a key in their
     /// order.
-    #[cold]
     fn append(&mut self, batch: &Batch) {
         if let Some(log) = self.shared.log()
             && let Some(position) = log.append(batch)
@@ -911,6 +915,7 @@ impl<'c> Context<'c> {
         }
         if let Some(batch) = self.batch.take() {
             self.append(&batch);
+            batch.give_back();
         }
         let wrote = self.held.is_exclusive();
         drop(self.held);

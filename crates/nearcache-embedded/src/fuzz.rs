@@ -73,6 +73,12 @@ const WORDS: &[&str] = &[
     "REPLACE",
     "ASYNC",
     "SAMPLES",
+    "LEFT",
+    "RIGHT",
+    "BEFORE",
+    "AFTER",
+    "RANK",
+    "WITHVALUES",
     "*",
     "a*",
     "[a-",
@@ -141,6 +147,16 @@ const WORDS: &[&str] = &[
     "PATTERN",
     "w_*->f",
     "#",
+    "notify-keyspace-events",
+    "KEAmn",
+    "ON",
+    "OFF",
+    "BCAST",
+    "PREFIX",
+    "REDIRECT",
+    "NOLOOP",
+    "OPTIN",
+    "YES",
 ];
 
 /// Inputs with more steps are cut off, because findings should be short.
@@ -243,7 +259,7 @@ fn packed(connection: &mut Connection, data: &mut Unstructured<'_>) -> Result<()
 fn unsized_(bytes: &[u8]) -> bool {
     let upper = bytes.to_ascii_uppercase();
     let has = |word: &[u8]| upper.windows(word.len()).any(|part| part == word);
-    !(has(b"SETRANGE") || has(b"SETBIT") || has(b"BITFIELD"))
+    !(has(b"SETRANGE") || has(b"SETBIT") || has(b"BITFIELD") || has(b"RAND"))
 }
 
 /// Nobody would ever end the wait of such a command.
@@ -275,7 +291,8 @@ fn command(data: &mut Unstructured<'_>) -> Result<Vec<Vec<u8>>> {
             let number = std::str::from_utf8(arg)
                 .ok()
                 .and_then(|text| text.parse().ok());
-            if number.is_some_and(|number: u64| (5_000..1 << 33).contains(&number)) {
+            let is_large = |number: i64| (5_000..1 << 33).contains(&number.unsigned_abs());
+            if number.is_some_and(is_large) {
                 *arg = b"5000".to_vec();
             }
         }
@@ -318,6 +335,20 @@ fn well_formed(reply: &Value, resp2: bool) -> bool {
     }
 }
 
+/// Bytes that a client of the port sends, in parts.
+///
+/// 1. Nothing panics.
+/// 2. The requests are the same, however the bytes are cut.
+#[cfg(feature = "serve")]
+pub fn requests(data: &[u8]) {
+    let (Some(&step), data) = (data.first(), data.get(1..).unwrap_or_default()) else {
+        return;
+    };
+    let whole = crate::serve::read_all(data, data.len().max(1));
+    let parts = crate::serve::read_all(data, usize::from(step % 16) + 1);
+    assert_eq!(whole, parts);
+}
+
 /// Recounts all entries, and compares the result with every shard and the meter.
 pub(crate) fn check(store: &Store) {
     let shared = &store.shared;
@@ -351,5 +382,11 @@ mod tests {
     #[test]
     fn what_a_fuzzer_found_holds() {
         nearcache_testkit::corpus("commands").for_each(|bytes| super::commands(&bytes));
+    }
+
+    #[cfg(feature = "serve")]
+    #[test]
+    fn requests_that_a_fuzzer_found_are_read() {
+        nearcache_testkit::corpus("requests").for_each(|bytes| super::requests(&bytes));
     }
 }

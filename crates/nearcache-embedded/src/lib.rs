@@ -43,20 +43,25 @@
 //!
 //! | family | commands |
 //! | --- | --- |
-//! | strings | `GET` `SET` (all options) `SETNX` `SETEX` `PSETEX` `GETSET` `GETDEL` `GETEX` `MGET` `MSET` `MSETNX` `APPEND` `STRLEN` `GETRANGE` `SUBSTR` `SETRANGE` |
+//! | strings | `GET` `SET` (all options) `SETNX` `SETEX` `PSETEX` `GETSET` `GETDEL` `GETEX` `MGET` `MSET` `MSETNX` `APPEND` `STRLEN` `GETRANGE` `SUBSTR` `SETRANGE` `LCS` |
+//! | bitmaps | `SETBIT` `GETBIT` `BITCOUNT` `BITPOS` `BITOP` `BITFIELD` `BITFIELD_RO` |
+//! | HyperLogLog | `PFADD` `PFCOUNT` `PFMERGE` `PFDEBUG` `PFSELFTEST`, byte for byte in Redis's format |
 //! | counters | `INCR` `DECR` `INCRBY` `DECRBY` `INCRBYFLOAT` |
-//! | keys | `DEL` `UNLINK` `EXISTS` `TOUCH` `TYPE` `RENAME` `RENAMENX` `COPY` `OBJECT ENCODING` `OBJECT FREQ` `OBJECT IDLETIME` `OBJECT REFCOUNT` `MEMORY USAGE` |
+//! | keys | `DEL` `UNLINK` `EXISTS` `TOUCH` `TYPE` `RENAME` `RENAMENX` `COPY` `MOVE` `SORT` `SORT_RO` `OBJECT` `MEMORY` (all subcommands) |
 //! | expiry | `EXPIRE` `PEXPIRE` `EXPIREAT` `PEXPIREAT` (with `NX` `XX` `GT` `LT`) `PERSIST` `TTL` `PTTL` `EXPIRETIME` `PEXPIRETIME` |
-//! | key space | `KEYS` `SCAN` (with `MATCH` `COUNT` `TYPE`) `RANDOMKEY` `DBSIZE` `FLUSHDB` `FLUSHALL` |
-//! | lists | `LPUSH` `RPUSH` `LLEN` `LRANGE` |
+//! | key space | `KEYS` `SCAN` (with `MATCH` `COUNT` `TYPE`) `RANDOMKEY` `DBSIZE` `SWAPDB` `FLUSHDB` `FLUSHALL` |
+//! | lists | `LPUSH` `RPUSH` `LPUSHX` `RPUSHX` `LPOP` `RPOP` `LLEN` `LINDEX` `LRANGE` `LPOS` `LINSERT` `LSET` `LREM` `LTRIM` `LMOVE` `RPOPLPUSH` `LMPOP`, and those that wait: `BLPOP` `BRPOP` `BLMOVE` `BRPOPLPUSH` `BLMPOP` |
+//! | hashes | `HSET` `HMSET` `HSETNX` `HGET` `HMGET` `HDEL` `HLEN` `HSTRLEN` `HEXISTS` `HINCRBY` `HINCRBYFLOAT` `HKEYS` `HVALS` `HGETALL` `HRANDFIELD` `HSCAN` |
+//! | sets | `SADD` `SREM` `SMOVE` `SPOP` `SCARD` `SISMEMBER` `SMISMEMBER` `SMEMBERS` `SRANDMEMBER` `SINTER` `SINTERSTORE` `SINTERCARD` `SUNION` `SUNIONSTORE` `SDIFF` `SDIFFSTORE` `SSCAN` |
 //! | streams | `XADD` `XTRIM` `XDEL` `XSETID` `XLEN` `XRANGE` `XREVRANGE` `XREAD` `XREADGROUP` (both also wait) `XGROUP` `XACK` `XPENDING` `XCLAIM` `XAUTOCLAIM` `XINFO`, all with every option |
 //! | persistence | `BGREWRITEAOF` `LASTSAVE`, in a [folder](Builder::persist) |
 //! | transactions | `MULTI` `EXEC` `DISCARD` `WATCH` `UNWATCH` |
-//! | scripts | `EVAL` `EVALSHA` `SCRIPT LOAD` `SCRIPT EXISTS` `SCRIPT FLUSH`, for scripts with a native twin: see [`Script`] |
+//! | scripts | `EVAL` `EVALSHA` `SCRIPT LOAD` `SCRIPT EXISTS` `SCRIPT FLUSH` `SCRIPT KILL`, for scripts with a native twin: see [`Script`] |
 //! | pub/sub | `SUBSCRIBE` `UNSUBSCRIBE` `PSUBSCRIBE` `PUNSUBSCRIBE` `SSUBSCRIBE` `SUNSUBSCRIBE` `PUBLISH` `SPUBLISH` `PUBSUB` (all subcommands); keyspace notifications: `CONFIG SET notify-keyspace-events` |
 //! | tracking | `CLIENT TRACKING` (all options) `CLIENT CACHING` `CLIENT TRACKINGINFO` `CLIENT GETREDIR` |
 //! | connection | `PING` `ECHO` `SELECT` `HELLO` `QUIT` `RESET` `CLIENT ID` `CLIENT INFO` `CLIENT GETNAME` `CLIENT SETNAME` `CLIENT SETINFO` `CLIENT NO-EVICT` |
-//! | server | `TIME` `INFO` `COMMAND COUNT` `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT`, for the settings that limit a store |
+//! | connection | `PING` `ECHO` `SELECT` `AUTH` `HELLO` `QUIT` `RESET`, all of `CLIENT` |
+//! | server | `TIME` `INFO` `COMMAND` (all subcommands) `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT` `SLOWLOG` `LATENCY` `MONITOR` `SHUTDOWN` `ROLE` `REPLICAOF NO ONE` `WAIT` `LOLWUT` `ACL` (one user) `FUNCTION LIST` `FUNCTION FLUSH` (there are none) |
 //!
 //! Replies have the forms of RESP2 or RESP3, whichever the connection [uses](Connection::set_protocol), and errors
 //! have the text of Redis 7.0. A test runs random commands, valid and invalid, here and on a real server, and
@@ -64,19 +69,29 @@
 //!
 //! # What is not supported
 //!
-//! Hashes, sets, sorted sets, streams, the other list commands, blocking commands, ACLs,
-//! replication: these are unknown commands. Other differences from a server:
+//! RDB files (`DUMP`, `RESTORE`, `SAVE`, `MIGRATE`), replication, Cluster, ACL users, modules, functions and `DEBUG`.
+//! Other differences from a server:
 //!
 //! - There is no Lua. A script runs if it was [registered](Store::register) together with its twin, a Rust function
 //!   that does the same; any other script is an error that says so. An error in a command that a twin calls does not
 //!   name a line of the script.
-//! - `CONFIG` knows `maxmemory`, `maxmemory-policy`, `maxmemory-samples`, `lfu-log-factor` and `lfu-decay-time`.
-//! - `OBJECT ENCODING` returns what a server would choose for the current value: a short string after an `APPEND` is
-//!   `embstr` here, and `raw` on a server. `OBJECT REFCOUNT` is always 1.
-//! - After `QUIT` and `RESET` a connection is like a new one. There is no socket to close.
+//! - `CONFIG` knows the settings that a store has, and keeps some that have no effect here, because it works
+//!   otherwise: `save`, `hz`, `activedefrag`, `lazyfree-*`, `repl-*`, `loglevel` and their like. `requirepass` is
+//!   never shown. There is no file of settings, so `CONFIG REWRITE` fails.
+//! - There is one user, `default`.
+//! - `MONITOR`, `SLOWLOG`, `LATENCY` and the counts of `INFO` know the commands of the port's clients, and not those
+//!   of connections within the process.
+//! - `OBJECT ENCODING` says `int` of a whole number that `INCRBYFLOAT` made, where a server says `embstr`, and `SORT`
+//!   does not change how a sorted set is kept. `OBJECT REFCOUNT` is always 1.
+//! - `SORT … ALPHA` compares bytes, whatever the language of the system.
+//! - `MEMORY STATS` has the numbers that a store knows. `COMMAND DOCS` has no arguments and no history, and its texts
+//!   are others than a server's.
+//! - After `QUIT` and `RESET` a connection within the process is like a new one. There is no socket to close.
 //! - `FLUSHALL` and `FLUSHDB` drop the values after the locks are released, with or without `ASYNC`.
 //! - `INCRBYFLOAT` computes as x86 servers do, with 64 bits of mantissa, but does not read hexadecimal.
-//! - Positions in `SCAN` replies are random numbers of up to 48 bits, and are not valid for another store.
+//! - Positions in the replies of scans are random numbers of up to 48 bits, and are not valid for another store, or
+//!   another key.
+//! - `HRANDFIELD` and `SRANDMEMBER` fail when a negative count asks for more than half a gigabyte.
 //!
 //! # Consistency
 //!
@@ -87,7 +102,8 @@
 //! next.
 //!
 //! `SCAN` returns a key that exists during the whole scan **exactly once**, however many others are added and removed
-//! meanwhile. (A server may return it more than once.) A call looks at up to 112 keys more than `COUNT`.
+//! meanwhile. (A server may return it more than once.) A call looks at up to 112 keys more than `COUNT`. The same
+//! holds for the fields and members that `HSCAN` and `SSCAN` return.
 //!
 //! # Expiry
 //!
@@ -188,14 +204,38 @@
 //!
 //! [`Store::save`] and [`Store::load`] write and read one file of commands, of any store. There are no RDB files: `SAVE`
 //! and `BGSAVE` are errors.
+//! # Pushes
+//! A client that [subscribes](Connection::pushes) to channels, or tracks the keys that it reads, gets messages beside
+//! its replies: [`Connection::pushes`] has them as a queue for a thread, or for a task. Whoever publishes never waits
+//! for a subscriber; one that does not read is cut when 32 MiB wait for it. All subscribers of a channel see its
+//! messages in the same order. Three things differ from a server:
+//! - What a client publishes to itself, and the notifications of its own commands, come after the reply of the command,
+//!   and not before it.
+//! - Notifications of commands on different threads may arrive in another order than their changes took effect.
+//! - In process, a client can be redirected to (`CLIENT TRACKING ON REDIRECT`) once it has subscribed to something, or
+//!   its pushes were asked for. After `SWAPDB`, clients that track are told that all keys have changed; a server tells
+//!   them nothing.
+//! # The port
+//! With the feature `serve`, a `Server` puts a store on TCP and unix sockets, and clients of any language take it
+//! for a Redis server. It listens on loopback addresses; on others only with a password. The store is the same for
+//! those in the process and those who connect.
 //!
 //! # Features
 //!
 //! - `aio` (default): redis-rs's async `ConnectionLike`. Without it, tokio is not built, and a refused transaction
 //!   fails with the server's `EXECABORT` instead of redis-rs's list of refused commands.
+//! - `serve`: the port, on tokio.
 
 mod aborted;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod bell;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod clients;
 mod clock;
 mod command;
@@ -207,12 +247,24 @@ mod exchange;
 mod expiry;
 mod glob;
 mod keyspace;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod latency;
 mod limits;
 mod mailbox;
 mod notify;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod observe;
 mod persist;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod port_settings;
 mod pushes;
 mod recipients;
@@ -221,7 +273,15 @@ mod script;
 #[cfg(feature = "serve")]
 mod serve;
 mod session;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod slow_log;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod stats;
 mod store;
 mod subscriptions;

@@ -334,8 +334,12 @@ impl Shared {
             let reply = cx.run(waiter.command, args);
             let served = cx.waits.take().is_none();
             ready.extend(cx.finish_unserved());
-            if served {
-                waiter.state.lock().commit = session.unsettled.take();
+            if let Some(commit) = session.unsettled.take() {
+                if served {
+                    waiter.state.lock().commit = Some(commit);
+                } else {
+                    commit.leave();
+                }
             }
             served.then_some(reply)
         })

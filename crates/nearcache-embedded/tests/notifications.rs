@@ -226,6 +226,67 @@ const SORTED_SETS: &[&str] = &[
     "BZPOPMIN nothing 0.01",
 ];
 
+const COLLECTIONS: &[&str] = &[
+    "RPUSH l a b c d e",
+    "RPUSHX l f",
+    "LPUSHX l z",
+    "LINSERT l AFTER nothing x",
+    "LREM l 0 nothing",
+    "LTRIM l 0 -1",
+    "LPOP l 0",
+    "LPOP l 2",
+    "LMOVE l l LEFT RIGHT",
+    "LMOVE l l RIGHT RIGHT",
+    "LMOVE l m RIGHT LEFT",
+    "RPOPLPUSH nothing m",
+    "BLMOVE l m LEFT RIGHT 0.01",
+    "BRPOPLPUSH nothing m 0.01",
+    "BRPOPLPUSH m n 0.01",
+    "BLMPOP 0.01 2 nothing m RIGHT COUNT 10",
+    "BRPOP n m l 0.01",
+    "RPOP l 100",
+    "LTRIM n 5 1",
+    "RPUSH one a",
+    "LMOVE one one LEFT RIGHT",
+    "LMOVE one two LEFT RIGHT",
+    "LREM two 0 a",
+    "HMSET h a 1",
+    "HSET h a 1",
+    "HINCRBY h new 0",
+    "HINCRBYFLOAT h a 0",
+    "HDEL h nothing",
+    "HDEL h a new a",
+    "SADD s 1 2 3",
+    "SMOVE s s 1",
+    "SMOVE s t nothing",
+    "SMOVE s t 1",
+    "SADD t 2",
+    "SMOVE s t 2",
+    "SMOVE s t 3",
+    "SPOP t 0",
+    "SPOP t 3",
+    "SPOP t 3",
+    "SADD u a",
+    "SPOP u",
+    "SADD u a b",
+    "SUNIONSTORE v u u",
+    "SDIFFSTORE v u u",
+    "SINTERSTORE v nothing u",
+    "SDIFFSTORE u u nothing",
+    "SREM u a b c",
+    "HSET taken a 1",
+    "SADD from a",
+    "SINTERSTORE taken from",
+];
+
+#[test]
+fn commands_of_collections_notify_what_a_server_notifies() {
+    let mut both = Both::start(2);
+    both.step(0, "CONFIG SET notify-keyspace-events KEAmn");
+    both.step(1, "PSUBSCRIBE __key*");
+    agree(&mut both, COLLECTIONS);
+}
+
 #[test]
 fn commands_notify_what_a_server_notifies() {
     let mut both = Both::start(2);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nearcache_embedded::{Clock, Fsync, PersistError, Script, Store};
+use nearcache_embedded::{Clock, Fsync, PersistError, Policy, Script, Store};
 use persist::{Contents, Folder, contents, run, run_all};
 use redis::Value;
 
@@ -525,4 +525,174 @@ fn another_process_is_told_who_has_the_folder() {
     let text = String::from_utf8_lossy(&child.stdout);
     let expected = format!("in use by process {}", std::process::id());
     assert!(text.contains(&expected), "{text}");
+}
+
+#[test]
+fn config_shows_the_files_and_changes_the_policy() {
+    let folder = Folder::new();
+    let store = folder.try_open(Fsync::EverySec).unwrap();
+    let mut connection = store.connect();
+    let mut get = |name: &str| {
+        let get = redis::cmd("CONFIG").arg("GET").arg(name).to_owned();
+        let pair: Vec<String> = get.query(&mut connection).unwrap();
+        pair[1].clone()
+    };
+    assert_eq!(get("appendonly"), "yes");
+    assert_eq!(get("appendfsync"), "everysec");
+    assert_eq!(get("dir"), folder.text());
+    assert_eq!(get("auto-aof-rewrite-percentage"), "100");
+    assert_eq!(get("auto-aof-rewrite-min-size"), "67108864");
+    let mut connection = store.connect();
+    run_all(
+        &mut connection,
+        "CONFIG SET appendfsync always
+         CONFIG SET appendonly yes
+         CONFIG SET auto-aof-rewrite-percentage 50 auto-aof-rewrite-min-size 1mb
+         SET a 1",
+    );
+    // It is on the disk at once.
+    assert_eq!(reopened(&folder.copy()).len(), 1);
+    for refused in [
+        "CONFIG SET appendfsync sometimes",
+        "CONFIG SET appendonly no",
+        "CONFIG SET dir /tmp",
+        "CONFIG SET aof-use-rdb-preamble yes",
+        "SAVE",
+        "BGSAVE",
+    ] {
+        let reply = run(&mut connection, refused);
+        assert!(matches!(reply, Value::ServerError(_)), "{refused}");
+    }
+    let Value::Int(saved) = run(&mut connection, "LASTSAVE") else {
+        panic!("no time");
+    };
+    assert!(saved > 1_700_000_000);
+}
+
+#[test]
+fn what_the_store_removes_by_itself_stays_away() {
+    let folder = Folder::new();
+    let clock = Clock::manual();
+    let store = Store::builder()
+        .clock(clock.clone())
+        .max_memory(60_000)
+        .policy(Policy::AllKeysRandom)
+        .persist(folder.path())
+        .open()
+        .unwrap();
+    let mut connection = store.connect();
+    for n in 0..2000 {
+        run(&mut connection, &format!("SET key:{n} {n} EX 10"));
+        run(&mut connection, &format!("RPUSH list:{} {n}", n % 50));
+    }
+    let before = contents(&mut connection);
+    assert!(before.len() < 700, "nothing was evicted");
+    drop((connection, store));
+    let open = || {
+        let builder = Store::builder().clock(clock.clone());
+        builder.persist(folder.path()).open().unwrap()
+    };
+    assert_eq!(contents(&mut open().connect()), before);
+    clock.advance(Duration::from_secs(20));
+    let removed = open().expire_cycle();
+    let lists = before.keys().filter(|(_, key)| key.starts_with(b"list"));
+    assert_eq!(removed + lists.count(), before.len());
+    // The log says that they are gone, whatever the time.
+    let early = Store::builder()
+        .clock(Clock::manual())
+        .persist(folder.path())
+        .open()
+        .unwrap();
+    assert_eq!(contents(&mut early.connect()).len(), before.len() - removed);
+}
+
+#[test]
+fn what_a_waiter_took_is_logged() {
+    let folder = Folder::new();
+    let store = folder.try_open(Fsync::Always).unwrap();
+    std::thread::scope(|scope| {
+        let mut waiter = store.connect();
+        let taken = scope.spawn(move || run(&mut waiter, "BLPOP list 0"));
+        nearcache_testkit::eventually("it waits", || {
+            let info = run(&mut store.connect(), "INFO clients");
+            let info: String = redis::from_redis_value(info).unwrap();
+            info.contains("blocked_clients:1")
+        });
+        run(&mut store.connect(), "RPUSH list a b");
+        assert!(matches!(taken.join().unwrap(), Value::Array(_)));
+    });
+    // As a kill would leave it.
+    let copy = folder.copy();
+    let left = run(&mut copy.open().connect(), "LRANGE list 0 -1");
+    assert_eq!(left, Value::Array(vec![Value::BulkString(b"b".to_vec())]));
+}
+
+#[test]
+fn a_future_is_not_ready_before_the_disk_is() {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    let folder = Folder::new();
+    let store = folder.try_open(Fsync::Always).unwrap();
+    let connection = store.connect();
+    let set = redis::cmd("SET").arg("a").arg(1).to_owned();
+    let get = redis::cmd("GET").arg("a").to_owned();
+    let mut setting = pin!(connection.call_async(&set));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(setting.as_mut().poll(&mut cx).is_pending());
+    // Others see the change at once, and need not wait.
+    let mut getting = pin!(connection.call_async(&get));
+    assert!(getting.as_mut().poll(&mut cx).is_ready());
+    nearcache_testkit::eventually("it is on the disk", || {
+        setting.as_mut().poll(&mut cx).is_ready()
+    });
+    assert_eq!(reopened(&folder.copy()).len(), 1);
+}
+
+#[test]
+fn a_rewrite_that_fails_leaves_a_log_that_goes_on() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut connection = store.connect();
+    run_all(&mut connection, "INCR n\nINCR n");
+    // The new base cannot take its place.
+    let obstacle = folder.files().join("appendonly.aof.2.base.aof");
+    fs::create_dir(&obstacle).unwrap();
+    for _ in 0..2 {
+        let error = store.rewrite().unwrap_err();
+        assert!(matches!(error, PersistError::Io { .. }), "{error}");
+        run(&mut connection, "INCR n");
+    }
+    let info: String = redis::from_redis_value(run(&mut connection, "INFO persistence")).unwrap();
+    assert!(info.contains("aof_last_bgrewrite_status:err"), "{info}");
+    assert!(info.contains("aof_rewrites_consecutive_failures:2"), "{info}");
+    store.sync().unwrap();
+    fs::remove_dir(&obstacle).unwrap();
+    // Three increments, none of them lost.
+    assert_eq!(folder.names().len(), 5);
+    let value = run(&mut folder.copy().open().connect(), "GET n");
+    assert_eq!(value, Value::BulkString(b"4".to_vec()));
+    store.rewrite().unwrap();
+    run(&mut connection, "INCR n");
+    drop((connection, store));
+    assert_eq!(folder.names().len(), 3);
+    let value = run(&mut folder.open().connect(), "GET n");
+    assert_eq!(value, Value::BulkString(b"5".to_vec()));
+}
+
+#[tokio::test]
+async fn a_pipeline_waits_for_the_disk_once() {
+    let folder = Folder::new();
+    let store = folder.try_open(Fsync::Always).unwrap();
+    let connection = store.connect();
+    let commands: Vec<_> = (0..100)
+        .map(|n| redis::cmd("SET").arg(n).arg(n).to_owned())
+        .collect();
+    let replies = connection.pipeline(&commands);
+    assert_eq!(replies, vec![Value::Okay; 100]);
+    let count = [redis::cmd("DBSIZE"), redis::cmd("INCR").arg("n").to_owned()];
+    let replies = connection.pipeline_async(&count).await;
+    assert_eq!(replies, [Value::Int(100), Value::Int(1)]);
+    assert_eq!(reopened(&folder.copy()).len(), 101);
 }

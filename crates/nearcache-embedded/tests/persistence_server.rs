@@ -104,7 +104,11 @@ fn is_unknown(error: &redis::ServerError) -> bool {
 
 fn connect(server: &Redis) -> Connection {
     let client = redis::Client::open(server.url()).unwrap();
-    client.get_connection().unwrap()
+    let mut connection = client.get_connection().unwrap();
+    eventually("the server has loaded its files", || {
+        redis::cmd("PING").exec(&mut connection).is_ok()
+    });
+    connection
 }
 
 fn start(folder: &Path, preamble: &str) -> Redis {

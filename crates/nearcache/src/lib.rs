@@ -256,6 +256,10 @@ struct Configuration;
 #[doc = include_str!("../../../docs/component.md")]
 struct Component;
 
+#[cfg(all(doctest, feature = "blocking", feature = "serve"))]
+#[doc = include_str!("../../../docs/embedded.md")]
+struct Embedded;
+
 /// And those in the guide to `#[cached]`.
 #[cfg(all(
     doctest,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use redis::Value;
 
+use super::file_settings::{self, FileSetting};
 use super::object::lines;
 use super::row::prelude::*;
 use super::server::container;
@@ -245,11 +246,14 @@ fn whole(value: &str, least: i64, most: i64) -> Result<i64, String> {
 enum Known {
     Own(&'static Parameter),
     Other(&'static str, &'static Other),
+    File(&'static FileSetting),
 }
 
 fn known() -> impl Iterator<Item = Known> {
     let own = PARAMETERS.iter().map(Known::Own);
-    own.chain(OTHERS.iter().map(|(name, other)| Known::Other(name, other)))
+    let others = OTHERS.iter().map(|(name, other)| Known::Other(name, other));
+    own.chain(others)
+        .chain(file_settings::SETTINGS.iter().map(Known::File))
 }
 
 impl Known {
@@ -257,6 +261,7 @@ impl Known {
         match self {
             Known::Own(parameter) => parameter.name,
             Known::Other(name, _) => name,
+            Known::File(setting) => setting.name,
         }
     }
 
@@ -268,6 +273,7 @@ impl Known {
         match self {
             Known::Own(parameter) => parameter.value(&cx.shared.settings),
             Known::Other(name, other) => other.value(name, cx.shared),
+            Known::File(setting) => (setting.show)(cx.shared),
         }
     }
 
@@ -275,6 +281,10 @@ impl Known {
         match self {
             Known::Own(parameter) => parameter.read(value),
             Known::Other(name, other) => other.read(name, value, cx.shared).map(Setting::Other),
+            Known::File(setting) => {
+                let value = String::from_utf8_lossy(value);
+                (setting.read)(cx.shared, &value).map(Setting::Other)
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::parse::integer;
+use super::settings::Apply;
 use crate::limits::parse_memory;
 use crate::persist::Fsync;
 use crate::store::Shared;
@@ -15,8 +16,6 @@ pub(super) struct FileSetting {
     pub(super) read: fn(&Shared, &str) -> Result<Apply, String>,
 }
 
-pub(super) type Apply = Box<dyn FnOnce(&Shared)>;
-
 pub(super) const SETTINGS: &[FileSetting] = &[
     FileSetting {
         name: "appendonly",
@@ -24,14 +23,21 @@ pub(super) const SETTINGS: &[FileSetting] = &[
         read: |shared, value| match value.to_ascii_lowercase().as_str() {
             "yes" if shared.log().is_some() => nothing(),
             "no" if shared.log().is_none() => nothing(),
-            "yes" => Err("this store has no folder; one is given by Store::builder().persist(..)".into()),
+            "yes" => {
+                Err("this store has no folder; one is given by Store::builder().persist(..)".into())
+            }
             "no" => Err("a store that was opened in a folder logs until it is closed".into()),
             _ => Err("argument must be 'yes' or 'no'".into()),
         },
     },
     FileSetting {
         name: "appendfsync",
-        show: |shared| shared.log().map_or(Fsync::EverySec, |log| log.fsync()).to_string(),
+        show: |shared| {
+            shared
+                .log()
+                .map_or(Fsync::EverySec, |log| log.fsync())
+                .to_string()
+        },
         read: |_, value| {
             let fsync: Fsync = value.parse().map_err(|_| {
                 "argument(s) must be one of the following: everysec, always, no".to_owned()
@@ -45,7 +51,13 @@ pub(super) const SETTINGS: &[FileSetting] = &[
     },
     FileSetting {
         name: "auto-aof-rewrite-percentage",
-        show: |shared| number(shared, |log| log.rewrites().percentage.load(Ordering::Relaxed), 100),
+        show: |shared| {
+            number(
+                shared,
+                |log| log.rewrites().percentage.load(Ordering::Relaxed),
+                100,
+            )
+        },
         read: |_, value| {
             let percentage = integer(value.as_bytes())
                 .map_err(|_| "argument couldn't be parsed into an integer".to_owned())?;
@@ -55,19 +67,29 @@ pub(super) const SETTINGS: &[FileSetting] = &[
                 .ok_or("argument must be between 0 and 2147483647 inclusive")?;
             Ok(Box::new(move |shared| {
                 if let Some(log) = shared.log() {
-                    log.rewrites().percentage.store(percentage, Ordering::Relaxed);
+                    log.rewrites()
+                        .percentage
+                        .store(percentage, Ordering::Relaxed);
                 }
             }))
         },
     },
     FileSetting {
         name: "auto-aof-rewrite-min-size",
-        show: |shared| number(shared, |log| log.rewrites().min_size.load(Ordering::Relaxed), 64 << 20),
+        show: |shared| {
+            number(
+                shared,
+                |log| log.rewrites().min_size.load(Ordering::Relaxed),
+                64 << 20,
+            )
+        },
         read: |_, value| {
             let bytes = parse_memory(value).ok_or("argument must be a memory value")?;
             Ok(Box::new(move |shared| {
                 if let Some(log) = shared.log() {
-                    log.rewrites().min_size.store(bytes as u64, Ordering::Relaxed);
+                    log.rewrites()
+                        .min_size
+                        .store(bytes as u64, Ordering::Relaxed);
                 }
             }))
         },

@@ -13,6 +13,7 @@ mod client;
 mod config;
 mod counters;
 mod expiry;
+mod file_settings;
 mod geo;
 mod hashes;
 mod hello;

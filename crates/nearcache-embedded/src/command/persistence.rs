@@ -59,11 +59,12 @@ pub(super) fn bgsave(_: &mut Context<'_>, args: Args<'_>) -> Reply {
 pub(super) fn info(cx: &Context<'_>) -> String {
     let start = "loading:0\r\nasync_loading:0\r\ncurrent_cow_peak:0\r\ncurrent_cow_size:0\r\ncurrent_cow_size_age:0\r\n\
                  current_fork_perc:0.00\r\ncurrent_save_keys_processed:0\r\ncurrent_save_keys_total:0\r\n\
-                 rdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\n";
+                 rdb_bgsave_in_progress:0\r\n";
     let middle = "rdb_last_bgsave_status:ok\r\nrdb_last_bgsave_time_sec:-1\r\nrdb_current_bgsave_time_sec:-1\r\n\
                   rdb_saves:0\r\nrdb_last_cow_size:0\r\nrdb_last_load_keys_expired:0\r\nrdb_last_load_keys_loaded:0\r\n";
     let mut text = format!(
-        "{start}rdb_last_save_time:{}\r\n{middle}",
+        "{start}rdb_changes_since_last_save:{}\r\nrdb_last_save_time:{}\r\n{middle}",
+        cx.shared.stats.changes.load(Ordering::Relaxed),
         cx.shared.last_save()
     );
     let end = "aof_last_cow_size:0\r\nmodule_fork_in_progress:0\r\nmodule_fork_last_cow_size:0\r\n";

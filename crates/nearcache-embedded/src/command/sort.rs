@@ -200,8 +200,8 @@ fn ordered<'c>(
     if !is_constant {
         let alpha = options.alpha;
         elements = sorted(cx, elements, by, alpha, options)?;
-    } else if !has_order && options.store.is_some() {
-        // What is stored must be the same everywhere.
+    } else if !has_order && (options.store.is_some() || cx.in_script) {
+        // What is stored must be the same everywhere, and so must what scripts do.
         elements = sorted(cx, elements, None, true, options)?;
     } else if has_order && options.descending {
         elements.reverse();
@@ -292,6 +292,10 @@ fn elements_of(data: &Data) -> Option<(Vec<Cow<'_, [u8]>>, bool)> {
                 Member::Text(text) => Cow::Borrowed(text),
             };
             Some((set.iter().map(member).collect(), false))
+        }
+        Data::SortedSet(set) => {
+            let members = set.iter().map(|(member, _)| Cow::Borrowed(member));
+            Some((members.collect(), true))
         }
         _ => None,
     }

@@ -134,6 +134,11 @@ impl Commit {
         self.log.settle(self.position)
     }
 
+    /// Nobody waits for it; it is written all the same.
+    pub(crate) fn leave(self) {
+        self.log.wake();
+    }
+
     pub(crate) fn poll_by(&self, waker: &Waker) -> Poll<Result<(), Error>> {
         let log = &self.log;
         if log.is_settled(self.position) {

@@ -308,11 +308,6 @@ impl Log {
         )
     }
 
-    /// The position of the end.
-    pub(super) fn end(&self) -> u64 {
-        self.buffer.lock().end
-    }
-
     /// Writes everything that was appended. Returns whether there was anything.
     pub(super) fn flush(&self, io: &mut Io) -> io::Result<bool> {
         if self.is_closed() {
@@ -435,7 +430,7 @@ impl Log {
                 Ok(())
             }
         });
-        self.judge(&mut io, done);
+        self.judge(&io, done);
         drop(io);
         if self.has_grown() {
             self.wake();
@@ -443,29 +438,29 @@ impl Log {
     }
 
     /// Takes note of how writing went, and tells those who wait.
-    pub(super) fn judge(&self, io: &mut Io, done: io::Result<()>) {
+    pub(super) fn judge(&self, io: &Io, done: io::Result<()>) {
         match done {
-            Ok(()) if io.suspect => self.fail(io, "an earlier sync has failed".into()),
+            Ok(()) if io.suspect => self.fail(io, "an earlier sync has failed"),
             Ok(()) => {
                 self.failing.store(false, Ordering::SeqCst);
                 self.waiting.succeed(self.durable.load(Ordering::SeqCst));
             }
-            Err(error) => self.fail(io, plain(&error)),
+            Err(error) => self.fail(io, &plain(&error)),
         }
     }
 
     /// The same, and returns the error.
-    pub(super) fn judged(&self, io: &mut Io, done: io::Result<bool>) -> Option<io::Error> {
+    pub(super) fn judged(&self, io: &Io, done: io::Result<bool>) -> Option<io::Error> {
         let copy = |error: &io::Error| io::Error::new(error.kind(), plain(error));
         let error = done.as_ref().err().map(copy);
         self.judge(io, done.map(drop));
         error
     }
 
-    fn fail(&self, io: &mut Io, why: String) {
-        *self.why.lock() = why.clone();
+    fn fail(&self, io: &Io, why: &str) {
+        why.clone_into(&mut self.why.lock());
         self.failing.store(true, Ordering::SeqCst);
-        self.waiting.fail(io.end, &why);
+        self.waiting.fail(io.end, why);
         self.rouse();
     }
 
@@ -524,7 +519,7 @@ impl Log {
         let flushed = self.flush(&mut io);
         let busy = *flushed.as_ref().unwrap_or(&true);
         if busy {
-            self.judge(&mut io, flushed.map(drop));
+            self.judge(&io, flushed.map(drop));
         }
         busy
     }
@@ -540,7 +535,7 @@ impl Log {
         // A sync that succeeds says nothing about the room on the disk, but a write does. So as long as there is
         // nothing to write, the next command finds out.
         let done = self.flush(&mut io).and_then(|_| self.sync(&mut io));
-        self.judge(&mut io, done);
+        self.judge(&io, done);
     }
 
     fn now_ms(&self) -> i64 {
@@ -587,7 +582,7 @@ impl Log {
             // If a rotation came in between, that has synced the file, or failed to.
             if Arc::ptr_eq(&io.file, &file) {
                 self.doubt(&mut io);
-                self.fail(&mut io, plain(&error));
+                self.fail(&io, &plain(&error));
             }
             return;
         }
@@ -602,7 +597,7 @@ impl Log {
         let mut io = self.io.lock();
         let done = self.flush(&mut io).and_then(|_| self.sync(&mut io));
         let path = self.folder.lock().increment();
-        match self.judged(&mut io, done.map(|()| true)) {
+        match self.judged(&io, done.map(|()| true)) {
             None => Ok(()),
             Some(error) => Err(PersistError::io("write", &path)(error)),
         }

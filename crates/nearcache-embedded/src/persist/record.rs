@@ -1,5 +1,7 @@
 //! How commands are written down: as a client would send them, and a transaction around what belongs together.
 
+use std::cell::Cell;
+
 /// Appends a command.
 pub(crate) fn write_command<'a>(out: &mut Vec<u8>, args: impl ExactSizeIterator<Item = &'a [u8]>) {
     write_header(out, b'*', args.len());
@@ -45,7 +47,30 @@ pub(crate) struct Batch {
     separate: bool,
 }
 
+/// A buffer that is larger than this is not kept.
+const KEPT: usize = 64 << 10;
+
+thread_local! {
+    /// The batch of this thread's last command, whose memory the next one uses.
+    static SPARE: Cell<Option<Box<Batch>>> = const { Cell::new(None) };
+}
+
 impl Batch {
+    /// An empty batch.
+    pub(crate) fn take() -> Box<Self> {
+        SPARE.take().unwrap_or_default()
+    }
+
+    /// Keeps its memory for the next one.
+    pub(crate) fn give_back(mut self: Box<Self>) {
+        if self.bytes.capacity() <= KEPT {
+            self.bytes.clear();
+            self.commands = 0;
+            self.selected = None;
+            SPARE.set(Some(self));
+        }
+    }
+
     /// A batch whose commands need not stay together.
     pub(crate) fn of_separate() -> Self {
         Batch {

@@ -11,3 +11,6 @@ mod peer;
 pub(crate) mod request;
 
 pub use listen::{Handle, ServeError, Server, ServerBuilder};
+
+#[cfg(any(fuzzing, test))]
+pub(crate) use request::read_all;

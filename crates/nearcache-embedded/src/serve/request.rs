@@ -260,6 +260,34 @@ fn number(digits: &[u8]) -> Option<i64> {
     }
 }
 
+/// The requests in some bytes that arrive `step` at a time, and the violation that ends them.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn read_all(bytes: &[u8], step: usize) -> (Vec<Vec<Vec<u8>>>, Option<String>) {
+    let allowed = Allowed {
+        longest: 1 << 20,
+        unauthenticated: false,
+    };
+    let (mut request, mut start, mut seen) = (Request::default(), 0, Vec::new());
+    for end in (0..bytes.len()).step_by(step).chain([bytes.len()]) {
+        loop {
+            let input = bytes.get(start..end).unwrap_or_default();
+            match request.read(input, allowed) {
+                Ok(Progress::Partial) => break,
+                Ok(Progress::Complete(length)) => {
+                    seen.push(
+                        request
+                            .with_args(input, |args| args.iter().map(|arg| arg.to_vec()).collect()),
+                    );
+                    request.clear();
+                    start += length;
+                }
+                Err(violation) => return (seen, Some(violation.line())),
+            }
+        }
+    }
+    (seen, None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,19 +325,10 @@ mod tests {
             words(&["QUIT"]),
         ];
         assert_eq!(requests(input, ALLOWED), Ok(expected.clone()));
-        for step in 1..7 {
-            let (mut request, mut start, mut seen) = (Request::default(), 0, Vec::new());
-            for end in (0..input.len()).step_by(step).chain([input.len()]) {
-                while let Ok(Progress::Complete(length)) = request.read(&input[start..end], ALLOWED)
-                {
-                    seen.push(request.with_args(&input[start..end], |args| {
-                        args.iter().map(|arg| arg.to_vec()).collect::<Vec<_>>()
-                    }));
-                    request.clear();
-                    start += length;
-                }
-            }
+        for step in 1..=input.len() {
+            let (seen, violation) = read_all(input, step);
             assert_eq!(seen, expected, "{step} at a time");
+            assert_eq!(violation, None);
         }
     }
 

@@ -7,7 +7,7 @@ use foldhash::quality::RandomState;
 
 use super::elements;
 use crate::command::Args;
-use crate::command::parse::{float, integer, is};
+use crate::command::parse::{at_least, float, integer, is};
 use crate::context::Context;
 use crate::keyspace::entry::Data;
 use crate::keyspace::set::{Member, Set};
@@ -154,8 +154,7 @@ impl Options {
                 options.with_scores = true;
                 taken = 0;
             } else if purpose == Purpose::Count && is(option, "LIMIT") && !more.is_empty() {
-                let limit = integer(more[0]).map_err(|_| NO_LIMIT)?;
-                options.limit = usize::try_from(limit).map_err(|_| NO_LIMIT)?;
+                options.limit = at_least(0, more[0], NO_LIMIT)?;
                 taken = 1;
             } else {
                 return Err(Error::SYNTAX);

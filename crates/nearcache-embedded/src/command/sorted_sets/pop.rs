@@ -4,7 +4,7 @@ use redis::{ProtocolVersion, Value};
 
 use super::{elements, pair};
 use crate::command::Args;
-use crate::command::parse::{integer, is};
+use crate::command::parse::{at_least, is};
 use crate::command::waiting::deadline_in_seconds;
 use crate::context::{Change, Context};
 use crate::keyspace::sorted_set::SortedSet;
@@ -72,7 +72,7 @@ fn pop(cx: &mut Context<'_>, args: Args<'_>, from: From) -> Reply {
     const NEGATIVE: Error = Error::new("ERR value is out of range, must be positive");
     let most = match args[2..] {
         [] => None,
-        [count] => Some(usize::try_from(integer(count)?).map_err(|_| NEGATIVE)?),
+        [count] => Some(at_least(0, count, NEGATIVE)?),
         _ => return Err(Error::SYNTAX),
     };
     let taken = take(cx, args[1], from, most.unwrap_or(1))?.unwrap_or_default();
@@ -99,11 +99,7 @@ impl<'a> Several<'a> {
     fn read(args: Args<'a>) -> Result<Self, Error> {
         const NO_KEYS: Error = Error::new("ERR numkeys should be greater than 0");
         const NO_COUNT: Error = Error::new("ERR count should be greater than 0");
-        let positive = |arg: &[u8], error: Error| {
-            let number = integer(arg).ok().and_then(|n| usize::try_from(n).ok());
-            number.filter(|n| *n > 0).ok_or(error)
-        };
-        let keys = positive(args[0], NO_KEYS)?;
+        let keys = at_least(1, args[0], NO_KEYS)?;
         let rest = args.get(1..).filter(|rest| rest.len() > keys);
         let (keys, rest) = rest.ok_or(Error::SYNTAX)?.split_at(keys);
         let from = match rest[0] {
@@ -114,7 +110,7 @@ impl<'a> Several<'a> {
         let most = match rest[1..] {
             [] => 1,
             [option, count, ref more @ ..] if is(option, "COUNT") => {
-                let count = positive(count, NO_COUNT)?;
+                let count = at_least(1, count, NO_COUNT)?;
                 if !more.is_empty() {
                     return Err(Error::SYNTAX);
                 }

@@ -1,102 +1,79 @@
 //! Elements in no particular order: `ZRANDMEMBER` and `ZSCAN`.
 
-use std::collections::HashSet;
+use redis::{ProtocolVersion, Value};
 
-use redis::Value;
-
-use super::elements;
+use super::{elements, pair};
 use crate::command::Args;
-use crate::command::parse::{integer, is};
+use crate::command::parse::is;
+use crate::command::random::{count, count_of_pairs, random, repeat};
 use crate::command::scan::{Options, page, read_cursor};
 use crate::context::Context;
 use crate::keyspace::sorted_set::SortedSet;
-use crate::reply::{Error, Reply, bulk, double_text};
-
-/// A reply does not repeat elements more often than this. (A server goes on until its client is cut off.)
-const MOST_REPEATED: u64 = 1 << 24;
+use crate::reply::{Error, Reply, bulk, double, double_text};
 
 pub(super) fn zrandmember(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    if args.len() == 2 {
-        let Some(set) = cx.structure::<SortedSet>(args[1])? else {
-            return Ok(Value::Nil);
-        };
-        let index = below(cx, set.len());
-        return Ok(set.at(index).map_or(Value::Nil, |(member, _)| bulk(member)));
-    }
-    let (count, with_scores) = read_count(&args[2..])?;
-    let protocol = cx.session.protocol;
-    let Some(set) = cx.structure::<SortedSet>(args[1])? else {
-        return Ok(elements(protocol, std::iter::empty(), false));
+    let most = match args[2..] {
+        [] => None,
+        [most] => Some((count(most)?, false)),
+        [most, ref options @ ..] => {
+            count(most)?;
+            match options {
+                [option] if is(option, "WITHSCORES") => Some((count_of_pairs(most)?, true)),
+                _ => return Err(Error::SYNTAX),
+            }
+        }
     };
-    let wanted = usize::try_from(count).unwrap_or(0);
-    if wanted >= set.len() && wanted != 1 {
+    let mut random = random(cx);
+    let protocol = cx.session.protocol;
+    let set = cx.structure::<SortedSet>(args[1])?;
+    let (Some(set), Some((most, with_scores))) = (set, most) else {
+        let member = set.and_then(|set| set.at(random.below(set.len())));
+        return Ok(match (member, most) {
+            (Some((member, _)), _) => bulk(member),
+            (None, Some(_)) => Value::Array(Vec::new()),
+            (None, None) => Value::Nil,
+        });
+    };
+    let len = set.len();
+    if let Ok(most @ 2..) = usize::try_from(most)
+        && most >= len
+    {
         // As a server does, from the last one on.
         return Ok(elements(protocol, set.iter().rev(), with_scores));
     }
-    if count < 0 && count.unsigned_abs() > MOST_REPEATED {
-        return Err(OUT_OF_RANGE);
-    }
-    let indexes = if count < 0 {
-        (0..count.unsigned_abs())
-            .map(|_| below(cx, set.len()))
-            .collect()
-    } else {
-        different(cx, wanted, set.len())
-    };
-    // A small one would be walked for every index.
+    // A small one would be walked for each.
     let all: Vec<_> = set
         .is_small()
         .then(|| set.iter().collect())
         .unwrap_or_default();
-    let found = indexes.iter().filter_map(|index| {
-        let found = all.get(*index).copied();
-        found.or_else(|| set.at(*index))
+    let at = |index: usize| all.get(index).copied().or_else(|| set.at(index));
+    if most >= 0 {
+        let chosen = random.choose(usize::try_from(most).unwrap_or(usize::MAX), len);
+        return Ok(elements(
+            protocol,
+            chosen.into_iter().filter_map(at),
+            with_scores,
+        ));
+    }
+    let picked = repeat(most.unsigned_abs(), |to| {
+        at(random.below(len)).map_or(0, |element| add(to, protocol, element, with_scores))
     });
-    Ok(elements(protocol, found, with_scores))
+    Ok(Value::Array(picked?))
 }
 
-const OUT_OF_RANGE: Error = Error::new("ERR value is out of range");
-
-fn read_count(args: Args<'_>) -> Result<(i64, bool), Error> {
-    const LOWEST: Error = Error::new(
-        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-    );
-    let count = integer(args[0])?;
-    if count == i64::MIN {
-        return Err(LOWEST);
+/// Adds an element to a reply, and returns how many bytes that are, about.
+fn add(
+    to: &mut Vec<Value>,
+    protocol: ProtocolVersion,
+    (member, score): (&[u8], f64),
+    with_scores: bool,
+) -> usize {
+    match (with_scores, protocol) {
+        (false, _) => to.push(bulk(member)),
+        (true, ProtocolVersion::RESP2) => to.extend([bulk(member), double(protocol, score)]),
+        (true, _) => to.push(pair(protocol, member, score)),
     }
-    match args[1..] {
-        [] => Ok((count, false)),
-        [option] if is(option, "WITHSCORES") => {
-            if count.unsigned_abs() > i64::MAX.unsigned_abs() / 2 {
-                return Err(OUT_OF_RANGE);
-            }
-            Ok((count, true))
-        }
-        _ => Err(Error::SYNTAX),
-    }
-}
-
-/// A random index below `len`, which is not zero.
-fn below(cx: &Context<'_>, len: usize) -> usize {
-    ((u128::from(cx.shared.random()) * len as u128) >> 64) as usize
-}
-
-/// As many different indexes below `len`.
-fn different(cx: &Context<'_>, count: usize, len: usize) -> Vec<usize> {
-    if count > len / 3 {
-        let mut indexes: Vec<usize> = (0..len).collect();
-        for at in 0..count {
-            indexes.swap(at, at + below(cx, len - at));
-        }
-        indexes.truncate(count);
-        return indexes;
-    }
-    let mut indexes = HashSet::with_capacity(count);
-    while indexes.len() < count {
-        indexes.insert(below(cx, len));
-    }
-    indexes.into_iter().collect()
+    member.len() + if with_scores { 100 } else { 0 }
 }
 
 /// A large set is scanned from the end downwards, and the cursor is the index above which all have been visited. So a
