@@ -127,7 +127,7 @@ impl Exchange {
         }
         let mut delivery = Delivery::new(self);
         let mut bucket = self.channels.bucket(channel);
-        delivery.to_channel(&mut bucket, PushKind::Message, channel, message);
+        delivery.leave_with_all(&mut bucket, PushKind::Message, channel, message);
         if self.pattern_count.load(Ordering::Relaxed) > 0 {
             let patterns = self.patterns.read();
             for (pattern, subscribers) in matching(&patterns, channel) {
@@ -152,7 +152,7 @@ impl Exchange {
         }
         let mut delivery = Delivery::new(self);
         let mut bucket = self.shard_channels.bucket(channel);
-        delivery.to_channel(&mut bucket, PushKind::SMessage, channel, message);
+        delivery.leave_with_all(&mut bucket, PushKind::SMessage, channel, message);
         drop(bucket);
         delivery.finish()
     }
@@ -243,7 +243,8 @@ impl<'e> Delivery<'e> {
         accepted
     }
 
-    fn to_channel(
+    /// Leaves the message with all subscribers of the channel.
+    fn leave_with_all(
         &mut self,
         bucket: &mut Subscribers,
         kind: PushKind,

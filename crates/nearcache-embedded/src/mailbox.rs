@@ -203,19 +203,10 @@ impl Mailbox {
 
     /// Ends the mailbox: its client is gone. What waits can still be taken.
     pub(crate) fn close(&self) {
-        self.finish(End::Closed);
-    }
-
-    /// Ends the mailbox as if its client did not read: what waits is dropped.
-    pub(crate) fn cut(&self) {
-        self.finish(End::Cut);
-    }
-
-    fn finish(&self, end: End) {
         let state = self.state.lock();
         if state.end.is_none() {
             let mut wakers = Vec::new();
-            self.end(state, end, &mut wakers);
+            self.end(state, End::Closed, &mut wakers);
             wakers.into_iter().for_each(Waker::wake);
         }
     }

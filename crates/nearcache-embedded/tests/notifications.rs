@@ -384,7 +384,7 @@ fn evictions_are_notified() {
 fn notifications_of_a_transaction_come_in_the_order_of_its_commands() {
     let store = Store::new();
     let (_listener, mut pushes) = listener(&store, "KEA");
-    let mut con = store.connect();
+    let con = store.connect();
     let mut pipeline = redis::pipe();
     pipeline
         .cmd("SET")

@@ -11,10 +11,15 @@ use super::{News, Tracker, Trackers};
 use crate::event::Record;
 use crate::reply::bulk;
 
+/// The clients of a prefix.
+type Clients = Vec<Arc<Tracker>>;
+/// A key, and who changed it last.
+type Changed<'k> = (&'k [u8], Option<u64>);
+
 #[derive(Debug, Default)]
 pub(super) struct Prefixes {
     count: AtomicUsize,
-    clients: RwLock<BTreeMap<Box<[u8]>, Vec<Arc<Tracker>>>>,
+    clients: RwLock<BTreeMap<Box<[u8]>, Clients>>,
 }
 
 impl Prefixes {
@@ -59,7 +64,7 @@ impl Prefixes {
         if changed.is_empty() {
             return;
         }
-        let mut outgoing: Vec<(Vec<(&[u8], Option<u64>)>, Vec<Arc<Tracker>>)> = Vec::new();
+        let mut outgoing: Vec<(Vec<Changed<'_>>, Clients)> = Vec::new();
         for (prefix, clients) in &*self.clients.read() {
             let matching = changed
                 .range::<[u8], _>((Bound::Included(&**prefix), Bound::Unbounded))

@@ -9,8 +9,7 @@ use nearcache_testkit::Redis;
 use redis::{Cmd, Parser, ProtocolVersion, PushKind, Value};
 
 /// Some clients, each with a connection here and one to the server.
-pub struct Both {
-    pub store: Store,
+pub(crate) struct Both {
     _redis: Redis,
     clients: Vec<Client>,
     token: u64,
@@ -28,28 +27,27 @@ struct Client {
 
 impl Both {
     /// Starts a server, and connects so many clients.
-    pub fn start(clients: usize) -> Both {
+    pub(crate) fn start(clients: usize) -> Both {
         let (store, redis) = (Store::new(), Redis::start());
         let clients = (0..clients).map(|_| Client::connect(&store, &redis));
         Both {
             clients: clients.collect(),
-            store,
             _redis: redis,
             token: 0,
         }
     }
 
-    /// Lets a client run a command on both sides (`$id0` stands for the id of client 0), and compares what all clients get. Returns what each got.
-    pub fn step(&mut self, client: usize, line: &str) -> Vec<Vec<String>> {
+    /// Lets a client run a command on both sides, and compares what all clients get. `$id0` stands for the id of
+    /// client 0.
+    pub(crate) fn step(&mut self, client: usize, line: &str) {
         let (here, there) = self.run(client, line);
         assert_eq!(here, there, "what each client gets after {client}: {line}");
-        here
     }
 
     /// Runs commands with a pause after each, and compares what each client gets in all. (What happens in the background
     /// may happen after one or after the other.)
     #[allow(dead_code)]
-    pub fn steps(&mut self, client: usize, lines: &[&str], pause: Duration) {
+    pub(crate) fn steps(&mut self, client: usize, lines: &[&str], pause: Duration) {
         let (mut here, mut there) = (Vec::new(), Vec::new());
         for line in lines {
             let got = self.run(client, line);
@@ -72,21 +70,21 @@ impl Both {
 
     /// Lets a client speak RESP3.
     #[allow(dead_code)]
-    pub fn speak_3(&mut self, client: usize) {
+    pub(crate) fn speak_3(&mut self, client: usize) {
         // The replies tell ids.
         let _ = self.run(client, "HELLO 3");
     }
 
     /// What the two sides differ in, for tests that go on.
     #[allow(dead_code)]
-    pub fn difference(&mut self, client: usize, line: &str) -> Option<String> {
+    pub(crate) fn difference(&mut self, client: usize, line: &str) -> Option<String> {
         let (here, there) = self.run(client, line);
         (here != there).then(|| format!("{line}\n  here:  {here:?}\n  there: {there:?}"))
     }
 
     /// The same, but the order of what a client gets does not matter.
     #[allow(dead_code)]
-    pub fn step_in_any_order(&mut self, client: usize, line: &str) {
+    pub(crate) fn step_in_any_order(&mut self, client: usize, line: &str) {
         let (mut here, mut there) = self.run(client, line);
         for got in here.iter_mut().chain(&mut there) {
             got.sort_unstable();
@@ -96,7 +94,7 @@ impl Both {
 
     /// Ends a client.
     #[allow(dead_code)]
-    pub fn quit(&mut self, client: usize) {
+    pub(crate) fn quit(&mut self, client: usize) {
         let this = &mut self.clients[client];
         this.here.execute(&redis::cmd("QUIT"));
         this.send(&["QUIT".to_owned()]);
