@@ -329,8 +329,6 @@ fn well_formed(reply: &Value, resp2: bool) -> bool {
             .iter()
             .all(|(key, value)| well_formed(key, false) && well_formed(value, false)),
         Value::Double(_) | Value::Boolean(_) | Value::VerbatimString { .. } => true,
-        // A confirmation.
-        Value::Push { data, .. } => data.iter().all(|value| well_formed(value, false)),
         _ => false,
     }
 }

@@ -206,7 +206,7 @@ impl Parameter {
             Kind::CompactBytes { at } => bytes(&value, 0).map(|n| Setting::Compact(at, n as i64)),
             Kind::Count { at } => whole(&value, 0, i64::MAX)
                 .map(|count| Setting::Bytes(at, usize::try_from(count).unwrap_or(usize::MAX))),
-            Kind::Notify => notify::parse(value.as_bytes())
+            Kind::Notify => notify::parse(super::c_string(value.as_bytes(), value.len()))
                 .map(Setting::Notify)
                 .ok_or_else(|| "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned()),
             Kind::Number { least, at } => whole(&value, least, i32::MAX.into())

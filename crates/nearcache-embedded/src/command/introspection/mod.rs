@@ -243,8 +243,11 @@ pub(super) fn getkeysandflags(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     Ok(Value::Array(keys.iter().map(with_flags).collect()))
 }
 
+/// A key among the arguments, and the flags of what happens to it.
+type Key<'a> = (&'a [u8], Vec<&'static str>);
+
 /// The keys of a command as it would be sent, with what happens to them.
-fn keys_of<'a>(args: Args<'a>) -> Result<Vec<(&'a [u8], Vec<&'static str>)>, Error> {
+fn keys_of<'a>(args: Args<'a>) -> Result<Vec<Key<'a>>, Error> {
     const INVALID: Error = Error::new("ERR Invalid command specified");
     let command = args
         .first()
