@@ -91,6 +91,13 @@ pub(crate) fn text(protocol: ProtocolVersion, text: String) -> Value {
     }
 }
 
+/// Values of which it is known how many there are.
+pub(crate) fn values<V>(len: usize, values: impl Iterator<Item = V>) -> Vec<V> {
+    let mut list = Vec::with_capacity(len);
+    list.extend(values);
+    list
+}
+
 /// Elements of which each is there once: RESP2 has them as an array.
 pub(crate) fn set(protocol: ProtocolVersion, members: Vec<Value>) -> Value {
     match protocol {

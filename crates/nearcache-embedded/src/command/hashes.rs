@@ -166,14 +166,16 @@ pub(super) fn hvals(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 
 fn each(cx: &Context<'_>, args: Args<'_>, part: impl Fn(Field<'_>) -> Value) -> Reply {
     let hash = cx.structure::<Hash>(args[1])?;
-    let parts = hash.map_or(Vec::new(), |hash| hash.iter().map(part).collect());
+    let values = |hash: &Hash| reply::values(hash.len(), hash.iter().map(part));
+    let parts = hash.map_or(Vec::new(), values);
     Ok(Value::Array(parts))
 }
 
 pub(super) fn hgetall(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let hash = cx.structure::<Hash>(args[1])?;
-    let fields = hash.into_iter().flat_map(Hash::iter);
-    let fields = fields.map(|(field, value)| (bulk(field), bulk(value)));
+    let both = |(field, value): Field<'_>| (bulk(field), bulk(value));
+    let fields = |hash: &Hash| reply::values(hash.len(), hash.iter().map(both));
+    let fields = hash.map_or(Vec::new(), fields);
     Ok(reply::map(cx.session.protocol, fields))
 }
 

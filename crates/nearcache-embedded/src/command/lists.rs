@@ -10,7 +10,7 @@ use super::row::prelude::*;
 use crate::context::{Change, Context};
 use crate::keyspace::list::{End, List, NodeSize};
 use crate::notify::Class;
-use crate::reply::{Error, Reply, bulk, bulk_or_nil, count};
+use crate::reply::{self, Error, Reply, bulk, bulk_or_nil, count};
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![
@@ -140,8 +140,8 @@ pub(super) fn pop_several(
     cx.change(key, |list: &mut List| {
         let taken = most.min(list.len());
         let elements = match end {
-            End::Left => list.iter().take(taken).map(bulk).collect(),
-            End::Right => list.iter().rev().take(taken).map(bulk).collect(),
+            End::Left => reply::values(taken, list.iter().take(taken).map(bulk)),
+            End::Right => reply::values(taken, list.iter().rev().take(taken).map(bulk)),
         };
         let start = match end {
             End::Left => 0,
@@ -187,7 +187,8 @@ pub(super) fn lrange(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         return Ok(Value::Array(Vec::new()));
     };
     let range = range(start, stop, list.len());
-    Ok(Value::Array(list.range(range).map(bulk).collect()))
+    let elements = list.range(range.clone()).map(bulk);
+    Ok(Value::Array(reply::values(range.len(), elements)))
 }
 
 /// What `LPOS` looks for.

@@ -39,7 +39,7 @@ fn reply_all(cx: &Context<'_>, members: Vec<Value>) -> Value {
 
 /// Replies with the members of a result.
 fn reply_set(cx: &Context<'_>, set: &Set) -> Value {
-    reply_all(cx, set.iter().map(bulk).collect())
+    reply_all(cx, reply::values(set.len(), set.iter().map(bulk)))
 }
 
 /// Stores a result.

@@ -162,8 +162,9 @@ pub(super) fn smismember(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 }
 
 pub(super) fn smembers(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    let set = cx.structure::<Set>(args[1])?.into_iter();
-    let members = set.flat_map(Set::iter).map(bulk).collect();
+    let set = cx.structure::<Set>(args[1])?;
+    let values = |set: &Set| reply::values(set.len(), set.iter().map(bulk));
+    let members = set.map_or(Vec::new(), values);
     Ok(reply::set(cx.session.protocol, members))
 }
 
