@@ -237,7 +237,7 @@ impl Command {
                 (first..first + (args.len() - first) / 2, 1, None)
             }
             Keys::Sort => (1..2, 1, sort_destination(args)),
-            Keys::Stored => (1..2, 1, after(args, &["STORE", "STOREDIST"])),
+            Keys::Stored => (1..2, 1, radius_destination(args)),
             _ => (0..0, 1, None),
         };
         args.get(range.start..range.end.min(args.len()))
@@ -283,12 +283,17 @@ fn sort_destination<'s, 'a>(args: &'s [&'a [u8]]) -> Option<&'s &'a [u8]> {
     destination
 }
 
-/// What comes after the last of these words.
-fn after<'s, 'a>(args: &'s [&'a [u8]], words: &[&str]) -> Option<&'s &'a [u8]> {
-    let pair = args.windows(2).skip(1).rev();
-    pair.filter(|pair| words.iter().any(|word| parse::is(pair[0], word)))
-        .map(|pair| &pair[1])
-        .next()
+/// What comes after the last `STORE` or `STOREDIST` among the options of `GEORADIUS`; where a word may be the name of
+/// the destination as well.
+fn radius_destination<'s, 'a>(args: &'s [&'a [u8]]) -> Option<&'s &'a [u8]> {
+    let mut options = args.iter().skip(5);
+    let mut destination = None;
+    while let Some(option) = options.next() {
+        if parse::is(option, "STORE") || parse::is(option, "STOREDIST") {
+            destination = options.next().or(destination);
+        }
+    }
+    destination
 }
 
 impl fmt::Debug for Command {

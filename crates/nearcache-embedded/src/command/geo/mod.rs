@@ -42,7 +42,7 @@ fn geoadd(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         rest = &rest[1..];
     }
     let options = &args[2..args.len() - rest.len()];
-    if rest.len() % 3 != 0 || rules.if_absent && rules.if_present {
+    if !rest.len().is_multiple_of(3) || rules.if_absent && rules.if_present {
         return Err(Error::SYNTAX);
     }
     let pairs = rest

@@ -48,7 +48,7 @@ fn read_and_add(cx: &mut Context<'_>, args: Args<'_>, mut rules: Rules) -> Reply
         }
         rest = &rest[1..];
     }
-    if rest.is_empty() || rest.len() % 2 != 0 {
+    if rest.is_empty() || !rest.len().is_multiple_of(2) {
         return Err(Error::SYNTAX);
     }
     rules.check(rest.len() / 2)?;

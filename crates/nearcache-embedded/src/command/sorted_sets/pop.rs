@@ -35,13 +35,11 @@ impl From {
     }
 }
 
+/// Members that were taken, with their scores.
+type Taken = Vec<(Vec<u8>, f64)>;
+
 /// Takes up to that many elements. None if there is no set.
-fn take(
-    cx: &mut Context<'_>,
-    key: &[u8],
-    from: From,
-    most: usize,
-) -> Result<Option<Vec<(Vec<u8>, f64)>>, Error> {
+fn take(cx: &mut Context<'_>, key: &[u8], from: From, most: usize) -> Result<Option<Taken>, Error> {
     cx.change(key, |set: &mut SortedSet| {
         let len = set.len();
         let count = most.min(len);
@@ -154,7 +152,7 @@ fn take_first<'a>(
     keys: Args<'a>,
     from: From,
     most: usize,
-) -> Result<Option<(&'a [u8], Vec<(Vec<u8>, f64)>)>, Error> {
+) -> Result<Option<(&'a [u8], Taken)>, Error> {
     let again = cx.ready.is_some();
     for key in keys {
         if again && !cx.is_ready(key) {

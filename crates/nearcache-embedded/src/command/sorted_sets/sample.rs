@@ -42,10 +42,11 @@ pub(super) fn zrandmember(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         return Ok(elements(protocol, set.iter().rev(), with_scores));
     }
     // A small one would be walked for each.
-    let all: Vec<_> = set
-        .is_small()
-        .then(|| set.iter().collect())
-        .unwrap_or_default();
+    let all: Vec<_> = if set.is_small() {
+        set.iter().collect()
+    } else {
+        Vec::new()
+    };
     let at = |index: usize| all.get(index).copied().or_else(|| set.at(index));
     if most >= 0 {
         let chosen = random.choose(usize::try_from(most).unwrap_or(usize::MAX), len);

@@ -13,7 +13,6 @@ use std::ops::Range;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
-use super::compare;
 use super::tree::{Key, Keys, Tree};
 use crate::keyspace::bytes::Bytes;
 use crate::keyspace::size::block;
@@ -46,7 +45,7 @@ fn spread(hash: u32) -> u64 {
 }
 
 #[derive(Debug)]
-pub(super) struct Large {
+pub(crate) struct Large {
     elements: Vec<Element>,
     index: HashTable<Slot>,
     tree: Tree,
@@ -263,7 +262,7 @@ impl Large {
 
 /// Elements in order, from both ends. Only one look at the tree is made for each leaf.
 #[derive(Clone, Debug)]
-pub(super) struct Ordered<'s> {
+pub(crate) struct Ordered<'s> {
     set: &'s Large,
     range: Range<usize>,
     /// The leaf with the first of the range, and its index there.
@@ -327,7 +326,7 @@ impl Large {
         for pair in keys.windows(2) {
             let element = |key: Key| &self.elements[key.id as usize];
             let (a, b) = (element(pair[0]), element(pair[1]));
-            let order = compare(a.score, &a.member, b.score, &b.member);
+            let order = super::compare(a.score, &a.member, b.score, &b.member);
             assert_eq!(order, Ordering::Less, "invariant 2");
         }
         for (element, id) in self.elements.iter().zip(0..) {

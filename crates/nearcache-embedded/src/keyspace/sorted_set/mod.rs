@@ -331,7 +331,6 @@ impl SortedSet {
 #[derive(Clone, Debug)]
 pub(crate) enum Elements<'s> {
     Small(Pairs<'s>),
-    #[allow(private_interfaces)]
     Large(Ordered<'s>),
 }
 
