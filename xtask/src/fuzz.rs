@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const TARGETS: [&str; 7] = [
-    "entries", "urls", "keys", "commands", "requests", "replies", "frames",
+const TARGETS: [&str; 8] = [
+    "entries", "urls", "keys", "commands", "log", "requests", "replies", "frames",
 ];
 
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \

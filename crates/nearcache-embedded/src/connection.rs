@@ -139,6 +139,43 @@ impl Connection {
         reply::value(settled(session.unsettled.take()).await.and(reply))
     }
 
+    /// Runs commands one after the other, each as by [`call`](Connection::call), but waits for the disk only once, at
+    /// the end. Returns their replies. If what one of them changed did not get there, its reply is that error.
+    pub fn pipeline<'c>(&self, commands: impl IntoIterator<Item = &'c Cmd>) -> Vec<Value> {
+        let (replies, commit) = self.begin_all(commands);
+        finish_all(replies, commit.map_or(Ok(()), |commit| commit.wait()))
+    }
+
+    /// The same, for async code.
+    #[cfg(feature = "aio")]
+    pub async fn pipeline_async<'c>(
+        &self,
+        commands: impl IntoIterator<Item = &'c Cmd>,
+    ) -> Vec<Value> {
+        let (replies, commit) = self.begin_all(commands);
+        finish_all(replies, settled(commit).await)
+    }
+
+    /// The replies, whether they tell of a change that must be on the disk, and the last of these changes.
+    fn begin_all<'c>(
+        &self,
+        commands: impl IntoIterator<Item = &'c Cmd>,
+    ) -> (Vec<(Reply, bool)>, Option<Commit>) {
+        let mut last = None;
+        let run = |cmd: &Cmd| {
+            let mut session = self.session.handle();
+            let reply = wire::with_args(cmd, |args| {
+                dispatch(&self.shared, &mut session, args, Patience::Never).reply()
+            });
+            let commit = session.unsettled.take();
+            let changed = commit.is_some();
+            last = commit.or(last.take());
+            (reply, changed)
+        };
+        let replies = commands.into_iter().map(run).collect();
+        (replies, last)
+    }
+
     /// The same as [`transaction`](Connection::transaction), for async code.
     #[cfg(feature = "aio")]
     pub async fn transaction_async<'c>(
@@ -202,6 +239,15 @@ impl Connection {
         };
         (reply, self.session.unsettled.take())
     }
+}
+
+/// The replies of commands, when it is known whether what they changed is on the disk.
+fn finish_all(replies: Vec<(Reply, bool)>, settled: Result<(), Error>) -> Vec<Value> {
+    let finish = |(reply, changed): (Reply, bool)| match &settled {
+        Err(error) if changed => reply::value(Err(error.clone())),
+        _ => reply::value(reply),
+    };
+    replies.into_iter().map(finish).collect()
 }
 
 /// Waits for the disk, without a thread.

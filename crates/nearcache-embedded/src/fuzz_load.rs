@@ -111,11 +111,14 @@ mod tests {
         nearcache_testkit::corpus("log").for_each(|bytes| super::load(&bytes));
     }
 
+    /// `NEARCACHE_RANDOM_LOGS=20000` runs more; 300 by default.
     #[test]
     fn random_logs_hold() {
+        let count = std::env::var("NEARCACHE_RANDOM_LOGS");
+        let count = count.map_or(300, |count| count.parse().unwrap());
         let mut state = 1u64;
-        for length in 0..300 {
-            let bytes: Vec<u8> = (0..length * 5)
+        for number in 0..count {
+            let bytes: Vec<u8> = (0..number % 600 * 5)
                 .map(|_| {
                     state ^= state << 13;
                     state ^= state >> 7;

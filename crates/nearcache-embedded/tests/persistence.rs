@@ -649,3 +649,50 @@ fn a_future_is_not_ready_before_the_disk_is() {
     });
     assert_eq!(reopened(&folder.copy()).len(), 1);
 }
+
+#[test]
+fn a_rewrite_that_fails_leaves_a_log_that_goes_on() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut connection = store.connect();
+    run_all(&mut connection, "INCR n\nINCR n");
+    // The new base cannot take its place.
+    let obstacle = folder.files().join("appendonly.aof.2.base.aof");
+    fs::create_dir(&obstacle).unwrap();
+    for _ in 0..2 {
+        let error = store.rewrite().unwrap_err();
+        assert!(matches!(error, PersistError::Io { .. }), "{error}");
+        run(&mut connection, "INCR n");
+    }
+    let info: String = redis::from_redis_value(run(&mut connection, "INFO persistence")).unwrap();
+    assert!(info.contains("aof_last_bgrewrite_status:err"), "{info}");
+    assert!(info.contains("aof_rewrites_consecutive_failures:2"), "{info}");
+    store.sync().unwrap();
+    fs::remove_dir(&obstacle).unwrap();
+    // Three increments, none of them lost.
+    assert_eq!(folder.names().len(), 5);
+    let value = run(&mut folder.copy().open().connect(), "GET n");
+    assert_eq!(value, Value::BulkString(b"4".to_vec()));
+    store.rewrite().unwrap();
+    run(&mut connection, "INCR n");
+    drop((connection, store));
+    assert_eq!(folder.names().len(), 3);
+    let value = run(&mut folder.open().connect(), "GET n");
+    assert_eq!(value, Value::BulkString(b"5".to_vec()));
+}
+
+#[tokio::test]
+async fn a_pipeline_waits_for_the_disk_once() {
+    let folder = Folder::new();
+    let store = folder.try_open(Fsync::Always).unwrap();
+    let connection = store.connect();
+    let commands: Vec<_> = (0..100)
+        .map(|n| redis::cmd("SET").arg(n).arg(n).to_owned())
+        .collect();
+    let replies = connection.pipeline(&commands);
+    assert_eq!(replies, vec![Value::Okay; 100]);
+    let count = [redis::cmd("DBSIZE"), redis::cmd("INCR").arg("n").to_owned()];
+    let replies = connection.pipeline_async(&count).await;
+    assert_eq!(replies, [Value::Int(100), Value::Int(1)]);
+    assert_eq!(reopened(&folder.copy()).len(), 101);
+}

@@ -430,7 +430,7 @@ impl Log {
                 Ok(())
             }
         });
-        self.judge(&mut io, done);
+        self.judge(&io, done);
         drop(io);
         if self.has_grown() {
             self.wake();
@@ -438,7 +438,7 @@ impl Log {
     }
 
     /// Takes note of how writing went, and tells those who wait.
-    pub(super) fn judge(&self, io: &mut Io, done: io::Result<()>) {
+    pub(super) fn judge(&self, io: &Io, done: io::Result<()>) {
         match done {
             Ok(()) if io.suspect => self.fail(io, "an earlier sync has failed"),
             Ok(()) => {
@@ -450,7 +450,7 @@ impl Log {
     }
 
     /// The same, and returns the error.
-    pub(super) fn judged(&self, io: &mut Io, done: io::Result<bool>) -> Option<io::Error> {
+    pub(super) fn judged(&self, io: &Io, done: io::Result<bool>) -> Option<io::Error> {
         let copy = |error: &io::Error| io::Error::new(error.kind(), plain(error));
         let error = done.as_ref().err().map(copy);
         self.judge(io, done.map(drop));
@@ -519,7 +519,7 @@ impl Log {
         let flushed = self.flush(&mut io);
         let busy = *flushed.as_ref().unwrap_or(&true);
         if busy {
-            self.judge(&mut io, flushed.map(drop));
+            self.judge(&io, flushed.map(drop));
         }
         busy
     }
@@ -535,7 +535,7 @@ impl Log {
         // A sync that succeeds says nothing about the room on the disk, but a write does. So as long as there is
         // nothing to write, the next command finds out.
         let done = self.flush(&mut io).and_then(|_| self.sync(&mut io));
-        self.judge(&mut io, done);
+        self.judge(&io, done);
     }
 
     fn now_ms(&self) -> i64 {
@@ -597,7 +597,7 @@ impl Log {
         let mut io = self.io.lock();
         let done = self.flush(&mut io).and_then(|_| self.sync(&mut io));
         let path = self.folder.lock().increment();
-        match self.judged(&mut io, done.map(|()| true)) {
+        match self.judged(&io, done.map(|()| true)) {
             None => Ok(()),
             Some(error) => Err(PersistError::io("write", &path)(error)),
         }

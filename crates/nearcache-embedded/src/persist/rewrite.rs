@@ -252,7 +252,7 @@ impl Log {
     fn finish_rotation(&self) -> Result<(), PersistError> {
         let mut io = self.io.lock();
         let flushed = self.flush(&mut io);
-        let flushed = self.judged(&mut io, flushed);
+        let flushed = self.judged(&io, flushed);
         match io.rotated.take() {
             Some(rotated) => rotated,
             None => {

@@ -96,8 +96,10 @@ impl Details {
     pub(super) fn is_in(&self, category: &str) -> bool {
         self.own_categories.contains(&category)
             || match category {
-                "read" => self.has("readonly"),
-                "write" | "admin" | "pubsub" | "fast" | "blocking" => self.has(category),
+                // A script is what it does.
+                "read" => self.has("readonly") && !self.own_categories.contains(&"scripting"),
+                "write" => self.has("write") && !self.own_categories.contains(&"scripting"),
+                "admin" | "pubsub" | "fast" | "blocking" => self.has(category),
                 "slow" => !self.has("fast"),
                 "dangerous" => self.has("admin"),
                 _ => false,
