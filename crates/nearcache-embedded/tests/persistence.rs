@@ -666,7 +666,10 @@ fn a_rewrite_that_fails_leaves_a_log_that_goes_on() {
     }
     let info: String = redis::from_redis_value(run(&mut connection, "INFO persistence")).unwrap();
     assert!(info.contains("aof_last_bgrewrite_status:err"), "{info}");
-    assert!(info.contains("aof_rewrites_consecutive_failures:2"), "{info}");
+    assert!(
+        info.contains("aof_rewrites_consecutive_failures:2"),
+        "{info}"
+    );
     store.sync().unwrap();
     fs::remove_dir(&obstacle).unwrap();
     // Three increments, none of them lost.
