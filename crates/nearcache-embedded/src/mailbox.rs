@@ -157,6 +157,7 @@ impl Mailbox {
     }
 
     /// Waits until there is something to take, but leaves it there.
+    #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "only a port asks"))]
     pub(crate) fn poll_ready(&self, cx: &task::Context<'_>) -> Poll<()> {
         if self.is_ready() {
             return Poll::Ready(());
@@ -170,6 +171,7 @@ impl Mailbox {
     }
 
     /// Whether the client was cut; if not, the task is woken when it is.
+    #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "only a port asks"))]
     pub(crate) fn poll_cut(&self, cx: &task::Context<'_>) -> bool {
         let mut state = self.state.lock();
         state.wake_later(cx);
@@ -229,6 +231,7 @@ impl Mailbox {
 
     /// Whether there is something to take: a message, or the news that nothing more comes. One load.
     #[inline]
+    #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "only a port asks"))]
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }

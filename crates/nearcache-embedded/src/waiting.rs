@@ -285,6 +285,7 @@ impl Waiter {
     }
 
     /// The reply of a waiter that stays, once it is there.
+    #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "only a port asks"))]
     pub(crate) fn poll(&self, cx: &std::task::Context<'_>) -> Poll<Reply> {
         let mut state = self.state.lock();
         state.poll_reply(cx).unwrap_or_else(|| {

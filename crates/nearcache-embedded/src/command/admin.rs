@@ -30,9 +30,9 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("cluster|keyslot",  3, Shared,    NONE,     NoScript,  no_cluster),
     ("cluster|help",     2, Shared,    NONE,     NoScript,  cluster_help),
     ("function",        -2, Shared,    NONE,     Container, container),
-    ("function|flush",  -2, Shared,    NONE,     NoScript,  function_flush),
+    ("function|flush",  -2, Exclusive,   NONE,     NoScript,  function_flush),
     ("function|list",   -2, Shared,    NONE,     NoScript,  function_list),
-    ("function|load",   -3, Shared,    NONE,     NoScript,  function_load),
+    ("function|load",   -3, Growing,   NONE,     NoScript,  function_load),
     ("function|kill",    2, Shared,    NONE,     NoScript,  function_kill),
     ("function|help",    2, Shared,    NONE,     NoScript,  function_help),
 ];

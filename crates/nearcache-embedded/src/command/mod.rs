@@ -48,6 +48,10 @@ mod strings;
 mod strtod;
 mod table;
 mod tracking;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod traits;
 mod transactions;
 mod waiting;
@@ -56,6 +60,7 @@ use crate::keyspace::{Held, Keyspace, Locked, ShardSet};
 use crate::reply::Error;
 use crate::session::Session;
 
+#[cfg(feature = "serve")]
 pub(crate) use parse::integer;
 pub(crate) use pubsub::is_for_subscribers;
 #[cfg(test)]
