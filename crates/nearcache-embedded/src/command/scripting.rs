@@ -19,7 +19,6 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("script|exists",  -3, Shared,    NONE,     NoScript,  exists),
     ("script|load",     3, Shared,    NONE,     NoScript,  load),
     ("script|flush",   -2, Shared,    NONE,     NoScript,  flush),
-    ("script|kill",     2, Shared,    NONE,     NoScript,  kill),
     ("script|help",     2, Shared,    NONE,     Anywhere,  help),
 ];
 
@@ -89,11 +88,6 @@ pub(super) fn flush(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     }
     cx.shared.scripts.flush();
     Ok(Value::Okay)
-}
-
-/// A twin cannot be stopped; so whoever asks is told that there is no script, as between two of them.
-pub(super) fn kill(_: &mut Context<'_>, _: Args<'_>) -> Reply {
-    Err(Error::new("NOTBUSY No scripts in execution right now."))
 }
 
 pub(super) fn help(_: &mut Context<'_>, _: Args<'_>) -> Reply {
