@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const ARCHIVE: &str =
-    "http://deb.debian.org/debian/pool/main/r/redis/redis_7.0.15.orig.tar.gz";
+const ARCHIVE: &str = "http://deb.debian.org/debian/pool/main/r/redis/redis_7.0.15.orig.tar.gz";
 const SHA256: &str = "4b1dc4ee6d622a09fff9c6777191209750fb5e5a725ef78ea012d6eef4c22982";
 const FOLDER: &str = "redis-7.0.15";
 
@@ -57,8 +56,10 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const SKIPPED: &[(&str, &[&str])] = &[
     (
         "RDB: what DUMP writes and RESTORE reads",
-        &["/^(List|Hash) ziplist of various encodings",
-            "/^Loading from legacy"],
+        &[
+            "/^(List|Hash) ziplist of various encodings",
+            "/^Loading from legacy",
+        ],
     ),
     (
         "DEBUG",
@@ -86,9 +87,7 @@ const SKIPPED: &[(&str, &[&str])] = &[
     ),
     (
         "ACL: there is one user",
-        &[
-            "RESET clears authenticated state",
-        ],
+        &["RESET clears authenticated state"],
     ),
 ];
 
@@ -134,7 +133,13 @@ fn fetch() -> Result<PathBuf, String> {
     println!("fetching {ARCHIVE}");
     succeed(
         Command::new("curl")
-            .args(["--fail", "--silent", "--show-error", "--location", "--output"])
+            .args([
+                "--fail",
+                "--silent",
+                "--show-error",
+                "--location",
+                "--output",
+            ])
             .arg(&archive)
             .arg(ARCHIVE),
     )?;
@@ -221,7 +226,12 @@ impl Serving {
                 .read_line(&mut line)
                 .map_err(|error| error.to_string())?;
         }
-        let port = line.trim().rsplit(':').next().unwrap_or_default().to_owned();
+        let port = line
+            .trim()
+            .rsplit(':')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         Ok(Serving { child, port })
     }
 }
@@ -261,24 +271,36 @@ fn run(
         let line = plain(&line.map_err(|error| error.to_string())?);
         if line.starts_with("[ok]") {
             passed += 1;
-        } else if line.starts_with("[err]") || line.starts_with("[exception]") || line.contains("[TIMEOUT]") {
+        } else if line.starts_with("[err]")
+            || line.starts_with("[exception]")
+            || line.contains("[TIMEOUT]")
+        {
             failed += 1;
             println!("   {line}");
             outcome.failed.push(format!("{unit}: {line}"));
-        } else if let Some(name) = line.strip_prefix("[ignore]:").or(line.strip_prefix("[skip]:")) {
+        } else if let Some(name) = line
+            .strip_prefix("[ignore]:")
+            .or(line.strip_prefix("[skip]:"))
+        {
             skipped += 1;
             let name = name.trim();
-            outcome.skipped.insert(format!("{unit}: {name}"), reason(name));
+            outcome
+                .skipped
+                .insert(format!("{unit}: {name}"), reason(name));
         }
     }
     let ended = tests.wait().map_err(|error| error.to_string())?;
     if let Ok(Some(status)) = serving.child.try_wait() {
         failed += 1;
-        outcome.failed.push(format!("{unit}: the server ended with {status}"));
+        outcome
+            .failed
+            .push(format!("{unit}: the server ended with {status}"));
     }
     if !ended.success() && failed == 0 {
         failed += 1;
-        outcome.failed.push(format!("{unit}: runtest ended with {ended}"));
+        outcome
+            .failed
+            .push(format!("{unit}: runtest ended with {ended}"));
     }
     outcome.passed += passed;
     println!(

@@ -3,6 +3,7 @@
 mod persist;
 
 use std::fs;
+use std::io::Write;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -511,7 +512,7 @@ async fn futures_wait_for_the_disk_without_a_thread() {
 fn another_process_is_told_who_has_the_folder() {
     if let Ok(path) = std::env::var("NEARCACHE_LOCKED_FOLDER") {
         let error = Store::builder().persist(path).open().unwrap_err();
-        println!("<{error}>");
+        writeln!(std::io::stdout(), "<{error}>").unwrap();
         return;
     }
     let folder = Folder::new();
@@ -666,7 +667,10 @@ fn a_rewrite_that_fails_leaves_a_log_that_goes_on() {
     }
     let info: String = redis::from_redis_value(run(&mut connection, "INFO persistence")).unwrap();
     assert!(info.contains("aof_last_bgrewrite_status:err"), "{info}");
-    assert!(info.contains("aof_rewrites_consecutive_failures:2"), "{info}");
+    assert!(
+        info.contains("aof_rewrites_consecutive_failures:2"),
+        "{info}"
+    );
     store.sync().unwrap();
     fs::remove_dir(&obstacle).unwrap();
     // Three increments, none of them lost.

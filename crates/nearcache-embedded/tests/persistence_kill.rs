@@ -286,5 +286,5 @@ fn fill(path: &str) {
         panic!("no size");
     };
     store.sync().unwrap();
-    println!("recovered {keys}");
+    writeln!(std::io::stdout(), "recovered {keys}").unwrap();
 }

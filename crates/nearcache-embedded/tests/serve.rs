@@ -179,7 +179,9 @@ fn requests_may_be_cut_anywhere() {
 fn a_large_value_comes_back_as_it_was() {
     let port = Port::open();
     let mut client = port.connect();
-    let value: Vec<u8> = (0..3_000_000u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+    let value: Vec<u8> = (0..3_000_000u32)
+        .map(|n| n.to_le_bytes()[n as usize % 3])
+        .collect();
     let () = client.set("large", &value).unwrap();
     let back: Vec<u8> = client.get("large").unwrap();
     assert!(back == value);
@@ -194,10 +196,22 @@ fn a_violation_of_the_protocol_ends_the_connection_and_no_other() {
     let port = Port::open();
     let mut bystander = port.raw();
     for (bytes, error) in [
-        ("*1\r\n$x\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
-        ("*x\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
-        ("*1\r\nPING\r\n", "-ERR Protocol error: expected '$', got 'P'\r\n"),
-        ("PING \"\r\n", "-ERR Protocol error: unbalanced quotes in request\r\n"),
+        (
+            "*1\r\n$x\r\n",
+            "-ERR Protocol error: invalid bulk length\r\n",
+        ),
+        (
+            "*x\r\n",
+            "-ERR Protocol error: invalid multibulk length\r\n",
+        ),
+        (
+            "*1\r\nPING\r\n",
+            "-ERR Protocol error: expected '$', got 'P'\r\n",
+        ),
+        (
+            "PING \"\r\n",
+            "-ERR Protocol error: unbalanced quotes in request\r\n",
+        ),
         ("POST / HTTP/1.1\r\nHost: here\r\n\r\nSET a b\r\n", ""),
     ] {
         let mut raw = port.raw();
@@ -212,7 +226,11 @@ fn a_violation_of_the_protocol_ends_the_connection_and_no_other() {
             .map(|_| {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let byte = (seed >> 56) as u8;
-                if byte < 100 { b"*$\r\n0123 \"PINGSET"[byte as usize % 17] } else { byte }
+                if byte < 100 {
+                    b"*$\r\n0123 \"PINGSET"[byte as usize % 17]
+                } else {
+                    byte
+                }
             })
             .collect();
         // It may be closed before everything is sent.
@@ -243,16 +261,28 @@ fn nothing_runs_before_the_password() {
         error.code() == Some("NOAUTH")
     }));
     let address = format!("redis://:secret@{}/", port.address);
-    let mut client = redis::Client::open(address).unwrap().get_connection().unwrap();
+    let mut client = redis::Client::open(address)
+        .unwrap()
+        .get_connection()
+        .unwrap();
     let () = client.set("key", "value").unwrap();
 
     let mut raw = port.raw();
     raw.ask("GET key", "-NOAUTH Authentication required.\r\n");
-    raw.ask("AUTH wrong", "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
-    raw.ask("AUTH other secret", "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
+    raw.ask(
+        "AUTH wrong",
+        "-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+    );
+    raw.ask(
+        "AUTH other secret",
+        "-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+    );
     raw.ask("AUTH secret", "+OK\r\n");
     raw.ask("GET key", "$5\r\nvalue\r\n");
-    raw.ask("CONFIG GET requirepass", "*2\r\n$11\r\nrequirepass\r\n$0\r\n\r\n");
+    raw.ask(
+        "CONFIG GET requirepass",
+        "*2\r\n$11\r\nrequirepass\r\n$0\r\n\r\n",
+    );
     raw.ask("RESET", "+RESET\r\n");
     raw.ask("GET key", "-NOAUTH Authentication required.\r\n");
     raw.send("HELLO 2 AUTH default secret\r\n");
@@ -301,7 +331,11 @@ fn many_clients_are_served_and_too_many_turned_away() {
 fn a_slow_reader_holds_up_nobody_and_can_be_killed() {
     let port = Port::open();
     let mut other = port.raw();
-    let () = port.store.connect().set("large", vec![b'x'; 1 << 20]).unwrap();
+    let () = port
+        .store
+        .connect()
+        .set("large", vec![b'x'; 1 << 20])
+        .unwrap();
     let mut slow = port.raw();
     slow.send("CLIENT SETNAME slow\r\n");
     slow.expect("+OK\r\n");
@@ -323,7 +357,10 @@ fn a_slow_reader_holds_up_nobody_and_can_be_killed() {
     while let Ok(bytes @ 1..) = slow.0.read(&mut buffer) {
         left += bytes as u64;
     }
-    assert!(got + left < 200 * (1 << 20), "it was killed before everything was sent");
+    assert!(
+        got + left < 200 * (1 << 20),
+        "it was killed before everything was sent"
+    );
     other.ask("PING", "+PONG\r\n");
 }
 
@@ -357,7 +394,12 @@ fn a_client_that_waits_is_served_unblocked_and_killed() {
     let number = id(&mut waits);
     waits.send("BLPOP list 0\r\n");
     blocked(&mut other, 1);
-    let () = redis::cmd("CLIENT").arg("UNBLOCK").arg(number).arg("ERROR").query(&mut other).unwrap();
+    let () = redis::cmd("CLIENT")
+        .arg("UNBLOCK")
+        .arg(number)
+        .arg("ERROR")
+        .query(&mut other)
+        .unwrap();
     waits.expect("-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
 
     waits.send("BLPOP list 0\r\n");
@@ -367,7 +409,12 @@ fn a_client_that_waits_is_served_unblocked_and_killed() {
     blocked(&mut other, 2);
     drop(leaves);
     blocked(&mut other, 1);
-    let killed: u64 = redis::cmd("CLIENT").arg("KILL").arg("ID").arg(number).query(&mut other).unwrap();
+    let killed: u64 = redis::cmd("CLIENT")
+        .arg("KILL")
+        .arg("ID")
+        .arg(number)
+        .query(&mut other)
+        .unwrap();
     assert_eq!(killed, 1);
     assert_eq!(waits.rest(), "");
     blocked(&mut other, 0);
@@ -396,14 +443,20 @@ fn a_pause_holds_commands_up_and_loses_none() {
 fn messages_and_replies_share_the_connection() {
     let port = Port::open();
     let mut subscriber = port.raw();
-    subscriber.ask("SUBSCRIBE news", "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    subscriber.ask(
+        "SUBSCRIBE news",
+        "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n",
+    );
     let receivers: i64 = port.connect().publish("news", "one").unwrap();
     let inside: i64 = port.store.connect().publish("news", "two").unwrap();
     assert_eq!((receivers, inside), (1, 1));
     subscriber.expect("*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$3\r\none\r\n");
     subscriber.expect("*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$3\r\ntwo\r\n");
     subscriber.ask("PING", "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
-    subscriber.ask("UNSUBSCRIBE", "*3\r\n$11\r\nunsubscribe\r\n$4\r\nnews\r\n:0\r\n");
+    subscriber.ask(
+        "UNSUBSCRIBE",
+        "*3\r\n$11\r\nunsubscribe\r\n$4\r\nnews\r\n:0\r\n",
+    );
     subscriber.ask("PING", "+PONG\r\n");
 }
 
@@ -418,7 +471,10 @@ fn a_subscriber_that_does_not_read_is_cut() {
         .query(&mut other)
         .unwrap();
     let mut subscriber = port.raw();
-    subscriber.ask("SUBSCRIBE news", "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    subscriber.ask(
+        "SUBSCRIBE news",
+        "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n",
+    );
     let message = vec![b'm'; 100_000];
     eventually("it is cut", || {
         let receivers: i64 = other.publish("news", &message).unwrap();
@@ -438,7 +494,10 @@ fn monitors_see_commands_and_no_secrets() {
     monitor.send("QUIT\r\n");
     let seen = monitor.rest();
     assert!(seen.contains(r#""SET" "key" "a\"b""#), "{seen}");
-    assert!(seen.contains(r#""AUTH" "(redacted)" "(redacted)""#), "{seen}");
+    assert!(
+        seen.contains(r#""AUTH" "(redacted)" "(redacted)""#),
+        "{seen}"
+    );
     assert!(!seen.contains("secret"), "{seen}");
 }
 
@@ -457,9 +516,15 @@ fn what_clients_do_is_counted() {
     let port = Port::open();
     let mut client = port.connect();
     let () = client.set("key", "value").unwrap();
-    let _: Value = redis::cmd("INCR").arg("key").query(&mut client).unwrap_or(Value::Nil);
+    let _: Value = redis::cmd("INCR")
+        .arg("key")
+        .query(&mut client)
+        .unwrap_or(Value::Nil);
     let _: Value = redis::cmd("GET").query(&mut client).unwrap_or(Value::Nil);
-    let info: redis::InfoDict = redis::cmd("INFO").arg("everything").query(&mut client).unwrap();
+    let info: redis::InfoDict = redis::cmd("INFO")
+        .arg("everything")
+        .query(&mut client)
+        .unwrap();
     let of = |name: &str| info.get::<String>(name).unwrap_or_default();
     assert!(of("cmdstat_set").starts_with("calls=1,"));
     assert!(of("cmdstat_incr").ends_with("rejected_calls=0,failed_calls=1"));
@@ -489,7 +554,9 @@ fn a_shutdown_closes_all_connections_and_the_store_stays() {
     client.send("SHUTDOWN NOSAVE\r\n");
     assert_eq!(client.rest(), "");
     assert_eq!(waits.rest(), "");
-    eventually("nobody listens", || TcpStream::connect(port.address).is_err());
+    eventually("nobody listens", || {
+        TcpStream::connect(port.address).is_err()
+    });
     let value: String = port.store.connect().get("key").unwrap();
     assert_eq!(value, "value");
 }
@@ -516,7 +583,10 @@ fn a_unix_socket_serves_as_well() {
 fn a_client_of_resp3_is_told_of_changes() {
     let port = Port::open();
     let client = port.client("?protocol=resp3");
-    assert_eq!(client.get_connection_info().redis_settings().protocol(), ProtocolVersion::RESP3);
+    assert_eq!(
+        client.get_connection_info().redis_settings().protocol(),
+        ProtocolVersion::RESP3
+    );
     let mut raw = port.raw();
     raw.send("HELLO 3\r\nCLIENT TRACKING ON\r\nGET key\r\n");
     eventually("the reply to GET", || {

@@ -274,9 +274,10 @@ pub(crate) fn read_all(bytes: &[u8], step: usize) -> (Vec<Vec<Vec<u8>>>, Option<
             match request.read(input, allowed) {
                 Ok(Progress::Partial) => break,
                 Ok(Progress::Complete(length)) => {
-                    seen.push(request.with_args(input, |args| {
-                        args.iter().map(|arg| arg.to_vec()).collect()
-                    }));
+                    seen.push(
+                        request
+                            .with_args(input, |args| args.iter().map(|arg| arg.to_vec()).collect()),
+                    );
                     request.clear();
                     start += length;
                 }
