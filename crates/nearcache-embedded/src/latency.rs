@@ -24,17 +24,17 @@ pub(crate) struct Event {
 }
 
 impl Latency {
-    /// Notes how long something took, if that is an event. `now` is in unix milliseconds.
+    /// Whether what took so long is an event.
     #[inline]
-    pub(crate) fn note(&self, event: &'static str, millis: u64, now: impl FnOnce() -> i64) {
+    pub(crate) fn is_event(&self, millis: u64) -> bool {
         let threshold = self.threshold.load(Ordering::Relaxed);
-        if threshold > 0 && millis >= threshold {
-            self.add(event, millis, now() / 1000);
-        }
+        threshold > 0 && millis >= threshold
     }
 
+    /// Notes how long something took. `now` is in unix milliseconds.
     #[cold]
-    fn add(&self, event: &'static str, millis: u64, second: i64) {
+    pub(crate) fn note(&self, event: &'static str, millis: u64, now: i64) {
+        let second = now / 1000;
         let mut events = self.events.lock();
         let event = events.entry(event).or_default();
         event.longest = event.longest.max(millis);
@@ -74,8 +74,7 @@ mod tests {
     #[test]
     fn the_longest_of_each_second_is_kept() {
         let latency = Latency::default();
-        latency.note("command", 500, || 1000);
-        assert!(latency.events().is_empty());
+        assert!(!latency.is_event(500));
         latency.threshold.store(100, Ordering::Relaxed);
         for (millis, now) in [
             (99, 1000),
@@ -84,7 +83,9 @@ mod tests {
             (200, 1999),
             (150, 2000),
         ] {
-            latency.note("command", millis, || now);
+            if latency.is_event(millis) {
+                latency.note("command", millis, now);
+            }
         }
         let event = latency.event(b"command").unwrap();
         assert_eq!(event.samples, [(1, 300), (2, 150)]);

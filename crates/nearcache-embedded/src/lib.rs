@@ -43,24 +43,25 @@
 //!
 //! | family | commands |
 //! | --- | --- |
-//! | strings | `GET` `SET` (all options) `SETNX` `SETEX` `PSETEX` `GETSET` `GETDEL` `GETEX` `MGET` `MSET` `MSETNX` `APPEND` `STRLEN` `GETRANGE` `SUBSTR` `SETRANGE` |
+//! | strings | `GET` `SET` (all options) `SETNX` `SETEX` `PSETEX` `GETSET` `GETDEL` `GETEX` `MGET` `MSET` `MSETNX` `APPEND` `STRLEN` `GETRANGE` `SUBSTR` `SETRANGE` `LCS` |
+//! | bitmaps | `SETBIT` `GETBIT` `BITCOUNT` `BITPOS` `BITOP` `BITFIELD` `BITFIELD_RO` |
+//! | HyperLogLog | `PFADD` `PFCOUNT` `PFMERGE` `PFDEBUG` `PFSELFTEST`, byte for byte in Redis's format |
 //! | counters | `INCR` `DECR` `INCRBY` `DECRBY` `INCRBYFLOAT` |
-//! | keys | `DEL` `UNLINK` `EXISTS` `TOUCH` `TYPE` `RENAME` `RENAMENX` `COPY` `OBJECT ENCODING` `OBJECT FREQ` `OBJECT IDLETIME` `OBJECT REFCOUNT` `MEMORY USAGE` |
+//! | keys | `DEL` `UNLINK` `EXISTS` `TOUCH` `TYPE` `RENAME` `RENAMENX` `COPY` `MOVE` `SORT` `SORT_RO` `OBJECT` `MEMORY` (all subcommands) |
 //! | expiry | `EXPIRE` `PEXPIRE` `EXPIREAT` `PEXPIREAT` (with `NX` `XX` `GT` `LT`) `PERSIST` `TTL` `PTTL` `EXPIRETIME` `PEXPIRETIME` |
-//! | key space | `KEYS` `SCAN` (with `MATCH` `COUNT` `TYPE`) `RANDOMKEY` `DBSIZE` `FLUSHDB` `FLUSHALL` |
+//! | key space | `KEYS` `SCAN` (with `MATCH` `COUNT` `TYPE`) `RANDOMKEY` `DBSIZE` `SWAPDB` `FLUSHDB` `FLUSHALL` |
 //! | lists | `LPUSH` `RPUSH` `LPUSHX` `RPUSHX` `LPOP` `RPOP` `LLEN` `LINDEX` `LRANGE` `LPOS` `LINSERT` `LSET` `LREM` `LTRIM` `LMOVE` `RPOPLPUSH` `LMPOP`, and those that wait: `BLPOP` `BRPOP` `BLMOVE` `BRPOPLPUSH` `BLMPOP` |
 //! | hashes | `HSET` `HMSET` `HSETNX` `HGET` `HMGET` `HDEL` `HLEN` `HSTRLEN` `HEXISTS` `HINCRBY` `HINCRBYFLOAT` `HKEYS` `HVALS` `HGETALL` `HRANDFIELD` `HSCAN` |
 //! | sets | `SADD` `SREM` `SMOVE` `SPOP` `SCARD` `SISMEMBER` `SMISMEMBER` `SMEMBERS` `SRANDMEMBER` `SINTER` `SINTERSTORE` `SINTERCARD` `SUNION` `SUNIONSTORE` `SDIFF` `SDIFFSTORE` `SSCAN` |
 //! | streams | `XADD` `XTRIM` `XDEL` `XSETID` `XLEN` `XRANGE` `XREVRANGE` `XREAD` `XREADGROUP` (both also wait) `XGROUP` `XACK` `XPENDING` `XCLAIM` `XAUTOCLAIM` `XINFO`, all with every option |
 //! | persistence | `BGREWRITEAOF` `LASTSAVE`, in a [folder](Builder::persist) |
 //! | transactions | `MULTI` `EXEC` `DISCARD` `WATCH` `UNWATCH` |
-//! | scripts | `EVAL` `EVALSHA` `SCRIPT LOAD` `SCRIPT EXISTS` `SCRIPT FLUSH`, for scripts with a native twin: see [`Script`] |
+//! | scripts | `EVAL` `EVALSHA` `SCRIPT LOAD` `SCRIPT EXISTS` `SCRIPT FLUSH` `SCRIPT KILL`, for scripts with a native twin: see [`Script`] |
 //! | pub/sub | `SUBSCRIBE` `UNSUBSCRIBE` `PSUBSCRIBE` `PUNSUBSCRIBE` `SSUBSCRIBE` `SUNSUBSCRIBE` `PUBLISH` `SPUBLISH` `PUBSUB` (all subcommands); keyspace notifications: `CONFIG SET notify-keyspace-events` |
 //! | tracking | `CLIENT TRACKING` (all options) `CLIENT CACHING` `CLIENT TRACKINGINFO` `CLIENT GETREDIR` |
 //! | connection | `PING` `ECHO` `SELECT` `HELLO` `QUIT` `RESET` `CLIENT ID` `CLIENT INFO` `CLIENT GETNAME` `CLIENT SETNAME` `CLIENT SETINFO` `CLIENT NO-EVICT` |
-//! | server | `TIME` `INFO` `COMMAND COUNT` `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT`, for the settings that limit a store |
 //! | connection | `PING` `ECHO` `SELECT` `AUTH` `HELLO` `QUIT` `RESET`, all of `CLIENT` |
-//! | server | `TIME` `INFO` `COMMAND` `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT` `SLOWLOG` `LATENCY` `MONITOR` `SHUTDOWN` `ROLE` `REPLICAOF NO ONE` `WAIT` `ACL` (one user) `FUNCTION LIST` `FUNCTION FLUSH` (there are none) |
+//! | server | `TIME` `INFO` `COMMAND` (all subcommands) `CONFIG GET` `CONFIG SET` `CONFIG RESETSTAT` `SLOWLOG` `LATENCY` `MONITOR` `SHUTDOWN` `ROLE` `REPLICAOF NO ONE` `WAIT` `LOLWUT` `ACL` (one user) `FUNCTION LIST` `FUNCTION FLUSH` (there are none) |
 //!
 //! Replies have the forms of RESP2 or RESP3, whichever the connection [uses](Connection::set_protocol), and errors
 //! have the text of Redis 7.0. A test runs random commands, valid and invalid, here and on a real server, and
@@ -80,8 +81,11 @@
 //! - There is one user, `default`.
 //! - `MONITOR`, `SLOWLOG`, `LATENCY` and the counts of `INFO` know the commands of the port's clients, and not those
 //!   of connections within the process.
-//! - `OBJECT ENCODING` returns what a server would choose for the current value: a short string after an `APPEND` is
-//!   `embstr` here, and `raw` on a server. `OBJECT REFCOUNT` is always 1.
+//! - `OBJECT ENCODING` says `int` of a whole number that `INCRBYFLOAT` made, where a server says `embstr`, and `SORT`
+//!   does not change how a sorted set is kept. `OBJECT REFCOUNT` is always 1.
+//! - `SORT … ALPHA` compares bytes, whatever the language of the system.
+//! - `MEMORY STATS` has the numbers that a store knows. `COMMAND DOCS` has no arguments and no history, and its texts
+//!   are others than a server's.
 //! - After `QUIT` and `RESET` a connection within the process is like a new one. There is no socket to close.
 //! - `FLUSHALL` and `FLUSHDB` drop the values after the locks are released, with or without `ASYNC`.
 //! - `INCRBYFLOAT` computes as x86 servers do, with 64 bits of mantissa, but does not read hexadecimal.
@@ -144,6 +148,20 @@
 //!
 //! [`Store::subscribe`] reports every change, the client that made it, and the keys that expired or were evicted.
 //! This is what a second cache in front of the store needs to stay correct.
+//!
+//! # Pushes
+//!
+//! A client that [subscribes](Connection::pushes) to channels, or tracks the keys that it reads, gets messages beside
+//! its replies: [`Connection::pushes`] has them as a queue for a thread, or for a task. Whoever publishes never waits
+//! for a subscriber; one that does not read is cut when 32 MiB wait for it. All subscribers of a channel see its
+//! messages in the same order. Three things differ from a server:
+//!
+//! - What a client publishes to itself, and the notifications of its own commands, come after the reply of the command,
+//!   and not before it.
+//! - Notifications of commands on different threads may arrive in another order than their changes took effect.
+//! - In process, a client can be redirected to (`CLIENT TRACKING ON REDIRECT`) once it has subscribed to something, or
+//!   its pushes were asked for. After `SWAPDB`, clients that track are told that all keys have changed; a server tells
+//!   them nothing.
 //!
 //! # Persistence
 //!
@@ -209,7 +227,15 @@
 //! - `serve`: the port, on tokio.
 
 mod aborted;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod bell;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod clients;
 mod clock;
 mod command;
@@ -221,12 +247,24 @@ mod exchange;
 mod expiry;
 mod glob;
 mod keyspace;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod latency;
 mod limits;
 mod mailbox;
 mod notify;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod observe;
 mod persist;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod port_settings;
 mod pushes;
 mod recipients;
@@ -235,7 +273,15 @@ mod script;
 #[cfg(feature = "serve")]
 mod serve;
 mod session;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod slow_log;
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a port has clients")
+)]
 mod stats;
 mod store;
 mod subscriptions;

@@ -41,13 +41,14 @@ impl Shared {
     #[inline]
     fn note_duration(&self, session: &Session, command: &Command, args: Args<'_>, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let event = if command.is_fast() {
-            "fast-command"
-        } else {
-            "command"
-        };
-        self.latency
-            .note(event, micros / 1000, || self.clock.now_ms());
+        if self.latency.is_event(micros / 1000) {
+            let event = if command.is_fast() {
+                "fast-command"
+            } else {
+                "command"
+            };
+            self.latency.note(event, micros / 1000, self.clock.now_ms());
+        }
         let limit = self.settings.slow.load(Ordering::Relaxed);
         if u64::try_from(limit).is_ok_and(|limit| micros >= limit) && command.is_slow_logged() {
             self.log_slow(session, command, args, micros);
@@ -121,33 +122,35 @@ impl Shared {
 /// The arguments, without what must not be shown.
 fn redacted<'a>(command: &Command, args: Args<'a>) -> Vec<&'a [u8]> {
     const REDACTED: &[u8] = b"(redacted)";
-    let mut args = args.to_vec();
-    let secret: Box<dyn Fn(usize, &[&[u8]]) -> bool> = match command.name {
-        "auth" => Box::new(|at, _| at > 0),
-        "acl|setuser" => Box::new(|at, _| at > 1),
-        "hello" => Box::new(|at, args: &[&[u8]]| {
-            let is_auth = |at: Option<usize>| {
-                at.and_then(|at| args.get(at))
-                    .is_some_and(|arg| arg.eq_ignore_ascii_case(b"AUTH"))
-            };
-            is_auth(at.checked_sub(1)) || is_auth(at.checked_sub(2))
-        }),
-        "config|set" => Box::new(|at, args: &[&[u8]]| {
-            at > 2
-                && at % 2 == 1
-                && [&b"requirepass"[..], b"masterauth", b"tls-key-file-pass"]
-                    .iter()
-                    .any(|name| args[at - 1].eq_ignore_ascii_case(name))
-        }),
-        _ => return args,
-    };
-    let known = args.clone();
-    for (at, arg) in args.iter_mut().enumerate() {
-        if secret(at, &known) {
-            *arg = REDACTED;
+    let shown = |(at, arg): (usize, &&'a [u8])| {
+        if is_secret(command, args, at) {
+            REDACTED
+        } else {
+            *arg
         }
+    };
+    args.iter().enumerate().map(shown).collect()
+}
+
+fn is_secret(command: &Command, args: Args<'_>, at: usize) -> bool {
+    let is = |at: Option<usize>, words: &[&str]| {
+        let arg = at.and_then(|at| args.get(at));
+        arg.is_some_and(|arg| {
+            words
+                .iter()
+                .any(|word| arg.eq_ignore_ascii_case(word.as_bytes()))
+        })
+    };
+    match command.name {
+        "auth" => at > 0,
+        "acl|setuser" => at > 1,
+        "hello" => is(at.checked_sub(1), &["AUTH"]) || is(at.checked_sub(2), &["AUTH"]),
+        "config|set" => {
+            let secrets = ["requirepass", "masterauth", "tls-key-file-pass"];
+            at > 2 && at % 2 == 1 && is(at.checked_sub(1), &secrets)
+        }
+        _ => false,
     }
-    args
 }
 
 /// Bytes as a server prints them between quotes.

@@ -73,6 +73,9 @@ pub(crate) struct Stats {
     errors: Mutex<BTreeMap<String, u64>>,
     pub(crate) total_errors: AtomicU64,
     pub(crate) total_commands: AtomicU64,
+    /// How many there were in the last second, and until then.
+    pub(crate) last_second: AtomicU64,
+    until: AtomicU64,
     /// How many commands have changed something.
     pub(crate) changes: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
@@ -124,6 +127,14 @@ impl Stats {
         if let Some(calls) = self.of(command) {
             calls.rejected.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// A second has passed.
+    pub(crate) fn tick(&self) {
+        let total = self.total_commands.load(Ordering::Relaxed);
+        let until = self.until.swap(total, Ordering::Relaxed);
+        self.last_second
+            .store(total.saturating_sub(until), Ordering::Relaxed);
     }
 
     /// Counts an error, by its code.

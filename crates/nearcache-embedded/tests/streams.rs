@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use nearcache_embedded::{Clock, Connection, Store};
+use nearcache_embedded::{Clock, Store};
+use nearcache_testkit::Redis;
 use proptest::prelude::*;
 use proptest::sample::select;
-use redis::{Cmd, ProtocolVersion, Value};
+use redis::{Cmd, ConnectionLike, ProtocolVersion, Value};
 
-fn run(connection: &mut Connection, line: &str) -> Value {
-    connection.execute(Cmd::new().arg(&line.split(' ').collect::<Vec<_>>()))
+fn run(connection: &mut impl ConnectionLike, line: &str) -> Value {
+    let words: Vec<&str> = line.split(' ').collect();
+    connection.req_command(Cmd::new().arg(&words)).unwrap()
 }
 
 fn bulk(text: &str) -> Value {
@@ -237,8 +239,8 @@ impl Drop for Folder {
 }
 
 /// Everything about a stream, but what a log does not hold: when its consumers were last seen, and its nodes.
-fn state(connection: &mut Connection) -> Vec<String> {
-    connection.set_protocol(ProtocolVersion::RESP3);
+fn state(connection: &mut impl ConnectionLike) -> Vec<String> {
+    run(connection, "HELLO 3");
     let mut state = Vec::new();
     for key in ["s", "t"] {
         let full = run(connection, &format!("XINFO STREAM {key} FULL COUNT 0"));
@@ -302,12 +304,29 @@ const LINES: &[&str] = &[
     "DEL t",
 ];
 
+fn lines() -> impl Strategy<Value = Vec<String>> {
+    let names = (select(vec!["s", "s", "t"]), select(vec!["g", "g", "h"]));
+    let line = (select(LINES), names)
+        .prop_map(|(line, (key, group))| line.replace("KEY", key).replace("NAME", group));
+    prop::collection::vec(line, 20..120)
+}
+
+/// Entries that are pending but deleted are not written by a rewrite.
+fn forget_deleted(connection: &mut impl ConnectionLike) {
+    for key in ["s", "t"] {
+        for group in ["g", "h"] {
+            let forget = format!("XAUTOCLAIM {key} {group} ada 999999999 0 COUNT 1000");
+            run(connection, &forget);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
     fn a_stream_is_the_same_after_a_restart(
-        lines in prop::collection::vec((select(LINES), select(vec!["s", "s", "t"]), select(vec!["g", "g", "h"])), 20..120),
+        lines in lines(),
         rewrites: bool,
     ) {
         let folder = Folder::new();
@@ -319,19 +338,12 @@ proptest! {
             (store, connection)
         };
         let (store, mut connection) = open();
-        for (line, key, group) in &lines {
+        for line in &lines {
             clock.advance(Duration::from_millis(7));
-            let line = line.replace("KEY", key).replace("NAME", group);
-            run(&mut connection, &line);
+            run(&mut connection, line);
         }
         if rewrites {
-            // What is pending but deleted is not written.
-            for key in ["s", "t"] {
-                for group in ["g", "h"] {
-                    let forget = format!("XAUTOCLAIM {key} {group} ada 999999999 0 COUNT 1000");
-                    run(&mut connection, &forget);
-                }
-            }
+            forget_deleted(&mut connection);
         }
         let before = state(&mut connection);
         if rewrites {
@@ -342,5 +354,30 @@ proptest! {
         let (store, mut connection) = open();
         prop_assert_eq!(&state(&mut connection), &before, "{:?}", lines);
         drop((store, connection));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_server_has_the_same_streams_when_it_starts_on_a_folder(lines in lines(), rewrites: bool) {
+        let folder = Folder::new();
+        let store = Store::builder().persist(folder.path()).open().unwrap();
+        let mut connection = store.connect();
+        for line in &lines {
+            run(&mut connection, line);
+        }
+        if rewrites {
+            forget_deleted(&mut connection);
+            store.rewrite().unwrap();
+        }
+        let ours = state(&mut connection);
+        drop((store, connection));
+        let path = folder.path().to_str().unwrap();
+        let server = Redis::start_with(&["--dir", path, "--appendonly", "yes", "--save", ""]);
+        let client = redis::Client::open(server.url()).unwrap();
+        let mut theirs = client.get_connection().unwrap();
+        prop_assert_eq!(&state(&mut theirs), &ours, "{:?}", lines);
     }
 }

@@ -17,6 +17,18 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("role",             1, Shared,    NONE,     NoScript,  role),
     ("replicaof",        3, Shared,    NONE,     NoScript,  replicaof),
     ("slaveof",          3, Shared,    NONE,     NoScript,  replicaof),
+    ("script|kill",      2, Shared,    NONE,     NoScript,  function_kill),
+    ("readonly",         1, Shared,    NONE,     Anywhere,  no_cluster),
+    ("readwrite",        1, Shared,    NONE,     Anywhere,  no_cluster),
+    ("asking",           1, Shared,    NONE,     Anywhere,  no_cluster),
+    ("cluster",         -2, Shared,    NONE,     Container, container),
+    ("cluster|info",     2, Shared,    NONE,     NoScript,  no_cluster),
+    ("cluster|nodes",    2, Shared,    NONE,     NoScript,  no_cluster),
+    ("cluster|slots",    2, Shared,    NONE,     NoScript,  no_cluster),
+    ("cluster|shards",   2, Shared,    NONE,     NoScript,  no_cluster),
+    ("cluster|myid",     2, Shared,    NONE,     NoScript,  no_cluster),
+    ("cluster|keyslot",  3, Shared,    NONE,     NoScript,  no_cluster),
+    ("cluster|help",     2, Shared,    NONE,     NoScript,  cluster_help),
     ("function",        -2, Shared,    NONE,     Container, container),
     ("function|flush",  -2, Shared,    NONE,     NoScript,  function_flush),
     ("function|list",   -2, Shared,    NONE,     NoScript,  function_list),
@@ -78,6 +90,21 @@ pub(super) fn replicaof(_: &mut Context<'_>, args: Args<'_>) -> Reply {
         .filter(|port| (0..=65535).contains(port));
     port.ok_or(Error::new("ERR Invalid master port"))?;
     Err(Error::new("ERR there is no replication here"))
+}
+
+/// A store is no node of a cluster.
+pub(super) fn no_cluster(_: &mut Context<'_>, _: Args<'_>) -> Reply {
+    Err(Error::new("ERR This instance has cluster support disabled"))
+}
+
+pub(super) fn cluster_help(_: &mut Context<'_>, _: Args<'_>) -> Reply {
+    Ok(lines(&[
+        "CLUSTER <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "INFO",
+        "    Return information about the cluster.",
+        "HELP",
+        "    Prints this help.",
+    ]))
 }
 
 /// There are no functions, because there is no Lua.

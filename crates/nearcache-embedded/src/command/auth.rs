@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use redis::{ProtocolVersion, Value};
 
+use super::introspection::is_in_category;
 use super::object::lines;
 use super::parse::{integer, is};
 use super::row::prelude::*;
@@ -133,7 +134,7 @@ pub(super) fn getuser(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     })
 }
 
-/// The categories, or the commands of one that the rows tell: what reads, writes, or runs scripts.
+/// The categories, or the commands of one.
 pub(super) fn cat(_: &mut Context<'_>, args: Args<'_>) -> Reply {
     let names: Vec<&str> = match args[2..] {
         [] => CATEGORIES.to_vec(),
@@ -145,7 +146,7 @@ pub(super) fn cat(_: &mut Context<'_>, args: Args<'_>) -> Reply {
                     excerpt(category, usize::MAX)
                 )));
             };
-            let commands = table::all().filter(|command| command.is_in_category(known));
+            let commands = table::all().filter(|command| is_in_category(command, known));
             commands.map(|command| command.name).collect()
         }
         _ => return Err(super::client::subcommand_error("CAT", "ACL")),
@@ -220,56 +221,4 @@ pub(super) fn help(_: &mut Context<'_>, _: Args<'_>) -> Reply {
         "HELP",
         "    Prints this help.",
     ]))
-}
-
-impl Command {
-    fn is_in_category(&self, category: &str) -> bool {
-        let container = self.name.split('|').next().unwrap_or_default();
-        match category {
-            "write" => self.may_change(),
-            "read" => self.has_keys() && !self.may_change(),
-            "fast" => self.is_fast(),
-            "slow" => !self.is_fast(),
-            "scripting" => matches!(
-                container,
-                "eval"
-                    | "evalsha"
-                    | "eval_ro"
-                    | "evalsha_ro"
-                    | "fcall"
-                    | "fcall_ro"
-                    | "script"
-                    | "function"
-            ),
-            "transaction" => matches!(
-                container,
-                "multi" | "exec" | "discard" | "watch" | "unwatch"
-            ),
-            "connection" => matches!(
-                container,
-                "auth"
-                    | "client"
-                    | "echo"
-                    | "hello"
-                    | "ping"
-                    | "quit"
-                    | "reset"
-                    | "select"
-                    | "command"
-            ),
-            "pubsub" => {
-                container.ends_with("subscribe")
-                    || matches!(container, "publish" | "spublish" | "pubsub")
-            }
-            "admin" => !self.is_monitored(),
-            "hash" => container.starts_with('h') && !matches!(container, "hello"),
-            "stream" => container.starts_with('x'),
-            "sortedset" => container.starts_with('z') || container.starts_with("bz"),
-            "geo" => container.starts_with("geo"),
-            "hyperloglog" => container.starts_with("pf"),
-            "bitmap" => container.starts_with("bit") || matches!(container, "getbit" | "setbit"),
-            "blocking" => self.may_block(),
-            _ => false,
-        }
-    }
 }

@@ -279,7 +279,7 @@ fn stats(cx: &Context<'_>) -> String {
     let [keys, items, prefixes] = shared.trackers.counts();
     let load = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
     format!(
-        "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:0\r\n\
+        "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{}\r\n\
          total_net_input_bytes:{}\r\ntotal_net_output_bytes:{}\r\nrejected_connections:{}\r\n\
          sync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0\r\n\
          expired_keys:{}\r\nevicted_keys:{}\r\nevicted_clients:0\r\n\
@@ -290,6 +290,7 @@ fn stats(cx: &Context<'_>) -> String {
          total_reads_processed:{}\r\ntotal_writes_processed:{}\r\n",
         load(&clients.total),
         load(&stats.total_commands),
+        load(&stats.last_second),
         load(&stats.bytes_in),
         load(&stats.bytes_out),
         load(&clients.refused),

@@ -90,7 +90,7 @@ fn shift(
         return cx
             .change(source, |list: &mut List| {
                 let element = list.pop(from);
-                for element in &element {
+                if let Some(element) = &element {
                     list.push(to, element, size);
                 }
                 Change::done(element)

@@ -3,6 +3,7 @@
 use redis::Value;
 
 use super::Args;
+use super::object::lines;
 use super::parse::{integer, is};
 use super::row::prelude::*;
 use super::server::container;
@@ -18,6 +19,8 @@ pub(super) const COMMANDS: &[Command] = rows![
     ("script|exists",  -3, Shared,    NONE,     NoScript,  exists),
     ("script|load",     3, Shared,    NONE,     NoScript,  load),
     ("script|flush",   -2, Shared,    NONE,     NoScript,  flush),
+    ("script|kill",     2, Shared,    NONE,     NoScript,  kill),
+    ("script|help",     2, Shared,    NONE,     Anywhere,  help),
 ];
 
 const UNKNOWN: Error = Error::new(
@@ -86,4 +89,25 @@ pub(super) fn flush(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     }
     cx.shared.scripts.flush();
     Ok(Value::Okay)
+}
+
+/// A twin cannot be stopped; so whoever asks is told that there is no script, as between two of them.
+pub(super) fn kill(_: &mut Context<'_>, _: Args<'_>) -> Reply {
+    Err(Error::new("NOTBUSY No scripts in execution right now."))
+}
+
+pub(super) fn help(_: &mut Context<'_>, _: Args<'_>) -> Reply {
+    Ok(lines(&[
+        "SCRIPT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "EXISTS <sha1> [<sha1> ...]",
+        "    Tells which scripts are loaded.",
+        "FLUSH [ASYNC|SYNC]",
+        "    Forgets all loaded scripts.",
+        "KILL",
+        "    Ends the script that runs.",
+        "LOAD <script>",
+        "    Loads a script that has a native twin.",
+        "HELP",
+        "    Prints this help.",
+    ]))
 }

@@ -109,8 +109,8 @@ pub(super) const OTHERS: &[(&str, Other)] = &[
     ("shutdown-on-sigterm", Kept("default", SHUTDOWN)),
     ("close-on-replica-write", Kept("yes", YesNo)),
     ("ignore-warnings", Kept("", Text)),
-    ("key-load-delay", Hidden("0", Number(MOST * -1, MOST))),
-    ("rdb-key-save-delay", Hidden("0", Number(MOST * -1, MOST))),
+    ("key-load-delay", Hidden("0", Number(-MOST, MOST))),
+    ("rdb-key-save-delay", Hidden("0", Number(-MOST, MOST))),
     // What a store does not do.
     ("bind", Shown(|shared| if shared.clients.port.load(Ordering::Relaxed) > 0 { "127.0.0.1".to_owned() } else { String::new() })),
     ("protected-mode", Fixed("yes")),
@@ -180,7 +180,7 @@ impl Other {
         if let Other::Password = self {
             let password = value.to_vec();
             return Ok(Box::new(move |shared| {
-                shared.settings.port.password.set(&password)
+                shared.settings.port.password.set(&password);
             }));
         }
         let text = String::from_utf8_lossy(value).into_owned();
@@ -198,19 +198,19 @@ impl Other {
                 let number = whole(&text, least, most)?;
                 let number = u64::try_from(number).unwrap_or(u64::MAX);
                 Ok(Box::new(move |shared| {
-                    at(shared).store(number, Ordering::Relaxed)
+                    at(shared).store(number, Ordering::Relaxed);
                 }))
             }
             Signed(least, most, at) => {
                 let number = whole(&text, least, most)?;
                 Ok(Box::new(move |shared| {
-                    at(shared).store(number, Ordering::Relaxed)
+                    at(shared).store(number, Ordering::Relaxed);
                 }))
             }
             Other::Memory(at) => {
                 let bytes = memory(&text)?;
                 Ok(Box::new(move |shared| {
-                    at(shared).store(bytes, Ordering::Relaxed)
+                    at(shared).store(bytes, Ordering::Relaxed);
                 }))
             }
             Kept(_, form) | Hidden(_, form) => {
@@ -321,7 +321,7 @@ fn output_limits(settings: &Settings) -> String {
 
 fn read_output_limits(text: &str) -> Result<Apply, String> {
     let words: Vec<&str> = text.split_whitespace().collect();
-    if words.is_empty() || words.len() % 4 != 0 {
+    if words.is_empty() || !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".to_owned());
     }
     let mut limits = Vec::new();

@@ -200,8 +200,8 @@ fn ordered<'c>(
     if !is_constant {
         let alpha = options.alpha;
         elements = sorted(cx, elements, by, alpha, options)?;
-    } else if !has_order && options.store.is_some() {
-        // What is stored must be the same everywhere.
+    } else if !has_order && (options.store.is_some() || cx.in_script) {
+        // What is stored must be the same everywhere, and so must what scripts do.
         elements = sorted(cx, elements, None, true, options)?;
     } else if has_order && options.descending {
         elements.reverse();

@@ -42,7 +42,7 @@ impl Integers {
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<i64> {
-        each!(self, list => list.get(index).map(|n| i64::from(*n)))
+        each!(self, list => get(list, index))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = i64> {
@@ -51,7 +51,7 @@ impl Integers {
 
     /// Where a number is, or else where it belongs.
     fn find(&self, number: i64) -> Result<usize, usize> {
-        each!(self, list => list.binary_search_by(|n| i64::from(*n).cmp(&number)))
+        each!(self, list => find(list, number))
     }
 
     pub(crate) fn contains(&self, number: i64) -> bool {
@@ -103,6 +103,14 @@ impl Integers {
     }
 }
 
+fn get<T: Copy + Into<i64>>(list: &[T], index: usize) -> Option<i64> {
+    list.get(index).map(|number| (*number).into())
+}
+
+fn find<T: Copy + Into<i64>>(list: &[T], number: i64) -> Result<usize, usize> {
+    list.binary_search_by(|other| (*other).into().cmp(&number))
+}
+
 /// Inserts, and grows by an eighth, because such a list is small, and there are many.
 fn insert<T>(list: &mut Vec<T>, at: usize, number: T) {
     if list.len() == list.capacity() {
@@ -151,7 +159,7 @@ mod tests {
     #[test]
     fn small_numbers_take_two_bytes_each() {
         let mut integers = Integers::default();
-        (0..512).for_each(|n| drop(integers.insert(n)));
+        assert!((0..512).all(|n| integers.insert(n)));
         assert!(integers.heap() <= 1_250, "{}", integers.heap());
     }
 }

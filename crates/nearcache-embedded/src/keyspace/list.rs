@@ -1,20 +1,18 @@
-//! The list type: a deque of [packed](Pack) nodes, so that an element takes little more than its bytes, both ends are
+//! The list type: a deque of [packed](Pack) [nodes](Nodes), so that an element takes little more than its bytes, both ends are
 //! near, and any index is found by counting nodes.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::nodes::Nodes;
 use super::pack::Pack;
 use super::size::block;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct List {
-    /// None is empty.
-    nodes: VecDeque<Pack>,
+    nodes: Nodes,
     /// How many elements the nodes have.
     len: usize,
-    /// How much memory the nodes take on the heap.
-    heap: usize,
 }
 
 /// One of the two ends of a list.
@@ -70,7 +68,7 @@ impl List {
 
     /// How much memory it takes, boxed.
     pub(crate) fn bytes(&self) -> usize {
-        block(size_of::<List>()) + block(self.nodes.capacity() * size_of::<Pack>()) + self.heap
+        block(size_of::<List>()) + self.nodes.heap()
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
@@ -79,7 +77,7 @@ impl List {
 
     pub(crate) fn range(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> {
         let (at, within) = self.locate(range.start);
-        let nodes = self.nodes.range(at.min(self.nodes.len())..);
+        let nodes = self.nodes.iter().skip(at);
         nodes.flat_map(Pack::iter).skip(within).take(range.len())
     }
 
@@ -91,29 +89,27 @@ impl List {
     /// The first or the last element.
     pub(crate) fn peek(&self, end: End) -> Option<&[u8]> {
         match end {
-            End::Left => self.nodes.front()?.iter().next(),
-            End::Right => self.nodes.back()?.iter().next_back(),
+            End::Left => self.nodes.iter().next()?.iter().next(),
+            End::Right => self.nodes.iter().next_back()?.iter().next_back(),
         }
     }
 
     pub(crate) fn push(&mut self, end: End, element: &[u8], size: NodeSize) {
-        let last = self.nodes.len().saturating_sub(1);
-        let at = if end == End::Left { 0 } else { last };
-        let has_room = self.nodes.get(at);
-        if !has_room.is_some_and(|node| size.allows(node, element.len())) {
-            // The full node stays as it is for long.
-            self.edit(at, Pack::shrink);
-            let at = if end == End::Left {
-                0
-            } else {
-                self.nodes.len()
-            };
-            self.add_node(at, Pack::default());
-        }
-        match end {
-            End::Left => self.edit(0, |node| node.push_front(element)),
-            End::Right => self.edit(self.nodes.len() - 1, |node| node.push_back(element)),
+        let (at, new) = match end {
+            End::Left => (0, 0),
+            End::Right => (self.nodes.len().saturating_sub(1), self.nodes.len()),
         };
+        let node = self.nodes.get(at);
+        if node.is_some_and(|node| size.allows(node, element.len())) {
+            self.nodes.edit(at, |node| match end {
+                End::Left => node.push_front(element),
+                End::Right => node.push_back(element),
+            });
+        } else {
+            // The full node stays as it is for long.
+            self.nodes.edit(at, Pack::shrink);
+            self.nodes.insert(new, Pack::from_iter([element]));
+        }
         self.len += 1;
     }
 
@@ -131,23 +127,26 @@ impl List {
             node.is_some_and(|node| size.allows(node, element.len()))
         };
         if has_room(at) {
-            self.edit(at, |node| node.insert(node.place(within), element));
+            self.nodes
+                .edit(at, |node| node.insert(node.place(within), element));
         } else if within == 0 && has_room(at - 1) {
-            self.edit(at - 1, |node| node.push_back(element));
+            self.nodes.edit(at - 1, |node| node.push_back(element));
         } else {
             // Between the two halves of the node, in a node of its own; then whatever fits together is joined.
-            let rest = self.edit(at, |node| {
-                let rest = node.split_off(node.place(within));
-                node.shrink();
-                rest
+            let rest = (within > 0).then(|| {
+                self.nodes.edit(at, |node| {
+                    let mut rest = node.split_off(node.place(within));
+                    node.shrink();
+                    rest.shrink();
+                    rest
+                })
             });
-            self.add_node(at + 1, Pack::from_iter([element]));
-            if let Some(mut rest) = rest {
-                rest.shrink();
-                self.add_node(at + 2, rest);
+            let at = at + usize::from(within > 0);
+            self.nodes.insert(at, Pack::from_iter([element]));
+            if let Some(rest) = rest.flatten() {
+                self.nodes.insert(at + 1, rest);
             }
-            self.drop_if_empty(at);
-            for at in [at + 1, at, at.saturating_sub(1)] {
+            for at in [at + 1, at, at - 1] {
                 self.join(at, size);
             }
         }
@@ -164,7 +163,8 @@ impl List {
         let new_size =
             node.size() - Pack::size_of_element(old) + Pack::size_of_element(element.len());
         if element.len() <= old || node.len() == 1 || new_size <= size.bytes {
-            self.edit(at, |node| node.replace(node.place(within), element));
+            self.nodes
+                .edit(at, |node| node.replace(node.place(within), element));
         } else {
             self.remove(index..index + 1);
             self.insert(index, element, size);
@@ -186,10 +186,11 @@ impl List {
         let (mut at, mut within) = self.locate(range.start);
         let mut left = range.end.min(self.len).saturating_sub(range.start);
         self.len -= left;
-        while left > 0 && at < self.nodes.len() {
-            let count = left.min(self.nodes[at].len() - within);
-            if count < self.nodes[at].len() {
-                self.edit(at, |node| node.remove(node.place(within), count));
+        while let Some(len) = self.nodes.get(at).map(Pack::len).filter(|_| left > 0) {
+            let count = left.min(len - within);
+            if count < len {
+                self.nodes
+                    .edit(at, |node| node.remove(node.place(within), count));
                 at += 1;
             } else {
                 // Whole nodes are removed in one go.
@@ -199,17 +200,12 @@ impl List {
                     removed += node.len();
                     end += 1;
                 }
-                self.heap -= self
-                    .nodes
-                    .drain(at..end)
-                    .map(|node| node.heap())
-                    .sum::<usize>();
+                self.nodes.remove(at..end);
                 left -= removed - count;
             }
             left -= count;
             within = 0;
         }
-        self.shrink();
     }
 
     /// Removes at most so many elements that are equal to one, beginning at an end. Returns how many.
@@ -221,17 +217,19 @@ impl List {
         size: NodeSize,
     ) -> usize {
         let mut removed = 0;
-        for step in 0..self.nodes.len() {
+        let nodes = self.nodes.len();
+        for step in 0..nodes {
             let at = match from {
                 End::Left => step,
-                End::Right => self.nodes.len() - 1 - step,
+                End::Right => nodes - 1 - step,
             };
-            let found = self.nodes[at].iter().filter(|other| *other == element);
-            let found = found.count();
+            let node = self.nodes.get(at).into_iter().flat_map(Pack::iter);
+            let found = node.filter(|other| *other == element).count();
             let count = found.min(most - removed);
             if count > 0 {
                 let first = if from == End::Left { 0 } else { found - count };
-                self.edit(at, |node| *node = without(node, element, first, count));
+                self.nodes
+                    .edit(at, |node| *node = without(node, element, first, count));
                 removed += count;
             }
             if removed == most {
@@ -259,8 +257,9 @@ impl List {
                 before += node.len();
             }
         } else {
-            let mut start = self.len;
-            for (at, node) in self.nodes.iter().enumerate().rev() {
+            let (mut at, mut start) = (self.nodes.len(), self.len);
+            for node in self.nodes.iter().rev() {
+                at -= 1;
                 start -= node.len();
                 if index >= start {
                     return (at, index - start);
@@ -270,46 +269,19 @@ impl List {
         (self.nodes.len(), 0)
     }
 
-    /// Changes a node, and keeps the sum.
-    fn edit<R>(&mut self, at: usize, change: impl FnOnce(&mut Pack) -> R) -> Option<R> {
-        let node = self.nodes.get_mut(at)?;
-        self.heap -= node.heap();
-        let result = change(node);
-        self.heap += node.heap();
-        Some(result)
-    }
-
-    fn add_node(&mut self, at: usize, node: Pack) {
-        if self.nodes.is_empty() {
-            // Most lists have one node.
-            self.nodes.reserve_exact(1);
-        }
-        self.heap += node.heap();
-        self.nodes.insert(at, node);
-    }
-
-    fn drop_if_empty(&mut self, at: usize) {
-        if self.nodes.get(at).is_some_and(Pack::is_empty) {
-            let node = self.nodes.remove(at);
-            self.heap -= node.map_or(0, |node| node.heap());
-        }
-    }
-
     /// Joins a node with the next one, if they fit into one.
     fn join(&mut self, at: usize, size: NodeSize) {
         if let (Some(node), Some(next)) = (self.nodes.get(at), self.nodes.get(at + 1))
             && size.allows_both(node, next)
-            && let Some(next) = self.nodes.remove(at + 1)
         {
-            self.heap -= next.heap();
-            self.edit(at, |node| node.append(&next));
+            self.nodes.join(at);
         }
     }
 
     /// Removes empty nodes, and joins what fits together.
     fn join_all(&mut self, size: NodeSize) {
         let mut joined = VecDeque::<Pack>::new();
-        for mut node in std::mem::take(&mut self.nodes) {
+        for mut node in self.nodes.take() {
             match joined.back_mut() {
                 _ if node.is_empty() => {}
                 Some(last) if size.allows_both(last, &node) => {
@@ -322,16 +294,7 @@ impl List {
                 }
             }
         }
-        self.nodes = joined;
-        self.heap = self.nodes.iter().map(Pack::heap).sum();
-        self.shrink();
-    }
-
-    /// Gives back memory of a deque of nodes that is nearly empty.
-    fn shrink(&mut self) {
-        if self.nodes.capacity() > 4 * self.nodes.len() + 4 {
-            self.nodes.shrink_to(2 * self.nodes.len());
-        }
+        self.nodes = joined.into();
     }
 }
 
@@ -346,18 +309,6 @@ fn without(node: &Pack, element: &[u8], first: usize, count: usize) -> Pack {
     kept.collect()
 }
 
-impl Clone for List {
-    fn clone(&self) -> Self {
-        let nodes = self.nodes.clone();
-        List {
-            // The copies have no spare room.
-            heap: nodes.iter().map(Pack::heap).sum(),
-            len: self.len,
-            nodes,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -366,10 +317,9 @@ mod tests {
 
     impl List {
         fn check(&self) {
-            let heap: usize = self.nodes.iter().map(Pack::heap).sum();
             let len: usize = self.nodes.iter().map(Pack::len).sum();
-            assert_eq!((self.heap, self.len), (heap, len));
-            assert!(self.nodes.iter().all(|node| !node.is_empty()));
+            assert_eq!(self.len, len);
+            self.nodes.check();
         }
     }
 
@@ -452,5 +402,7 @@ mod tests {
         list.remove(3..99_999);
         list.check();
         assert!(list.bytes() < 1_000, "{}", list.bytes());
+        list.remove(1..list.len());
+        assert!(list.bytes() < 100, "{}", list.bytes());
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod entry;
 pub(crate) mod hash;
 mod integers;
 pub(crate) mod list;
+mod nodes;
 pub(crate) mod pack;
 pub(crate) mod random;
 pub(crate) mod set;

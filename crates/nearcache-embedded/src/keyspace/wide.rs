@@ -352,7 +352,7 @@ mod tests {
         let mut random = Random::new(1);
         for len in [1, 5, 100, 300] {
             let mut wide = Wide::<Bytes>::with_capacity(0);
-            (0..len).for_each(|n| drop(put(&mut wide, n)));
+            assert!((0..len).all(|n| put(&mut wide, n)));
             let mut hits = std::collections::HashMap::<Vec<u8>, usize>::new();
             for _ in 0..len * 1_000 {
                 let element = wide.random(&mut random).expect("an element");
@@ -381,7 +381,7 @@ mod tests {
             changes in prop::collection::vec((0..20_usize, 0..600_usize, any::<bool>()), 0..40),
         ) {
             let mut wide = Wide::<Bytes>::with_capacity(0);
-            (0..stays).for_each(|n| drop(put(&mut wide, n)));
+            prop_assert!((0..stays).all(|n| put(&mut wide, n)));
             let (mut position, mut seen) = (0, Vec::new());
             let mut changes = changes.into_iter();
             loop {

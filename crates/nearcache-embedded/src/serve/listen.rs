@@ -21,7 +21,35 @@ use crate::clients::{Address, Client, ClientType};
 use crate::session::Session;
 use crate::store::Shared;
 
-/// A store on a port. See [`Server::builder`].
+/// A store on a port: TCP and unix sockets, on which clients of any language take it for a Redis server.
+///
+/// Each connection is a task of the runtime on which [`serve`](Server::serve) runs, and its commands run on that task.
+///
+/// ```
+/// use nearcache_embedded::{Server, Store};
+/// use redis::Commands;
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let store = Store::new();
+/// let server = Server::builder(&store).bind("127.0.0.1:0").start().await?;
+/// let address = server.local_addr().unwrap();
+/// let handle = server.handle();
+/// let serving = tokio::spawn(server.serve());
+///
+/// let greeting: String = tokio::task::spawn_blocking(move || {
+///     let mut client = redis::Client::open(format!("redis://{address}"))?;
+///     let () = client.set("greeting", "hello")?;
+///     client.get("greeting")
+/// })
+/// .await??;
+/// assert_eq!(greeting, "hello");
+///
+/// handle.shutdown();
+/// serving.await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a server does nothing until it serves"]
 pub struct Server {
@@ -423,6 +451,7 @@ async fn keep_house(shared: Arc<Shared>, stop: watch::Sender<bool>) {
             _ = ticks.tick() => {}
             () = stopped(&stop) => return,
         }
+        shared.stats.tick();
         let limit = shared.settings.port.idle.load(Ordering::Relaxed);
         let now = shared.coarse_ms();
         for client in shared.clients.all() {

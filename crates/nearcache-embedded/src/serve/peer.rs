@@ -468,7 +468,7 @@ fn perform(
     if is_of_a_browser(name) {
         return Outcome::Abort;
     }
-    let mut resolved = command::resolve(args);
+    let resolved = command::resolve(args);
     let mut nils = Nils::Strings;
     if let Ok(command) = resolved {
         if let Some(error) = refusal(session, client, command) {
@@ -487,12 +487,6 @@ fn perform(
             look(session, client, args, buffered);
         }
         client.last_command(command.name);
-    } else if let Some(command) = command::named(args)
-        && !client.is_authenticated()
-        && !command.needs_no_password()
-        && command.accepts(args)
-    {
-        resolved = Err(NO_AUTH);
     }
     let known = resolved.as_ref().ok().copied();
     let begun = connection::execute(shared, session, resolved, args, Patience::Stays);

@@ -89,15 +89,17 @@ impl Details {
         all.get(name).unwrap_or(none)
     }
 
-    fn has(&self, flag: &str) -> bool {
+    pub(super) fn has(&self, flag: &str) -> bool {
         self.flags.contains(&flag)
     }
 
     pub(super) fn is_in(&self, category: &str) -> bool {
         self.own_categories.contains(&category)
             || match category {
-                "read" => self.has("readonly"),
-                "write" | "admin" | "pubsub" | "fast" | "blocking" => self.has(category),
+                // A script is what it does.
+                "read" => self.has("readonly") && !self.own_categories.contains(&"scripting"),
+                "write" => self.has("write") && !self.own_categories.contains(&"scripting"),
+                "admin" | "pubsub" | "fast" | "blocking" => self.has(category),
                 "slow" => !self.has("fast"),
                 "dangerous" => self.has("admin"),
                 _ => false,

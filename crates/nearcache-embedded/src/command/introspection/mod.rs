@@ -295,3 +295,13 @@ pub(super) fn help(_: &mut Context<'_>, _: Args<'_>) -> Reply {
         "    Prints this help.",
     ]))
 }
+
+/// Whether Redis's table gives the command this flag.
+pub(super) fn has_flag(command: &Command, flag: &str) -> bool {
+    Details::of(command.name).has(flag)
+}
+
+/// Whether the command is in this category.
+pub(super) fn is_in_category(command: &Command, category: &str) -> bool {
+    Details::of(command.name).is_in(category)
+}

@@ -202,6 +202,9 @@ fn claim(
 
 fn need_group(cx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let stream = cx.structure::<Stream>(args[1])?;
+    if stream.is_none() {
+        cx.notify(Class::KEY_MISS, "keymiss", args[1]);
+    }
     let group = stream.and_then(|stream| stream.group(args[2]));
     group.map_or_else(|| Err(no_group(args[1], args[2], "")), |_| Ok(()))
 }

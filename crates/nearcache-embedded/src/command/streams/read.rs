@@ -201,6 +201,9 @@ impl<'a> Request<'a> {
         for (key, at) in self.keys.iter().zip(self.ids) {
             let stream = cx.structure::<Stream>(key)?;
             if let Some(reader) = self.reader {
+                if stream.is_none() {
+                    cx.notify(Class::KEY_MISS, "keymiss", key);
+                }
                 let group = stream.and_then(|stream| stream.group(reader.group));
                 group.ok_or_else(|| {
                     no_group(key, reader.group, " in XREADGROUP with GROUP option")
