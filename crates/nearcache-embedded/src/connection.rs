@@ -143,7 +143,7 @@ impl Connection {
     /// the end. Returns their replies. If what one of them changed did not get there, its reply is that error.
     pub fn pipeline<'c>(&self, commands: impl IntoIterator<Item = &'c Cmd>) -> Vec<Value> {
         let (replies, commit) = self.begin_all(commands);
-        finish_all(replies, commit.map_or(Ok(()), |commit| commit.wait()))
+        finish_all(replies, &commit.map_or(Ok(()), |commit| commit.wait()))
     }
 
     /// The same, for async code.
@@ -153,7 +153,7 @@ impl Connection {
         commands: impl IntoIterator<Item = &'c Cmd>,
     ) -> Vec<Value> {
         let (replies, commit) = self.begin_all(commands);
-        finish_all(replies, settled(commit).await)
+        finish_all(replies, &settled(commit).await)
     }
 
     /// The replies, whether they tell of a change that must be on the disk, and the last of these changes.
@@ -242,8 +242,8 @@ impl Connection {
 }
 
 /// The replies of commands, when it is known whether what they changed is on the disk.
-fn finish_all(replies: Vec<(Reply, bool)>, settled: Result<(), Error>) -> Vec<Value> {
-    let finish = |(reply, changed): (Reply, bool)| match &settled {
+fn finish_all(replies: Vec<(Reply, bool)>, settled: &Result<(), Error>) -> Vec<Value> {
+    let finish = |(reply, changed): (Reply, bool)| match settled {
         Err(error) if changed => reply::value(Err(error.clone())),
         _ => reply::value(reply),
     };

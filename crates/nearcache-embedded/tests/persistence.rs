@@ -3,6 +3,7 @@
 mod persist;
 
 use std::fs;
+use std::io::Write;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -511,7 +512,7 @@ async fn futures_wait_for_the_disk_without_a_thread() {
 fn another_process_is_told_who_has_the_folder() {
     if let Ok(path) = std::env::var("NEARCACHE_LOCKED_FOLDER") {
         let error = Store::builder().persist(path).open().unwrap_err();
-        println!("<{error}>");
+        writeln!(std::io::stdout(), "<{error}>").unwrap();
         return;
     }
     let folder = Folder::new();

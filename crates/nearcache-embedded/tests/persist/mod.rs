@@ -10,10 +10,10 @@ use nearcache_embedded::{Fsync, PersistError, Store};
 use redis::{Cmd, ConnectionLike, Value};
 
 /// A folder that is removed when the test ends.
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub fn new() -> Folder {
+    pub(crate) fn new() -> Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("nearcache-persistence-{}-{number}", std::process::id());
@@ -23,15 +23,15 @@ impl Folder {
         Folder(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.0.to_str().unwrap()
     }
 
-    pub fn try_open(&self, fsync: Fsync) -> Result<Store, PersistError> {
+    pub(crate) fn try_open(&self, fsync: Fsync) -> Result<Store, PersistError> {
         Store::builder()
             .shards(8)
             .persist(&self.0)
@@ -39,17 +39,17 @@ impl Folder {
             .open()
     }
 
-    pub fn open(&self) -> Store {
+    pub(crate) fn open(&self) -> Store {
         self.try_open(Fsync::No).unwrap()
     }
 
     /// The files of the log.
-    pub fn files(&self) -> PathBuf {
+    pub(crate) fn files(&self) -> PathBuf {
         self.0.join("appendonlydir")
     }
 
     /// The names of the files of the log, in order.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.files()).unwrap();
         let name = |entry: std::io::Result<std::fs::DirEntry>| {
             entry.unwrap().file_name().to_string_lossy().into_owned()
@@ -60,7 +60,7 @@ impl Folder {
     }
 
     /// The increment that is written to.
-    pub fn increment(&self) -> PathBuf {
+    pub(crate) fn increment(&self) -> PathBuf {
         let manifest = self.files().join("appendonly.aof.manifest");
         let manifest = std::fs::read_to_string(manifest).unwrap();
         let last = manifest.lines().last().unwrap();
@@ -68,7 +68,7 @@ impl Folder {
     }
 
     /// A copy of it as it is now.
-    pub fn copy(&self) -> Folder {
+    pub(crate) fn copy(&self) -> Folder {
         let copy = Folder::new();
         std::fs::create_dir_all(copy.files()).unwrap();
         for name in self.names() {
@@ -85,13 +85,13 @@ impl Drop for Folder {
 }
 
 /// Runs a command written as words.
-pub fn run(connection: &mut impl ConnectionLike, words: &str) -> Value {
+pub(crate) fn run(connection: &mut impl ConnectionLike, words: &str) -> Value {
     let args: Vec<&str> = words.split(' ').collect();
     connection.req_command(Cmd::new().arg(&args)).unwrap()
 }
 
 /// Runs commands, one a line, that must succeed.
-pub fn run_all(connection: &mut impl ConnectionLike, lines: &str) {
+pub(crate) fn run_all(connection: &mut impl ConnectionLike, lines: &str) {
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let reply = run(connection, line);
         assert!(!matches!(reply, Value::ServerError(_)), "{line}: {reply:?}");
@@ -99,9 +99,9 @@ pub fn run_all(connection: &mut impl ConnectionLike, lines: &str) {
 }
 
 /// What is in the first databases: type, value and deadline of every key.
-pub type Contents = BTreeMap<(u32, Vec<u8>), String>;
+pub(crate) type Contents = BTreeMap<(u32, Vec<u8>), String>;
 
-pub fn contents(connection: &mut impl ConnectionLike) -> Contents {
+pub(crate) fn contents(connection: &mut impl ConnectionLike) -> Contents {
     let mut contents = Contents::new();
     for db in 0..4 {
         run(connection, &format!("SELECT {db}"));
