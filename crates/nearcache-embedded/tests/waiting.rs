@@ -7,7 +7,7 @@ use nearcache_embedded::{Clock, Connection, Store};
 use redis::{Cmd, Commands, Value};
 
 fn run(connection: &mut Connection, line: &str) -> Value {
-    connection.execute(Cmd::new().arg(&line.split(' ').collect::<Vec<_>>()))
+    connection.execute(Cmd::new().arg(line.split(' ').collect::<Vec<_>>()))
 }
 
 fn bulk(text: &str) -> Value {

@@ -87,7 +87,7 @@ fn store_twin(call: &mut Call<'_>) -> Result<Value, ScriptError> {
         _ => 0,
     };
     let index = keys[0];
-    if is_a(call.call(&[b"TYPE", index])?, "string") {
+    if is_a(&call.call(&[b"TYPE", index])?, "string") {
         call.call(&[b"UNLINK", index])?;
     }
     let stays = int(&call.call(&[b"PTTL", index])?);
@@ -116,15 +116,15 @@ fn remove_twin(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     let (keys, args) = (call.keys(), call.args());
     let value = call.call(&[b"GET", keys[1]])?;
     call.call(&[b"UNLINK", keys[1], keys[2]])?;
-    if is_a(call.call(&[b"TYPE", keys[0]])?, "zset") {
+    if is_a(&call.call(&[b"TYPE", keys[0]])?, "zset") {
         call.call(&[b"ZREM", keys[0], args[0]])?;
     }
     Ok(value)
 }
 
 #[cfg(feature = "embedded")]
-fn is_a(reply: Value, name: &str) -> bool {
-    reply == Value::SimpleString(name.to_owned())
+fn is_a(reply: &Value, name: &str) -> bool {
+    *reply == Value::SimpleString(name.to_owned())
 }
 
 #[cfg(feature = "embedded")]
