@@ -30,6 +30,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
             "cache",
             "compat",
             "config",
+            "serve",
             "url",
         ],
     ),

@@ -27,6 +27,7 @@ pub(crate) enum Runtime {
 
 impl Runtime {
     /// Whether a caller that waits parks its thread.
+    #[cfg(feature = "embedded")]
     pub(crate) fn parks(&self) -> bool {
         match self {
             #[cfg(feature = "blocking")]
