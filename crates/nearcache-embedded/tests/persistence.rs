@@ -5,6 +5,7 @@ mod persist;
 use std::fs;
 use std::io::Write;
 use std::process::Command;
+#[cfg(feature = "aio")]
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -481,6 +482,7 @@ fn threads_that_commit_at_once_share_syncs_and_lose_nothing() {
     assert_eq!(copied, contents(&mut store.connect()));
 }
 
+#[cfg(feature = "aio")]
 #[tokio::test]
 async fn futures_wait_for_the_disk_without_a_thread() {
     let folder = Folder::new();
@@ -628,6 +630,7 @@ fn what_a_waiter_took_is_logged() {
     assert_eq!(left, Value::Array(vec![Value::BulkString(b"b".to_vec())]));
 }
 
+#[cfg(feature = "aio")]
 #[test]
 fn a_future_is_not_ready_before_the_disk_is() {
     use std::future::Future;
@@ -685,6 +688,7 @@ fn a_rewrite_that_fails_leaves_a_log_that_goes_on() {
     assert_eq!(value, Value::BulkString(b"5".to_vec()));
 }
 
+#[cfg(feature = "aio")]
 #[tokio::test]
 async fn a_pipeline_waits_for_the_disk_once() {
     let folder = Folder::new();
