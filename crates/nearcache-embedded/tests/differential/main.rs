@@ -37,9 +37,17 @@ fn kind(args: &[Arg]) -> String {
             let word = args.get(1).map_or(&b""[..], |word| word);
             format!("COMMAND {}", String::from_utf8_lossy(word).to_uppercase())
         }
-        "SORT" | "SORT_RO" if has("nosort") || has("BY") && has("ALPHA") => "SORT ANYHOW".into(),
+        "SORT" | "SORT_RO" if is_unsorted(args) || has("BY") && has("ALPHA") => {
+            "SORT ANYHOW".into()
+        }
         _ => name,
     }
+}
+
+/// Whether a `SORT` has a pattern without a star, so that it does not sort: a set then comes in any order.
+fn is_unsorted(args: &[Arg]) -> bool {
+    args.windows(2)
+        .any(|pair| pair[0].eq_ignore_ascii_case(b"BY") && !pair[1].contains(&b'*'))
 }
 
 /// The two, side by side.
@@ -334,9 +342,9 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
         ("RANDOMKEY", Value::BulkString(_), Value::BulkString(_)) => true,
         ("CLIENT", Value::Int(_), Value::Int(_)) => true,
         ("DBSIZE", Value::Int(_), Value::Int(_)) if in_transaction => true,
-        ("KEYS" | "SORT ANYHOW", Value::Array(ours), Value::Array(theirs)) => {
-            sorted(ours) == sorted(theirs)
-        }
+        ("KEYS", Value::Array(ours), Value::Array(theirs)) => sorted(ours) == sorted(theirs),
+        // A limit may choose others.
+        ("SORT ANYHOW", Value::Array(ours), Value::Array(theirs)) => ours.len() == theirs.len(),
         // Cursors are each one's own business; whole scans are compared elsewhere.
         ("SCAN" | "HSCAN" | "SSCAN", Value::Array(ours), Value::Array(theirs)) => {
             ours.len() == 2 && theirs.len() == 2
