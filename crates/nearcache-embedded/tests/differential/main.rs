@@ -346,7 +346,7 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
         // A limit may choose others.
         ("SORT ANYHOW", Value::Array(ours), Value::Array(theirs)) => ours.len() == theirs.len(),
         // Cursors are each one's own business; whole scans are compared elsewhere.
-        ("SCAN" | "HSCAN" | "SSCAN", Value::Array(ours), Value::Array(theirs)) => {
+        ("SCAN" | "HSCAN" | "SSCAN" | "ZSCAN", Value::Array(ours), Value::Array(theirs)) => {
             ours.len() == 2 && theirs.len() == 2
         }
         // A whole scan finds the same.
