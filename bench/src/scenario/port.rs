@@ -37,7 +37,9 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
     }
     for policy in POLICIES {
         let name = format!("port/set/appendfsync {policy}");
-        bench.compare(&name, Unit::Rate, PEER, |_| contenders(policy, "set", 1, 1.0))?;
+        bench.compare(&name, Unit::Rate, PEER, |_| {
+            contenders(policy, "set", 1, 1.0)
+        })?;
     }
     Ok(())
 }
@@ -64,12 +66,33 @@ fn measure(port: u16, test: &str, pipeline: usize, span: Duration) -> Result<Sam
     // A first guess of the rate.
     let calls = (60_000.0 * pipeline as f64 * span.as_secs_f64()).max(2_000.0) as u64;
     let mut command = Command::new("redis-benchmark");
-    command.args(["-p", &port.to_string(), "-t", test, "-n", &calls.to_string()]);
-    command.args(["-P", &pipeline.to_string(), "-r", "100000", "-d", "100", "--csv"]);
+    command.args([
+        "-p",
+        &port.to_string(),
+        "-t",
+        test,
+        "-n",
+        &calls.to_string(),
+    ]);
+    command.args([
+        "-P",
+        &pipeline.to_string(),
+        "-r",
+        "100000",
+        "-d",
+        "100",
+        "--csv",
+    ]);
     let output = command.output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().rfind(|line| line.starts_with('"'));
-    let rate = line.and_then(|line| line.split(',').nth(1)?.trim_matches('"').parse::<f64>().ok());
+    let rate = line.and_then(|line| {
+        line.split(',')
+            .nth(1)?
+            .trim_matches('"')
+            .parse::<f64>()
+            .ok()
+    });
     let rate = rate.ok_or_else(|| format!("redis-benchmark says {text}"))?;
     Ok(Sample {
         calls,
@@ -95,7 +118,12 @@ impl Served {
             .spawn()?;
         let output = child.stdout.take().ok_or("the server has no output")?;
         let mut lines = BufReader::new(output).lines();
-        let mut next = || lines.next().ok_or("the server ended")?.map_err(|_| "no text");
+        let mut next = || {
+            lines
+                .next()
+                .ok_or("the server ended")?
+                .map_err(|_| "no text")
+        };
         let port = next()?.parse()?;
         let folder = Some(next()?).filter(|folder| !folder.is_empty());
         Ok(Served {
@@ -133,7 +161,12 @@ pub(crate) fn serve(policy: &str) -> Result<()> {
         let server = Server::builder(&store).bind("127.0.0.1:0").start().await?;
         let port = server.local_addr().ok_or("no address")?.port();
         println!("{port}");
-        println!("{}", folder.map(|folder| folder.display().to_string()).unwrap_or_default());
+        println!(
+            "{}",
+            folder
+                .map(|folder| folder.display().to_string())
+                .unwrap_or_default()
+        );
         server.serve().await;
         Ok(())
     })

@@ -5,7 +5,7 @@
 //! the processor, as in a real program.
 
 use nearcache_embedded::{Connection, Store};
-use redis::{Cmd, ConnectionLike, Value};
+use redis::{Cmd, Value};
 
 use super::threads;
 use crate::Result;
@@ -154,12 +154,17 @@ fn contender(
     }
     let mut connections: Vec<Connection> = (0..threads).map(|_| store.connect()).collect();
     Ok(Contender::new(name, move |span| {
-        on_threads(&mut connections, span, AT_ONCE, |connection, place, calls| {
-            for place in place..place + calls {
-                run_one(connection, &commands[place % COMMANDS])?;
-            }
-            Ok(())
-        })
+        on_threads(
+            &mut connections,
+            span,
+            AT_ONCE,
+            |connection, place, calls| {
+                for place in place..place + calls {
+                    run_one(connection, &commands[place % COMMANDS])?;
+                }
+                Ok(())
+            },
+        )
     }))
 }
 
@@ -209,8 +214,9 @@ fn memory(bench: &Bench) -> Result<Vec<(String, f64)>> {
                     }
                     Ok(())
                 })?;
-                pipeline.exec(&mut connection)?;
-                connection.check_connection();
+                if !pipeline.is_empty() {
+                    pipeline.exec(&mut connection)?;
+                }
                 used(&server.inline("INFO memory"))? - before
             };
             let ratio = ours as f64 / theirs as f64;

@@ -37,6 +37,8 @@ fn kind(args: &[Arg]) -> String {
             let word = args.get(1).map_or(&b""[..], |word| word);
             format!("COMMAND {}", String::from_utf8_lossy(word).to_uppercase())
         }
+        // From a cursor of its own, each goes its own way.
+        "ZSCAN" if args.get(2).is_some_and(|cursor| cursor != b"0") => "SCAN".into(),
         "SORT" | "SORT_RO" if is_unsorted(args) || has("BY") && has("ALPHA") => {
             "SORT ANYHOW".into()
         }
@@ -346,7 +348,7 @@ fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool
         // A limit may choose others.
         ("SORT ANYHOW", Value::Array(ours), Value::Array(theirs)) => ours.len() == theirs.len(),
         // Cursors are each one's own business; whole scans are compared elsewhere.
-        ("SCAN" | "HSCAN" | "SSCAN" | "ZSCAN", Value::Array(ours), Value::Array(theirs)) => {
+        ("SCAN" | "HSCAN" | "SSCAN", Value::Array(ours), Value::Array(theirs)) => {
             ours.len() == 2 && theirs.len() == 2
         }
         // A whole scan finds the same.
