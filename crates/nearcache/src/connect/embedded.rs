@@ -196,11 +196,12 @@ impl Backend for Embedded {
         Box::pin(async move {
             let commands = pipeline.cmd_iter();
             if !pipeline.is_transaction() {
-                let mut replies = Vec::with_capacity(pipeline.len());
-                for command in commands {
-                    replies.push(self.call(command).await);
-                }
-                return Ok(replies);
+                // They wait for the disk once.
+                return Ok(if self.parks {
+                    self.client.pipeline(commands)
+                } else {
+                    self.client.pipeline_async(commands).await
+                });
             }
             let reply = if self.parks {
                 self.client.transaction(commands)
