@@ -4,7 +4,6 @@
 
 mod grammar;
 use nearcache_testkit::Redis;
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use grammar::{Arg, Step, line, steps};
@@ -584,16 +583,12 @@ fn replies_and_contents_are_those_of_a_server() {
         .as_ref()
         .map_or(5_000, |n| n.parse().expect("a number of commands"));
     let server = Redis::start();
-    let theirs = RefCell::new(
-        redis::Client::open(server.unix_url())
-            .unwrap()
-            .get_connection()
-            .unwrap(),
-    );
+    let client = redis::Client::open(server.unix_url()).unwrap();
+    let connect = || client.get_connection().expect("a connection");
     // A server looks about so often whether somebody has waited long enough.
     let often = redis::cmd("CONFIG")
         .arg(&["SET", "hz", "500"])
-        .exec(&mut *theirs.borrow_mut());
+        .exec(&mut connect());
     often.expect("a faster server");
     let cases = u32::try_from(commands / STEPS + 1).expect("a smaller number");
     // A step is one command on average, or a little more.
@@ -614,7 +609,8 @@ fn replies_and_contents_are_those_of_a_server() {
         let store = Store::new();
         let mut pair = Pair {
             ours: store.connect(),
-            theirs: theirs.borrow_mut(),
+            // A new one for each case: what one leaves behind is not the next one's.
+            theirs: connect(),
             store,
             queued: Vec::new(),
         };
