@@ -27,8 +27,8 @@ const MOST_MEMORY: f64 = 1.3;
 /// A command of a structure: how the structure is filled, and the command for a member.
 struct Case {
     name: &'static str,
-    fill: fn(&str, usize) -> Cmd,
-    call: fn(&str, usize) -> Cmd,
+    fill: Fill,
+    call: Fill,
 }
 
 fn cmd(name: &str, key: &str) -> Cmd {
@@ -175,8 +175,11 @@ fn run_one(connection: &mut Connection, cmd: &Cmd) -> Result<()> {
     }
 }
 
+/// Makes the command that adds a member to a structure.
+type Fill = fn(&str, usize) -> Cmd;
+
 /// The structures whose memory is compared, and how they are filled.
-const FILLS: [(&str, fn(&str, usize) -> Cmd); 6] = [
+const FILLS: [(&str, Fill); 6] = [
     ("hash", hset),
     ("list", rpush),
     ("set", sadd),
@@ -230,7 +233,7 @@ fn memory(bench: &Bench) -> Result<Vec<(String, f64)>> {
 fn each(
     members: usize,
     total: usize,
-    fill: fn(&str, usize) -> Cmd,
+    fill: Fill,
     mut run: impl FnMut(Cmd) -> Result<()>,
 ) -> Result<()> {
     for structure in 0..total / members {

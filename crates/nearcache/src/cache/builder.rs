@@ -339,20 +339,21 @@ impl<M> Builder<M> {
     /// crash of the machine costs a second at most.
     ///
     /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = std::env::temp_dir().join(format!("nearcache-doc-{}", std::process::id()));
-    /// use nearcache::blocking::Cache;
+    /// use nearcache::Cache;
     ///
     /// let cache = Cache::builder("memory://?prefix=app").persist(&folder).build()?;
-    /// cache.set("greeting", &"hello").run()?;
+    /// cache.set("greeting", "hello").await?;
     /// drop(cache);
     ///
     /// let cache = Cache::builder("memory://?prefix=app").persist(&folder).build()?;
-    /// assert_eq!(cache.get::<String>("greeting").run()?.as_deref(), Some("hello"));
+    /// assert_eq!(cache.get::<String>("greeting").await?.as_deref(), Some("hello"));
     /// # drop(cache);
     /// # std::fs::remove_dir_all(&folder)?;
     /// # Ok(())
     /// # }
+    /// # nearcache::__example(example());
     /// ```
     ///
     /// [`build`](Builder::build) fails with [`ErrorKind::InvalidConfig`] if another process has the folder open, or if
