@@ -57,7 +57,12 @@ fn contenders(
         Contender::new(PEER, move |span| {
             measure(theirs.port(), test, pipeline, span)
         }),
-        Contender::new(OURS, move |span| measure(ours.port, test, pipeline, span)).goal(goal),
+        Contender::new(OURS, move |span| {
+            // All of it moves in here, or else it would be killed now.
+            let served = &ours;
+            measure(served.port, test, pipeline, span)
+        })
+        .goal(goal),
     ])
 }
 
