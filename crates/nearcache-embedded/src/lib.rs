@@ -216,7 +216,9 @@
 //! - In process, a client can be redirected to (`CLIENT TRACKING ON REDIRECT`) once it has subscribed to something, or
 //!   its pushes were asked for. After `SWAPDB`, clients that track are told that all keys have changed; a server tells
 //!   them nothing.
+//!
 //! # The port
+//!
 //! With the feature `serve`, a `Server` puts a store on TCP and unix sockets, and clients of any language take it
 //! for a Redis server. It listens on loopback addresses; on others only with a password. The store is the same for
 //! those in the process and those who connect.

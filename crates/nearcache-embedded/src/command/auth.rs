@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use redis::{ProtocolVersion, Value};
 
-use super::introspection::is_in_category;
+use super::introspection::{CATEGORIES, is_in_category};
 use super::object::lines;
 use super::parse::{integer, is};
 use super::row::prelude::*;
@@ -33,31 +33,6 @@ const WRONG: Error = Error::new("WRONGPASS invalid username-password pair or use
 const NO_USERS: Error = Error::new(
     "ERR there is one user here, 'default', and its password is the setting requirepass",
 );
-
-/// The categories that a server knows.
-const CATEGORIES: [&str; 21] = [
-    "keyspace",
-    "read",
-    "write",
-    "set",
-    "sortedset",
-    "list",
-    "hash",
-    "string",
-    "bitmap",
-    "hyperloglog",
-    "geo",
-    "stream",
-    "pubsub",
-    "admin",
-    "fast",
-    "slow",
-    "blocking",
-    "dangerous",
-    "connection",
-    "transaction",
-    "scripting",
-];
 
 pub(super) fn auth(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     const NOT_NEEDED: Error = Error::new(

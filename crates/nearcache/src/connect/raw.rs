@@ -33,7 +33,8 @@ pub(crate) enum Dedicated {
 /// fenced or counted.
 ///
 /// A command that takes longer than the cache's timeout fails with a timeout. One that waits for data by itself
-/// (`BLPOP`, `XREAD BLOCK`, `WAIT` ...) may take as long as it says on top of that, and as long as it likes with 0.
+/// (`BLPOP`, `XREAD BLOCK`, `WAIT` ...) may take as long as it says on top of that. With 0 it waits until something
+/// comes or the connection breaks: a server that hangs without closing the connection holds it up, so prefer a time.
 /// Messages that the server sends beside its replies, as after `SUBSCRIBE` or `CLIENT TRACKING`, are kept for
 /// [`next_push`](Connection::next_push). The connection does not reconnect: open another one, or use a
 /// [`shared_connection`](crate::CacheOf::shared_connection).

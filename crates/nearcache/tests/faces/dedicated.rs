@@ -32,6 +32,11 @@ fn cmd(line: &str) -> redis::Cmd {
     cmd
 }
 
+fn somebody_waits(redis: &mut impl redis::ConnectionLike) -> bool {
+    let info: String = cmd("INFO clients").query(redis).unwrap();
+    !info.contains("blocked_clients:0\r")
+}
+
 fn text(text: &str) -> Value {
     Value::BulkString(text.into())
 }
@@ -57,8 +62,10 @@ fn a_command_that_waits_may_take_as_long_as_it_says() {
             // Until something comes.
             let other = sync.clone();
             let pusher = thread::spawn(move || {
-                thread::sleep(Duration::from_millis(300));
                 let mut raw = other.shared_connection();
+                while !somebody_waits(&mut raw) {
+                    thread::yield_now();
+                }
                 cmd("RPUSH queue 1 2").exec(&mut raw).unwrap();
             });
             let pop = cmd("BLPOP queue 0");

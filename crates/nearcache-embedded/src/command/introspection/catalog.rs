@@ -57,7 +57,7 @@ pub(super) enum Find {
 }
 
 /// The categories, in the order in which a server lists them.
-pub(super) const CATEGORIES: [&str; 21] = [
+pub(in crate::command) const CATEGORIES: [&str; 21] = [
     "keyspace",
     "read",
     "write",

@@ -5,7 +5,8 @@ mod keys;
 
 use redis::{ProtocolVersion, Value};
 
-use self::catalog::{Begin, CATEGORIES, Details, Find, Spec};
+pub(super) use self::catalog::CATEGORIES;
+use self::catalog::{Begin, Details, Find, Spec};
 use super::object::lines;
 use super::parse::is;
 use super::row::prelude::*;
