@@ -1,8 +1,9 @@
 //! Streams: who waits for entries and what ends it, who is told of changes, and what the log holds.
 
+mod waits;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use nearcache_embedded::{Clock, Store};
@@ -10,6 +11,7 @@ use nearcache_testkit::Redis;
 use proptest::prelude::*;
 use proptest::sample::select;
 use redis::{Cmd, ConnectionLike, ProtocolVersion, Value};
+use waits::{blocked, waits};
 
 fn run(connection: &mut impl ConnectionLike, line: &str) -> Value {
     let words: Vec<&str> = line.split(' ').collect();
@@ -39,30 +41,6 @@ fn code(reply: &Value) -> &str {
         Value::ServerError(error) => error.code(),
         _ => "",
     }
-}
-
-/// How many clients wait.
-fn blocked(store: &Store) -> usize {
-    let info: String = redis::cmd("INFO")
-        .arg("clients")
-        .query(&mut store.connect())
-        .unwrap();
-    let field = info
-        .lines()
-        .find_map(|line| line.strip_prefix("blocked_clients:"));
-    field.unwrap().parse().unwrap()
-}
-
-/// Runs a command on a thread, and returns when it waits.
-fn waits(store: &Store, line: &'static str) -> thread::JoinHandle<Value> {
-    let before = blocked(store);
-    let mut connection = store.connect();
-    let handle = thread::spawn(move || run(&mut connection, line));
-    while blocked(store) == before {
-        assert!(!handle.is_finished(), "{line} does not wait");
-        thread::yield_now();
-    }
-    handle
 }
 
 #[test]

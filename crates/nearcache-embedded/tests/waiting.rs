@@ -1,10 +1,12 @@
 //! Commands that wait: who is served, in which order, and what a dropped future takes.
 
-use std::thread;
+mod waits;
+
 use std::time::Duration;
 
 use nearcache_embedded::{Clock, Connection, Store};
 use redis::{Cmd, Commands, Value};
+use waits::{blocked, waits};
 
 fn run(connection: &mut Connection, line: &str) -> Value {
     connection.execute(Cmd::new().arg(line.split(' ').collect::<Vec<_>>()))
@@ -16,30 +18,6 @@ fn bulk(text: &str) -> Value {
 
 fn pair(key: &str, element: &str) -> Value {
     Value::Array(vec![bulk(key), bulk(element)])
-}
-
-/// Runs a command on a thread, and returns when it waits.
-fn waits(store: &Store, line: &'static str) -> thread::JoinHandle<Value> {
-    let before = blocked(store);
-    let mut connection = store.connect();
-    let handle = thread::spawn(move || run(&mut connection, line));
-    while blocked(store) == before {
-        assert!(!handle.is_finished(), "{line} does not wait");
-        thread::yield_now();
-    }
-    handle
-}
-
-/// How many clients wait.
-fn blocked(store: &Store) -> usize {
-    let info: String = redis::cmd("INFO")
-        .arg("clients")
-        .query(&mut store.connect())
-        .unwrap();
-    let field = info
-        .lines()
-        .find_map(|line| line.strip_prefix("blocked_clients:"));
-    field.unwrap().parse().unwrap()
 }
 
 #[test]
@@ -175,6 +153,7 @@ mod futures {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
     use std::task::{Context, Poll, Waker};
+    use std::thread;
 
     use super::*;
 
