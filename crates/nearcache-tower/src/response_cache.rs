@@ -1,0 +1,1 @@
+//! Responses that are cached by RFC 9111.
