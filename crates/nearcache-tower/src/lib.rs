@@ -4,8 +4,13 @@
 //! # Features
 //! | feature | | what it adds |
 //! | --- | --- | --- |
-//! | `response-cache` | default | the layer that caches responses by RFC 9111 |
+//! | `response-cache` | default | [`ResponseCacheLayer`]: responses that are cached by RFC 9111 |
 
 // A feature each; a file, or a folder, each.
 #[cfg(feature = "response-cache")]
 mod response_cache;
+
+#[cfg(feature = "response-cache")]
+pub use response_cache::{
+    CacheTags, ResponseBody, ResponseCache, ResponseCacheBuilder, ResponseCacheLayer,
+};

@@ -1,1 +1,0 @@
-//! Responses that are cached by RFC 9111.
