@@ -323,10 +323,11 @@ fn view(
         said.push(format!("max-age={}", rules.default_ttl.as_secs().max(1)));
     }
     let mut response = Response::new(());
-    // Any final status with explicit freshness may be stored, unless it must be understood (RFC 9111, section 3).
+    // Any final status may be stored if the response says so, unless it must be understood (RFC 9111, section 3).
+    let says_so = explicit || directives.has("public");
     *response.status_mut() = match status {
         StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => status,
-        _ if understood || must_understand || !explicit || status.is_informational() => status,
+        _ if understood || must_understand || !says_so || status.is_informational() => status,
         _ => StatusCode::OK,
     };
     let view = response.headers_mut();
