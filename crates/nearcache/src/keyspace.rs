@@ -448,7 +448,6 @@ impl Keyspace {
     }
 
     /// The key of the index of a cache that limits its number of values.
-    #[cfg(feature = "component")]
     pub(crate) fn index(&self) -> Vec<u8> {
         [&self.prefix, INDEX].concat()
     }
