@@ -1,7 +1,7 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask peers`, `cargo xtask layers`.
 //!
 //! `prepare` makes a fresh machine ready; `steps` lists the steps; `run` runs them and counts; `fuzz` runs the fuzz
-//! targets; `peers` runs Redis's own test suite.
+//! targets; `peers` runs test suites of others: Redis's own, and that of HTTP caches.
 
 mod fuzz;
 mod layers;
@@ -36,6 +36,11 @@ cargo xtask peers redis [UNIT ...]
 Runs Redis's own test suite against the port of the embedded store, or only some units of it, as type/hash.
 Fetches the suite from Debian's source package, into target/, and installs tcl where it can.
 
+cargo xtask peers http-cache [ID]
+
+Runs the tests for HTTP caches of https://cache-tests.fyi (the package http-cache-tests of npm) through a reverse proxy
+with the response cache, or only one of them, with what is sent. Needs node and npm; fetches the tests into target/.
+
 cargo xtask layers
 
 Holds the imports of the library against the order of its layers: none goes upwards, and no two folders
@@ -53,7 +58,9 @@ fn main() -> ExitCode {
         ["fuzz", seconds] => fuzz(seconds, None),
         ["fuzz", seconds, target] => fuzz(seconds, Some(target)),
         ["layers"] => layers(),
-        ["peers", "redis", ref units @ ..] => peers(units),
+        ["peers", "redis", ref units @ ..] => peers(peers::redis(units)),
+        ["peers", "http-cache"] => peers(peers::http_cache(None)),
+        ["peers", "http-cache", id] => peers(peers::http_cache(Some(id))),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -93,8 +100,8 @@ fn layers() -> ExitCode {
     }
 }
 
-fn peers(units: &[&str]) -> ExitCode {
-    match peers::redis(units) {
+fn peers(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("{why}");

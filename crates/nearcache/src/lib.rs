@@ -167,7 +167,7 @@ pub use hooks::Stats;
 pub use keyspace::Key;
 pub use read_through::delivery::Undelivered;
 pub use read_through::load::{Loadable, Loaded};
-pub use read_through::read::Lookup;
+pub use read_through::read::{Kept, Lookup};
 pub use resilience::{BreakerState, DataLoss, Fallback, Instead, Outage};
 pub use ttl::{IntoTtl, Remaining, Ttl};
 
