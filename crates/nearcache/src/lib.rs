@@ -106,7 +106,7 @@ pub mod blocking;
 mod cache;
 mod client;
 mod codec;
-#[cfg(feature = "config")]
+#[cfg(any(feature = "config", feature = "simple"))]
 pub mod compat;
 #[cfg(feature = "config")]
 pub mod config;
@@ -177,6 +177,9 @@ pub use redis;
 
 #[cfg(feature = "serve")]
 pub use serve::serve;
+
+#[cfg(feature = "simple")]
+pub use compat::simple;
 
 /// The embedded store, for use on its own or with [`Builder::store`].
 #[cfg(feature = "embedded")]

@@ -164,7 +164,7 @@ impl<M> CacheOf<M> {
         }
     }
 
-    #[cfg(feature = "component")]
+    #[cfg(any(feature = "component", feature = "simple"))]
     pub(crate) fn core(&self) -> &ReadThrough {
         &self.core
     }
