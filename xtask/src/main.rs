@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask peers`, `cargo xtask layers`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask peers`, `cargo xtask python`, `cargo xtask layers`.
 //!
 //! `prepare` makes a fresh machine ready; `steps` lists the steps; `run` runs them and counts; `fuzz` runs the fuzz
 //! targets; `peers` runs Redis's own test suite.
@@ -36,6 +36,10 @@ cargo xtask peers redis [UNIT ...]
 Runs Redis's own test suite against the port of the embedded store, or only some units of it, as type/hash.
 Fetches the suite from Debian's source package, into target/, and installs tcl where it can.
 
+cargo xtask python
+
+Makes a Python with the packages of xtask/python.txt, in .venv, for the tests of Python's data.
+
 cargo xtask layers
 
 Holds the imports of the library against the order of its layers: none goes upwards, and no two folders
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         ["fuzz", seconds] => fuzz(seconds, None),
         ["fuzz", seconds, target] => fuzz(seconds, Some(target)),
         ["layers"] => layers(),
+        ["python"] => python(),
         ["peers", "redis", ref units @ ..] => peers(units),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
@@ -93,6 +98,19 @@ fn layers() -> ExitCode {
     }
 }
 
+fn python() -> ExitCode {
+    match prepare::python() {
+        Ok(python) => {
+            println!("{}", python.display());
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn peers(units: &[&str]) -> ExitCode {
     match peers::redis(units) {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,6 +125,13 @@ fn test(extent: Extent) -> ExitCode {
     if let Err(why) = prepare::redis() {
         eprintln!("{why}");
         return ExitCode::FAILURE;
+    }
+    match prepare::python() {
+        Ok(python) => run::set_python(python),
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::FAILURE;
+        }
     }
     let mut counts = run::Counts::default();
     for step in steps::all(extent) {

@@ -116,6 +116,7 @@ mod documented;
 mod error;
 pub mod hooks;
 mod keyspace;
+pub mod patterns;
 mod read_through;
 mod resilience;
 mod runtime;
@@ -124,6 +125,7 @@ mod script;
 mod serve;
 mod slot;
 mod striped;
+pub mod structures;
 mod ttl;
 mod url;
 
@@ -142,6 +144,7 @@ pub mod __decorator;
     feature = "lz4",
     feature = "macros",
     feature = "msgpack",
+    feature = "pickle",
     feature = "postcard",
     feature = "zlib",
     feature = "zstd"

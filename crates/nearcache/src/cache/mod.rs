@@ -164,7 +164,6 @@ impl<M> CacheOf<M> {
         }
     }
 
-    #[cfg(any(feature = "component", feature = "simple"))]
     pub(crate) fn core(&self) -> &ReadThrough {
         &self.core
     }
