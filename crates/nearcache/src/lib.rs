@@ -106,7 +106,7 @@ pub mod blocking;
 mod cache;
 mod client;
 mod codec;
-#[cfg(feature = "config")]
+#[cfg(any(feature = "config", feature = "simple"))]
 pub mod compat;
 #[cfg(feature = "config")]
 pub mod config;
@@ -144,6 +144,7 @@ pub mod __decorator;
     feature = "lz4",
     feature = "macros",
     feature = "msgpack",
+    feature = "pickle",
     feature = "postcard",
     feature = "zlib",
     feature = "zstd"
@@ -179,6 +180,9 @@ pub use redis;
 
 #[cfg(feature = "serve")]
 pub use serve::serve;
+
+#[cfg(feature = "simple")]
+pub use compat::simple;
 
 /// The embedded store, for use on its own or with [`Builder::store`].
 #[cfg(feature = "embedded")]
