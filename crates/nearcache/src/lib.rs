@@ -65,7 +65,7 @@
 //! | `valkey://…`, `valkey+unix://…` | Valkey, in the same forms |
 //!
 //! Options follow a `?` and are joined by `&`: `prefix`, `separator`, `version`, `format`, `compression`,
-//! `default_ttl`, `ttl_jitter`, `timeout`, `breaker`, `db`, `username`, `password`, `client_name`, `protocol`,
+//! `default_ttl`, `ttl_jitter`, `timeout`, `connect_timeout`, `breaker`, `db`, `username`, `password`, `client_name`, `protocol`,
 //! `pool_size`, `redact_keys`. The [`Builder`]'s method of the same name describes each. `memory://` also has `maxmemory` (such as
 //! `64mb`; the default is 256 MiB, and 0 means no limit) and `policy` (what is evicted then: a `maxmemory-policy` of
 //! Redis, by default `allkeys-lfu`). Special characters are percent-encoded (`%40` for `@`).

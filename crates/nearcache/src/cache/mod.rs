@@ -164,7 +164,7 @@ impl<M> CacheOf<M> {
         }
     }
 
-    #[cfg(feature = "component")]
+    #[cfg(feature = "config")]
     pub(crate) fn core(&self) -> &ReadThrough {
         &self.core
     }
