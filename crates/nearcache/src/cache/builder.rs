@@ -453,9 +453,7 @@ impl<M> Builder<M> {
             .connect_timeout
             .filter(|time| !TIMEOUTS.contains(time))
         {
-            return invalid(format!(
-                "connect_timeout is {time:?}; it is from 1ms to 1h"
-            ));
+            return invalid(format!("connect_timeout is {time:?}; it is from 1ms to 1h"));
         }
         if !(1..=MAX_POOL_SIZE).contains(&target.pool_size) {
             return invalid(format!(

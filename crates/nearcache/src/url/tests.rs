@@ -126,10 +126,7 @@ fn every_option_can_stand_in_the_url() {
     assert_eq!(parsed.target.protocol, Some(Protocol::Resp2));
     assert_eq!(parsed.target.pool_size, 4);
     assert!(!parsed.target.breaker);
-    assert_eq!(
-        parsed.target.connect_timeout,
-        Some(Duration::from_secs(2))
-    );
+    assert_eq!(parsed.target.connect_timeout, Some(Duration::from_secs(2)));
     assert_eq!(parsed.target.client_name.as_deref(), Some("api"));
 }
 

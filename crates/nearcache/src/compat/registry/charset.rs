@@ -86,7 +86,8 @@ impl Charset {
                     return Ok(bytes.into_owned());
                 }
                 let mut characters = text.char_indices();
-                let missing = characters.find(|(_, c)| encoding.encode(c.encode_utf8(&mut [0; 4])).2);
+                let missing =
+                    characters.find(|(_, c)| encoding.encode(c.encode_utf8(&mut [0; 4])).2);
                 Err(NotThere(missing.map_or(0, |(at, _)| at)))
             }
         }
@@ -113,7 +114,9 @@ impl Charset {
                 .encode(character.encode_utf8(&mut [0; 4]))
                 .map_err(|NotThere(_)| NotThere(at))?;
             for byte in encoded {
-                if !character.is_ascii() && matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
+                if !character.is_ascii()
+                    && matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-')
+                {
                     bytes.push(b'\\');
                 }
                 bytes.push(byte);
@@ -148,9 +151,15 @@ mod tests {
     #[test]
     fn the_names_are_those_of_python() {
         for (names, charset) in [
-            (&["utf-8", "UTF-8", "utf8", "utf_8", " U8"][..], Charset::Utf8),
+            (
+                &["utf-8", "UTF-8", "utf8", "utf_8", " U8"][..],
+                Charset::Utf8,
+            ),
             (&["ascii", "US-ASCII", "646"], Charset::Ascii),
-            (&["latin-1", "latin_1", "iso-8859-1", "L1", "cp819"], Charset::Latin1),
+            (
+                &["latin-1", "latin_1", "iso-8859-1", "L1", "cp819"],
+                Charset::Latin1,
+            ),
         ] {
             for name in names {
                 assert_eq!(named(name), charset, "{name}");
@@ -189,7 +198,11 @@ mod tests {
         ] {
             let charset = named(name);
             assert_eq!(charset.encode(text).as_deref(), Ok(bytes), "{name}");
-            assert_eq!(charset.decode(bytes.to_vec()).as_deref(), Some(text), "{name}");
+            assert_eq!(
+                charset.decode(bytes.to_vec()).as_deref(),
+                Some(text),
+                "{name}"
+            );
         }
         assert_eq!(named("gbk").decode(vec![0xff]), None);
         assert_eq!(named("big5").encode("a张三😀"), Err(NotThere(1)));
@@ -203,7 +216,10 @@ mod tests {
         let big5 = named("big5");
         assert_eq!(big5.encode("許").as_deref(), Ok(&b"\xb3\\"[..]));
         assert_eq!(big5.encode_pattern("許*").as_deref(), Ok(&b"\xb3\\\\*"[..]));
-        assert_eq!(big5.encode_pattern("a\\*[x]").as_deref(), Ok(&b"a\\*[x]"[..]));
+        assert_eq!(
+            big5.encode_pattern("a\\*[x]").as_deref(),
+            Ok(&b"a\\*[x]"[..])
+        );
     }
 
     proptest! {

@@ -44,10 +44,8 @@ impl<'c, M> Names<'c, M> {
 impl Names<'_, Async> {
     /// The next name, or `None` at the end.
     pub async fn next(&mut self) -> Option<Result<String>> {
-        std::future::poll_fn(|context| {
-            futures_core::Stream::poll_next(Pin::new(self), context)
-        })
-        .await
+        std::future::poll_fn(|context| futures_core::Stream::poll_next(Pin::new(self), context))
+            .await
     }
 }
 

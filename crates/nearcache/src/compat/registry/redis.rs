@@ -152,10 +152,7 @@ pub(super) fn texts(element: &Element) -> Result<(Charset, bool)> {
             _ => {}
         }
     }
-    Ok((
-        charset_of.unwrap_or(Charset::Utf8),
-        decode.unwrap_or(true),
-    ))
+    Ok((charset_of.unwrap_or(Charset::Utf8), decode.unwrap_or(true)))
 }
 
 fn charset(source: &Source<'_>, field: &Field) -> Result<Option<Charset>> {

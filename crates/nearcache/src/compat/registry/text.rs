@@ -11,12 +11,12 @@ use std::sync::Arc;
 use super::charset::{Charset, NotThere};
 use super::element::Element;
 use super::names::Names;
+use crate::CacheOf;
 use crate::cache::operation::{Async, Executor, Pending};
 use crate::codec::Raw;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::CallKeys;
 use crate::ttl::{IntoTtl, Ttl};
-use crate::CacheOf;
 
 /// The text face of an element, async: see [`TextCacheOf`].
 pub type TextCache = TextCacheOf<Async>;
@@ -111,9 +111,8 @@ impl<M> TextCacheOf<M> {
             };
             let length = bytes.len();
             let text = charset.decode(bytes).ok_or_else(|| {
-                let why = format!(
-                    "the {length} bytes are no {charset} text; read them with get_bytes"
-                );
+                let why =
+                    format!("the {length} bytes are no {charset} text; read them with get_bytes");
                 self.at(Error::new(ErrorKind::Codec, why), &name)
             })?;
             Ok(Some(text))
@@ -154,7 +153,8 @@ impl<M> TextCacheOf<M> {
         let charset = self.about.charset;
         let name = self.stored(name.as_ref());
         let bytes = charset.encode(text.as_ref()).map_err(|NotThere(at)| {
-            let why = format!("the character at byte {at} of the text is not in the charset {charset}");
+            let why =
+                format!("the character at byte {at} of the text is not in the charset {charset}");
             Error::new(ErrorKind::Codec, why)
         });
         self.put(name, bytes, ts.into_ts())
