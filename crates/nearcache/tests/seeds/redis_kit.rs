@@ -634,7 +634,8 @@ fn that_a_fallback_answered_is_logged_unless_told_not_to() {
     struct Lines(Arc<Mutex<Vec<u8>>>);
     impl Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            let mut lines = self.0.lock().map_err(|_| std::io::ErrorKind::Other)?;
+            lines.write(bytes)
         }
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())

@@ -6,7 +6,7 @@
 use std::fmt;
 
 /// A charset that contains ASCII, so that numbers, and the prefix of a key, have the same bytes in all of them.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Charset {
     Utf8,
     Ascii,
