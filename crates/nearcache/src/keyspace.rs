@@ -453,6 +453,49 @@ impl Keyspace {
         [&self.prefix, INDEX].concat()
     }
 
+    /// A key of a helper's own (a lock's, a rate limiter's): `prefix#nearcache:helper:{name}:part`. The name may have
+    /// several parts. All keys of one name are in one cluster slot, whatever characters prefix and name hold, and no
+    /// two names share a key.
+    ///
+    /// # Errors
+    /// `InvalidKey`: a part of the name is empty, or they are longer than a key may be.
+    pub(crate) fn helper(&self, helper: &str, name: &[&[u8]], part: &str) -> Result<StoredKey> {
+        let refused = |why: String| {
+            let shown = name.join(&b':');
+            Err(Error::new(ErrorKind::InvalidKey, why).named(&shown, self.redact))
+        };
+        if name.iter().any(|each| each.is_empty()) {
+            return refused(format!("a name of a {helper} has at least one byte"));
+        }
+        let mut key = [&*self.prefix, OWN, helper.as_bytes(), b":{"].concat();
+        for (at, each) in name.iter().enumerate() {
+            if at > 0 {
+                key.push(b':');
+            }
+            escape(each, &mut key);
+        }
+        key.push(b'}');
+        // Without a hash tag the prefix holds `{}`: then the whole key decides the slot.
+        let wanted = slot::hash_tag(&key).is_none().then(|| slot::slot(&key));
+        if !part.is_empty() {
+            key.push(b':');
+            key.extend_from_slice(part.as_bytes());
+        }
+        if let Some(wanted) = wanted {
+            key.extend(slot::suffix(&key, wanted));
+        }
+        if key.len() > self.prefix.len() + MAX_KEY {
+            return refused(format!(
+                "a name of a {helper} may have about {MAX_KEY} bytes; use a hash of it"
+            ));
+        }
+        Ok(StoredKey {
+            bytes: SmallVec::from_vec(key),
+            prefix: self.prefix.len() as u32,
+            redact: self.redact,
+        })
+    }
+
     /// The pattern of all leases, for Redis.
     pub(crate) fn leases(&self) -> Vec<u8> {
         self.pattern(&[b"*", LEASE_MARKER, b"*"].concat())
@@ -503,6 +546,17 @@ impl fmt::Display for Keyspace {
 
 fn is_own(key: &[u8]) -> bool {
     key.starts_with(OWN) || contains(key, LEASE_MARKER)
+}
+
+/// Appends a part of a name. What separates parts, and what decides the slot, is written as `%` and two hexadecimal
+/// digits, and so is `#`, which begins a lease's marker.
+fn escape(part: &[u8], out: &mut Vec<u8>) {
+    for &byte in part {
+        match byte {
+            b'%' | b':' | b'{' | b'}' | b'#' => out.extend(format!("%{byte:02X}").bytes()),
+            byte => out.push(byte),
+        }
+    }
 }
 
 /// Searches for `#` first, because most keys contain none.

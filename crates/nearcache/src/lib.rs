@@ -118,6 +118,7 @@ mod documented;
 mod error;
 pub mod hooks;
 mod keyspace;
+pub mod patterns;
 mod read_through;
 mod resilience;
 mod runtime;
@@ -126,6 +127,7 @@ mod script;
 mod serve;
 mod slot;
 mod striped;
+pub mod structures;
 mod ttl;
 mod url;
 

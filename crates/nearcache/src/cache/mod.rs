@@ -164,7 +164,6 @@ impl<M> CacheOf<M> {
         }
     }
 
-    #[cfg(feature = "config")]
     pub(crate) fn core(&self) -> &ReadThrough {
         &self.core
     }

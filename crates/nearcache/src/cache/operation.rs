@@ -165,8 +165,33 @@ impl<T, M> fmt::Debug for Pending<'_, T, M> {
 }
 
 /// Implements `.await` for an operation and, if it is marked `Blocking`, `.run()`. The operation must have a method
-/// `start`, which returns its [`CacheFuture`].
+/// `start`, which returns its [`CacheFuture`]. One that owns its cache has no lifetime.
 macro_rules! operation {
+    ($name:ident<$($generic:ident: $bound:path),*> -> $output:ty) => {
+        impl<$($generic: $bound + 'static),*> std::future::IntoFuture
+            for $name<$($generic,)* $crate::cache::operation::Async>
+        {
+            type Output = $crate::error::Result<$output>;
+            type IntoFuture = $crate::cache::operation::CacheFuture<'static, $output>;
+
+            fn into_future(self) -> Self::IntoFuture {
+                self.start()
+            }
+        }
+
+        #[cfg(feature = "blocking")]
+        impl<$($generic: $bound + 'static),*>
+            $name<$($generic,)* $crate::cache::operation::Blocking>
+        {
+            /// Carries the operation out on this thread.
+            ///
+            /// # Errors
+            /// Those of the method that returned the operation.
+            pub fn run(self) -> $crate::error::Result<$output> {
+                $crate::runtime::block_on(self.start())
+            }
+        }
+    };
     ($name:ident<$life:lifetime $(, $generic:ident: $bound:path)*> -> $output:ty) => {
         impl<$life $(, $generic: $bound + $life)* > std::future::IntoFuture
             for $name<$life $(, $generic)* , $crate::cache::operation::Async>

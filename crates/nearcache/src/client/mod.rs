@@ -277,9 +277,12 @@ impl Client {
     }
 
     /// Runs a script by its hash, or by its text if the server does not know it yet.
-    pub(crate) async fn run(&self, script: &Script, input: &Input) -> Result<Value> {
+    pub(crate) async fn run(&self, script: &'static Script, input: &Input) -> Result<Value> {
         match self.request(&script.by_name(input)).await {
-            Err(error) if script::unknown(&error) => self.request(&script.by_text(input)).await,
+            Err(error) if script::unknown(&error) => {
+                self.guarded().learn(&[script]);
+                self.request(&script.by_text(input)).await
+            }
             reply => reply,
         }
     }
@@ -288,12 +291,13 @@ impl Client {
     /// inputs.
     pub(crate) async fn run_many(
         &self,
-        script: &Script,
+        script: &'static Script,
         inputs: &[Input],
     ) -> Result<Vec<Result<Value>>> {
         if let [input] = inputs {
             return Ok(vec![self.run(script, input).await]);
         }
+        self.guarded().learn(&[script]);
         let mut replies = Vec::with_capacity(inputs.len());
         for part in parts(inputs, Input::bytes) {
             let [first, rest @ ..] = part else { continue };

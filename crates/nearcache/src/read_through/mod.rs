@@ -123,8 +123,6 @@ impl ReadThrough {
             max_loads,
             heal,
         } = settings;
-        client.guarded().learn(&lease::ALL);
-        client.guarded().learn(&change::ALL);
         let last_seen = LastSeen::new(matches!(fallback, Fallback::Stale));
         ReadThrough {
             flights: Flights::of(client.guarded()),
