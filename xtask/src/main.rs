@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask peers`, `cargo xtask layers`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask peers`, `cargo xtask python`, `cargo xtask layers`.
 //!
 //! `prepare` makes a fresh machine ready; `steps` lists the steps; `run` runs them and counts; `fuzz` runs the fuzz
 //! targets; `peers` runs test suites of others: Redis's own, and that of HTTP caches.
@@ -41,6 +41,10 @@ cargo xtask peers http-cache [ID]
 Runs the tests for HTTP caches of https://cache-tests.fyi (the package http-cache-tests of npm) through a reverse proxy
 with the response cache, or only one of them, with what is sent. Needs node and npm; fetches the tests into target/.
 
+cargo xtask python
+
+Makes a Python with the packages of xtask/python.txt, in .venv, for the tests of Python's data.
+
 cargo xtask layers
 
 Holds the imports of the library against the order of its layers: none goes upwards, and no two folders
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         ["peers", "redis", ref units @ ..] => peers(peers::redis(units)),
         ["peers", "http-cache"] => peers(peers::http_cache(None)),
         ["peers", "http-cache", id] => peers(peers::http_cache(Some(id))),
+        ["python"] => python(),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -100,6 +105,19 @@ fn layers() -> ExitCode {
     }
 }
 
+fn python() -> ExitCode {
+    match prepare::python() {
+        Ok(python) => {
+            println!("{}", python.display());
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn peers(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -114,6 +132,13 @@ fn test(extent: Extent) -> ExitCode {
     if let Err(why) = prepare::redis() {
         eprintln!("{why}");
         return ExitCode::FAILURE;
+    }
+    match prepare::python() {
+        Ok(python) => run::set_python(python),
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::FAILURE;
+        }
     }
     let mut counts = run::Counts::default();
     for step in steps::all(extent) {

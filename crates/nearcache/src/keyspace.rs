@@ -316,6 +316,9 @@ impl Hash for Keyspace {
 }
 
 impl Keyspace {
+    /// The pattern of the helpers' keys, and of some others.
+    pub(crate) const HELPERS: &[u8] = b"#nearcache:*";
+
     /// # Errors
     /// `InvalidConfig` for a prefix that is too long or contains a reserved name.
     pub(crate) fn new(prefix: &str, separator: &str) -> Result<Self> {
@@ -414,15 +417,7 @@ impl Keyspace {
 
     /// A user's glob pattern as a pattern for Redis that cannot leave the prefix.
     pub(crate) fn pattern(&self, pattern: &[u8]) -> Vec<u8> {
-        let mut escaped = Vec::with_capacity(self.prefix.len() + pattern.len() + 8);
-        for &byte in &self.prefix {
-            if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
-                escaped.push(b'\\');
-            }
-            escaped.push(byte);
-        }
-        escaped.extend_from_slice(pattern);
-        escaped
+        literally(&self.prefix, pattern)
     }
 
     /// A tag's version key.
@@ -448,9 +443,51 @@ impl Keyspace {
     }
 
     /// The key of the index of a cache that limits its number of values.
-    #[cfg(feature = "component")]
     pub(crate) fn index(&self) -> Vec<u8> {
         [&self.prefix, INDEX].concat()
+    }
+
+    /// A key of a helper's own (a lock's, a rate limiter's): `prefix#nearcache:helper:{name}:part`. The name may have
+    /// several parts. All keys of one name are in one cluster slot, whatever characters prefix and name hold, and no
+    /// two names share a key.
+    ///
+    /// # Errors
+    /// `InvalidKey`: a part of the name is empty, or they are longer than a key may be.
+    pub(crate) fn helper(&self, helper: &str, name: &[&[u8]], part: &str) -> Result<StoredKey> {
+        let refused = |why: String| {
+            let shown = name.join(&b':');
+            Err(Error::new(ErrorKind::InvalidKey, why).named(&shown, self.redact))
+        };
+        if name.iter().any(|each| each.is_empty()) {
+            return refused(format!("a name of a {helper} has at least one byte"));
+        }
+        let mut key = [&*self.prefix, OWN, helper.as_bytes(), b":{"].concat();
+        for (at, each) in name.iter().enumerate() {
+            if at > 0 {
+                key.push(b':');
+            }
+            escape(each, &mut key);
+        }
+        key.push(b'}');
+        // Without a hash tag the prefix holds `{}`: then the whole key decides the slot.
+        let wanted = slot::hash_tag(&key).is_none().then(|| slot::slot(&key));
+        if !part.is_empty() {
+            key.push(b':');
+            key.extend_from_slice(part.as_bytes());
+        }
+        if let Some(wanted) = wanted {
+            key.extend(slot::suffix(&key, wanted));
+        }
+        if key.len() > self.prefix.len() + MAX_KEY {
+            return refused(format!(
+                "a name of a {helper} may have about {MAX_KEY} bytes; use a hash of it"
+            ));
+        }
+        Ok(StoredKey {
+            bytes: SmallVec::from_vec(key),
+            prefix: self.prefix.len() as u32,
+            redact: self.redact,
+        })
     }
 
     /// The pattern of all leases, for Redis.
@@ -482,6 +519,14 @@ impl Keyspace {
         whole.into_iter().chain(inner)
     }
 
+    /// Whether a key that a server listed is a helper's.
+    pub(crate) fn is_helpers(&self, stored: &[u8]) -> bool {
+        let own = stored
+            .strip_prefix(&*self.prefix)
+            .is_some_and(|key| key.starts_with(OWN));
+        own && !self.is_lease(stored) && !self.is_tag_or_index(stored)
+    }
+
     /// Whether a key that a server listed is a version key, the epoch or the index.
     pub(crate) fn is_tag_or_index(&self, stored: &[u8]) -> bool {
         stored
@@ -501,8 +546,32 @@ impl fmt::Display for Keyspace {
     }
 }
 
+/// A glob pattern: a beginning that is meant literally, and a pattern after it.
+pub(crate) fn literally(beginning: &[u8], pattern: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(beginning.len() + pattern.len() + 8);
+    for &byte in beginning {
+        if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
+            escaped.push(b'\\');
+        }
+        escaped.push(byte);
+    }
+    escaped.extend_from_slice(pattern);
+    escaped
+}
+
 fn is_own(key: &[u8]) -> bool {
     key.starts_with(OWN) || contains(key, LEASE_MARKER)
+}
+
+/// Appends a part of a name. What separates parts, and what decides the slot, is written as `%` and two hexadecimal
+/// digits, and so is `#`, which begins a lease's marker.
+fn escape(part: &[u8], out: &mut Vec<u8>) {
+    for &byte in part {
+        match byte {
+            b'%' | b':' | b'{' | b'}' | b'#' => out.extend(format!("%{byte:02X}").bytes()),
+            byte => out.push(byte),
+        }
+    }
 }
 
 /// Searches for `#` first, because most keys contain none.

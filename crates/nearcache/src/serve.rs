@@ -31,6 +31,12 @@ pub fn serve(store: &Store) -> ServerBuilder {
     for script in scripts() {
         store.register(script.embedded);
     }
+    for script in crate::structures::SCRIPTS
+        .iter()
+        .chain(crate::patterns::SCRIPTS)
+    {
+        store.register(script.embedded);
+    }
     #[cfg(feature = "component")]
     for script in crate::compat::component::scripts() {
         store.register(script.embedded);

@@ -165,7 +165,6 @@ impl<M> CacheOf<M> {
         }
     }
 
-    #[cfg(feature = "component")]
     pub(crate) fn core(&self) -> &ReadThrough {
         &self.core
     }

@@ -146,7 +146,20 @@ pub struct Pending<'c, T, M = Async> {
 }
 
 impl<'c, T, M> Pending<'c, T, M> {
-    pub(crate) fn new(question: impl Future<Output = Result<T>> + Send + 'c) -> Self {
+    /// An operation that this future carries out: for code of your own that implements a trait of operations, such as
+    /// `nearcache::simple::BasicCache`. A blocking caller's `.run()` polls it on the calling thread.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// use nearcache::operation::Pending;
+    ///
+    /// let answer: Pending<'_, u32> = Pending::new(async { Ok(42) });
+    /// assert_eq!(answer.await?, 42);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn new(question: impl Future<Output = Result<T>> + Send + 'c) -> Self {
         Pending {
             future: CacheFuture::asking(question),
             mode: PhantomData,
@@ -165,8 +178,33 @@ impl<T, M> fmt::Debug for Pending<'_, T, M> {
 }
 
 /// Implements `.await` for an operation and, if it is marked `Blocking`, `.run()`. The operation must have a method
-/// `start`, which returns its [`CacheFuture`].
+/// `start`, which returns its [`CacheFuture`]. One that owns its cache has no lifetime.
 macro_rules! operation {
+    ($name:ident<$($generic:ident: $bound:path),*> -> $output:ty) => {
+        impl<$($generic: $bound + 'static),*> std::future::IntoFuture
+            for $name<$($generic,)* $crate::cache::operation::Async>
+        {
+            type Output = $crate::error::Result<$output>;
+            type IntoFuture = $crate::cache::operation::CacheFuture<'static, $output>;
+
+            fn into_future(self) -> Self::IntoFuture {
+                self.start()
+            }
+        }
+
+        #[cfg(feature = "blocking")]
+        impl<$($generic: $bound + 'static),*>
+            $name<$($generic,)* $crate::cache::operation::Blocking>
+        {
+            /// Carries the operation out on this thread.
+            ///
+            /// # Errors
+            /// Those of the method that returned the operation.
+            pub fn run(self) -> $crate::error::Result<$output> {
+                $crate::runtime::block_on(self.start())
+            }
+        }
+    };
     ($name:ident<$life:lifetime $(, $generic:ident: $bound:path)*> -> $output:ty) => {
         impl<$life $(, $generic: $bound + $life)* > std::future::IntoFuture
             for $name<$life $(, $generic)* , $crate::cache::operation::Async>

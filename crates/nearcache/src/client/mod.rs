@@ -277,9 +277,12 @@ impl Client {
     }
 
     /// Runs a script by its hash, or by its text if the server does not know it yet.
-    pub(crate) async fn run(&self, script: &Script, input: &Input) -> Result<Value> {
+    pub(crate) async fn run(&self, script: &'static Script, input: &Input) -> Result<Value> {
         match self.request(&script.by_name(input)).await {
-            Err(error) if script::unknown(&error) => self.request(&script.by_text(input)).await,
+            Err(error) if script::unknown(&error) => {
+                self.guarded().learn(&[script]);
+                self.request(&script.by_text(input)).await
+            }
             reply => reply,
         }
     }
@@ -288,12 +291,13 @@ impl Client {
     /// inputs.
     pub(crate) async fn run_many(
         &self,
-        script: &Script,
+        script: &'static Script,
         inputs: &[Input],
     ) -> Result<Vec<Result<Value>>> {
         if let [input] = inputs {
             return Ok(vec![self.run(script, input).await]);
         }
+        self.guarded().learn(&[script]);
         let mut replies = Vec::with_capacity(inputs.len());
         for part in parts(inputs, Input::bytes) {
             let [first, rest @ ..] = part else { continue };
@@ -392,6 +396,15 @@ impl Client {
 
     pub(crate) fn is_open(&self) -> bool {
         self.shared.gate.is_open()
+    }
+
+    /// Closes the connections, also those that it shares with other caches: later calls connect anew. A closed cache has
+    /// none any more.
+    #[cfg(feature = "config")]
+    pub(crate) fn disconnect(&self) {
+        if self.is_open() {
+            self.guarded().disconnect();
+        }
     }
 
     /// Admits no more calls. The loads under way go on, until the returned value is dropped.

@@ -18,6 +18,31 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Resu
         .map_err(|error| Error::new(ErrorKind::Codec, format!("as JSON: {error}")).caused_by(error))
 }
 
+/// With sorted keys and no spaces, so that one value has one form.
+pub(crate) fn canonical<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
+    let value = serde_json::to_value(Guarded::new(value, RULES));
+    value
+        .and_then(|value| serde_json::to_writer(out, &sorted(value)))
+        .map_err(|error| Error::new(ErrorKind::Codec, format!("as JSON: {error}")).caused_by(error))
+}
+
+/// A map of serde_json has the order of its insertions, if any crate of the program asks for that.
+fn sorted(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Array(values) => values.into_iter().map(sorted).collect(),
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.into_iter().collect();
+            entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+            let sorted = entries
+                .into_iter()
+                .map(|(name, value)| (name, sorted(value)));
+            Value::Object(sorted.collect())
+        }
+        value => value,
+    }
+}
+
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).or_else(|error| {
         if let Some(value) = plain(bytes) {

@@ -29,6 +29,7 @@ pub use compression::Compression;
 pub(crate) use compression::Packing;
 pub use custom::Serializer;
 pub use format::{Codec, Format};
+pub(crate) use json::canonical as canonical_json;
 pub use raw::{Raw, Text};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -180,3 +180,57 @@ proptest! {
         }
     }
 }
+
+fn helper(prefix: &str, name: &[&[u8]], part: &str) -> Vec<u8> {
+    let key = keyspace(prefix).helper("lock", name, part).unwrap();
+    key.as_bytes().to_vec()
+}
+
+#[test]
+fn the_keys_of_a_helper_are_frozen() {
+    let text =
+        |prefix, name: &[&[u8]], part| String::from_utf8(helper(prefix, name, part)).unwrap();
+    assert_eq!(text("app", &[b"job"], ""), "app:#nearcache:lock:{job}");
+    assert_eq!(text("", &[b"job"], "token"), "#nearcache:lock:{job}:token");
+    assert_eq!(
+        text("app", &[b"a:b", b"{c}%#"], "x"),
+        "app:#nearcache:lock:{a%3Ab:%7Bc%7D%25%23}:x"
+    );
+    assert_eq!(text("{t}", &[b"job"], "x"), "{t}:#nearcache:lock:{job}:x");
+    assert_eq!(
+        text("a{}b", &[b"job"], "x"),
+        "a{}b:#nearcache:lock:{job}:x0db0"
+    );
+    let space = keyspace("app");
+    for wrong in [&[&b""[..]][..], &[b"a", b""], &[&vec![b'x'; MAX_KEY]]] {
+        let error = space.helper("lock", wrong, "").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidKey);
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_keys_of_a_name_share_a_slot_and_no_two_names_a_key(
+        prefix in "[a{}:#]{0,4}",
+        one in prop::collection::vec("[a{}:%#]{1,3}", 1..3),
+        other in prop::collection::vec("[a{}:%#]{1,3}", 1..3),
+    ) {
+        let names = |name: &[String]| name.iter().map(|part| part.as_bytes().to_vec()).collect::<Vec<_>>();
+        let key = |name: &[String], part| {
+            let name = names(name);
+            let name: Vec<&[u8]> = name.iter().map(|part| &**part).collect();
+            helper(&prefix, &name, part)
+        };
+        let (a, b) = (key(&one, ""), key(&one, "token"));
+        prop_assert_eq!(slot::slot(&a), slot::slot(&b));
+        prop_assert_ne!(&a, &b);
+        prop_assert!(keyspace(&prefix).user(&a).is_none(), "it is hidden");
+        prop_assert!(!keyspace(&prefix).is_lease(&a));
+        if one != other {
+            for part in ["", "token"] {
+                prop_assert_ne!(&key(&other, part), &a);
+                prop_assert_ne!(&key(&other, part), &b);
+            }
+        }
+    }
+}

@@ -280,7 +280,7 @@ impl ReadThrough {
                 Some(Instead::Miss | Instead::Done) | None => None,
             },
         };
-        self.client.counters().fallbacks.add(1);
+        self.note_fallback(command, &error);
         Ok(entry.filter(Entry::is_readable))
     }
 

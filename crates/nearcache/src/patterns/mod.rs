@@ -1,0 +1,13 @@
+//! What people build on a cache: rate limits, sessions, leaderboards, locks, queues, each as one helper.
+//!
+//! A helper is opened on a cache and keeps its state in keys of its own, under the cache's prefix:
+//! `prefix:#nearcache:HELPER:{NAME}`. They are hidden from [`keys`](crate::CacheOf::keys) and from patterns, and
+//! [`clear`](crate::CacheOf::clear) spares them. All keys of one name are in one cluster slot.
+//!
+//! A helper owns a clone of its cache, so it can be kept, cloned, and moved to a task or thread.
+
+use crate::script::Script;
+
+/// The scripts of all helpers, for a store without Lua.
+#[cfg_attr(not(feature = "serve"), allow(dead_code))]
+pub(crate) const SCRIPTS: &[&Script] = &[];

@@ -1,0 +1,44 @@
+//! The data structures of Redis as handles: hashes, lists, sets, sorted sets, bitmaps, HyperLogLogs, geo indexes,
+//! streams and topics.
+//!
+//! A handle is opened on a cache with a key, and typed by its elements. It owns a clone of the cache, so it can be
+//! kept, cloned, and moved to a task or thread. Opening one asks nothing of the server.
+//!
+//! ```
+//! # async fn example() -> nearcache::Result<()> {
+//! # let cache = nearcache::Cache::open("memory://")?;
+//! let user = cache.hash("user:123");
+//! user.set("name", "John").await?;
+//! assert_eq!(user.get::<String>("name").await?.as_deref(), Some("John"));
+//! # Ok(())
+//! # }
+//! # nearcache::__example(example());
+//! ```
+//!
+//! # Elements
+//! Members and fields are stored so that other programs read them: see [`Member`]. No envelope, no compression.
+//!
+//! # Keys
+//! [`keys`](crate::CacheOf::keys), [`delete`](crate::CacheOf::delete), [`ttl`](crate::CacheOf::ttl),
+//! [`expire`](crate::CacheOf::expire) and the others see a structure as they see a string. A verb on a key of another
+//! type fails with [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) and changes nothing. A write to a structure
+//! fences the loads of its key, as every write does.
+//!
+//! # While Redis is away
+//! As for every call: see [`CacheOf`](crate::CacheOf). There is no fallback for a structure; the error says what
+//! happened. After [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) a write may or may not have been carried out.
+
+mod handle;
+mod hash;
+mod member;
+mod write;
+
+pub use hash::Hash;
+pub use member::{AsMember, Member};
+pub use write::Write;
+
+use crate::script::Script;
+
+/// The scripts of all structures, for a store without Lua.
+#[cfg_attr(not(feature = "serve"), allow(dead_code))]
+pub(crate) const SCRIPTS: &[&Script] = &[&write::TIMED];
