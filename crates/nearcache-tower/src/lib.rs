@@ -19,3 +19,8 @@ pub use http_client::HttpCacheManager;
 pub use response_cache::{
     CacheTags, ResponseBody, ResponseCache, ResponseCacheBuilder, ResponseCacheLayer,
 };
+
+/// The examples in the README are compiled and run, too.
+#[cfg(all(doctest, feature = "response-cache"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
