@@ -1,7 +1,7 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask peers`, `cargo xtask python`, `cargo xtask layers`.
 //!
 //! `prepare` makes a fresh machine ready; `steps` lists the steps; `run` runs them and counts; `fuzz` runs the fuzz
-//! targets; `peers` runs Redis's own test suite.
+//! targets; `peers` runs test suites of others: Redis's own, and that of HTTP caches.
 
 mod fuzz;
 mod layers;
@@ -36,6 +36,11 @@ cargo xtask peers redis [UNIT ...]
 Runs Redis's own test suite against the port of the embedded store, or only some units of it, as type/hash.
 Fetches the suite from Debian's source package, into target/, and installs tcl where it can.
 
+cargo xtask peers http-cache [ID]
+
+Runs the tests for HTTP caches of https://cache-tests.fyi (the package http-cache-tests of npm) through a reverse proxy
+with the response cache, or only one of them, with what is sent. Needs node and npm; fetches the tests into target/.
+
 cargo xtask python
 
 Makes a Python with the packages of xtask/python.txt, in .venv, for the tests of Python's data.
@@ -57,8 +62,10 @@ fn main() -> ExitCode {
         ["fuzz", seconds] => fuzz(seconds, None),
         ["fuzz", seconds, target] => fuzz(seconds, Some(target)),
         ["layers"] => layers(),
+        ["peers", "redis", ref units @ ..] => peers(peers::redis(units)),
+        ["peers", "http-cache"] => peers(peers::http_cache(None)),
+        ["peers", "http-cache", id] => peers(peers::http_cache(Some(id))),
         ["python"] => python(),
-        ["peers", "redis", ref units @ ..] => peers(units),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -111,8 +118,8 @@ fn python() -> ExitCode {
     }
 }
 
-fn peers(units: &[&str]) -> ExitCode {
-    match peers::redis(units) {
+fn peers(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("{why}");

@@ -316,6 +316,9 @@ impl Hash for Keyspace {
 }
 
 impl Keyspace {
+    /// The pattern of the helpers' keys, and of some others.
+    pub(crate) const HELPERS: &[u8] = b"#nearcache:*";
+
     /// # Errors
     /// `InvalidConfig` for a prefix that is too long or contains a reserved name.
     pub(crate) fn new(prefix: &str, separator: &str) -> Result<Self> {
@@ -440,7 +443,6 @@ impl Keyspace {
     }
 
     /// The key of the index of a cache that limits its number of values.
-    #[cfg(feature = "component")]
     pub(crate) fn index(&self) -> Vec<u8> {
         [&self.prefix, INDEX].concat()
     }
@@ -515,6 +517,14 @@ impl Keyspace {
             Some(&tagged[brace + 1..])
         });
         whole.into_iter().chain(inner)
+    }
+
+    /// Whether a key that a server listed is a helper's.
+    pub(crate) fn is_helpers(&self, stored: &[u8]) -> bool {
+        let own = stored
+            .strip_prefix(&*self.prefix)
+            .is_some_and(|key| key.starts_with(OWN));
+        own && !self.is_lease(stored) && !self.is_tag_or_index(stored)
     }
 
     /// Whether a key that a server listed is a version key, the epoch or the index.

@@ -39,7 +39,8 @@
 //! - [`Stats`]: the statistics of a cache; [`hooks`]: observing each call, metrics and traces.
 //! - [`Codec`]: formats and compression; [`Text`] and [`Raw`]: values that are stored unchanged.
 //! - `nearcache::config` (feature `config`): caches described in TOML, JSON or the environment;
-//!   `nearcache::compat::registry`: caches that are elements of an application.
+//!   `nearcache::compat::registry`: caches that are elements of an application, as in JitAI (`docs/jitai.md`).
+//! - `docs/redis-kit.md`: the calls of redis_kit, and those of this crate.
 //! - `nearcache::compat::component` (feature `component`): a cache that is configured, opened and closed.
 //!
 //! # What counts as an entry
@@ -65,7 +66,7 @@
 //! | `valkey://…`, `valkey+unix://…` | Valkey, in the same forms |
 //!
 //! Options follow a `?` and are joined by `&`: `prefix`, `separator`, `version`, `format`, `compression`,
-//! `default_ttl`, `ttl_jitter`, `timeout`, `breaker`, `db`, `username`, `password`, `client_name`, `protocol`,
+//! `default_ttl`, `ttl_jitter`, `timeout`, `connect_timeout`, `breaker`, `db`, `username`, `password`, `client_name`, `protocol`,
 //! `pool_size`, `redact_keys`. The [`Builder`]'s method of the same name describes each. `memory://` also has `maxmemory` (such as
 //! `64mb`; the default is 256 MiB, and 0 means no limit) and `policy` (what is evicted then: a `maxmemory-policy` of
 //! Redis, by default `allkeys-lfu`). Special characters are percent-encoded (`%40` for `@`).
@@ -83,6 +84,7 @@
 //! | `metrics` | | `hooks::MetricsFacade`: the `metrics` crate, and so Prometheus and others |
 //! | `otel` | | `hooks::OpenTelemetry`: metrics and traces |
 //! | `config` | | `nearcache::config` and `nearcache::compat::registry`: caches from TOML, JSON, the environment, folders |
+//! | `charset` | | GBK, Big5, Shift_JIS and others for the caches of a registry; includes `config` |
 //! | `component` | | `nearcache::compat::component`; includes `config` |
 
 //! # What is promised
@@ -168,7 +170,7 @@ pub use hooks::Stats;
 pub use keyspace::Key;
 pub use read_through::delivery::Undelivered;
 pub use read_through::load::{Loadable, Loaded};
-pub use read_through::read::Lookup;
+pub use read_through::read::{Kept, Lookup};
 pub use resilience::{BreakerState, DataLoss, Fallback, Instead, Outage};
 pub use ttl::{IntoTtl, Remaining, Ttl};
 
@@ -257,6 +259,14 @@ struct Formats;
 #[cfg(all(doctest, feature = "embedded", feature = "config"))]
 #[doc = include_str!("../../../docs/configuration.md")]
 struct Configuration;
+
+#[cfg(all(doctest, feature = "embedded", feature = "config"))]
+#[doc = include_str!("../../../docs/jitai.md")]
+struct JitAi;
+
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/redis-kit.md")]
+struct RedisKit;
 
 #[cfg(all(doctest, feature = "embedded", feature = "component"))]
 #[doc = include_str!("../../../docs/component.md")]

@@ -398,6 +398,15 @@ impl Client {
         self.shared.gate.is_open()
     }
 
+    /// Closes the connections, also those that it shares with other caches: later calls connect anew. A closed cache has
+    /// none any more.
+    #[cfg(feature = "config")]
+    pub(crate) fn disconnect(&self) {
+        if self.is_open() {
+            self.guarded().disconnect();
+        }
+    }
+
     /// Admits no more calls. The loads under way go on, until the returned value is dropped.
     pub(crate) fn begin_closing(&self) -> Closing<'_> {
         self.shared.gate.close()

@@ -88,6 +88,7 @@ impl CacheConfig {
             "default_ttl" => self.default_ttl = None,
             "ttl_jitter" => self.ttl_jitter = None,
             "timeout" => self.timeout = None,
+            "connect_timeout" => self.connect_timeout = None,
             "client_name" => self.client_name = None,
             "protocol" => self.protocol = None,
             "pool_size" => self.pool_size = None,
@@ -133,6 +134,7 @@ impl CacheConfig {
             default_ttl,
             ttl_jitter,
             timeout,
+            connect_timeout,
             breaker,
             version,
             format,
@@ -180,6 +182,7 @@ impl CacheConfig {
             default_ttl,
             ttl_jitter,
             timeout,
+            connect_timeout,
             breaker
         );
         give!(version, heal, redact_keys);
@@ -298,6 +301,7 @@ impl CacheConfig {
             default_ttl: parsed.default_ttl,
             ttl_jitter: parsed.ttl_jitter,
             timeout: parsed.timeout,
+            connect_timeout: target.connect_timeout,
             breaker: Some(target.breaker),
             version: parsed.version,
             format: parsed.format,

@@ -197,7 +197,7 @@ impl Guarded {
     }
 
     /// Closes the connections. A later call opens new ones.
-    pub(super) fn disconnect(&self) {
+    pub(crate) fn disconnect(&self) {
         self.backend.disconnect();
         for other in self.others.get().into_iter().flatten() {
             other.disconnect();

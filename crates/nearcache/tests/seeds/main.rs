@@ -1,5 +1,5 @@
-//! The documents of the libraries whose interfaces are here, each walked from top to bottom: every method, parameter,
-//! default, return and error, on the embedded store and on Redis, async and blocking.
+//! The documents of the libraries whose users come to this one, each walked from top to bottom: every method,
+//! parameter, default, return and error, on the embedded store and on a real Redis, async and blocking.
 
 #[macro_use]
 #[path = "../support/face.rs"]
@@ -11,9 +11,13 @@ mod simple_face;
 #[path = "../support/target.rs"]
 mod target;
 
+#[path = "../registry/app.rs"]
+mod app;
 #[macro_use]
 #[path = "../component/either.rs"]
 mod either;
 
 mod cachelib;
+mod jitai;
 mod pip_services;
+mod redis_kit;
