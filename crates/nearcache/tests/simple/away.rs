@@ -1,10 +1,11 @@
 //! What is answered while Redis is away: false and None, and a warning; or the error, if that is wanted.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use nearcache::simple::{SimpleCache, Value};
 use nearcache::{Cache, ErrorKind, Undelivered, blocking};
 use nearcache_testkit::{Port, Redis, random_prefix};
+use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::face::run;
@@ -16,13 +17,13 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.0.lock().clone()).unwrap()
     }
 }
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
+        self.0.lock().extend(bytes);
         Ok(bytes.len())
     }
 
