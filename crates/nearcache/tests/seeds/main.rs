@@ -10,5 +10,6 @@ mod target;
 
 #[path = "../registry/app.rs"]
 mod app;
+mod caching_note;
 mod jitai;
 mod redis_kit;
