@@ -11,7 +11,7 @@ pub(crate) struct Step {
 }
 
 /// The crates that others use. They are tested with each set of features.
-const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
+const LIBRARIES: [&str; 3] = ["nearcache", "nearcache-embedded", "nearcache-tower"];
 
 /// The examples. Each of them asserts its results.
 const EXAMPLES: [&str; 23] = [

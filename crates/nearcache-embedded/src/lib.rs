@@ -230,16 +230,6 @@
 //! - `serve`: the port, on tokio.
 
 mod aborted;
-#[cfg_attr(
-    not(feature = "serve"),
-    allow(dead_code, reason = "only a port has clients")
-)]
-mod bell;
-#[cfg_attr(
-    not(feature = "serve"),
-    allow(dead_code, reason = "only a port has clients")
-)]
-mod clients;
 mod clock;
 mod command;
 mod connection;
@@ -250,25 +240,15 @@ mod exchange;
 mod expiry;
 mod glob;
 mod keyspace;
-#[cfg_attr(
-    not(feature = "serve"),
-    allow(dead_code, reason = "only a port has clients")
-)]
-mod latency;
 mod limits;
 mod mailbox;
 mod notify;
-#[cfg_attr(
-    not(feature = "serve"),
-    allow(dead_code, reason = "only a port has clients")
-)]
-mod observe;
 mod persist;
 #[cfg_attr(
     not(feature = "serve"),
     allow(dead_code, reason = "only a port has clients")
 )]
-mod port_settings;
+mod port;
 mod pushes;
 mod recipients;
 mod reply;
@@ -276,16 +256,6 @@ mod script;
 #[cfg(feature = "serve")]
 mod serve;
 mod session;
-#[cfg_attr(
-    not(feature = "serve"),
-    allow(dead_code, reason = "only a port has clients")
-)]
-mod slow_log;
-#[cfg_attr(
-    not(feature = "serve"),
-    allow(dead_code, reason = "only a port has clients")
-)]
-mod stats;
 mod store;
 mod subscriptions;
 mod tracking;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use crate::keyspace::access::Lfu;
 use crate::mailbox::Bound;
-use crate::port_settings::PortSettings;
+use crate::port::settings::PortSettings;
 
 /// What a store does when its keys exceed the memory limit: a server's `maxmemory-policy`.
 ///

@@ -5,11 +5,11 @@ use std::sync::{Arc, Weak};
 
 use redis::ProtocolVersion;
 
-use crate::clients::Client;
 use crate::command::Command;
 use crate::keyspace::ShardSet;
 use crate::mailbox::Mailbox;
 use crate::persist::Commit;
+use crate::port::clients::Client;
 use crate::recipients::OwnMailbox;
 use crate::reply::Error;
 use crate::store::Shared;

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
-use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::event::{Event, Hub, Subscription};
@@ -14,14 +13,15 @@ use crate::eviction::Evictor;
 use crate::exchange::Exchange;
 use crate::expiry::Sweeper;
 use crate::keyspace::{Keyspace, MAX_SHARDS};
-use crate::latency::Latency;
 use crate::limits::{Policy, Settings};
 use crate::persist::{self, Loaded, Log, Persist, PersistError, Saving};
+use crate::port::clients::Clients;
+use crate::port::latency::Latency;
+use crate::port::slow_log::SlowLog;
+use crate::port::stats::Stats;
 use crate::recipients::Recipients;
 use crate::reply::Error;
 use crate::script::{Script, Scripts};
-use crate::slow_log::SlowLog;
-use crate::stats::Stats;
 use crate::tracking::Trackers;
 use crate::waiting::Waiting;
 

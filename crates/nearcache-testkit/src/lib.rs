@@ -10,6 +10,7 @@ mod fork;
 mod impostor;
 mod port;
 mod proxy;
+mod python;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -31,6 +32,7 @@ pub mod __fuzz {
 pub use fork::Fork;
 pub use impostor::Impostor;
 pub use port::Port;
+pub use python::Python;
 pub use proxy::{Close, Counts, Direction, Fault, Frames, Hold, Proxy};
 
 /// How long a server may take to start. Long, because a loaded machine is slow.

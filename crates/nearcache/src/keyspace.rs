@@ -316,6 +316,9 @@ impl Hash for Keyspace {
 }
 
 impl Keyspace {
+    /// The pattern of the helpers' keys, and of some others.
+    pub(crate) const HELPERS: &[u8] = b"#nearcache:*";
+
     /// # Errors
     /// `InvalidConfig` for a prefix that is too long or contains a reserved name.
     pub(crate) fn new(prefix: &str, separator: &str) -> Result<Self> {
@@ -414,15 +417,7 @@ impl Keyspace {
 
     /// A user's glob pattern as a pattern for Redis that cannot leave the prefix.
     pub(crate) fn pattern(&self, pattern: &[u8]) -> Vec<u8> {
-        let mut escaped = Vec::with_capacity(self.prefix.len() + pattern.len() + 8);
-        for &byte in &self.prefix {
-            if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
-                escaped.push(b'\\');
-            }
-            escaped.push(byte);
-        }
-        escaped.extend_from_slice(pattern);
-        escaped
+        literally(&self.prefix, pattern)
     }
 
     /// A tag's version key.
@@ -448,7 +443,6 @@ impl Keyspace {
     }
 
     /// The key of the index of a cache that limits its number of values.
-    #[cfg(feature = "component")]
     pub(crate) fn index(&self) -> Vec<u8> {
         [&self.prefix, INDEX].concat()
     }
@@ -525,6 +519,14 @@ impl Keyspace {
         whole.into_iter().chain(inner)
     }
 
+    /// Whether a key that a server listed is a helper's.
+    pub(crate) fn is_helpers(&self, stored: &[u8]) -> bool {
+        let own = stored
+            .strip_prefix(&*self.prefix)
+            .is_some_and(|key| key.starts_with(OWN));
+        own && !self.is_lease(stored) && !self.is_tag_or_index(stored)
+    }
+
     /// Whether a key that a server listed is a version key, the epoch or the index.
     pub(crate) fn is_tag_or_index(&self, stored: &[u8]) -> bool {
         stored
@@ -542,6 +544,19 @@ impl fmt::Display for Keyspace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", Key::from(&*self.prefix))
     }
+}
+
+/// A glob pattern: a beginning that is meant literally, and a pattern after it.
+pub(crate) fn literally(beginning: &[u8], pattern: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(beginning.len() + pattern.len() + 8);
+    for &byte in beginning {
+        if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
+            escaped.push(b'\\');
+        }
+        escaped.push(byte);
+    }
+    escaped.extend_from_slice(pattern);
+    escaped
 }
 
 fn is_own(key: &[u8]) -> bool {

@@ -108,7 +108,7 @@ pub mod blocking;
 mod cache;
 mod client;
 mod codec;
-#[cfg(feature = "config")]
+#[cfg(any(feature = "config", feature = "simple"))]
 pub mod compat;
 #[cfg(feature = "config")]
 pub mod config;
@@ -146,6 +146,7 @@ pub mod __decorator;
     feature = "lz4",
     feature = "macros",
     feature = "msgpack",
+    feature = "pickle",
     feature = "postcard",
     feature = "zlib",
     feature = "zstd"
@@ -169,7 +170,7 @@ pub use hooks::Stats;
 pub use keyspace::Key;
 pub use read_through::delivery::Undelivered;
 pub use read_through::load::{Loadable, Loaded};
-pub use read_through::read::Lookup;
+pub use read_through::read::{Kept, Lookup};
 pub use resilience::{BreakerState, DataLoss, Fallback, Instead, Outage};
 pub use ttl::{IntoTtl, Remaining, Ttl};
 
@@ -181,6 +182,9 @@ pub use redis;
 
 #[cfg(feature = "serve")]
 pub use serve::serve;
+
+#[cfg(feature = "simple")]
+pub use compat::simple;
 
 /// The embedded store, for use on its own or with [`Builder::store`].
 #[cfg(feature = "embedded")]

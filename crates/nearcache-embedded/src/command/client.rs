@@ -12,8 +12,8 @@ use super::parse::{integer, is};
 use super::row::prelude::*;
 use super::server::container;
 use super::{Args, excerpt};
-use crate::clients::{Client, ClientType, Pause, Replies};
 use crate::context::Context;
+use crate::port::clients::{Client, ClientType, Pause, Replies};
 use crate::reply::{self, Error, Reply, bulk_or_nil, count, truth};
 
 #[rustfmt::skip]

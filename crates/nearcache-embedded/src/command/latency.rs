@@ -10,7 +10,7 @@ use super::row::prelude::*;
 use super::server::container;
 use super::{Args, excerpt, find, table};
 use crate::context::Context;
-use crate::latency::Event;
+use crate::port::latency::Event;
 use crate::reply::{self, Error, Reply, bulk, count};
 
 #[rustfmt::skip]

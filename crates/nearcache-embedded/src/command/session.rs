@@ -7,8 +7,8 @@ use redis::{ProtocolVersion, Value};
 use super::Args;
 use super::keys::database;
 use super::row::prelude::*;
-use crate::clients::Replies;
 use crate::context::Context;
+use crate::port::clients::Replies;
 use crate::reply::{Error, Reply, bulk};
 
 #[rustfmt::skip]

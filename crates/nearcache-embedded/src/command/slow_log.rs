@@ -8,8 +8,8 @@ use super::parse::integer;
 use super::row::prelude::*;
 use super::server::container;
 use crate::context::Context;
+use crate::port::slow_log::Entry;
 use crate::reply::{Error, Reply, bulk, count};
-use crate::slow_log::Entry;
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::peer::{DROWSY, Peer};
 use crate::Store;
-use crate::clients::{Address, Client, ClientType};
+use crate::port::clients::{Address, Client, ClientType};
 use crate::session::Session;
 use crate::store::Shared;
 

@@ -637,3 +637,44 @@ fn replies_and_contents_are_those_of_a_server() {
         panic!("{difference}");
     }
 }
+
+/// What a longer run has found, and is rarely met.
+#[test]
+fn what_once_differed_is_the_same() {
+    let server = Redis::start();
+    let store = Store::new();
+    let mut pair = Pair {
+        ours: store.connect(),
+        theirs: redis::Client::open(server.unix_url())
+            .unwrap()
+            .get_connection()
+            .expect("a connection"),
+        store,
+        queued: Vec::new(),
+    };
+    for said in [
+        "COMMAND GETKEYS lmpop 1.5 BAZ foo",
+        "COMMAND GETKEYS lmpop +2 a b LEFT",
+        "COMMAND GETKEYS lmpop -1 a b LEFT",
+        "COMMAND GETKEYS lmpop 3 a b",
+        "COMMAND GETKEYS lmpop 4294967297x a LEFT",
+        "COMMAND GETKEYS lmpop 99999999999999999999 a LEFT",
+        "COMMAND GETKEYS blmpop 0 1x a LEFT",
+        "COMMAND GETKEYS sintercard x a b",
+        "COMMAND GETKEYS zunionstore to 2.0 a b",
+        "COMMAND GETKEYSANDFLAGS zunionstore to 2.0 a b",
+        "COMMAND GETKEYS zdiff 1e1 a b",
+        "COMMAND GETKEYS georadius k 1 2 3 km STORE",
+        "COMMAND GETKEYS georadius k 1 2 3 km STORE STORE to",
+        "COMMAND GETKEYS georadius k 1 2 3 km STORE a STOREDIST b STORE",
+        "COMMAND GETKEYSANDFLAGS georadiusbymember k m 3 km STOREDIST",
+        "COMMAND GETKEYS xread COUNT 1 STREAMS a b c",
+        "COMMAND GETKEYS xread STREAMS",
+        "COMMAND GETKEYS eval script 1x a",
+    ] {
+        let args: Vec<Arg> = said.split(' ').map(Arg::from).collect();
+        if let Err(difference) = pair.command(&args) {
+            panic!("{difference}");
+        }
+    }
+}

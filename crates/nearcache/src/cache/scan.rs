@@ -17,7 +17,7 @@ use crate::client::{Client, reply};
 use crate::connect::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::CallKeys;
-use crate::keyspace::{Key, in_message};
+use crate::keyspace::{Key, Keyspace, in_message};
 use crate::read_through::ReadThrough;
 use crate::read_through::delivery::Poison;
 use crate::read_through::presence::those_there;
@@ -53,7 +53,8 @@ impl<M> CacheOf<M> {
         })
     }
 
-    /// Deletes everything under the cache's prefix and returns how many keys that was.
+    /// Deletes everything under the cache's prefix and returns how many keys that was. What the
+    /// [helpers](crate::patterns) keep (sessions, locks, queues) stays, unless `.with_helpers()` is given.
     ///
     /// A cache without a prefix spans the whole database, including other programs' keys. So it refuses, unless
     /// `.whole_database()` is given.
@@ -65,6 +66,7 @@ impl<M> CacheOf<M> {
         Clear {
             core: &self.core,
             whole_database: false,
+            with_helpers: false,
             mode: PhantomData,
         }
     }
@@ -157,6 +159,20 @@ async fn sweep(core: &ReadThrough, pattern: &[u8]) -> Result<u64> {
     }
 }
 
+/// Deletes the helpers' keys. Returns how many there were.
+async fn sweep_helpers(client: &Client) -> Result<u64> {
+    let mut scan = Scan::new(client, Keyspace::HELPERS, PAGE)?;
+    let mut deleted = 0;
+    while let Some(mut page) = scan.next(client).await? {
+        page.retain(|key| client.keyspace().is_helpers(key));
+        if !page.is_empty() {
+            let reply = client.request(redis::cmd("UNLINK").arg(page)).await?;
+            deleted += reply::count("UNLINK", &reply)?;
+        }
+    }
+    Ok(deleted)
+}
+
 fn defer_sweep(client: &Client, pattern: &[u8]) -> bool {
     let kept = client.guarded().defer_sweep(client.keyspace(), pattern);
     if kept {
@@ -186,6 +202,7 @@ impl Drop for Unfinished<'_> {
 pub struct Clear<'c, M = Async> {
     core: &'c ReadThrough,
     whole_database: bool,
+    with_helpers: bool,
     mode: Marked<M>,
 }
 
@@ -196,10 +213,19 @@ impl<'c, M> Clear<'c, M> {
         self
     }
 
-    fn start(self) -> CacheFuture<'c, u64> {
+    /// Deletes what the [helpers](crate::patterns) keep under the prefix as well: sessions end, locks are free, jobs
+    /// are gone, limits and boards begin anew. Their keys count, too. Unlike entries they are not deleted later if Redis
+    /// is away: the error says so.
+    pub fn with_helpers(mut self) -> Self {
+        self.with_helpers = true;
+        self
+    }
+
+    pub(crate) fn start(self) -> CacheFuture<'c, u64> {
         let Clear {
             core,
             whole_database,
+            with_helpers,
             mode: _,
         } = self;
         CacheFuture::asking(async move {
@@ -207,7 +233,11 @@ impl<'c, M> Clear<'c, M> {
                 if whole_database {
                     flush(core).await
                 } else if core.client().keyspace().has_prefix() {
-                    sweep(core, b"*").await
+                    let deleted = sweep(core, b"*").await?;
+                    if with_helpers {
+                        return Ok(deleted + sweep_helpers(core.client()).await?);
+                    }
+                    Ok(deleted)
                 } else {
                     Err(Error::new(
                         ErrorKind::Refused,
@@ -248,6 +278,7 @@ impl<M> fmt::Debug for Clear<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Clear")
             .field("whole_database", &self.whole_database)
+            .field("with_helpers", &self.with_helpers)
             .finish_non_exhaustive()
     }
 }

@@ -13,6 +13,7 @@ suite! {
     glob_characters_in_a_prefix_reach_no_foreign_key,
     keys_of_nearcache_are_hidden,
     clear_deletes_everything_under_the_prefix_and_nothing_else,
+    clear_spares_what_helpers_keep_unless_asked,
     clear_without_a_prefix_refuses,
     clear_of_the_whole_database_says_how_many,
 }
@@ -141,6 +142,22 @@ async fn clear_deletes_everything_under_the_prefix_and_nothing_else(target: Targ
     assert!(keys_matching(&cache, b"*").await.is_empty());
     assert!(call!(neighbour.contains("k")).unwrap());
     assert_eq!(call!(cache.clear()).unwrap(), 0);
+}
+
+async fn clear_spares_what_helpers_keep_unless_asked(target: Target) {
+    let prefix = random_prefix();
+    let cache = target.cache_at(&target.url(&prefix), &prefix);
+    call!(cache.set("k", &1).tags(["t"])).unwrap();
+    let key = |name: &str| format!("{prefix}:#nearcache:{name}").into_bytes();
+    let lock = key("lock:{job}");
+    raw(&cache, &[b"SET", &lock, b"7"]).await;
+    raw(&cache, &[b"RPUSH", &key("queue:{mail}"), b"7"]).await;
+    assert_eq!(call!(cache.clear()).unwrap(), 1);
+    assert_eq!(raw(&cache, &[b"EXISTS", &lock]).await, redis::Value::Int(1));
+    call!(cache.set("k", &1).tags(["t"])).unwrap();
+    assert_eq!(call!(cache.clear().with_helpers()).unwrap(), 3);
+    assert_eq!(raw(&cache, &[b"EXISTS", &lock]).await, redis::Value::Int(0));
+    assert_eq!(call!(cache.clear().with_helpers()).unwrap(), 0);
 }
 
 async fn clear_without_a_prefix_refuses(target: Target) {

@@ -241,7 +241,12 @@ fn what_is_cleared_unasked_are_entries_only() {
         let cache = site.cache_with(&options);
         call!(cache.set("k", &1)).unwrap();
         call!(cache.set("another", &1)).unwrap();
-        let foreign = ["RPUSH app:queue job", "HSET app:session user 1"];
+        let foreign = [
+            "RPUSH app:queue job",
+            "HSET app:session user 1",
+            "SET app:#nearcache:session:{7} ada",
+            "ZADD app:#nearcache:index 1 k",
+        ];
         site.redis.inlines(&foreign);
         save(&site);
         fall_back(&mut site);
@@ -250,8 +255,12 @@ fn what_is_cleared_unasked_are_entries_only() {
         settled(&cache).await;
         assert!(site.redis.inline("LLEN app:queue").starts_with(":1"));
         assert!(site.redis.inline("HLEN app:session").starts_with(":1"));
+        let helper = site.redis.inline("GET app:#nearcache:session:{7}");
+        assert!(helper.contains("ada"), "a helper's key is no entry");
         assert_eq!(site.stored("k"), "");
         assert_eq!(site.stored("another"), "");
+        let index = site.redis.inline("EXISTS app:#nearcache:index");
+        assert!(index.starts_with(":0"), "what it lists is gone");
         // A caller's own clearing takes everything.
         call!(cache.clear()).unwrap();
         assert!(site.redis.inline("EXISTS app:queue").starts_with(":0"));

@@ -158,7 +158,13 @@ impl Outbox {
         let (next, found) = if at.leases_are_done {
             let pattern = keyspace.pattern(scope.pattern());
             let strings = *scope == Scope::Entries;
-            sweep::page(guarded, at.cursor, &pattern, sweep::PAGE, strings, limit).await?
+            let page = sweep::page(guarded, at.cursor, &pattern, sweep::PAGE, strings, limit);
+            let (next, mut found) = page.await?;
+            if strings && at.cursor == 0 {
+                // No string, but of no use without its entries.
+                found.push(keyspace.index());
+            }
+            (next, found)
         } else {
             let pattern = keyspace.leases();
             sweep::page(guarded, at.cursor, &pattern, sweep::PAGE, false, limit).await?

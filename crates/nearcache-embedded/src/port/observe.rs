@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::clients::Client;
 use crate::command::{Args, Command};
 use crate::context::Context;
+use crate::port::clients::Client;
 use crate::reply::{Error, Reply};
 use crate::session::Session;
 use crate::store::Shared;

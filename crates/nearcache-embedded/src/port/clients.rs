@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use redis::{ProtocolVersion, Value};
 
-use crate::bell::Bell;
 use crate::mailbox::Mailbox;
+use crate::port::bell::Bell;
 use crate::session::Session;
 
 /// A client of the port.

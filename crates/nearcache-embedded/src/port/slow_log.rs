@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-use crate::clients::Client;
+use crate::port::clients::Client;
 
 /// An entry has at most this many arguments, and of each at most this many bytes.
 const MOST_ARGS: usize = 32;
