@@ -18,6 +18,7 @@ mod app;
 mod either;
 
 mod cachelib;
+mod caching_note;
 mod jitai;
 mod pip_services;
 mod redis_kit;
