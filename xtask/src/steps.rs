@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 3] = ["nearcache", "nearcache-embedded", "nearcache-tower"];
 
 /// The examples. Each of them asserts its results.
-const EXAMPLES: [&str; 23] = [
+const EXAMPLES: [&str; 24] = [
     "quickstart",
     "remember",
     "stale",
@@ -26,6 +26,7 @@ const EXAMPLES: [&str; 23] = [
     "ttl",
     "structures",
     "persist",
+    "response_cache",
     "decorator",
     "hooks",
     "prometheus",
