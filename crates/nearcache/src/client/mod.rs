@@ -382,6 +382,11 @@ impl Client {
         self.guarded().unix_millis()
     }
 
+    /// The time in Unix milliseconds by the clock of the store, if that is in this process: it decides what has expired.
+    pub(crate) fn store_millis(&self) -> Option<u64> {
+        self.guarded().store_millis()
+    }
+
     pub(crate) fn outbox(&self) -> &Outbox {
         self.guarded().outbox()
     }

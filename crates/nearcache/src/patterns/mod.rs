@@ -9,6 +9,12 @@
 mod rate_limiter;
 
 pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
+mod lock;
+mod semaphore;
+mod upkeep;
+
+pub use lock::{Acquire, Lock, LockGuard};
+pub use semaphore::{Permit, Semaphore};
 
 use crate::script::Script;
 
@@ -18,4 +24,11 @@ pub(crate) const SCRIPTS: &[&Script] = &[
     &rate_limiter::GCRA,
     &rate_limiter::SLIDING_WINDOW,
     &rate_limiter::FIXED_WINDOW,
+    &lock::scripts::ACQUIRE,
+    &lock::scripts::RENEW,
+    &lock::scripts::RELEASE,
+    &semaphore::scripts::ACQUIRE,
+    &semaphore::scripts::RENEW,
+    &semaphore::scripts::RELEASE,
+    &semaphore::scripts::COUNT,
 ];
