@@ -207,7 +207,7 @@ mod tests {
         };
         assert_eq!(bucket(Quota::per_minute(100).burst(20)), (1, 600_000, 20));
         assert_eq!(bucket(Quota::per_second(7)), (7, 1_000_000, 7));
-        assert_eq!(bucket(Quota::per_day(1_000_000)), (5, 432_000, 1_000_000));
+        assert_eq!(bucket(Quota::per_day(1_000_000)), (1, 86_400, 1_000_000));
         assert_eq!(
             bucket(Quota::per_second(1_000_000_000).burst(1)),
             (1_000, 1, 1)

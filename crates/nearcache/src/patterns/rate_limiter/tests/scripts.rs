@@ -94,7 +94,7 @@ fn other(rng: &mut Rng) -> Cmd {
         0 => command.arg("UNLINK").arg(key),
         1 => command.arg("LPUSH").arg(key).arg("x"),
         2 => command.arg("HSET").arg(key).arg("x").arg("y"),
-        3 => command.arg("SET").arg(key).arg([0xff, 0]),
+        3 => command.arg("SET").arg(key).arg(&[0xff_u8, 0][..]),
         4 => command.arg("SET").arg(key).arg(format!("{near}:0/0")),
         5 => command.arg("SET").arg(key).arg(format!("{near}:5/7")),
         6 => command
