@@ -22,13 +22,10 @@ async fn serve(asked: &Arc<AtomicUsize>) -> SocketAddr {
             .get(header::IF_NONE_MATCH)
             .is_some_and(|tag| tag == "\"a\"");
         async move {
+            let tag = [(header::ETAG, "\"a\"")];
             match known {
-                true => StatusCode::NOT_MODIFIED.into_response(),
-                false => (
-                    [(header::ETAG, "\"a\"")],
-                    format!("answer {number} \u{0}\u{7f}ü"),
-                )
-                    .into_response(),
+                true => (StatusCode::NOT_MODIFIED, tag).into_response(),
+                false => (tag, format!("answer {number} \u{0}\u{7f}ü")).into_response(),
             }
         }
     };
