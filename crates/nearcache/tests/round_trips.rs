@@ -304,13 +304,21 @@ async fn carry_out(cache: &Face, what: &str) {
             assert!(checked.unwrap().is_allowed());
         }
         "rate_limiter.check, a sliding window" => {
-            let checked =
-                call!(cache.rate_limiter("api", Quota::per_day(9)).sliding_window().check("a"));
+            let checked = call!(
+                cache
+                    .rate_limiter("api", Quota::per_day(9))
+                    .sliding_window()
+                    .check("a")
+            );
             assert!(checked.unwrap().is_allowed());
         }
         "rate_limiter.check, a fixed window" => {
-            let checked =
-                call!(cache.rate_limiter("api", Quota::per_day(9)).fixed_window().check("a"));
+            let checked = call!(
+                cache
+                    .rate_limiter("api", Quota::per_day(9))
+                    .fixed_window()
+                    .check("a")
+            );
             assert!(checked.unwrap().is_allowed());
         }
         "rate_limiter.peek" => {

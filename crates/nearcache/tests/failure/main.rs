@@ -353,7 +353,11 @@ fn hold(mut scene: Scene, expected: &Row) {
 async fn limited(face: &Face, when_away: WhenAway) -> Decision {
     let since = Instant::now();
     let quota = Quota::per_day(1_000);
-    let checked = call!(face.rate_limiter("api", quota).when_away(when_away).check("a"));
+    let checked = call!(
+        face.rate_limiter("api", quota)
+            .when_away(when_away)
+            .check("a")
+    );
     let took = since.elapsed();
     assert!(took < 2 * TIMEOUT + GUARD, "a check took {took:?}");
     checked.expect("a decision")

@@ -24,7 +24,12 @@ fn faces(redis: &Redis, options: &str) -> [Face; 2] {
 
 async fn check(face: &Face, when_away: WhenAway, id: &str) -> Decision {
     let quota = Quota::per_day(3);
-    call!(face.rate_limiter("api", quota).when_away(when_away).check(id)).unwrap()
+    call!(
+        face.rate_limiter("api", quota)
+            .when_away(when_away)
+            .check(id)
+    )
+    .unwrap()
 }
 
 #[test]
@@ -54,13 +59,18 @@ fn each_when_away_does_what_it_says_and_redis_decides_again_when_it_is_back() {
             let default = call!(face.rate_limiter("api", Quota::per_day(3)).peek("a")).unwrap();
             assert!(!default.is_allowed() && default.is_away(), "as Local");
             let waited = call!(
-                face.rate_limiter("api", Quota::per_day(3)).until_ready("a").max_wait("1h")
+                face.rate_limiter("api", Quota::per_day(3))
+                    .until_ready("a")
+                    .max_wait("1h")
             );
             assert!(!waited.unwrap().is_allowed());
             // It says that it has failed, and this process forgets all the same.
             let reset = call!(face.rate_limiter("api", Quota::per_day(3)).reset("a"));
             let kind = reset.unwrap_err().kind();
-            assert!(matches!(kind, ErrorKind::Connect | ErrorKind::Unavailable), "{kind:?}");
+            assert!(
+                matches!(kind, ErrorKind::Connect | ErrorKind::Unavailable),
+                "{kind:?}"
+            );
             assert!(check(face, WhenAway::Local, "a").await.is_allowed());
             let fallbacks = ask!(face.stats()).fallbacks;
             assert!(fallbacks >= 60, "{fallbacks}");
@@ -74,7 +84,10 @@ fn each_when_away_does_what_it_says_and_redis_decides_again_when_it_is_back() {
                     assert!(decision.is_allowed());
                     break;
                 }
-                assert!(since.elapsed() < Duration::from_secs(5), "it does not come back");
+                assert!(
+                    since.elapsed() < Duration::from_secs(5),
+                    "it does not come back"
+                );
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
@@ -90,7 +103,11 @@ fn what_the_caller_does_wrong_is_an_error_also_then() {
         for face in &faces {
             let error = call!(face.rate_limiter("api", Quota::per_day(0)).check("a"));
             assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidConfig);
-            let error = call!(face.rate_limiter("api", Quota::per_day(1)).check("a").cost(2));
+            let error = call!(
+                face.rate_limiter("api", Quota::per_day(1))
+                    .check("a")
+                    .cost(2)
+            );
             assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidConfig);
             let error = call!(face.rate_limiter("api", Quota::per_day(1)).check(""));
             assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidKey);
@@ -181,6 +198,9 @@ fn hooks_are_told_and_texts_show_no_id_if_keys_are_hidden() {
             ]
         );
         assert!(lines[6].starts_with("rate_limiter.reset Connect"));
-        assert!(lines[6..].iter().all(|line| !line.contains("alice")), "{lines:?}");
+        assert!(
+            lines[6..].iter().all(|line| !line.contains("alice")),
+            "{lines:?}"
+        );
     });
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nearcache::CacheOf;
 use nearcache::operation::Executor;
 use nearcache::patterns::{Quota, RateLimiter, WhenAway};
-use nearcache::CacheOf;
 
 /// The permits of a period, or the rate of GCRA.
 const PERMITS: u64 = 400;
@@ -27,13 +27,17 @@ impl Algorithm {
     pub(crate) const ALL: [Algorithm; 3] = [Algorithm::Gcra, Algorithm::Sliding, Algorithm::Fixed];
 
     pub(crate) fn named(name: &str) -> Algorithm {
-        let found = Algorithm::ALL.into_iter().find(|one| one.to_string() == name);
+        let found = Algorithm::ALL
+            .into_iter()
+            .find(|one| one.to_string() == name);
         found.expect("an algorithm")
     }
 
     pub(crate) fn limiter<M: Executor>(self, cache: &CacheOf<M>) -> RateLimiter<M> {
         let quota = Quota::per(PERMITS, Duration::from_micros(PERIOD)).burst(BURST);
-        let limiter = cache.rate_limiter("hammered", quota).when_away(WhenAway::Local);
+        let limiter = cache
+            .rate_limiter("hammered", quota)
+            .when_away(WhenAway::Local);
         match self {
             Algorithm::Gcra => limiter.gcra(),
             Algorithm::Sliding => limiter.sliding_window(),
@@ -61,18 +65,29 @@ impl Algorithm {
                 for &at in given {
                     level = PERIOD + u64::saturating_sub(level, (at - last) * PERMITS);
                     last = at;
-                    assert!(level <= BURST * PERIOD, "more than the burst and the rate at {at}");
+                    assert!(
+                        level <= BURST * PERIOD,
+                        "more than the burst and the rate at {at}"
+                    );
                 }
             }
             Algorithm::Sliding => {
                 for span in given.windows(PERMITS as usize + 1) {
                     let (first, last) = (span[0], span[PERMITS as usize]);
-                    assert!(last - first >= PERIOD, "{PERMITS} and one more within {}", last - first);
+                    assert!(
+                        last - first >= PERIOD,
+                        "{PERMITS} and one more within {}",
+                        last - first
+                    );
                 }
             }
             Algorithm::Fixed => {
                 for window in given.chunk_by(|a, b| a / PERIOD == b / PERIOD) {
-                    assert!(window.len() as u64 <= PERMITS, "{} in a window", window.len());
+                    assert!(
+                        window.len() as u64 <= PERMITS,
+                        "{} in a window",
+                        window.len()
+                    );
                 }
             }
         }

@@ -36,7 +36,10 @@ pub(crate) struct Seen {
 
 impl Seen {
     pub(crate) fn note(&mut self, decision: Decision) {
-        let at = decision.at().duration_since(UNIX_EPOCH).expect("after 1970");
+        let at = decision
+            .at()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970");
         let at = u64::try_from(at.as_micros()).expect("before the year 500,000");
         if self.asked == 0 {
             self.from = at;
@@ -85,11 +88,19 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts one, which is connected when this returns.
-    pub(crate) fn start(url: &str, algorithm: Algorithm, time: Duration, blocking: bool) -> Process {
+    pub(crate) fn start(
+        url: &str,
+        algorithm: Algorithm,
+        time: Duration,
+        blocking: bool,
+    ) -> Process {
         let way = if blocking { "blocking" } else { "async" };
         let mut child = Command::new(std::env::current_exe().expect("this binary"))
             .args(["--exact", "process::one_of_the_processes", "--nocapture"])
-            .env(ROLE, format!("{url} {algorithm} {} {way}", time.as_micros()))
+            .env(
+                ROLE,
+                format!("{url} {algorithm} {} {way}", time.as_micros()),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -123,7 +134,9 @@ impl Process {
     pub(crate) fn seen(&mut self) -> Seen {
         let numbers = |line: String| -> Vec<u64> {
             let numbers = line.split_ascii_whitespace();
-            numbers.map(|number| number.parse().expect("a number")).collect()
+            numbers
+                .map(|number| number.parse().expect("a number"))
+                .collect()
         };
         let allowed = numbers(self.hear("allowed"));
         let allowed_away = numbers(self.hear("away"));
