@@ -256,6 +256,10 @@ struct WireFormat;
 #[doc = include_str!("../../../docs/observability.md")]
 struct Observability;
 
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/use-cases.md")]
+struct UseCases;
+
 #[cfg(all(doctest, feature = "embedded", feature = "msgpack", feature = "zstd"))]
 #[doc = include_str!("../../../docs/formats.md")]
 struct Formats;
