@@ -7,10 +7,12 @@
 //! A helper owns a clone of its cache, so it can be kept, cloned, and moved to a task or thread.
 
 mod lock;
+mod queue;
 mod semaphore;
 mod upkeep;
 
 pub use lock::{Acquire, Lock, LockGuard};
+pub use queue::{DeadJob, DeadLetters, Delivery, Job, Next, Push, Queue, QueueStats, StopHandle, Worker};
 pub use semaphore::{Permit, Semaphore};
 
 use crate::script::Script;
@@ -25,4 +27,12 @@ pub(crate) const SCRIPTS: &[&Script] = &[
     &semaphore::scripts::RENEW,
     &semaphore::scripts::RELEASE,
     &semaphore::scripts::COUNT,
+    &queue::scripts::PUSH,
+    &queue::scripts::TAKE,
+    &queue::scripts::KEEP,
+    &queue::scripts::LEAVE,
+    &queue::scripts::DONE,
+    &queue::scripts::FAIL,
+    &queue::scripts::SWEEP,
+    &queue::scripts::REVIVE,
 ];
