@@ -55,7 +55,7 @@
 //! | a value whose tag was invalidated, or whose envelope is damaged | `None` | no entry | yes |
 //! | bytes that cannot be read: of another version, or not of this type | `None` | an entry | no |
 //!
-//! Only [`Cache::remember`] returns a value past its TTL. `docs/protocols.md` has the whole table.
+//! Only [`Cache::remember`] returns a value past its TTL, and [`Cache::get_kept`], which says so. `docs/protocols.md` has the whole table.
 //!
 //! # URLs
 //! | URL | where |
@@ -255,6 +255,10 @@ struct WireFormat;
 #[cfg(all(doctest, feature = "embedded"))]
 #[doc = include_str!("../../../docs/observability.md")]
 struct Observability;
+
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/use-cases.md")]
+struct UseCases;
 
 #[cfg(all(doctest, feature = "embedded", feature = "msgpack", feature = "zstd"))]
 #[doc = include_str!("../../../docs/formats.md")]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nearcache_testkit::{Redis, random_prefix};
+use nearcache_tower::ResponseCacheBuilder;
 use tokio::sync::Notify;
 
 use crate::site::{Place, Site, cache_at, eventually, page};
@@ -172,7 +173,7 @@ async fn a_client_that_wants_a_new_response_gets_one_for_all(place: Place) {
     }
     let ignored = Site::serve(
         &place.cache(),
-        |options| options.ignore_request_directives(),
+        ResponseCacheBuilder::ignore_request_directives,
         |_, run| async move { Ok(page(run, &[FRESH])) },
     );
     ignored.get("/page").await;

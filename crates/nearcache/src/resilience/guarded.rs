@@ -197,6 +197,11 @@ impl Guarded {
         self.backend.common().unix_millis()
     }
 
+    /// The time by the clock of the store, if that is in this process.
+    pub(crate) fn store_millis(&self) -> Option<u64> {
+        self.backend.common().store_millis()
+    }
+
     /// The circuit breaker.
     pub(crate) fn breaker(&self) -> &Breaker {
         &self.breaker

@@ -37,6 +37,8 @@ pub use hash::Hash;
 pub use member::{AsMember, Member};
 pub use write::Write;
 
+pub(crate) use member::encoded;
+
 use crate::script::Script;
 
 /// The scripts of all structures, for a store without Lua.
