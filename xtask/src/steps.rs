@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
 
 /// The examples. Each of them asserts its results.
-const EXAMPLES: [&str; 23] = [
+const EXAMPLES: [&str; 24] = [
     "quickstart",
     "remember",
     "stale",
@@ -25,6 +25,7 @@ const EXAMPLES: [&str; 23] = [
     "counters",
     "ttl",
     "structures",
+    "hash",
     "persist",
     "decorator",
     "hooks",
