@@ -12,7 +12,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use nearcache::Text;
 use nearcache::compat::registry::Registry;
 
 /// Writes an element: its Type, and the options of its cache.
@@ -72,16 +71,27 @@ async fn main() -> Result<(), Box<dyn Error>> {
         })
         .build();
 
-    let cache = registry.cache("caches.MyRedis")?;
-    cache.set("user:1001", &Text("张三")).ttl("1h").await?;
-    let name: Option<Text> = cache.get("user:1001").await?;
-    assert_eq!(name, Some(Text("张三".to_owned())));
-    println!("caches.MyRedis has {name:?} under nearcache-registry:user:1001, in database 1");
+    // Texts and numbers by name.
+    let cache = registry.element("caches.MyRedis")?;
+    cache.set("user:1001", "张三", 3600).await?;
+    let name = cache.get("user:1001").await?;
+    assert_eq!(name.as_deref(), Some("张三"));
+    println!(
+        "{} ({}) has {name:?} under nearcache-registry:user:1001, in database 1",
+        cache.name(),
+        cache.title()
+    );
 
-    assert_eq!(cache.incr("visits").by(5).await?, 5);
-    let codes = registry.cache("caches.Codes")?;
-    codes.set("code", &Text("123456")).await?;
-    println!("caches.Codes: a code stays {:?}", codes.ttl("code").await?);
+    assert_eq!(cache.incr("visits", 5).await?, 5);
+    assert_eq!(cache.get_numeric("visits").await?, 5);
+    let codes = registry.element("caches.Codes")?;
+    codes.set("code", "123456", None).await?;
+    // The cache beneath has everything else.
+    println!(
+        "{}: a code stays {:?}",
+        codes.name(),
+        codes.cache().ttl("code").await?
+    );
 
     println!(
         "\ncaches.Patient comes to\n{}",
@@ -98,7 +108,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .contains("did you mean \"caches.RedisType\"?")
     );
 
-    cache.clear().await?;
+    cache.cache().clear().await?;
     fs::remove_dir_all(&app)?;
     support::closing("registry", &url);
     Ok(())

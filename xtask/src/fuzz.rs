@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const TARGETS: [&str; 8] = [
-    "entries", "urls", "keys", "commands", "log", "requests", "replies", "frames",
+const TARGETS: [&str; 9] = [
+    "entries", "urls", "keys", "commands", "log", "requests", "replies", "frames", "pickles",
 ];
 
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \

@@ -1,7 +1,7 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask peers`, `cargo xtask layers`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask peers`, `cargo xtask python`, `cargo xtask layers`.
 //!
 //! `prepare` makes a fresh machine ready; `steps` lists the steps; `run` runs them and counts; `fuzz` runs the fuzz
-//! targets; `peers` runs Redis's own test suite.
+//! targets; `peers` runs test suites of others: Redis's own, and that of HTTP caches.
 
 mod fuzz;
 mod layers;
@@ -36,6 +36,15 @@ cargo xtask peers redis [UNIT ...]
 Runs Redis's own test suite against the port of the embedded store, or only some units of it, as type/hash.
 Fetches the suite from Debian's source package, into target/, and installs tcl where it can.
 
+cargo xtask peers http-cache [ID]
+
+Runs the tests for HTTP caches of https://cache-tests.fyi (the package http-cache-tests of npm) through a reverse proxy
+with the response cache, or only one of them, with what is sent. Needs node and npm; fetches the tests into target/.
+
+cargo xtask python
+
+Makes a Python with the packages of xtask/python.txt, in .venv, for the tests of Python's data.
+
 cargo xtask layers
 
 Holds the imports of the library against the order of its layers: none goes upwards, and no two folders
@@ -53,7 +62,10 @@ fn main() -> ExitCode {
         ["fuzz", seconds] => fuzz(seconds, None),
         ["fuzz", seconds, target] => fuzz(seconds, Some(target)),
         ["layers"] => layers(),
-        ["peers", "redis", ref units @ ..] => peers(units),
+        ["peers", "redis", ref units @ ..] => peers(peers::redis(units)),
+        ["peers", "http-cache"] => peers(peers::http_cache(None)),
+        ["peers", "http-cache", id] => peers(peers::http_cache(Some(id))),
+        ["python"] => python(),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -93,8 +105,21 @@ fn layers() -> ExitCode {
     }
 }
 
-fn peers(units: &[&str]) -> ExitCode {
-    match peers::redis(units) {
+fn python() -> ExitCode {
+    match prepare::python() {
+        Ok(python) => {
+            println!("{}", python.display());
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn peers(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("{why}");
@@ -107,6 +132,13 @@ fn test(extent: Extent) -> ExitCode {
     if let Err(why) = prepare::redis() {
         eprintln!("{why}");
         return ExitCode::FAILURE;
+    }
+    match prepare::python() {
+        Ok(python) => run::set_python(python),
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::FAILURE;
+        }
     }
     let mut counts = run::Counts::default();
     for step in steps::all(extent) {

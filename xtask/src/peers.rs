@@ -3,12 +3,16 @@
 //! The suite comes with Debian's source package of Redis, which is fetched, checked, and kept under `target/`. It is
 //! never a part of this project. What needs Lua, DEBUG, or RDB files is skipped, by name: see [`SKIPPED`].
 
+mod http_cache;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+pub(crate) use http_cache::run as http_cache;
 
 const ARCHIVE: &str = "http://deb.debian.org/debian/pool/main/r/redis/redis_7.0.15.orig.tar.gz";
 const SHA256: &str = "4b1dc4ee6d622a09fff9c6777191209750fb5e5a725ef78ea012d6eef4c22982";

@@ -1,4 +1,4 @@
-//! Makes the machine ready: the tests run against a real Redis.
+//! Makes the machine ready: the tests run against a real Redis, and compare Python's data with a real Python's.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -64,6 +64,70 @@ pub(crate) fn redis() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+const PYTHON: &str = "\
+Some tests need Python 3 with the packages of xtask/python.txt, and they cannot be installed into .venv. Install python3
+with its venv module (Debian, Ubuntu: apt-get install python3 python3-venv), or set NEARCACHE_PYTHON to a Python that has
+the packages.";
+
+/// The Python with the packages of `xtask/python.txt`: `$NEARCACHE_PYTHON`, or the one of `.venv`, which this makes.
+pub(crate) fn python() -> Result<PathBuf, String> {
+    if let Some(python) = env::var_os("NEARCACHE_PYTHON").filter(|python| !python.is_empty()) {
+        return Ok(PathBuf::from(python));
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("");
+    let wanted = include_str!("../python.txt");
+    let venv = root.join(".venv");
+    let (python, done) = (venv.join("bin/python"), venv.join("nearcache.txt"));
+    let made = std::fs::read_to_string(&done).is_ok_and(|text| text == wanted);
+    if made && succeeds(Command::new(&python).arg("--version")) {
+        return Ok(python);
+    }
+    println!("installing the packages of xtask/python.txt into .venv");
+    let install = || {
+        succeeds(
+            Command::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .arg(&venv),
+        ) && succeeds(
+            Command::new(&python)
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "-r",
+                ])
+                .arg(root.join("xtask/python.txt")),
+        )
+    };
+    let debian = || {
+        let packages = [
+            "install",
+            "-y",
+            "-q",
+            "--no-install-recommends",
+            "python3",
+            "python3-venv",
+        ];
+        is_there("apt-get")
+            && is_root()
+            && [&["update", "-q"][..], &packages]
+                .into_iter()
+                .all(|arguments| succeeds(Command::new("apt-get").args(arguments)))
+    };
+    if !(install() || debian() && install()) {
+        return Err(PYTHON.to_owned());
+    }
+    std::fs::write(&done, wanted).map_err(|error| error.to_string())?;
+    Ok(python)
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    let status = command.env("DEBIAN_FRONTEND", "noninteractive").status();
+    status.is_ok_and(|status| status.success())
 }
 
 fn is_there(program: &str) -> bool {

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -21,6 +22,13 @@ pub(crate) fn path() -> OsString {
 
 pub(crate) fn set_path(path: &OsStr) {
     let _ = PATH.set(path.to_owned());
+}
+
+static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+
+/// The Python that every step has: what needs one is not skipped then.
+pub(crate) fn set_python(python: PathBuf) {
+    let _ = PYTHON.set(python);
 }
 
 /// Tests, and steps that have no tests (a lint, an example), each of which counts as one.
@@ -58,6 +66,9 @@ pub(crate) fn step(step: &Step) -> Counts {
         .env("PATH", path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
+    if let Some(python) = PYTHON.get() {
+        command.env("NEARCACHE_PYTHON", python);
+    }
     for (name, value) in step.environment {
         command.env(name, value);
     }

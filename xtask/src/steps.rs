@@ -11,10 +11,10 @@ pub(crate) struct Step {
 }
 
 /// The crates that others use. They are tested with each set of features.
-const LIBRARIES: [&str; 2] = ["nearcache", "nearcache-embedded"];
+const LIBRARIES: [&str; 3] = ["nearcache", "nearcache-embedded", "nearcache-tower"];
 
 /// The examples. Each of them asserts its results.
-const EXAMPLES: [&str; 24] = [
+const EXAMPLES: [&str; 26] = [
     "quickstart",
     "remember",
     "stale",
@@ -23,10 +23,12 @@ const EXAMPLES: [&str; 24] = [
     "outage",
     "batch",
     "counters",
+    "rate_limit",
     "ttl",
     "structures",
     "hash",
     "persist",
+    "response_cache",
     "decorator",
     "hooks",
     "prometheus",

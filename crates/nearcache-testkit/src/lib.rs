@@ -10,6 +10,7 @@ mod fork;
 mod impostor;
 mod port;
 mod proxy;
+mod python;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -32,6 +33,7 @@ pub use fork::Fork;
 pub use impostor::Impostor;
 pub use port::Port;
 pub use proxy::{Close, Counts, Direction, Fault, Frames, Hold, Proxy};
+pub use python::Python;
 
 /// How long a server may take to start. Long, because a loaded machine is slow.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,7 +1,7 @@
 //! A function for each fuzz target of `fuzz/`: it takes arbitrary bytes and checks what must hold for them.
 //!
 //! `entries` are the contents of Redis, `urls` is what a person writes, `keys` are keys and patterns, `replies` is
-//! what a server answers.
+//! what a server answers, `pickles` are Python's values.
 
 #![allow(
     clippy::unwrap_in_result,
@@ -10,11 +10,13 @@
 
 mod entries;
 mod keys;
+mod pickles;
 mod replies;
 mod urls;
 
 pub use self::entries::entries;
 pub use self::keys::keys;
+pub use self::pickles::pickles;
 pub use self::replies::replies;
 pub use self::urls::urls;
 
@@ -41,6 +43,7 @@ mod tests {
     fn what_a_fuzzer_found_holds() {
         all("entries", super::entries);
         all("keys", super::keys);
+        all("pickles", super::pickles);
         all("replies", super::replies);
         all("urls", super::urls);
     }

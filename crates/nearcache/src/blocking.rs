@@ -30,4 +30,8 @@ pub type Cache = CacheOf<Blocking>;
 #[cfg(feature = "component")]
 pub type Component = crate::compat::component::ComponentOf<Blocking>;
 
+/// The interface of Python's cachelib for code without an async runtime: every operation ends in `.run()`.
+#[cfg(feature = "simple")]
+pub type SimpleCache = crate::compat::simple::SimpleCache<Blocking>;
+
 pub use crate::connect::BlockingConnection as Connection;

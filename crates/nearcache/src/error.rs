@@ -187,6 +187,12 @@ impl Error {
     /// What to say of a node of a cluster.
     pub(crate) const CLUSTER: &str = "this is a Redis Cluster node; Cluster is not supported yet";
 
+    /// An option of nearcache-tower is not valid.
+    #[doc(hidden)]
+    pub fn __invalid_config(detail: impl Into<Cow<'static, str>>) -> Self {
+        Error::new(ErrorKind::InvalidConfig, detail)
+    }
+
     pub(crate) fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Error(Arc::new(Inner {
             kind,

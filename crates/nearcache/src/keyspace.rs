@@ -417,15 +417,7 @@ impl Keyspace {
 
     /// A user's glob pattern as a pattern for Redis that cannot leave the prefix.
     pub(crate) fn pattern(&self, pattern: &[u8]) -> Vec<u8> {
-        let mut escaped = Vec::with_capacity(self.prefix.len() + pattern.len() + 8);
-        for &byte in &self.prefix {
-            if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
-                escaped.push(b'\\');
-            }
-            escaped.push(byte);
-        }
-        escaped.extend_from_slice(pattern);
-        escaped
+        literally(&self.prefix, pattern)
     }
 
     /// A tag's version key.
@@ -552,6 +544,19 @@ impl fmt::Display for Keyspace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", Key::from(&*self.prefix))
     }
+}
+
+/// A glob pattern: a beginning that is meant literally, and a pattern after it.
+pub(crate) fn literally(beginning: &[u8], pattern: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(beginning.len() + pattern.len() + 8);
+    for &byte in beginning {
+        if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
+            escaped.push(b'\\');
+        }
+        escaped.push(byte);
+    }
+    escaped.extend_from_slice(pattern);
+    escaped
 }
 
 fn is_own(key: &[u8]) -> bool {

@@ -40,7 +40,9 @@
 //! - [`Stats`]: the statistics of a cache; [`hooks`]: observing each call, metrics and traces.
 //! - [`Codec`]: formats and compression; [`Text`] and [`Raw`]: values that are stored unchanged.
 //! - `nearcache::config` (feature `config`): caches described in TOML, JSON or the environment;
-//!   `nearcache::compat::registry`: caches that are elements of an application.
+//!   `nearcache::compat::registry`: caches that are elements of an application, as in JitAI (`docs/jitai.md`).
+//! - `docs/redis-kit.md`: the calls of redis_kit, and those of this crate.
+//! - `nearcache::simple` (feature `simple`): the interface of Python's cachelib, and its data (`docs/cachelib.md`).
 //! - `nearcache::compat::component` (feature `component`): a cache that is configured, opened and closed.
 //!
 //! # What counts as an entry
@@ -54,7 +56,7 @@
 //! | a value whose tag was invalidated, or whose envelope is damaged | `None` | no entry | yes |
 //! | bytes that cannot be read: of another version, or not of this type | `None` | an entry | no |
 //!
-//! Only [`Cache::remember`] returns a value past its TTL. `docs/protocols.md` has the whole table.
+//! Only [`Cache::remember`] returns a value past its TTL, and [`Cache::get_kept`], which says so. `docs/protocols.md` has the whole table.
 //!
 //! # URLs
 //! | URL | where |
@@ -66,7 +68,7 @@
 //! | `valkey://…`, `valkey+unix://…` | Valkey, in the same forms |
 //!
 //! Options follow a `?` and are joined by `&`: `prefix`, `separator`, `version`, `format`, `compression`,
-//! `default_ttl`, `ttl_jitter`, `timeout`, `breaker`, `db`, `username`, `password`, `client_name`, `protocol`,
+//! `default_ttl`, `ttl_jitter`, `timeout`, `connect_timeout`, `breaker`, `db`, `username`, `password`, `client_name`, `protocol`,
 //! `pool_size`, `redact_keys`. The [`Builder`]'s method of the same name describes each. `memory://` also has `maxmemory` (such as
 //! `64mb`; the default is 256 MiB, and 0 means no limit) and `policy` (what is evicted then: a `maxmemory-policy` of
 //! Redis, by default `allkeys-lfu`). Special characters are percent-encoded (`%40` for `@`).
@@ -84,7 +86,9 @@
 //! | `metrics` | | `hooks::MetricsFacade`: the `metrics` crate, and so Prometheus and others |
 //! | `otel` | | `hooks::OpenTelemetry`: metrics and traces |
 //! | `config` | | `nearcache::config` and `nearcache::compat::registry`: caches from TOML, JSON, the environment, folders |
+//! | `charset` | | GBK, Big5, Shift_JIS and others for the caches of a registry; includes `config` |
 //! | `component` | | `nearcache::compat::component`; includes `config` |
+//! | `simple`, `pickle` | | `nearcache::simple`, the interface of Python's cachelib; and its data |
 
 //! # What is promised
 //! Versions follow [Semantic Versioning](https://semver.org). Three other crates are part of what this one shows:
@@ -96,7 +100,8 @@
 //! - `embedded` is the crate `nearcache-embedded`, which has the version of this one. `Store` and its `Builder`, `Clock`,
 //!   `Policy`, `Connection` and the events are meant for use, under the same promise. What it has for scripts (`Script`,
 //!   `Twin`, `Call`) is for this crate, and may change with any version.
-//! - [`erased_serde`] is re-exported for [`Serializer`]: its `Serialize` and `Deserializer`, in version 0.4.
+//! - [`erased_serde`] is re-exported for [`Serializer`] and the `ValueCache` of components: its `Serialize` and
+//!   `Deserializer`, in version 0.4.
 //!
 //! [`Encode`], [`Decode`], [`Loadable`] and the traits in [`operation`] can be used as bounds, and cannot be implemented
 //! elsewhere; so they may get new methods. A format of your own is a [`Serializer`]. What is hidden in the
@@ -109,6 +114,7 @@ mod client;
 mod codec;
 pub mod command;
 #[cfg(feature = "config")]
+#[cfg(any(feature = "config", feature = "simple"))]
 pub mod compat;
 #[cfg(feature = "config")]
 pub mod config;
@@ -146,6 +152,7 @@ pub mod __decorator;
     feature = "lz4",
     feature = "macros",
     feature = "msgpack",
+    feature = "pickle",
     feature = "postcard",
     feature = "zlib",
     feature = "zstd"
@@ -169,7 +176,7 @@ pub use hooks::Stats;
 pub use keyspace::Key;
 pub use read_through::delivery::Undelivered;
 pub use read_through::load::{Loadable, Loaded};
-pub use read_through::read::Lookup;
+pub use read_through::read::{Kept, Lookup};
 pub use resilience::{BreakerState, DataLoss, Fallback, Instead, Outage};
 pub use ttl::{IntoTtl, Remaining, Ttl};
 
@@ -181,6 +188,9 @@ pub use redis;
 
 #[cfg(feature = "serve")]
 pub use serve::serve;
+
+#[cfg(feature = "simple")]
+pub use compat::simple;
 
 /// The embedded store, for use on its own or with [`Builder::store`].
 #[cfg(feature = "embedded")]
@@ -253,6 +263,10 @@ struct Structures;
 #[doc = include_str!("../../../docs/observability.md")]
 struct Observability;
 
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/use-cases.md")]
+struct UseCases;
+
 #[cfg(all(doctest, feature = "embedded", feature = "msgpack", feature = "zstd"))]
 #[doc = include_str!("../../../docs/formats.md")]
 struct Formats;
@@ -260,9 +274,21 @@ struct Formats;
 #[doc = include_str!("../../../docs/configuration.md")]
 struct Configuration;
 
+#[cfg(all(doctest, feature = "embedded", feature = "config"))]
+#[doc = include_str!("../../../docs/jitai.md")]
+struct JitAi;
+
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/redis-kit.md")]
+struct RedisKit;
+
 #[cfg(all(doctest, feature = "embedded", feature = "component"))]
 #[doc = include_str!("../../../docs/component.md")]
 struct Component;
+
+#[cfg(all(doctest, feature = "embedded", feature = "pickle"))]
+#[doc = include_str!("../../../docs/cachelib.md")]
+struct Cachelib;
 
 #[cfg(all(doctest, feature = "blocking", feature = "serve"))]
 #[doc = include_str!("../../../docs/embedded.md")]

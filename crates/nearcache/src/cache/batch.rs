@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use redis::Pipeline;
 
@@ -108,7 +110,7 @@ impl<'c, T: Decode, M> GetMany<'c, T, M> {
         self
     }
 
-    fn start(self) -> CacheFuture<'c, Vec<Option<T>>> {
+    pub(crate) fn start(self) -> CacheFuture<'c, Vec<Option<T>>> {
         let core = self.core;
         let extend = match self.extend.transpose() {
             Ok(extend) => extend,
@@ -186,6 +188,11 @@ impl<'c, M> SetMany<'c, M> {
     }
 
     fn start(self) -> CacheFuture<'c, ()> {
+        self.start_counting(Arc::default())
+    }
+
+    /// The same; how many of the entries are stored is counted meanwhile, so that it is known after an error, too.
+    pub(crate) fn start_counting(self, stored: Arc<AtomicUsize>) -> CacheFuture<'c, ()> {
         let SetMany {
             core,
             entries,
@@ -197,7 +204,7 @@ impl<'c, M> SetMany<'c, M> {
             Ok(entries) if entries.is_empty() => CacheFuture::ready(Ok(())),
             Ok(entries) => CacheFuture::asking(async move {
                 core.invalidate("set_many", CallKeys::Entries(&entries), async |core| {
-                    write_many(core, &entries, &life, &tags).await
+                    write_many(core, &entries, &life, &tags, &stored).await
                 })
                 .await
             }),
@@ -213,6 +220,7 @@ async fn write_many(
     entries: &[(StoredKey, Body)],
     life: &Life,
     tags: &[Vec<u8>],
+    stored: &AtomicUsize,
 ) -> Result<()> {
     let stay = life.settle(core)?;
     let tags = Tag::of_entry(core.client().keyspace(), tags)?;
@@ -239,6 +247,7 @@ async fn write_many(
         }
         pipeline.add_command(unlink_leases(part.iter().map(|(key, _)| key)));
         delivery.send(&pipeline).await?;
+        stored.fetch_add(part.len(), Ordering::Relaxed);
         for size in sizes {
             core.client().count_write(size);
             core.client().note(Outcome::Stored, size);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::CacheOf;
 use super::operation::{Async, Executor, Marked};
-use crate::client::{Client, Parts, check_timeout, duration_of, timeout_of};
+use crate::client::{Client, Parts, TIMEOUTS, check_timeout, duration_of, timeout_of};
 use crate::codec::Codec;
 use crate::connect::target::{PORT, Place, Target};
 use crate::connect::{Mode, Protocol};
@@ -60,7 +60,9 @@ pub struct Builder<M = Async> {
     protocol: Option<Protocol>,
     pool_size: Option<usize>,
     breaker: Option<bool>,
+    connect_timeout: Option<Result<Duration>>,
     fallback: Fallback,
+    log_on_fallback: bool,
     undelivered: Undelivered,
     data_loss: DataLoss,
     lease: Option<Result<Duration>>,
@@ -94,7 +96,9 @@ impl<M> Builder<M> {
             protocol: None,
             pool_size: None,
             breaker: None,
+            connect_timeout: None,
             fallback: Fallback::Error,
+            log_on_fallback: true,
             undelivered: Undelivered::Error,
             data_loss: DataLoss::Replay,
             lease: None,
@@ -193,11 +197,31 @@ impl<M> Builder<M> {
         self
     }
 
-    /// How long Redis may take for one call, connecting included: `"250ms"`, a [`Duration`], or a whole number of
+    /// How long Redis may take for one call, connecting included (unless that has a
+    /// [time of its own](Builder::connect_timeout)): `"250ms"`, a [`Duration`], or a whole number of
     /// seconds, from 1 ms to 1 hour. Default: 500 ms. For a call that takes several round trips (a split batch, a scan)
     /// the limit applies to each round trip.
     pub fn timeout(mut self, timeout: impl IntoTtl) -> Self {
         self.timeout = Some(timeout_of(timeout));
+        self
+    }
+
+    /// How long connecting may take, apart from the [`timeout`](Builder::timeout) of the call that connects: from 1 ms
+    /// to 1 hour, as there. It covers the look-up of the name, the connection and the handshake. Such a call then takes
+    /// at most both times together. Default: connecting is a part of the call, and has no time of its own.
+    ///
+    /// ```
+    /// # fn main() -> nearcache::Result<()> {
+    /// // A server far away: a connection may take 2 s, and a call over it 250 ms.
+    /// let cache = nearcache::Cache::builder("redis://localhost")
+    ///     .connect_timeout("2s")
+    ///     .timeout("250ms")
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect_timeout(mut self, timeout: impl IntoTtl) -> Self {
+        self.connect_timeout = Some(duration_of("connect_timeout", "1ms to 1h", timeout));
         self
     }
 
@@ -264,6 +288,13 @@ impl<M> Builder<M> {
     /// ```
     pub fn on_unavailable(mut self, fallback: Fallback) -> Self {
         self.fallback = fallback;
+        self
+    }
+
+    /// Whether it is logged, as a warning with the operation and the error, that a fallback answered. Default: on, at
+    /// most once in 15 s. [`Stats::fallbacks`](crate::Stats) counts them all.
+    pub fn log_on_fallback(mut self, on: bool) -> Self {
+        self.log_on_fallback = on;
         self
     }
 
@@ -387,6 +418,10 @@ impl<M> Builder<M> {
             protocol: self.protocol.or(parsed.target.protocol),
             pool_size: self.pool_size.unwrap_or(parsed.target.pool_size),
             breaker: self.breaker.unwrap_or(parsed.target.breaker),
+            connect_timeout: self
+                .connect_timeout
+                .transpose()?
+                .or(parsed.target.connect_timeout),
             bounds: parsed.target.bounds,
             place: parsed.target.place,
         };
@@ -414,6 +449,12 @@ impl<M> Builder<M> {
             ));
         }
         check_timeout(limit)?;
+        if let Some(time) = target
+            .connect_timeout
+            .filter(|time| !TIMEOUTS.contains(time))
+        {
+            return invalid(format!("connect_timeout is {time:?}; it is from 1ms to 1h"));
+        }
         if !(1..=MAX_POOL_SIZE).contains(&target.pool_size) {
             return invalid(format!(
                 "pool_size is {}; it is from 1 to {MAX_POOL_SIZE}",
@@ -483,6 +524,7 @@ impl<M> Builder<M> {
             default_ttl,
             ttl_jitter,
             fallback: self.fallback,
+            log_on_fallback: self.log_on_fallback,
             undelivered: self.undelivered,
             lease: lease_time,
             max_loads: self.max_loads,

@@ -130,7 +130,7 @@ impl<'c, M> Incr<'c, M> {
         self
     }
 
-    fn start(self) -> CacheFuture<'c, i64> {
+    pub(crate) fn start(self) -> CacheFuture<'c, i64> {
         let Incr {
             core,
             key,

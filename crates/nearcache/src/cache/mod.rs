@@ -9,6 +9,7 @@ mod bound;
 mod builder;
 mod counter;
 mod expiry;
+mod kept;
 mod manage;
 pub mod operation;
 mod options;
@@ -172,6 +173,12 @@ impl<M> CacheOf<M> {
     /// The core, and the stored form of a key.
     fn named(&self, key: impl AsRef<[u8]>) -> (&ReadThrough, Result<StoredKey>) {
         (&self.core, self.core.client().stored(key.as_ref()))
+    }
+
+    /// The time by which TTLs end here, in Unix milliseconds. For nearcache-tower.
+    #[doc(hidden)]
+    pub fn __unix_millis(&self) -> u64 {
+        self.core.client().unix_millis()
     }
 
     /// The same cache with another timeout for each call to Redis: a text such as `"50ms"`, a [`Duration`](std::time::Duration), or a whole

@@ -146,7 +146,20 @@ pub struct Pending<'c, T, M = Async> {
 }
 
 impl<'c, T, M> Pending<'c, T, M> {
-    pub(crate) fn new(question: impl Future<Output = Result<T>> + Send + 'c) -> Self {
+    /// An operation that this future carries out: for code of your own that implements a trait of operations, such as
+    /// `nearcache::simple::BasicCache`. A blocking caller's `.run()` polls it on the calling thread.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// use nearcache::operation::Pending;
+    ///
+    /// let answer: Pending<'_, u32> = Pending::new(async { Ok(42) });
+    /// assert_eq!(answer.await?, 42);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn new(question: impl Future<Output = Result<T>> + Send + 'c) -> Self {
         Pending {
             future: CacheFuture::asking(question),
             mode: PhantomData,

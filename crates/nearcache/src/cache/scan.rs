@@ -221,7 +221,7 @@ impl<'c, M> Clear<'c, M> {
         self
     }
 
-    fn start(self) -> CacheFuture<'c, u64> {
+    pub(crate) fn start(self) -> CacheFuture<'c, u64> {
         let Clear {
             core,
             whole_database,

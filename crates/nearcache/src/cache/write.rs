@@ -230,6 +230,13 @@ impl<'c, V: Encode, M> Set<'c, V, M> {
         self.under(Condition::Present)
     }
 
+    /// The same, where the caller is to know whether it stored: not if Redis is away and the write passes all the same.
+    #[cfg(feature = "simple")]
+    pub(crate) fn answering(self) -> SetIf<'c, V, M> {
+        let condition = self.condition;
+        self.under(condition)
+    }
+
     fn under(self, condition: Condition) -> SetIf<'c, V, M> {
         Set {
             core: self.core,

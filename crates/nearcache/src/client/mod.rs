@@ -210,13 +210,19 @@ impl Client {
         if let Some(watch) = &self.watch {
             watch.note_degraded(error.kind());
         }
-        // What keeps Redis away altogether is logged by the breaker.
-        let refused = !matches!(
-            error.kind(),
-            ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Unavailable
-        );
-        if refused && self.shared.said_degraded.may(self.runtime().now()) {
+        if is_refusal(error) && self.shared.said_degraded.may(self.runtime().now()) {
             tracing::warn!(%error, "Redis refuses what remember needs: loaders run, and their values may not be stored");
+        }
+    }
+
+    /// Notes that a call is answered without Redis, because of this error.
+    pub(crate) fn note_answered_without(&self, error: &Error) {
+        self.counters().fallbacks.add(1);
+        if let Some(watch) = &self.watch {
+            watch.note_degraded(error.kind());
+        }
+        if is_refusal(error) && self.shared.said_degraded.may(self.runtime().now()) {
+            tracing::warn!(%error, "Redis refuses what a rate limiter needs: it is answered without Redis");
         }
     }
 
@@ -381,6 +387,11 @@ impl Client {
         self.guarded().unix_millis()
     }
 
+    /// The time in Unix milliseconds by the clock of the store, if that is in this process: it decides what has expired.
+    pub(crate) fn store_millis(&self) -> Option<u64> {
+        self.guarded().store_millis()
+    }
+
     pub(crate) fn outbox(&self) -> &Outbox {
         self.guarded().outbox()
     }
@@ -401,6 +412,15 @@ impl Client {
 
     pub(crate) fn is_open(&self) -> bool {
         self.shared.gate.is_open()
+    }
+
+    /// Closes the connections, also those that it shares with other caches: later calls connect anew. A closed cache has
+    /// none any more.
+    #[cfg(feature = "config")]
+    pub(crate) fn disconnect(&self) {
+        if self.is_open() {
+            self.guarded().disconnect();
+        }
     }
 
     /// Admits no more calls. The loads under way go on, until the returned value is dropped.
@@ -447,6 +467,14 @@ impl Drop for Shared {
             self.gate.guarded().keep_on_loss(&self.keyspace);
         }
     }
+}
+
+/// Whether Redis refuses. (What keeps it away altogether is logged by the breaker.)
+fn is_refusal(error: &Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Unavailable
+    )
 }
 
 /// The allowed timeouts. More than an hour is no useful limit.

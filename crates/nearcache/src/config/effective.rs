@@ -88,6 +88,7 @@ impl CacheConfig {
             "default_ttl" => self.default_ttl = None,
             "ttl_jitter" => self.ttl_jitter = None,
             "timeout" => self.timeout = None,
+            "connect_timeout" => self.connect_timeout = None,
             "client_name" => self.client_name = None,
             "protocol" => self.protocol = None,
             "pool_size" => self.pool_size = None,
@@ -133,6 +134,7 @@ impl CacheConfig {
             default_ttl,
             ttl_jitter,
             timeout,
+            connect_timeout,
             breaker,
             version,
             format,
@@ -146,6 +148,7 @@ impl CacheConfig {
             lease,
             max_loads,
             on_unavailable,
+            log_on_fallback,
             on_undelivered,
             on_data_loss,
         } = self.clone();
@@ -180,12 +183,18 @@ impl CacheConfig {
             default_ttl,
             ttl_jitter,
             timeout,
+            connect_timeout,
             breaker
         );
         give!(version, heal, redact_keys);
         give!(client_name, protocol, pool_size, lease, max_loads);
         let on_unavailable = on_unavailable.map(Fallback::from);
-        give!(on_unavailable, on_undelivered, on_data_loss);
+        give!(
+            on_unavailable,
+            log_on_fallback,
+            on_undelivered,
+            on_data_loss
+        );
         if let Some(password) = password {
             builder = builder.password(password.expose());
         }
@@ -298,6 +307,7 @@ impl CacheConfig {
             default_ttl: parsed.default_ttl,
             ttl_jitter: parsed.ttl_jitter,
             timeout: parsed.timeout,
+            connect_timeout: target.connect_timeout,
             breaker: Some(target.breaker),
             version: parsed.version,
             format: parsed.format,
@@ -318,6 +328,7 @@ impl CacheConfig {
             heal: Some(true),
             redact_keys: Some(false),
             on_unavailable: Some(OnUnavailable::Error),
+            log_on_fallback: Some(true),
             on_undelivered: Some(Undelivered::Error),
             on_data_loss: Some(DataLoss::Replay),
             ..CacheConfig::default()

@@ -70,6 +70,7 @@ use std::path::Path;
 pub use options::{CacheConfig, OPTIONS, OptionInfo};
 pub use reader::Reader;
 pub(crate) use reader::{Source, suggestion};
+pub(crate) use setting::Setting;
 pub use setting::{OnUnavailable, Secret};
 
 use crate::Cache;

@@ -191,6 +191,12 @@ options! {
     about = "How long Redis may take for one call, connecting included",
     check = |timeout| TIMEOUTS.contains(timeout);
 
+    connect_timeout: Duration,
+    default = "none: connecting is a part of the call",
+    range = "a time from 1 ms to 1 h",
+    about = "How long connecting may take, apart from the `timeout` of the call that connects",
+    check = |timeout| TIMEOUTS.contains(timeout);
+
     breaker: bool,
     default = "true",
     range = "`true` or `false` (`\"on\"` or `\"off\"`)",
@@ -253,6 +259,11 @@ options! {
     default = "`\"error\"`",
     range = "`\"error\"`, `\"miss\"` or `\"stale\"`",
     about = "What reads return when Redis does not answer";
+
+    log_on_fallback: bool,
+    default = "true",
+    range = "`true` or `false` (`\"on\"` or `\"off\"`)",
+    about = "Whether it is logged, at most once in 15 s, that `on_unavailable` answered in place of Redis";
 
     on_undelivered: Undelivered,
     default = "`\"error\"`",

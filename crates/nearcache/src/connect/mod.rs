@@ -71,8 +71,9 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Every implementation promises:
 ///
 /// 1. The future of a blocking backend is ready at the first poll; that of an async backend never blocks its thread.
-/// 2. A call takes at most `limit`, connecting included, whatever the server does. After a timeout the command may
-///    still be carried out by the server, but its reply is never taken for that of another command.
+/// 2. A call takes at most `limit`, connecting included, whatever the server does; or, if the target has a
+///    `connect_timeout`, at most that for connecting, and `limit` for the rest. After a timeout the command may still be
+///    carried out by the server, but its reply is never taken for that of another command.
 /// 3. The next call that needs a connection replaces a broken one. Making a backend never fails because the server is
 ///    away.
 /// 4. Dropping a future does not harm other calls.
@@ -151,6 +152,11 @@ fn is_replica(replies: &[Value]) -> bool {
             .any(|reply| matches!(reply, Value::ServerError(error) if error.code() == "READONLY")),
         _ => false,
     })
+}
+
+/// How long connecting may take in a call with this limit.
+fn time_to_connect(target: &target::Target, limit: Duration) -> Duration {
+    target.connect_timeout.unwrap_or(limit)
 }
 
 /// The commands used here that change nothing.

@@ -9,7 +9,8 @@
 //! 4. If a call of at least [`SILENT`] gets no reply, or [`SHORT_CALLS`] shorter ones in a row over as long a time, the
 //!    connection is retired: the running calls stay on it, later calls use another. (It may be half-open, or out of step
 //!    because the server sent garbage.)
-//! 5. redis-rs's own timeouts are off. Ours is the only one, and includes connecting.
+//! 5. redis-rs's own timeouts are off. Ours is the only one, and includes connecting, unless the target has a time for
+//!    that.
 //! 6. A connection that the server closed while it was idle is found before a command is written to it, even if the
 //!    runtime stood still meanwhile.
 //! 7. After a fork, the child connects anew, on a runtime of its own, and does not touch its parent's connections.
@@ -30,7 +31,7 @@ use super::raw::Dedicated;
 use super::target::Target;
 use super::{
     Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, replies,
-    result_of, timed_out,
+    result_of, time_to_connect, timed_out,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
@@ -99,20 +100,21 @@ impl Multiplexed {
         limit: Duration,
     ) -> Result<(Arc<Driven>, Duration)> {
         let begun = self.common.runtime().now();
+        let patience = time_to_connect(&self.target, limit);
         let Some(outcome) = self
             .common
             .runtime()
-            .timeout(limit, || self.find_or_connect(runtime, limit))
+            .timeout(patience, || self.find_or_connect(runtime, patience))
             .await
         else {
-            return Err(timed_out(limit, "while connecting"));
+            return Err(timed_out(patience, "while connecting"));
         };
         let connected = outcome.map_err(|error| {
             // What was given up on is a connect that is shared. The caller is told its own limit.
             let given_up =
                 error.kind() == ErrorKind::Timeout && std::error::Error::source(&error).is_none();
             match given_up {
-                true => timed_out(limit, "while connecting").on_host(self.common.host()),
+                true => timed_out(patience, "while connecting").on_host(self.common.host()),
                 false => error,
             }
         })?;
@@ -120,11 +122,14 @@ impl Multiplexed {
             runtime,
             connected: Arc::clone(&connected),
         })));
-        let now = self.common.runtime().now();
-        Ok((
-            connected,
-            limit.saturating_sub(now.saturating_duration_since(begun)),
-        ))
+        let left = match self.target.connect_timeout {
+            Some(_) => limit,
+            None => {
+                let now = self.common.runtime().now();
+                limit.saturating_sub(now.saturating_duration_since(begun))
+            }
+        };
+        Ok((connected, left))
     }
 
     /// The runtime's connection: the existing one, the one that another call is making, or a new one.
@@ -336,6 +341,7 @@ impl Backend for Multiplexed {
             Handle::try_current().map_err(|_| Error::no_runtime())?;
             let (runtime, pace) = (self.common.runtime(), self.common.pace());
             pace.admit(runtime.now())?;
+            let limit = time_to_connect(&self.target, limit);
             let opening = Driven::open(&self.target, Pushes::Kept, &self.common);
             let opened = runtime.timeout(limit, || opening).await;
             let opened = opened.unwrap_or_else(|| Err(timed_out(limit, "while connecting")));

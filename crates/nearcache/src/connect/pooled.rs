@@ -2,7 +2,8 @@
 //!
 //! 1. Every future is ready at the first poll: the socket blocks inside `poll`, on the caller's own thread, and no
 //!    runtime is involved.
-//! 2. A call ends at its limit, which includes waiting for a socket.
+//! 2. A call ends at its limit, which includes waiting for a socket, and opening one, unless the target has a time for
+//!    that.
 //! 3. A socket is used again only if the last exchange on it read whole replies, so that no reply is taken for that of
 //!    another command.
 //! 4. At most `pool_size` sockets are open. A caller that finds none free waits for one, within its limit.
@@ -18,7 +19,7 @@ use super::socket::Socket;
 use super::target::Target;
 use super::{
     Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, replies,
-    result_of, timed_out,
+    result_of, time_to_connect, timed_out,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
@@ -72,7 +73,7 @@ impl Pooled {
             self.give_back(taken);
             return Err(outdated);
         }
-        let deadline = begun + limit;
+        let deadline = taken.deadline;
         let mut sent = Ok(());
         if self.common.doubts().any() {
             sent = self.close_doubtful(&mut taken, deadline);
@@ -132,6 +133,7 @@ impl Pooled {
                         socket,
                         generation,
                         now,
+                        deadline: begun + limit,
                     });
                 }
                 // The server had closed it, which is noticed only now.
@@ -142,21 +144,27 @@ impl Pooled {
                 self.common.pace().admit(now)?;
                 pool.open += 1;
                 drop(pool);
-                let opened = Socket::open(&self.target, begun + limit);
-                self.common.pace().note(&opened, Instant::now());
+                // With a time of its own, connecting does not count as a part of the call.
+                let own = self.target.connect_timeout;
+                let until = own.map_or(begun + limit, |time| now + time);
+                let opened = Socket::open(&self.target, until);
+                let ended = Instant::now();
+                self.common.pace().note(&opened, ended);
                 let socket = opened.map_err(|error| {
                     self.drop_one(generation, false);
                     match error.kind() {
-                        ErrorKind::Timeout => timed_out(limit, "while connecting"),
+                        ErrorKind::Timeout => timed_out(own.unwrap_or(limit), "while connecting"),
                         _ => error,
                     }
                 })?;
                 let run_id = socket.met.run_id.clone();
                 self.common.tell(&LinkEvent::Ready { run_id });
+                let waited = own.map_or(Duration::ZERO, |_| ended - now);
                 return Ok(Taken {
                     socket,
                     generation,
-                    now: Instant::now(),
+                    now: ended,
+                    deadline: begun + limit + waited,
                 });
             }
             if self.freed.wait_until(&mut pool, begun + limit).timed_out() && pool.idle.is_empty() {
@@ -214,6 +222,8 @@ struct Taken {
     socket: Socket,
     generation: u64,
     now: Instant,
+    /// When the call ends.
+    deadline: Instant,
 }
 
 impl Backend for Pooled {
@@ -244,6 +254,7 @@ impl Backend for Pooled {
         Box::pin(async move {
             let (begun, pace) = (Instant::now(), self.common.pace());
             pace.admit(begun)?;
+            let limit = time_to_connect(&self.target, limit);
             let opened = Socket::open(&self.target, begun + limit);
             pace.note(&opened, Instant::now());
             let mut socket = opened?;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::ConnectionAddr;
 
@@ -99,6 +100,8 @@ pub(crate) struct Target {
     pub(crate) pool_size: usize,
     /// Whether there is a circuit breaker. It is part of the target because it is shared with the connection.
     pub(crate) breaker: bool,
+    /// How long connecting may take. `None`: it is a part of the time of the call that connects.
+    pub(crate) connect_timeout: Option<Duration>,
     /// The limits of an embedded store.
     pub(crate) bounds: Bounds,
 }
@@ -114,6 +117,7 @@ impl Target {
             client_name: None,
             pool_size: POOL_SIZE,
             breaker: true,
+            connect_timeout: None,
             bounds: Bounds::default(),
         }
     }
@@ -199,6 +203,7 @@ impl fmt::Debug for Target {
             client_name,
             pool_size,
             breaker,
+            connect_timeout,
             bounds,
         } = self;
         f.debug_struct("Target")
@@ -210,6 +215,7 @@ impl fmt::Debug for Target {
             .field("client_name", client_name)
             .field("pool_size", pool_size)
             .field("breaker", breaker)
+            .field("connect_timeout", connect_timeout)
             .field("bounds", bounds)
             .finish()
     }

@@ -12,19 +12,19 @@ use super::held::Held;
 use super::last_seen::Mark;
 use super::lead::{Engine, Lead};
 use super::load::{Loaded, panic_message};
+use super::plan::Life;
 use super::tags::{self, Tag};
 use crate::codec::envelope::{Head, Version};
 use crate::codec::{self, Body, Codec, Decode, Encode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Outcome;
 use crate::script::Input;
-use crate::ttl::Ttl;
 
 /// A loaded value as bytes, with the loader's options.
 pub(super) struct Encoded {
     body: Body,
     pub(super) answer: Answer,
-    ttl: Option<Result<Ttl>>,
+    life: Life,
     tags: Vec<Vec<u8>>,
     store: bool,
 }
@@ -53,7 +53,11 @@ impl Encoded {
         Ok(Encoded {
             answer,
             body: body.packed(codec)?,
-            ttl: loaded.ttl.clone(),
+            life: Life {
+                ttl: loaded.ttl.clone(),
+                kept: loaded.kept.clone(),
+                exact: loaded.exact,
+            },
             tags: loaded.tags.clone(),
             store: loaded.store,
         })
@@ -113,7 +117,7 @@ impl Engine<'_> {
         let nothing = matches!(encoded.answer, Answer::Nothing);
         let (stays, head) = self
             .plan
-            .seal(self.cache, encoded.ttl.clone(), nothing, took)?;
+            .seal(self.cache, encoded.life.clone(), nothing, took)?;
         Ok(Sealed {
             stays,
             head,

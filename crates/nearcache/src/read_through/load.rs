@@ -40,6 +40,8 @@ use crate::ttl::{IntoTtl, Ttl};
 pub struct Loaded<T> {
     pub(crate) value: T,
     pub(crate) ttl: Option<Result<Ttl>>,
+    pub(crate) kept: Option<Result<Ttl>>,
+    pub(crate) exact: bool,
     pub(crate) tags: Vec<Vec<u8>>,
     pub(crate) store: bool,
 }
@@ -50,6 +52,8 @@ impl<T> Loaded<T> {
         Loaded {
             value,
             ttl: None,
+            kept: None,
+            exact: false,
             tags: Vec::new(),
             store: true,
         }
@@ -69,10 +73,41 @@ impl<T> Loaded<T> {
         self
     }
 
+    /// The TTL is not varied by the cache's jitter: for a value that says itself until when it may be used, as a
+    /// response does by `max-age`.
+    pub fn exact(mut self) -> Self {
+        self.exact = true;
+        self
+    }
+
+    /// How long this value is kept past its TTL, if that is longer than the `stale_for` and the `stale_if_error` of the
+    /// call. It is not returned then by a call without these options, but by
+    /// [`get_kept`](crate::CacheOf::get_kept).
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// use nearcache::Loaded;
+    ///
+    /// let load = async || Loaded::new(42).ttl("1m").stale_for("1h");
+    /// let answer: u32 = cache.remember_with("answer", load).await?;
+    /// let kept = cache.get_kept::<u32>("answer").await?;
+    /// assert!(kept.is_some_and(|kept| kept.value == answer && kept.stale_for.is_none()));
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn stale_for(mut self, time: impl IntoTtl) -> Self {
+        self.kept = Some(time.into_ttl());
+        self
+    }
+
     pub(crate) fn map<U>(self, map: impl FnOnce(T) -> U) -> Loaded<U> {
         Loaded {
             value: map(self.value),
             ttl: self.ttl,
+            kept: self.kept,
+            exact: self.exact,
             tags: self.tags,
             store: self.store,
         }

@@ -55,7 +55,7 @@ use crate::client::Client;
 use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::hooks::{CallKeys, Telling};
-use crate::resilience::Fallback;
+use crate::resilience::{Fallback, Seldom};
 use crate::ttl::Ttl;
 use delivery::Undelivered;
 use flight::Flights;
@@ -76,6 +76,9 @@ struct Policy {
     default_ttl: Option<Ttl>,
     ttl_jitter: f64,
     fallback: Fallback,
+    /// Whether it is logged that the fallback answered, and when that was last.
+    log_on_fallback: bool,
+    said_fallback: Seldom,
     undelivered: Undelivered,
     /// The lease of a load; a longer load renews it.
     lease: Duration,
@@ -95,6 +98,7 @@ pub(crate) struct Settings {
     pub(crate) default_ttl: Option<Ttl>,
     pub(crate) ttl_jitter: f64,
     pub(crate) fallback: Fallback,
+    pub(crate) log_on_fallback: bool,
     pub(crate) undelivered: Undelivered,
     pub(crate) lease: Duration,
     pub(crate) max_loads: Option<usize>,
@@ -113,6 +117,7 @@ impl ReadThrough {
             default_ttl,
             ttl_jitter,
             fallback,
+            log_on_fallback,
             undelivered,
             lease,
             max_loads,
@@ -126,6 +131,8 @@ impl ReadThrough {
                 default_ttl,
                 ttl_jitter,
                 fallback,
+                log_on_fallback,
+                said_fallback: Seldom::default(),
                 undelivered,
                 lease,
                 loads: max_loads.map(Semaphore::new),
@@ -242,6 +249,17 @@ impl ReadThrough {
         outcome
     }
 
+    /// Notes that the fallback answered a call that Redis did not.
+    pub(crate) fn note_fallback(&self, command: &'static str, error: &Error) {
+        let policy = &self.policy;
+        self.client.counters().fallbacks.add(1);
+        if policy.log_on_fallback && policy.said_fallback.may(self.client.runtime().now()) {
+            let error = error.clone();
+            let error = error.redacted(self.client.keyspace().redacts());
+            tracing::warn!(command, %error, "Redis did not answer, and the fallback did");
+        }
+    }
+
     /// Like [`perform`](Self::perform), for a method that invalidates. If Redis did not acknowledge the invalidation
     /// and it was deferred, `on_undelivered` decides whether the caller gets an error or a success; so does a fallback
     /// function.
@@ -259,7 +277,7 @@ impl ReadThrough {
         let redact = self.client.keyspace().redacts();
         let work = async |cache: &ReadThrough| match undelivered.answer_for(work(cache).await) {
             Err(error) if fallback.lets_pass(verb, keys.each(), redact, &error) => {
-                cache.client.counters().fallbacks.add(1);
+                cache.note_fallback(verb, &error);
                 Ok(T::default())
             }
             outcome => outcome,

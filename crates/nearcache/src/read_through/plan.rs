@@ -26,6 +26,16 @@ pub(crate) struct Plan {
     pub(crate) way: Way,
 }
 
+/// What a loader says of how long its value stays.
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    pub(super) ttl: Option<Result<Ttl>>,
+    /// How long it is kept past its TTL.
+    pub(super) kept: Option<Result<Ttl>>,
+    /// Whether the TTL is taken as it is, without jitter.
+    pub(super) exact: bool,
+}
+
 /// Why a load runs, which decides how it treats other loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -65,19 +75,27 @@ impl Plan {
     pub(super) fn seal(
         &self,
         cache: &ReadThrough,
-        loaded: Option<Result<Ttl>>,
+        loaded: Life,
         nothing: bool,
         took: Duration,
     ) -> Result<(u64, Head)> {
-        let ttl = match (loaded, self.negative_ttl) {
+        let ttl = match (loaded.ttl, self.negative_ttl) {
             (Some(ttl), _) => Some(ttl?),
             (None, Some(negative)) if nothing => Some(negative),
             (None, _) => self.ttl,
         };
-        let Some(ttl) = ttl.map(|ttl| cache.jittered(ttl)) else {
+        let own = match loaded.kept {
+            Some(kept) => kept?.as_duration(),
+            None => Duration::ZERO,
+        };
+        let Some(ttl) = ttl else {
             return Ok((0, Head::default()));
         };
-        let kept = self.kept_stale();
+        let ttl = match loaded.exact {
+            true => ttl,
+            false => cache.jittered(ttl),
+        };
+        let kept = self.kept_stale().max(own);
         let mut head = Head::default();
         if self.early_refresh > 0.0 || (!kept.is_zero() && !nothing) {
             head.soft = Some(cache.client.unix_millis().saturating_add(ttl.as_millis()));

@@ -1,6 +1,8 @@
 //! Reads that do not load: they read, judge and decode the entry of a key, or return the fallback's answer if Redis
 //! does not answer.
 
+use std::time::Duration;
+
 use redis::{Pipeline, Value};
 
 use super::ReadThrough;
@@ -41,7 +43,36 @@ impl<T> Lookup<T> {
     }
 }
 
+/// The result of `get_kept`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Kept<T> {
+    /// The value.
+    pub value: T,
+    /// How long ago its TTL ended, or 0 for one that was marked stale; `None` if it is fresh.
+    pub stale_for: Option<Duration>,
+}
+
 impl ReadThrough {
+    /// `GET`, or the fallback's answer if Redis does not answer. A value past its TTL is returned as well.
+    pub(crate) async fn look_up_kept<T: Decode>(&self, key: &StoredKey) -> Result<Option<Kept<T>>> {
+        let mark = self.policy.last_seen.mark(key);
+        let (mut entry, stale_for) = match self.read(key).await {
+            Ok((entry, judgement)) => {
+                let last_seen = &self.policy.last_seen;
+                last_seen.record(key, entry.as_ref(), judgement, mark);
+                match judgement {
+                    Judgement::Fresh => (entry, None),
+                    Judgement::Stale(since) => (entry, Some(since)),
+                    Judgement::Dead => (None, None),
+                }
+            }
+            Err(error) => (self.fall_back("get", key, error)?, None),
+        };
+        let found = self.decode(&mut entry).hit();
+        Ok(found.map(|value| Kept { value, stale_for }))
+    }
+
     /// `GET`, or the fallback's answer if Redis does not answer.
     pub(crate) async fn look_up<T: Decode>(&self, key: &StoredKey) -> Result<Lookup<T>> {
         let mark = self.policy.last_seen.mark(key);
@@ -249,7 +280,7 @@ impl ReadThrough {
                 Some(Instead::Miss | Instead::Done) | None => None,
             },
         };
-        self.client.counters().fallbacks.add(1);
+        self.note_fallback(command, &error);
         Ok(entry.filter(Entry::is_readable))
     }
 

@@ -132,7 +132,7 @@ impl ReadThrough {
         if let Some(Instead::Value(bytes)) = self.ask_fallback(command, key, error) {
             let size = bytes.len();
             if let (Some(value), outcome) = self.value_of(&mut Entry::new(bytes)) {
-                self.client.counters().fallbacks.add(1);
+                self.note_fallback(command, error);
                 self.client.note(outcome, size);
                 return Read::Answer(value);
             }

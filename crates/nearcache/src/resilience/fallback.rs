@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::error::{Error, ErrorKind};
 use crate::keyspace::{Key, in_message};
 
@@ -31,20 +33,53 @@ pub enum Fallback {
 type Answer = dyn Fn(&Outage<'_>) -> Instead + Send + Sync;
 
 /// What a function ([`Fallback::call`]) says instead of Redis. An `Option` of bytes converts into it: a value, or a
-/// miss; writes then fail.
+/// miss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Instead {
-    /// A read returns this value: its bytes as they would be in Redis (`b"42"`, `b"null"` for a cached nothing).
-    /// `remember` returns it, too, and does not run its loader. A write fails with the error.
+    /// A read returns this value: its bytes as they would be in Redis (`b"42"`, `b"null"` for a cached nothing); see
+    /// [`Instead::value`]. `remember` returns it, too, and does not run its loader. To a write the value means nothing,
+    /// and the write counts as [`Done`](Instead::Done).
     Value(Vec<u8>),
     /// A read is a miss, and `remember` runs its loader. A write fails with the error.
     Miss,
     /// A write counts as done, with the result for "nothing to do" (`false`, 0). If it is an invalidation, it is still
-    /// kept for Redis ([`Error::is_deferred`]). A read is a miss.
+    /// kept for Redis ([`Error::is_deferred`]). A read is a miss, and `remember` runs its loader.
     Done,
     /// The error: of a read and of a write. `remember` runs its loader all the same.
     Error,
+}
+
+impl Instead {
+    /// This value, as JSON: whatever serde can write, and `None` for a cached nothing. It is read as an entry of the
+    /// cache is; a read of another type is a miss. For a text that is read as [`Text`](crate::Text), give
+    /// [`Instead::Value`] its bytes. A value that JSON cannot represent (a map with keys that are no text) is
+    /// [`Instead::Error`].
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// use std::collections::HashMap;
+    /// use nearcache::{Cache, Fallback, Instead};
+    ///
+    /// let no_server_here = "redis://127.0.0.1:1";
+    /// let cache = Cache::builder(no_server_here)
+    ///     .on_unavailable(Fallback::call(|_| Instead::value(&HashMap::from([("from", "local_cache")]))))
+    ///     .build()?;
+    /// let user: Option<HashMap<String, String>> = cache.get("user:1").await?;
+    /// assert_eq!(user.unwrap()["from"], "local_cache");
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn value<T: Serialize + ?Sized>(value: &T) -> Instead {
+        match serde_json::to_vec(value) {
+            Ok(bytes) => Instead::Value(bytes),
+            Err(error) => {
+                tracing::debug!(%error, "the value of a fallback cannot be written as JSON");
+                Instead::Error
+            }
+        }
+    }
 }
 
 impl From<Option<Vec<u8>>> for Instead {
@@ -59,8 +94,8 @@ impl Fallback {
     ///
     /// It is asked by `get`, `lookup` and `get_many`; by `remember` and `remember_many` (before their loader runs); and
     /// by the writes `set`, `add`, `replace`, `set_many`, `delete`, `delete_many` and `invalidate_tag`, which it may
-    /// let pass as done. A write of many keys passes if it says [`Done`](Instead::Done) for each of them. All other
-    /// calls fail with the error.
+    /// let pass as done ([`Outage::is_write`]). A write of many keys passes if it says [`Done`](Instead::Done), or a
+    /// value, for each of them. All other calls (`ttl`, `expire`, `keys`, `delete_pattern`, …) fail with the error.
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -115,7 +150,10 @@ impl Fallback {
     ) -> bool {
         matches!(self, Fallback::Call(_))
             && WRITES.contains(&command)
-            && keys.all(|key| self.ask(command, key, redact, error) == Some(Instead::Done))
+            && keys.all(|key| {
+                let instead = self.ask(command, key, redact, error);
+                matches!(instead, Some(Instead::Done | Instead::Value(_)))
+            })
     }
 
     /// Whether fallbacks apply to this error: to whatever Redis answers, or does not, and not to what the caller did
@@ -179,6 +217,22 @@ pub struct Outage<'o> {
     /// Why Redis did not answer.
     pub error: &'o Error,
     redact: bool,
+}
+
+impl Outage<'_> {
+    /// Whether the call is a write: for a function that lets all of them pass.
+    ///
+    /// ```
+    /// use nearcache::{Fallback, Instead};
+    ///
+    /// let fallback = Fallback::call(|outage| match outage.is_write() {
+    ///     true => Instead::Done,
+    ///     false => Instead::Miss,
+    /// });
+    /// ```
+    pub fn is_write(&self) -> bool {
+        WRITES.contains(&self.command)
+    }
 }
 
 impl fmt::Debug for Outage<'_> {

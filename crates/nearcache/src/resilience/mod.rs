@@ -7,7 +7,8 @@
 //! The time limit is passed with each command, and the backend enforces it. Time in the caller's own code does not
 //! count, because the clock starts when something is sent.
 //!
-//! 1. A call costs at most its limit of time on Redis, connecting and retrying included.
+//! 1. A call costs at most its limit of time on Redis, retrying included, and connecting, unless that has a time of its
+//!    own.
 //! 2. While the breaker is open no call waits for Redis, except for one probe at a time.
 //! 3. Only commands that change nothing are sent twice, and only within the time limit.
 //! 4. Redis acknowledges what the outbox holds of a command's keys before the command goes through. This includes what comes into the

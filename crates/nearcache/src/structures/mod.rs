@@ -55,6 +55,8 @@ pub use sorted_set::{
 };
 pub use write::Write;
 
+pub(crate) use member::encoded;
+
 use crate::script::Script;
 
 /// The scripts of all structures, for a store without Lua.

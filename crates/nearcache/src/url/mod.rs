@@ -43,11 +43,12 @@ pub(crate) struct Parsed {
 
 const SCHEMES: [&str; 5] = ["memory", "redis", "redis+unix", "valkey", "valkey+unix"];
 
-const OPTIONS: [&str; 19] = [
+const OPTIONS: [&str; 20] = [
     "appendfsync",
     "breaker",
     "client_name",
     "compression",
+    "connect_timeout",
     "db",
     "default_ttl",
     "format",
@@ -353,6 +354,9 @@ fn parse_option(
         "separator" => into.separator = Some(value),
         "default_ttl" => into.default_ttl = Some(time("TTL")?),
         "timeout" => into.timeout = Some(time("timeout")?.as_duration()),
+        "connect_timeout" => {
+            into.target.connect_timeout = Some(time("timeout")?.as_duration());
+        }
         "ttl_jitter" => match value.parse::<f64>() {
             Ok(ratio) if (0.0..=1.0).contains(&ratio) => into.ttl_jitter = Some(ratio),
             _ => {

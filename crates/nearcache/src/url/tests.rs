@@ -115,7 +115,7 @@ fn urls_say_as_whom() {
 fn every_option_can_stand_in_the_url() {
     let parsed = parse(
         "redis://h?prefix=my%20app&separator=/&default_ttl=5m&ttl_jitter=0.1&timeout=250ms&db=2\
-         &username=u&password=p&client_name=api&protocol=resp2&pool_size=4&breaker=off",
+         &username=u&password=p&client_name=api&protocol=resp2&pool_size=4&breaker=off&connect_timeout=2s",
     )
     .unwrap();
     assert_eq!(parsed.prefix.as_deref(), Some("my app"));
@@ -126,6 +126,7 @@ fn every_option_can_stand_in_the_url() {
     assert_eq!(parsed.target.protocol, Some(Protocol::Resp2));
     assert_eq!(parsed.target.pool_size, 4);
     assert!(!parsed.target.breaker);
+    assert_eq!(parsed.target.connect_timeout, Some(Duration::from_secs(2)));
     assert_eq!(parsed.target.client_name.as_deref(), Some("api"));
 }
 
@@ -138,7 +139,7 @@ fn an_error_points_at_the_part_that_is_wrong() {
         "{text}"
     );
     assert!(
-        text.contains("allowed: breaker, client_name, compression, db,"),
+        text.contains("allowed: breaker, client_name, compression, connect_timeout, db,"),
         "{text}"
     );
     // What the scheme does not take is not offered.

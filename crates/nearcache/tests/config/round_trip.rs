@@ -27,7 +27,7 @@ fn cache() -> impl Strategy<Value = CacheConfig> {
     let second = (
         of(1..=Ttl::MAX.as_millis()),
         of((0..=1000u32).prop_map(|parts| f64::from(parts) / 1000.0)),
-        of(1..=3_600_000u64),
+        (of(1..=3_600_000u64), of(1..=3_600_000u64)),
         of(any::<bool>()),
         text(),
         of(select(vec![Protocol::Resp2, Protocol::Resp3])),
@@ -36,6 +36,7 @@ fn cache() -> impl Strategy<Value = CacheConfig> {
         of(1..=1usize << 20),
     );
     let third = (
+        of(any::<bool>()),
         of(select(vec![
             OnUnavailable::Error,
             OnUnavailable::Miss,
@@ -57,7 +58,8 @@ fn cache() -> impl Strategy<Value = CacheConfig> {
         config.separator = separator;
         config.default_ttl = second.0.map(|millis| Ttl::from_millis(millis).unwrap());
         config.ttl_jitter = second.1;
-        config.timeout = second.2.map(Duration::from_millis);
+        config.timeout = second.2.0.map(Duration::from_millis);
+        config.connect_timeout = second.2.1.map(Duration::from_millis);
         config.breaker = second.3;
         config.client_name = second.4;
         config.protocol = second.5;
@@ -65,6 +67,7 @@ fn cache() -> impl Strategy<Value = CacheConfig> {
         config.lease = second.7.map(Duration::from_millis);
         config.max_loads = second.8;
         (
+            config.log_on_fallback,
             config.on_unavailable,
             config.on_undelivered,
             config.on_data_loss,

@@ -26,4 +26,5 @@ mod presence;
 mod sets;
 mod sorted_sets;
 mod structures;
+mod rate_limiter;
 mod values;

@@ -3,15 +3,17 @@
 
 use std::time::{Duration, SystemTime};
 
-use nearcache::{Lookup, Remaining};
+use nearcache::{Loaded, Lookup, Remaining};
 use nearcache_testkit::random_prefix;
 
-use crate::target::{Face, Target, keys_matching, raw};
+use crate::target::{Face, Options, Target, keys_matching, raw};
 
 suite! {
     every_verb_goes_by_the_same_answer,
     what_is_not_there_is_not_revived,
     what_an_add_replaces_is_only_what_is_not_there,
+    a_kept_value_says_how_long_it_has_been_stale,
+    a_loader_says_how_long_its_value_is_kept,
     a_ttl_is_the_time_until_the_value_is_stale,
     a_new_ttl_moves_the_stale_window_along,
     a_new_ttl_lets_the_tags_live_as_long,
@@ -352,6 +354,58 @@ async fn what_an_add_replaces_is_only_what_is_not_there(target: Target) {
         call!(cache.get_many::<u8>(["list", "k"]).extend("1h")).unwrap(),
         [None, None]
     );
+}
+
+async fn a_kept_value_says_how_long_it_has_been_stale(target: Target) {
+    let scene = scene(target);
+    let cache = &scene.cache;
+    for state in STATES {
+        scene.prepare("k", state).await;
+        let kept = call!(cache.get_kept::<i32>("k")).unwrap();
+        let found = kept.map(|kept| (kept.value, kept.stale_for));
+        match state {
+            Fresh | FreshWithWindow | FreshWithTags => assert_eq!(found, Some((5, None))),
+            Stale => {
+                let (value, since) = found.unwrap();
+                assert_eq!(value, 5);
+                assert!(since.unwrap() >= HOUR, "{since:?}");
+            }
+            _ => assert_eq!(found, None, "{state:?}"),
+        }
+    }
+    scene.prepare("k", FreshWithTags).await;
+    call!(cache.mark_tag_stale("alive")).unwrap();
+    let kept = call!(cache.get_kept::<i32>("k")).unwrap().unwrap();
+    assert_eq!((kept.value, kept.stale_for), (5, Some(Duration::ZERO)));
+}
+
+async fn a_loader_says_how_long_its_value_is_kept(target: Target) {
+    let options = Options {
+        prefix: &random_prefix(),
+        ttl_jitter: 1.0,
+        ..Options::default()
+    };
+    let cache = target.build(&target.url("kept"), options).unwrap();
+    let kept = Loaded::new(5).ttl(HOUR).stale_for("1d").exact();
+    let value = match &cache {
+        Face::Async(cache) => cache.remember_with("k", async move || kept).await,
+        Face::Blocking(cache) => cache.remember_with("k", move || kept).run(),
+    };
+    assert_eq!(value.unwrap(), 5);
+    // The TTL is as long as was said, whatever the jitter, and the value stays for a day after it.
+    assert!(is_about(call!(cache.ttl("k")).unwrap(), 1));
+    call!(cache.mark_stale("k")).unwrap();
+    let kept = call!(cache.get_kept::<i32>("k")).unwrap().unwrap();
+    assert!(kept.stale_for.is_some());
+    assert_eq!(call!(cache.get::<i32>("k")).unwrap(), None);
+    let wrong = Loaded::new(5).ttl(HOUR).stale_for("0s");
+    let value = match &cache {
+        Face::Async(cache) => cache.remember_with("k", async move || wrong).await,
+        Face::Blocking(cache) => cache.remember_with("k", move || wrong).run(),
+    };
+    // It cannot be stored, and is the answer all the same.
+    assert_eq!(value.unwrap(), 5);
+    assert_eq!(call!(cache.get::<i32>("k")).unwrap(), None);
 }
 
 async fn a_ttl_is_the_time_until_the_value_is_stale(target: Target) {

@@ -1,5 +1,7 @@
 //! An application in a folder of its own.
 
+#![allow(dead_code, reason = "each suite uses its part of this")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -158,7 +158,8 @@ fn every_field_of_the_type_is_read() {
     let settings = registry.settings("caches.MyRedis").unwrap();
     assert_eq!((settings.port, settings.db), (Some(7001), Some(4)));
     assert_eq!(settings.username.as_deref(), Some("app"));
-    assert_eq!(settings.timeout, Some(Duration::from_secs(2)));
+    assert_eq!(settings.timeout, Some(Duration::from_millis(250)));
+    assert_eq!(settings.connect_timeout, Some(Duration::from_secs(2)));
     assert_eq!(
         (settings.ttl_jitter, settings.breaker),
         (Some(0.1), Some(false))

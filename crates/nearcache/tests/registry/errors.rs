@@ -73,8 +73,8 @@ fn a_field_out_of_its_range_is_told() {
             "socket_connect_timeout: expected a time",
         ),
         (
-            r#""port": 1, "charset": "latin-1""#,
-            "charset: text is UTF-8 here",
+            r#""port": 1, "charset": "utf-16""#,
+            "charset: expected \"utf-8\"",
         ),
         (
             r#""port": 1, "decode_responses": "perhaps""#,
@@ -136,6 +136,10 @@ fn a_declaration_that_lacks_something_is_told() {
         (
             r#"{"backendBundleEntry": ".", "title": "x", "type": 5}"#,
             "e.json: type: expected text",
+        ),
+        (
+            r#"{"backendBundleEntry": ".", "title": "x", "type": "caches.RedisType", "icon": []}"#,
+            "e.json: icon: expected text",
         ),
         ("[]", "e.json: expected an object"),
     ] {

@@ -36,8 +36,63 @@ pub(super) fn find<'d>(name: &str, details: &'d Details, args: Args<'_>) -> Vec<
         }
         "sort" => sort(args),
         "sort_ro" => vec![(1, vec!["RO", "access"])],
-        _ => by_specs(details, args).unwrap_or_default(),
+        _ => by_specs(details, args)
+            .or_else(|| by_count(details, args))
+            .unwrap_or_default(),
     }
+}
+
+/// Where the specifications fail, a number is read more leniently, and nothing is known of what happens to the keys.
+fn by_count(details: &Details, args: Args<'_>) -> Option<Vec<Found<'static>>> {
+    let mut destination = None;
+    for spec in &details.keys {
+        match (&spec.begin, &spec.find) {
+            (
+                Begin::Index(first),
+                Find::Counted {
+                    count,
+                    first: offset,
+                    ..
+                },
+            ) => {
+                let number = leading_integer(args.get(usize::try_from(first + count).ok()?)?);
+                let first = usize::try_from(first + offset).ok()?;
+                let number = usize::try_from(number).ok()?;
+                let left = args.len().checked_sub(first)?;
+                return (1..=left).contains(&number).then(|| {
+                    let keys = (first..first + number).chain(destination);
+                    keys.map(|at| (at, Vec::new())).collect()
+                });
+            }
+            (Begin::Index(first), _) => destination = usize::try_from(*first).ok(),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The integer that a text begins with, as C's `atoi` reads it; 0 if there is none.
+fn leading_integer(text: &[u8]) -> i32 {
+    let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    let blanks = text.iter().take_while(|byte| blank(byte)).count();
+    let text = &text[blanks..];
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    let digits = digits.iter().take_while(|digit| digit.is_ascii_digit());
+    // `strtol` stops at the limits of a long, of which an int takes the low half.
+    let number = digits.fold(0_i64, |number, digit| {
+        let digit = i64::from(digit - b'0');
+        let number = number.saturating_mul(10);
+        if negative {
+            number.saturating_sub(digit)
+        } else {
+            number.saturating_add(digit)
+        }
+    });
+    number as i32
 }
 
 fn only_gets(mut steps: Args<'_>) -> bool {
@@ -121,7 +176,8 @@ fn by_specs<'d>(details: &'d Details, args: Args<'_>) -> Option<Vec<Found<'d>>> 
 fn after(word: &str, from: i64, args: Args<'_>) -> Option<i64> {
     let is_it = |at: &usize| is(args[*at], word);
     let at = if from > 0 {
-        (usize::try_from(from).ok()?..args.len()).find(is_it)
+        // The last argument cannot come before a key.
+        (usize::try_from(from).ok()?..args.len() - 1).find(is_it)
     } else {
         let from = args.len().checked_sub(usize::try_from(-from).ok()?)?;
         (2..=from.min(args.len().saturating_sub(1)))

@@ -14,6 +14,7 @@ use crate::error::Result;
 pub struct Element {
     pub(super) name: String,
     pub(super) title: String,
+    pub(super) icon: Option<String>,
     pub(super) types: Vec<String>,
     pub(super) app_id: String,
     pub(super) file: PathBuf,
@@ -39,6 +40,11 @@ impl Element {
     /// Its title, for people.
     pub fn title(&self) -> &str {
         &self.title
+    }
+
+    /// Its icon, if its `e.json` has one.
+    pub fn icon(&self) -> Option<&str> {
+        self.icon.as_deref()
     }
 
     /// Its Type, the Type of that Type, and so on. The first is the one in its `e.json`.
@@ -118,6 +124,7 @@ pub(super) struct Declared {
     pub(super) folder: PathBuf,
     pub(super) kind: String,
     pub(super) title: String,
+    pub(super) icon: Option<String>,
 }
 
 /// The folder of an element: the registered one, or the first that exists under a root.
@@ -174,9 +181,15 @@ pub(super) fn declared(registry: &Inner, folder: PathBuf) -> Result<Declared> {
     if text("backendBundleEntry")? != "." {
         return Err(source.error("backendBundleEntry", "expected \".\""));
     }
+    let icon = match tree.get("icon") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(icon)) => Some(icon.clone()),
+        Some(_) => return Err(source.error("icon", "expected text")),
+    };
     Ok(Declared {
         kind: text("type")?,
         title: text("title")?,
+        icon,
         file,
         folder,
     })

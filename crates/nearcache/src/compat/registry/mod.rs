@@ -9,15 +9,19 @@
 //!
 //! ```no_run
 //! # async fn example() -> nearcache::Result<()> {
-//! use nearcache::Text;
 //! use nearcache::compat::registry::Registry;
 //!
 //! let registry = Registry::builder("myapp").root("/srv/myapp").build();
-//! let cache = registry.cache("caches.MyRedis")?; // connects to nothing yet
-//! cache.set("user:1001", &Text("张三")).ttl("1h").await?; // lies in Redis as "myapp:user:1001"
+//! let cache = registry.element("caches.MyRedis")?; // connects to nothing yet
+//! cache.set("user:1001", "张三", 3600).await?; // lies in Redis as "myapp:user:1001"
+//! let name: Option<String> = cache.get("user:1001").await?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`Registry::element`] returns the face of an element, a [`TextCache`]: texts and numbers by name, with the methods of
+//! JitAI's caches. Beneath it is an ordinary [`Cache`], which [`Registry::cache`] returns: with `remember`, tags, hashes
+//! and all other verbs, on the same keys. The guide `docs/jitai.md` has JitAI's calls and ours side by side.
 //!
 //! # Elements
 //! The element `caches.MyRedis` is the folder `caches/MyRedis` under one of the registry's roots, or a folder that is
@@ -31,6 +35,8 @@
 //!   the function gets the fields of the folder and the instance together.
 //! - **Instance**: an element that has a Type, with the options of its cache in `MyRedis.json`.
 //!
+//! What an `__init__.py` does in a folder, a function does here: [`RegistryBuilder::on_init`].
+//!
 //! # The configuration of `caches.RedisType`
 //! | field | | default |
 //! | --- | --- | --- |
@@ -39,34 +45,43 @@
 //! | `password` | required; `null` or empty means none | |
 //! | `db` | the number of the database | **1** |
 //! | `username` | the user to authenticate as, if there is a password | `"default"` |
-//! | `charset` | only `"utf-8"` is allowed | `"utf-8"` |
-//! | `decode_responses` | `true` or `false`; it has no effect, because the requested type decides how a value is read | `true` |
+//! | `charset` | how the face writes and reads names and texts: `"utf-8"`, `"ascii"` or `"latin-1"`, and with the feature `charset` any other that contains ASCII: `"gbk"`, `"big5"`, `"shift_jis"`, `"cp1252"` … | `"utf-8"` |
+//! | `decode_responses` | `true` or `false`. If it is `false`, the values are bytes: the face's [`get`](TextCacheOf::get) is an error, and [`get_bytes`](TextCacheOf::get_bytes) reads them | `true` |
 //! | `socket_timeout` | seconds, from 0.001 to 3600: how long Redis may take for one call | 0.5 |
-//! | `socket_connect_timeout` | seconds, likewise. A call's time includes connecting, so the longer of the two timeouts that are set applies | 0.5 |
+//! | `socket_connect_timeout` | seconds, likewise: how long connecting may take, apart from the call that connects | 0.5 |
 //!
 //! All [options of a configuration](crate::config::OPTIONS) are also allowed, except `prefix` and `separator`: the
-//! prefix is the application's id, followed by `:`. With a `url`, `host`, `port` and `password` are not required.
+//! prefix is the application's id, followed by `:`. With a `url`, `host`, `port` and `password` are not required, and the
+//! timeouts have the defaults of a URL.
 //! Templates (`"{{REDIS_PORT}}"`) are expanded as in every [configuration](crate::config).
 //!
 //! Elements with the same configuration share a connection, even across several registries in one process.
 //!
-//! `element` reads folders, `types` resolves an element's Types, `redis` is the built-in Type.
+//! `element` reads folders, `types` resolves an element's Types, `redis` is the built-in Type. `text` is the face of an
+//! element, with `names`, its listing of keys, and `charset`.
 
+mod charset;
 mod element;
+mod names;
 mod redis;
+mod text;
 mod types;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, ReentrantMutex};
 
 pub use element::Element;
+pub use names::Names;
+use text::About;
+pub use text::{IntoTs, Ping, TextCache, TextCacheOf};
 
 use crate::config::{CacheConfig, Reader};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::{Builder, Cache};
 
 /// The Meta of all Types of caches.
@@ -81,6 +96,9 @@ type Factory = Arc<dyn Fn(&Element) -> Result<CacheConfig> + Send + Sync>;
 /// What the application adds to the builder of an element's cache.
 type Build = Arc<dyn Fn(&str, Builder) -> Builder + Send + Sync>;
 
+/// What the application does with a new element.
+type Init = Arc<dyn Fn(&TextCache) -> Result<(), BoxError> + Send + Sync>;
+
 /// The caches of an application. Cheap to clone; clones are the same registry. See [the module](self).
 #[derive(Clone)]
 pub struct Registry {
@@ -94,7 +112,10 @@ struct Inner {
     types: BTreeMap<String, Factory>,
     reader: Reader,
     build: Option<Build>,
-    caches: Mutex<HashMap<String, Cache>>,
+    inits: HashMap<String, Init>,
+    made: Mutex<HashMap<String, TextCache>>,
+    /// The names of the elements that this thread is making: one for each `on_init` that asks for another element.
+    making: ReentrantMutex<RefCell<Vec<String>>>,
 }
 
 /// Configures a [`Registry`].
@@ -180,6 +201,38 @@ impl RegistryBuilder {
         self
     }
 
+    /// Runs this function when an element is created, before anybody gets it: in the place of the `__init__.py` in its
+    /// folder. The name is that of an instance, or of a Type, for all its instances; the Types' functions run first. If
+    /// it fails, so does [`Registry::element`], and the next call tries again.
+    ///
+    /// It gets the new element, and may ask the registry for others, but not for the same one. It runs on the thread that
+    /// asks for the element, and whoever else asks for a new element of this registry waits meanwhile. It runs again if
+    /// the cache was closed, and is created anew.
+    ///
+    /// ```
+    /// # fn main() -> nearcache::Result<()> {
+    /// use nearcache::compat::registry::Registry;
+    ///
+    /// let registry = Registry::builder("myapp")
+    ///     .on_init("caches.MyRedis", |cache| {
+    ///         println!("{} ({}) is there", cache.title(), cache.name());
+    ///         # #[cfg(feature = "blocking")]
+    ///         cache.blocking()?.set_numeric("starts", 0, None).run()?;
+    ///         Ok(())
+    ///     })
+    ///     .build();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_init(
+        mut self,
+        name: impl Into<String>,
+        init: impl Fn(&TextCache) -> Result<(), BoxError> + Send + Sync + 'static,
+    ) -> Self {
+        self.inner.inits.insert(name.into(), Arc::new(init));
+        self
+    }
+
     /// Builds the registry. It reads no file until a cache is asked for.
     #[must_use]
     pub fn build(mut self) -> Registry {
@@ -203,37 +256,76 @@ impl Registry {
                 types: BTreeMap::new(),
                 reader: Reader::default(),
                 build: None,
-                caches: Mutex::default(),
+                inits: HashMap::new(),
+                made: Mutex::default(),
+                making: ReentrantMutex::default(),
             },
         }
     }
 
-    /// The cache of an element. The first call creates it, without connecting; later calls return the same cache, or
-    /// a new one if it was closed. (For code without an async runtime, take its
-    /// [`blocking`](crate::CacheOf::blocking) form.)
+    /// An element: texts and numbers by name. The first call creates it, without connecting; later calls return the same
+    /// element, or a new one if its cache was closed. (For code without an async runtime, take its
+    /// [`blocking`](TextCacheOf::blocking) form.)
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`], with the path of the file: there is no such element, its Type does not exist or
-    /// refers back to itself, a field is missing, unknown or out of range, a variable is not set.
-    pub fn cache(&self, name: &str) -> Result<Cache> {
-        let known = self.inner.caches.lock().get(name).cloned();
-        if let Some(cache) = known.filter(Cache::is_open) {
-            return Ok(cache);
+    /// refers back to itself, a field is missing, unknown or out of range, a variable is not set. And what its
+    /// [`on_init`](RegistryBuilder::on_init) fails with: an error of nearcache as it is, another one as the source of an
+    /// `InvalidConfig`.
+    pub fn element(&self, name: &str) -> Result<TextCache> {
+        if let Some(made) = self.made(name) {
+            return Ok(made);
         }
-        let mut builder = self.settings(name)?.builder()?;
+        let making = self.inner.making.lock();
+        // Another thread may have made it meanwhile.
+        if let Some(made) = self.made(name) {
+            return Ok(made);
+        }
+        let making = Making::begin(&making, name)?;
+        let made = self.make(name)?;
+        drop(making);
+        let mut all = self.inner.made.lock();
+        all.insert(name.to_owned(), made.clone());
+        Ok(made)
+    }
+
+    /// The cache beneath an element, with all verbs: see [`element`](Registry::element), whose
+    /// [`cache`](TextCacheOf::cache) it is. (For code without an async runtime, take its
+    /// [`blocking`](crate::CacheOf::blocking) form.)
+    ///
+    /// # Errors
+    /// Those of [`element`](Registry::element).
+    pub fn cache(&self, name: &str) -> Result<Cache> {
+        Ok(self.element(name)?.cache().clone())
+    }
+
+    /// An element that was made before, and whose cache is open.
+    fn made(&self, name: &str) -> Option<TextCache> {
+        let made = self.inner.made.lock().get(name).cloned();
+        made.filter(|made| made.cache().is_open())
+    }
+
+    fn make(&self, name: &str) -> Result<TextCache> {
+        let element = types::element(&self.inner, name)?;
+        let mut builder = self.settings_of(&element)?.builder()?;
         if let Some(build) = &self.inner.build {
             builder = build(name, builder);
         }
-        let cache = builder.build()?;
-        let mut caches = self.inner.caches.lock();
-        // Another thread may have created it meanwhile.
-        match caches.get(name) {
-            Some(known) if known.is_open() => Ok(known.clone()),
-            _ => {
-                caches.insert(name.to_owned(), cache.clone());
-                Ok(cache)
+        let (charset, decode_responses) = redis::texts(&element)?;
+        let about = About {
+            element,
+            charset,
+            decode_responses,
+        };
+        let made = TextCache::new(builder.build()?, Arc::new(about));
+        // From the Meta down to the instance.
+        let types = made.element().types().iter().rev();
+        for name in types.map(String::as_str).chain([name]) {
+            if let Some(init) = self.inner.inits.get(name) {
+                init(&made).map_err(|error| failed_init(name, error))?;
             }
         }
+        Ok(made)
     }
 
     /// The options of an element's cache, read again from its files. To print all that apply, use
@@ -242,9 +334,12 @@ impl Registry {
     /// # Errors
     /// Those of [`cache`](Registry::cache).
     pub fn settings(&self, name: &str) -> Result<CacheConfig> {
-        let element = types::element(&self.inner, name)?;
+        self.settings_of(&types::element(&self.inner, name)?)
+    }
+
+    fn settings_of(&self, element: &Element) -> Result<CacheConfig> {
         let made = match &element.factory {
-            Some(factory) => factory(&element)?,
+            Some(factory) => factory(element)?,
             None => element.redis()?,
         };
         // A function may leave out the prefix, but it is the application's id for every Type.
@@ -257,6 +352,40 @@ impl Registry {
     /// The id of the application.
     pub fn app_id(&self) -> &str {
         &self.inner.app_id
+    }
+}
+
+/// An element that is being made, on this thread.
+struct Making<'m>(&'m RefCell<Vec<String>>);
+
+impl<'m> Making<'m> {
+    /// # Errors
+    /// It is being made already: its `on_init` asks for it.
+    fn begin(making: &'m RefCell<Vec<String>>, name: &str) -> Result<Self> {
+        let mut names = making.borrow_mut();
+        if names.iter().any(|one| one == name) {
+            names.push(name.to_owned());
+            let path = names.join(" → ");
+            names.pop();
+            return Err(invalid(format!(
+                "on_init of an element asks for the element itself: {path}; use the one that it is given"
+            )));
+        }
+        names.push(name.to_owned());
+        Ok(Making(making))
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.0.borrow_mut().pop();
+    }
+}
+
+fn failed_init(name: &str, error: BoxError) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => *error,
+        Err(error) => invalid(format!("on_init of {name} failed: {error}")).caused_by(error),
     }
 }
 

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::charset::{CHARSETS, Charset};
 use super::element::{Element, Field};
-use crate::config::{CacheConfig, OPTIONS, Source, suggestion};
+use crate::config::{CacheConfig, OPTIONS, Setting, Source, suggestion};
 use crate::error::Result;
 
 /// The defaults of this Type.
 const DB: u32 = 1;
 const SOCKET_TIMEOUT: Duration = Duration::from_millis(500);
+const SOCKET_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The fields that are not options of a configuration.
 const OWN: [&str; 4] = [
@@ -27,17 +29,21 @@ const THE_APPLICATIONS: [&str; 2] = ["prefix", "separator"];
 
 pub(super) fn config(element: &Element) -> Result<CacheConfig> {
     let mut options = CacheConfig::default();
-    let mut timeouts = Vec::new();
+    let (mut call, mut connect) = (None, None);
     // The fields are read per file, so that an error can name the file.
     let mut by_file: BTreeMap<&PathBuf, Map<String, Value>> = BTreeMap::new();
     for field in &element.fields {
         let source = element.reader.source(field.file.display());
         match field.name.as_str() {
-            "socket_timeout" | "socket_connect_timeout" => {
-                timeouts.extend(timeout(&source, field)?);
+            "socket_timeout" => call = timeout(&source, field)?,
+            "socket_connect_timeout" => connect = timeout(&source, field)?,
+            // What texts are is the face's affair: here they are only checked.
+            "charset" => {
+                charset(&source, field)?;
             }
-            "charset" => charset(&source, field)?,
-            "decode_responses" => decode_responses(&source, field)?,
+            "decode_responses" => {
+                decode_responses(&source, field)?;
+            }
             name if THE_APPLICATIONS.contains(&name) => {
                 return Err(source.error(
                     name,
@@ -94,9 +100,11 @@ pub(super) fn config(element: &Element) -> Result<CacheConfig> {
         .username
         .take()
         .filter(|name| password.is_some() && name != "default" && !name.is_empty());
-    options.timeout = options.timeout.or(timeouts.into_iter().max());
+    options.timeout = options.timeout.or(call);
+    options.connect_timeout = options.connect_timeout.or(connect);
     if options.url.is_none() {
         options.timeout = options.timeout.or(Some(SOCKET_TIMEOUT));
+        options.connect_timeout = options.connect_timeout.or(Some(SOCKET_CONNECT_TIMEOUT));
     }
     if options.db.is_none() && !url_says_db(&options) {
         options.db = Some(DB);
@@ -130,28 +138,42 @@ fn timeout(source: &Source<'_>, field: &Field) -> Result<Option<Duration>> {
     }
 }
 
-fn charset(source: &Source<'_>, field: &Field) -> Result<()> {
-    match source.expanded(&field.name, field.value.clone())?.0 {
-        Value::Null => Ok(()),
-        Value::String(name)
-            if matches!(&*name.to_ascii_lowercase(), "utf-8" | "utf8" | "utf_8") =>
-        {
-            Ok(())
+/// How the face of an element reads and writes texts: its charset, and whether `get` returns text.
+///
+/// # Errors
+/// Those of [`Registry::element`](super::Registry::element).
+pub(super) fn texts(element: &Element) -> Result<(Charset, bool)> {
+    let (mut charset_of, mut decode) = (None, None);
+    for field in &element.fields {
+        let source = element.reader.source(field.file.display());
+        match field.name.as_str() {
+            "charset" => charset_of = charset(&source, field)?,
+            "decode_responses" => decode = decode_responses(&source, field)?,
+            _ => {}
         }
-        _ => Err(source.error(&field.name, "text is UTF-8 here: expected \"utf-8\"")),
+    }
+    Ok((charset_of.unwrap_or(Charset::Utf8), decode.unwrap_or(true)))
+}
+
+fn charset(source: &Source<'_>, field: &Field) -> Result<Option<Charset>> {
+    let (value, variables) = source.expanded(&field.name, field.value.clone())?;
+    match &value {
+        Value::Null => Ok(None),
+        Value::String(name) => Charset::named(name)
+            .map(Some)
+            .ok_or_else(|| source.unexpected(&field.name, CHARSETS, &variables)),
+        _ => Err(source.unexpected(&field.name, CHARSETS, &variables)),
     }
 }
 
-fn decode_responses(source: &Source<'_>, field: &Field) -> Result<()> {
-    // Only checked: the requested type decides how a value is read.
+fn decode_responses(source: &Source<'_>, field: &Field) -> Result<Option<bool>> {
     let (value, variables) = source.expanded(&field.name, field.value.clone())?;
     if value.is_null() {
-        return Ok(());
+        return Ok(None);
     }
-    match CacheConfig::default().set("breaker", &value) {
-        Some(Err(_)) => Err(source.unexpected(&field.name, "true or false", &variables)),
-        _ => Ok(()),
-    }
+    bool::read(&value)
+        .map(Some)
+        .map_err(|expected| source.unexpected(&field.name, &expected, &variables))
 }
 
 fn no_field(name: &str) -> String {

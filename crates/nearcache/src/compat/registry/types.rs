@@ -34,6 +34,7 @@ pub(super) fn element(registry: &Inner, name: &str) -> Result<Element> {
     let mut element = Element {
         name: name.to_owned(),
         title: declared.title.clone(),
+        icon: declared.icon.clone(),
         types: Vec::new(),
         app_id: registry.app_id.clone(),
         fields: Vec::new(),
