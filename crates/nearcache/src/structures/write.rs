@@ -324,6 +324,8 @@ mod tests {
         let one = |rng: &mut Rng, of: &[&'static [u8]]| of[rng.usize(..of.len())];
         let mut input = Input::default();
         input.key(one(rng, &KEYS)).key(one(rng, &KEYS));
+        // What `SUNIONSTORE` reads.
+        input.key(KEYS[1]).key(KEYS[2]);
         input.arg(one(rng, &[b"60000", b"3600000"]));
         input.arg(one(rng, &[b"0", b"1"]));
         for _ in 0..rng.usize(1..3) {
