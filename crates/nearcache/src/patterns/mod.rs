@@ -15,7 +15,9 @@ mod semaphore;
 mod upkeep;
 
 pub use lock::{Acquire, Lock, LockGuard};
-pub use queue::{DeadJob, DeadLetters, Delivery, Job, Next, Push, Queue, QueueStats, StopHandle, Worker};
+pub use queue::{
+    DeadJob, DeadLetters, Delivery, Job, Next, Push, Queue, QueueStats, StopHandle, Worker,
+};
 pub use semaphore::{Permit, Semaphore};
 
 use crate::script::Script;

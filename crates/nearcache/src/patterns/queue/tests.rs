@@ -34,7 +34,11 @@ fn script(rng: &mut Rng) -> Step {
             Step::Call("PUSH", &PUSH, input)
         }
         2..8 => {
-            input.key(LATER).key(DEAD).arg(b"workers").arg(one(rng, &CONSUMERS));
+            input
+                .key(LATER)
+                .key(DEAD)
+                .arg(b"workers")
+                .arg(one(rng, &CONSUMERS));
             input.arg(one(rng, &[b"0", b"0", b"3600000"]));
             input.arg(one(rng, &[b"1", b"2", b"5"]));
             input.arg(one(rng, &[b"0", b"2", b"5"]));
@@ -55,7 +59,11 @@ fn script(rng: &mut Rng) -> Step {
             Step::Call("DONE", &DONE, input)
         }
         11..14 => {
-            input.key(LATER).key(DEAD).arg(b"workers").arg(one(rng, &CONSUMERS));
+            input
+                .key(LATER)
+                .key(DEAD)
+                .arg(b"workers")
+                .arg(one(rng, &CONSUMERS));
             input.arg(&entry(rng));
             input.arg(one(rng, &[b"", b"0", b"3600000"]));
             input.arg(b"it failed");
@@ -81,24 +89,53 @@ fn other(rng: &mut Rng) -> Cmd {
         &["job", "of another program"],
         &["attempt", "many", "job", "1"],
         &["what", "is this"],
-        &["job", "first", "job", "second", "attempt", "1", "attempt", "9"],
+        &[
+            "job", "first", "job", "second", "attempt", "1", "attempt", "9",
+        ],
         &["attempt", "", "error", "an old one"],
     ];
     match rng.u8(..12) {
-        0 => command.arg("XGROUP").arg("CREATE").arg(JOBS).arg("workers").arg("0").arg("MKSTREAM"),
+        0 => command
+            .arg("XGROUP")
+            .arg("CREATE")
+            .arg(JOBS)
+            .arg("workers")
+            .arg("0")
+            .arg("MKSTREAM"),
         1..5 => {
             let entry = entry(rng);
-            command.arg("XADD").arg(JOBS).arg(entry).arg(fields[rng.usize(..7)])
+            command
+                .arg("XADD")
+                .arg(JOBS)
+                .arg(entry)
+                .arg(fields[rng.usize(..7)])
         }
         5 => {
             let entry = entry(rng);
-            command.arg("XADD").arg(DEAD).arg(entry).arg(fields[rng.usize(..7)])
+            command
+                .arg("XADD")
+                .arg(DEAD)
+                .arg(entry)
+                .arg(fields[rng.usize(..7)])
         }
         // An entry that is pending and gone.
         6 => command.arg("XDEL").arg(JOBS).arg(entry(rng)),
-        7 => command.arg("ZADD").arg(LATER).arg(rng.u8(..9)).arg("x:2:due"),
-        8 => command.arg("ZADD").arg(LATER).arg(1).arg(one(rng, &[b"stray", b":", b"a:b", b"::"])),
-        9 => command.arg("XGROUP").arg("CREATECONSUMER").arg(JOBS).arg("workers").arg("three"),
+        7 => command
+            .arg("ZADD")
+            .arg(LATER)
+            .arg(rng.u8(..9))
+            .arg("x:2:due"),
+        8 => command
+            .arg("ZADD")
+            .arg(LATER)
+            .arg(1)
+            .arg(one(rng, &[b"stray", b":", b"a:b", b"::"])),
+        9 => command
+            .arg("XGROUP")
+            .arg("CREATECONSUMER")
+            .arg(JOBS)
+            .arg("workers")
+            .arg("three"),
         10 if rng.u8(..8) == 0 => command.arg("SET").arg(JOBS).arg("a text"),
         10 => command.arg("PING"),
         _ if rng.u8(..4) == 0 => command.arg("UNLINK").arg(JOBS),
@@ -112,8 +149,17 @@ fn contents() -> Pipeline {
     all.cmd("TYPE").arg(JOBS);
     all.cmd("XRANGE").arg(JOBS).arg("-").arg("+");
     all.cmd("XRANGE").arg(DEAD).arg("-").arg("+");
-    all.cmd("ZRANGE").arg(LATER).arg(0).arg(-1).arg("WITHSCORES");
-    all.cmd("XPENDING").arg(JOBS).arg("workers").arg("-").arg("+").arg(100);
+    all.cmd("ZRANGE")
+        .arg(LATER)
+        .arg(0)
+        .arg(-1)
+        .arg("WITHSCORES");
+    all.cmd("XPENDING")
+        .arg(JOBS)
+        .arg("workers")
+        .arg("-")
+        .arg("+")
+        .arg(100);
     all
 }
 
@@ -129,13 +175,15 @@ fn alike(ours: &Value, theirs: &Value) -> bool {
             ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| alike(a, b))
         }
         // How long an entry is idle.
-        (Value::Int(ours), Value::Int(theirs)) => ours.abs_diff(*theirs) < twins::TOLERANCE && (*ours > 100 || *theirs > 100) || ours == theirs || ours.abs_diff(*theirs) < 50 && (*ours).min(*theirs) == 0,
-        (Value::BulkString(ours), Value::BulkString(theirs)) => {
-            match (time(ours), time(theirs)) {
-                (Some(a), Some(b)) => a.abs_diff(b) < twins::TOLERANCE,
-                _ => ours == theirs,
-            }
+        (Value::Int(ours), Value::Int(theirs)) => {
+            ours.abs_diff(*theirs) < twins::TOLERANCE && (*ours > 100 || *theirs > 100)
+                || ours == theirs
+                || ours.abs_diff(*theirs) < 50 && (*ours).min(*theirs) == 0
         }
+        (Value::BulkString(ours), Value::BulkString(theirs)) => match (time(ours), time(theirs)) {
+            (Some(a), Some(b)) => a.abs_diff(b) < twins::TOLERANCE,
+            _ => ours == theirs,
+        },
         (ours, theirs) => twins::alike(ours, theirs),
     }
 }
