@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 3] = ["nearcache", "nearcache-embedded", "nearcache-tower"];
 
 /// The examples. Each of them asserts its results.
-const EXAMPLES: [&str; 25] = [
+const EXAMPLES: [&str; 26] = [
     "quickstart",
     "remember",
     "stale",
@@ -26,6 +26,7 @@ const EXAMPLES: [&str; 25] = [
     "rate_limit",
     "ttl",
     "structures",
+    "hash",
     "persist",
     "response_cache",
     "decorator",

@@ -34,6 +34,7 @@
 //! - `#[cached]` (feature `macros`): caches the results of a function.
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
+//! - [`structures`]: hashes, lists, sets and sorted sets as handles; [`command`]: any other command on keys of the cache.
 //! - [`Fallback`]: what a read returns while Redis is away, and what a function of yours says instead; [`Undelivered`] and [`DataLoss`]: what happens to an
 //!   invalidation then.
 //! - [`Stats`]: the statistics of a cache; [`hooks`]: observing each call, metrics and traces.
@@ -111,6 +112,8 @@ pub mod blocking;
 mod cache;
 mod client;
 mod codec;
+pub mod command;
+#[cfg(feature = "config")]
 #[cfg(any(feature = "config", feature = "simple"))]
 pub mod compat;
 #[cfg(feature = "config")]
@@ -251,6 +254,10 @@ struct Protocols;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/wire-format.md")]
 struct WireFormat;
+
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/structures.md")]
+struct Structures;
 
 #[cfg(all(doctest, feature = "embedded"))]
 #[doc = include_str!("../../../docs/observability.md")]

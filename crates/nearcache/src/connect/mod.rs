@@ -56,7 +56,7 @@ pub(crate) use open::{Mode, open};
 #[cfg(feature = "blocking")]
 pub use raw::BlockingConnection;
 pub use raw::Connection;
-pub(crate) use raw::Dedicated;
+pub(crate) use raw::{Alone, Dedicated};
 pub use server::{ServerInfo, ServerKind};
 pub use target::Protocol;
 

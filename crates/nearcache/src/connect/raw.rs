@@ -14,6 +14,7 @@ use super::driven::Driven;
 #[cfg(feature = "blocking")]
 use super::socket::Socket;
 use super::waits::Wait;
+use crate::runtime::Runtime;
 
 /// The connection that a backend opens.
 #[derive(Debug)]
@@ -23,6 +24,43 @@ pub(crate) enum Dedicated {
     Multiplexed(Arc<Driven>),
     #[cfg(feature = "blocking")]
     Socket(Box<Socket>),
+}
+
+/// A connection for one caller of the cache itself, whichever way it waits.
+pub(crate) enum Alone {
+    Async(Box<Connection>),
+    #[cfg(feature = "blocking")]
+    Blocking(Box<BlockingConnection>),
+}
+
+impl Alone {
+    pub(crate) fn new(dedicated: Dedicated, runtime: &Runtime, limit: Duration) -> Self {
+        #[cfg(feature = "blocking")]
+        if matches!(runtime, Runtime::Threads) {
+            return Alone::Blocking(Box::new(BlockingConnection::new(dedicated, 0, limit)));
+        }
+        let _ = runtime;
+        Alone::Async(Box::new(Connection::new(dedicated, 0, limit)))
+    }
+
+    /// Whether a request blocks the thread.
+    pub(crate) fn is_blocking(&self) -> bool {
+        !matches!(self, Alone::Async(_))
+    }
+
+    /// Sends a command. One that waits may take that long, and the limit.
+    pub(crate) async fn request(&mut self, command: &Cmd) -> crate::error::Result<Value> {
+        let reply = match self {
+            Alone::Async(connection) => {
+                redis::aio::ConnectionLike::req_packed_command(&mut **connection, command).await
+            }
+            #[cfg(feature = "blocking")]
+            Alone::Blocking(connection) => {
+                redis::ConnectionLike::req_command(&mut **connection, command)
+            }
+        };
+        super::result_of(reply.map_err(crate::error::Error::from_redis)?)
+    }
 }
 
 /// A Redis connection for the caller alone, for every command, through redis-rs.

@@ -10,12 +10,21 @@ mod face;
 #[macro_use]
 #[path = "../support/target.rs"]
 mod target;
+#[macro_use]
+#[path = "../support/scene.rs"]
+mod scene;
 
 mod batches;
+mod commands;
 mod counters;
 mod expiry;
+mod hashes;
 mod keys;
 mod lifecycle;
+mod lists;
 mod presence;
 mod rate_limiter;
+mod sets;
+mod sorted_sets;
+mod structures;
 mod values;
