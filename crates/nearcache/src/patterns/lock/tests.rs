@@ -107,7 +107,10 @@ fn split(text: &[u8]) -> (u64, &[u8]) {
 
 fn contents() -> Pipeline {
     let mut all = twins::contents(&[LOCKS[0], LOCKS[1], LAST]);
-    all.cmd("ZRANGE").arg(LOCKS[1]).arg("0 -1".split(' ').collect::<Vec<_>>()).arg("WITHSCORES");
+    all.cmd("ZRANGE")
+        .arg(LOCKS[1])
+        .arg("0 -1".split(' ').collect::<Vec<_>>())
+        .arg("WITHSCORES");
     all
 }
 
