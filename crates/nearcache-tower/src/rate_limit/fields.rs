@@ -135,8 +135,14 @@ mod tests {
             let fields = Fields::new(RateLimitFields::Both, name, &quota);
             fields.policy.to_str().unwrap().to_owned()
         };
-        assert_eq!(policy(b"api", Quota::per_minute(100).burst(20)), "\"api\";q=100;w=60");
-        assert_eq!(policy(b"a\"b\\c\n\xff", Quota::per(5, "1500ms")), "\"a\\\"b\\\\c\";q=5");
+        assert_eq!(
+            policy(b"api", Quota::per_minute(100).burst(20)),
+            "\"api\";q=100;w=60"
+        );
+        assert_eq!(
+            policy(b"a\"b\\c\n\xff", Quota::per(5, "1500ms")),
+            "\"a\\\"b\\\\c\";q=5"
+        );
     }
 
     #[test]
