@@ -243,7 +243,7 @@ impl<M> RateLimiter<M> {
     /// ```
     ///
     /// It asks again after each [`retry_after`](Decision::retry_after). Those who wait are not in a queue: whoever asks
-    /// first is next.
+    /// first is next. While Redis is away, a limiter that denies then lets its callers wait for Redis.
     ///
     /// # Errors
     /// Those of a [`RateLimiter`].
