@@ -6,8 +6,17 @@
 //!
 //! A helper owns a clone of its cache, so it can be kept, cloned, and moved to a task or thread.
 
+mod sessions;
+
+pub use sessions::{CreateSession, RenewSessionId, SaveSession, SessionId, Sessions};
+
 use crate::script::Script;
 
 /// The scripts of all helpers, for a store without Lua.
 #[cfg_attr(not(feature = "serve"), allow(dead_code))]
-pub(crate) const SCRIPTS: &[&Script] = &[];
+pub(crate) const SCRIPTS: &[&Script] = &[
+    &sessions::LOAD,
+    &sessions::OPEN,
+    &sessions::REMOVE,
+    &sessions::SAVE,
+];
