@@ -19,6 +19,9 @@ pub use queue::{
     DeadJob, DeadLetters, Delivery, Job, Next, Push, Queue, QueueStats, StopHandle, Worker,
 };
 pub use semaphore::{Permit, Semaphore};
+mod sessions;
+
+pub use sessions::{CreateSession, RenewSessionId, SaveSession, SessionId, Sessions};
 
 use crate::script::Script;
 
@@ -43,4 +46,8 @@ pub(crate) const SCRIPTS: &[&Script] = &[
     &queue::scripts::FAIL,
     &queue::scripts::SWEEP,
     &queue::scripts::REVIVE,
+    &sessions::LOAD,
+    &sessions::OPEN,
+    &sessions::REMOVE,
+    &sessions::SAVE,
 ];
