@@ -16,5 +16,7 @@ mod counters;
 mod expiry;
 mod keys;
 mod lifecycle;
+mod lock;
 mod presence;
+mod queue;
 mod values;
