@@ -27,4 +27,7 @@ mod rate_limiter;
 mod sets;
 mod sorted_sets;
 mod structures;
+mod lock;
+mod presence;
+mod queue;
 mod values;
