@@ -12,9 +12,14 @@ mod face;
 mod target;
 
 mod batches;
+mod bits;
 mod counters;
 mod expiry;
+mod geo;
 mod keys;
 mod lifecycle;
 mod presence;
+mod streams;
+mod topics;
+mod uniques;
 mod values;
