@@ -5,12 +5,22 @@
 //! | feature | | what it adds |
 //! | --- | --- | --- |
 //! | `response-cache` | default | [`ResponseCacheLayer`]: responses that are cached by RFC 9111 |
+//! | `http-cache` | | `HttpCacheManager`: the responses of APIs that the program calls, for reqwest-middleware and others |
 
 // A feature each; a file, or a folder, each.
+#[cfg(feature = "http-cache")]
+mod http_client;
 #[cfg(feature = "response-cache")]
 mod response_cache;
 
+#[cfg(feature = "http-cache")]
+pub use http_client::HttpCacheManager;
 #[cfg(feature = "response-cache")]
 pub use response_cache::{
     CacheTags, ResponseBody, ResponseCache, ResponseCacheBuilder, ResponseCacheLayer,
 };
+
+/// The examples in the README are compiled and run, too.
+#[cfg(all(doctest, feature = "response-cache"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

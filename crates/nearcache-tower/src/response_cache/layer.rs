@@ -85,6 +85,9 @@ const PASS_FOR: Duration = Duration::from_secs(60);
 /// `delete_pattern("http:*:example.com/products*")` removes many. Whoever sees the keys of the cache sees the addresses:
 /// say [`redact_keys`](nearcache::Builder::redact_keys) where they hold secrets.
 ///
+/// Nothing else of a request is in the key. If a handler answers by something else (`X-Forwarded-Proto`, a client's
+/// address), its response must say so in `Vary`, or the application names its own [`key`](ResponseCacheBuilder::key).
+///
 /// **In axum, a layer within a nested router sees the path without the part that it is nested at**: put the layer on the
 /// outer router, or give each its own [`name`](ResponseCacheBuilder::name).
 #[derive(Clone, Debug)]

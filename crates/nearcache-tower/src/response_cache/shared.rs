@@ -42,8 +42,8 @@ pub(super) struct Shared {
 /// What was found under a key.
 pub(super) struct Found {
     pub(super) stored: Stored,
-    /// Whether the cache holds it for stale, whatever its own terms: it was marked so.
-    pub(super) is_marked_stale: bool,
+    /// Whether the cache holds it for stale: its time has ended, or it was marked so.
+    pub(super) is_stale: bool,
 }
 
 impl Shared {
@@ -66,7 +66,7 @@ impl Shared {
             }
         };
         Some(Found {
-            is_marked_stale: kept.stale_for.is_some(),
+            is_stale: kept.stale_for.is_some(),
             stored: Stored::decode(kept.value.0)?,
         })
     }

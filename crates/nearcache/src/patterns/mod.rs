@@ -6,8 +6,46 @@
 //!
 //! A helper owns a clone of its cache, so it can be kept, cloned, and moved to a task or thread.
 
+mod rate_limiter;
+
+pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
+mod lock;
+mod periods;
+mod queue;
+mod semaphore;
+mod series;
+mod upkeep;
+
+pub use lock::{Acquire, Lock, LockGuard};
+pub use queue::{
+    DeadJob, DeadLetters, Delivery, Job, Next, Push, Queue, QueueStats, StopHandle, Worker,
+};
+pub use semaphore::{Permit, Semaphore};
+pub use series::Series;
+
 use crate::script::Script;
 
 /// The scripts of all helpers, for a store without Lua.
 #[cfg_attr(not(feature = "serve"), allow(dead_code))]
-pub(crate) const SCRIPTS: &[&Script] = &[];
+pub(crate) const SCRIPTS: &[&Script] = &[
+    &rate_limiter::GCRA,
+    &rate_limiter::SLIDING_WINDOW,
+    &rate_limiter::FIXED_WINDOW,
+    &lock::scripts::ACQUIRE,
+    &lock::scripts::RENEW,
+    &lock::scripts::RELEASE,
+    &semaphore::scripts::ACQUIRE,
+    &semaphore::scripts::RENEW,
+    &semaphore::scripts::RELEASE,
+    &semaphore::scripts::COUNT,
+    &queue::scripts::PUSH,
+    &queue::scripts::TAKE,
+    &queue::scripts::KEEP,
+    &queue::scripts::LEAVE,
+    &queue::scripts::DONE,
+    &queue::scripts::FAIL,
+    &queue::scripts::SWEEP,
+    &queue::scripts::REVIVE,
+    &series::scripts::COUNT,
+    &series::scripts::READ,
+];

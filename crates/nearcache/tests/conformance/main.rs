@@ -10,16 +10,26 @@ mod face;
 #[macro_use]
 #[path = "../support/target.rs"]
 mod target;
+#[macro_use]
+#[path = "../support/scene.rs"]
+mod scene;
 
 mod batches;
 mod bits;
+mod commands;
 mod counters;
 mod expiry;
 mod geo;
+mod hashes;
 mod keys;
 mod lifecycle;
+mod lists;
 mod presence;
+mod rate_limiter;
+mod sets;
+mod sorted_sets;
 mod streams;
+mod structures;
 mod topics;
 mod uniques;
 mod values;

@@ -1,0 +1,135 @@
+//! "Data structures such as strings, hashes, lists, sets, sorted sets with range queries, bitmaps, hyperloglogs,
+//! geospatial indexes, and streams", and "message broker": beneath the cache they are as Redis has them, and every verb of
+//! the cache sees them.
+
+use std::time::Duration;
+
+use nearcache::redis::Value;
+use nearcache::{ErrorKind, Remaining};
+
+use super::{new, said, words};
+use crate::face::{Face, run};
+use crate::target::{Place, Target, keys_matching, raw};
+
+brief_suite! {
+    the_data_structures_of_the_overview,
+}
+
+/// The text of the next message that a connection was sent.
+async fn message(mut next: impl AsyncFnMut() -> Option<nearcache::redis::PushInfo>) -> String {
+    while let Some(push) = next().await {
+        if push.kind == nearcache::redis::PushKind::Message {
+            return push.data.last().map(words).unwrap_or_default();
+        }
+    }
+    panic!("no message came");
+}
+
+/// Each is beneath the cache as Redis has it, under the cache's prefix, and every verb of the cache sees it.
+async fn the_data_structures_of_the_overview(target: Target) {
+    let (cache, prefix) = new(target);
+    for (command, reply) in [
+        ("HSET user:123 name John age 30", "2"),
+        ("HGETALL user:123", "name John age 30"),
+        ("HINCRBY user:123 visits 2", "2"),
+        ("RPUSH recent a b c", "3"),
+        ("LPUSH recent z", "4"),
+        ("LRANGE recent 0 1", "z a"),
+        ("LTRIM recent 0 2", "OK"),
+        ("LLEN recent", "3"),
+        ("RPOP recent", "b"),
+        ("SADD online ada bob ada", "2"),
+        ("SISMEMBER online ada", "1"),
+        ("SCARD online", "2"),
+        ("ZADD board 10 ada 20 bob 15 cyd", "3"),
+        ("ZRANGE board 0 1", "ada cyd"),
+        ("ZRANGEBYSCORE board 12 (20", "cyd"),
+        ("ZREVRANK board bob", "0"),
+        ("SETBIT seen 7 1", "0"),
+        ("GETBIT seen 7", "1"),
+        ("BITCOUNT seen", "1"),
+        ("BITPOS seen 1", "7"),
+        ("PFADD visitors ada bob ada", "1"),
+        ("PFCOUNT visitors", "2"),
+        (
+            "GEOADD shops 13.361389 38.115556 Palermo 15.087269 37.502669 Catania",
+            "2",
+        ),
+        ("GEODIST shops Palermo Catania km", "166.2742"),
+        (
+            "GEOSEARCH shops FROMLONLAT 15 37 BYRADIUS 100 km ASC",
+            "Catania",
+        ),
+        ("XADD orders 1-1 id 7", "1-1"),
+        ("XADD orders 2-1 id 8", "2-1"),
+        ("XLEN orders", "2"),
+        ("XRANGE orders - + COUNT 1", "1-1 id 7"),
+        ("XGROUP CREATE orders billing 0", "OK"),
+    ] {
+        // The group's key is the third word.
+        let said = match command.strip_prefix("XGROUP CREATE orders ") {
+            Some(rest) => {
+                let key = format!("{prefix}:orders");
+                let mut all = vec!["XGROUP", "CREATE", &key];
+                all.extend(rest.split(' '));
+                let all: Vec<&[u8]> = all.iter().map(|word| word.as_bytes()).collect();
+                words(&raw(&cache, &all).await)
+            }
+            None => said(&cache, &prefix, command).await,
+        };
+        assert_eq!(said, reply, "{command}");
+    }
+    for key in [
+        "user:123", "recent", "online", "board", "seen", "visitors", "shops", "orders",
+    ] {
+        assert!(call!(cache.contains(key)).unwrap(), "{key}");
+        assert_eq!(call!(cache.ttl(key)).unwrap(), Remaining::Forever, "{key}");
+        assert!(call!(cache.expire(key, "1h")).unwrap(), "{key}");
+        assert!(call!(cache.ttl(key)).unwrap().duration().is_some(), "{key}");
+    }
+    // A verb for another type is an error, and changes nothing.
+    for key in ["user:123", "recent", "online", "board", "orders"] {
+        let error = call!(cache.get::<String>(key)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongType, "{key}");
+    }
+    assert_eq!(keys_matching(&cache, b"*").await.len(), 8);
+    assert_eq!(call!(cache.clear()).unwrap(), 8);
+}
+
+/// "Used as a database, cache, and message broker".
+#[test]
+fn messages_reach_who_subscribed() {
+    for place in [Place::Embedded, Place::RedisResp3] {
+        run(a_message_reaches_who_subscribed(Target::asynchronous(
+            place,
+        )));
+        run(a_message_reaches_who_subscribed(Target::blocking(place)));
+    }
+}
+
+async fn a_message_reaches_who_subscribed(target: Target) {
+    let (cache, prefix) = new(target);
+    let channel = format!("{prefix}:news");
+    let publish = async |text: &str| {
+        let words: [&[u8]; 3] = [b"PUBLISH", channel.as_bytes(), text.as_bytes()];
+        raw(&cache, &words).await
+    };
+    assert_eq!(publish("nobody hears it").await, Value::Int(0));
+    let mut subscribe = nearcache::redis::cmd("SUBSCRIBE");
+    subscribe.arg(&channel);
+    let heard = match &cache {
+        Face::Async(cache) => {
+            let mut connection = cache.connection().await.unwrap();
+            let _: Value = subscribe.query_async(&mut connection).await.unwrap();
+            assert_eq!(publish("hello").await, Value::Int(1));
+            message(async || connection.next_push().await.ok()).await
+        }
+        Face::Blocking(cache) => {
+            let mut connection = cache.connection().run().unwrap();
+            let _: Value = subscribe.query(&mut connection).unwrap();
+            assert_eq!(publish("hello").await, Value::Int(1));
+            message(async || connection.next_push(Duration::from_secs(10)).unwrap()).await
+        }
+    };
+    assert_eq!(heard, "hello");
+}
