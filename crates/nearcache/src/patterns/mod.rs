@@ -9,6 +9,7 @@
 mod rate_limiter;
 
 pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
+mod leaderboard;
 mod lock;
 mod periods;
 mod queue;
@@ -16,6 +17,7 @@ mod semaphore;
 mod series;
 mod upkeep;
 
+pub use leaderboard::{Leaderboard, Ranked, Standing, Submit};
 pub use lock::{Acquire, Lock, LockGuard};
 pub use queue::{
     DeadJob, DeadLetters, Delivery, Job, Next, Push, Queue, QueueStats, StopHandle, Worker,
@@ -31,6 +33,9 @@ pub(crate) const SCRIPTS: &[&Script] = &[
     &rate_limiter::GCRA,
     &rate_limiter::SLIDING_WINDOW,
     &rate_limiter::FIXED_WINDOW,
+    &leaderboard::SUBMIT,
+    &leaderboard::STANDING,
+    &leaderboard::AROUND,
     &lock::scripts::ACQUIRE,
     &lock::scripts::RENEW,
     &lock::scripts::RELEASE,

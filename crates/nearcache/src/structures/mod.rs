@@ -54,7 +54,12 @@ pub use handle::AsKey;
 pub(crate) use handle::stored_key;
 pub use hash::{Hash, IncrField};
 pub use list::{List, Move, Pop, Push, Remove};
+pub(crate) use member::element;
 pub use member::{AsMember, Element, Member};
+pub(crate) use range::score as score_text;
+#[cfg(feature = "embedded")]
+pub(crate) use replies::float;
+pub(crate) use replies::{scored, some_float};
 pub use scan::Scan;
 pub use set::{Combine, SetOf};
 pub use sorted_set::{

@@ -22,6 +22,7 @@ mod expiry;
 mod geo;
 mod hashes;
 mod keys;
+mod leaderboards;
 mod lifecycle;
 mod lists;
 mod presence;
