@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 3] = ["nearcache", "nearcache-embedded", "nearcache-tower"];
 
 /// The examples. Each of them asserts its results.
-const EXAMPLES: [&str; 26] = [
+const EXAMPLES: [&str; 27] = [
     "quickstart",
     "remember",
     "stale",
@@ -27,6 +27,7 @@ const EXAMPLES: [&str; 26] = [
     "ttl",
     "structures",
     "hash",
+    "leaderboard",
     "persist",
     "response_cache",
     "decorator",
