@@ -171,6 +171,20 @@ pub(crate) fn all(extent: Extent) -> Vec<Step> {
             ],
             &[],
         ));
+        steps.push(cargo(
+            "a service under load, while Redis is killed and stopped",
+            &[
+                "test",
+                "--release",
+                "--package",
+                "nearcache-example-web",
+                "--test",
+                "outage",
+                "--",
+                "--nocapture",
+            ],
+            &[("NEARCACHE_OUTAGE_SECONDS", "40")],
+        ));
     }
     steps.extend(deny());
     steps
