@@ -4,9 +4,11 @@
 //! the observers (`hooks`). It sends commands, pipelines and scripts through the [`Gate`], which `close` shuts. It does
 //! not know what the commands are for: that is the task of the layers above, `read_through` and `cache`.
 //!
-//! `batch` splits what is too large for one round trip; `reply` parses the replies of commands.
+//! `batch` splits what is too large for one round trip; `reply` parses the replies of commands; `commands` asks the
+//! server which arguments of a command are keys.
 
 pub(crate) mod batch;
+mod commands;
 pub(crate) mod reply;
 
 use std::fmt;
@@ -62,6 +64,8 @@ struct Shared {
     telemetry: Telemetry,
     data_loss: DataLoss,
     listener: u64,
+    /// What the server says about its commands.
+    commands: commands::Commands,
     /// When it was last logged that Redis refuses, and that a loaded value cannot be stored.
     said_degraded: Seldom,
     said_not_stored: Seldom,
@@ -105,6 +109,7 @@ impl Client {
             telemetry,
             data_loss,
             listener,
+            commands: commands::Commands::default(),
             said_degraded: Seldom::default(),
             said_not_stored: Seldom::default(),
         };
@@ -416,6 +421,11 @@ impl Client {
         if self.is_open() {
             self.guarded().disconnect();
         }
+    }
+
+    /// Waits until the cache closes.
+    pub(crate) async fn closed(&self) {
+        self.shared.gate.closed().await;
     }
 
     /// Admits no more calls. The loads under way go on, until the returned value is dropped.

@@ -10,11 +10,18 @@ mod rate_limiter;
 
 pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
 mod lock;
+mod queue;
 mod semaphore;
 mod upkeep;
 
 pub use lock::{Acquire, Lock, LockGuard};
+pub use queue::{
+    DeadJob, DeadLetters, Delivery, Job, Next, Push, Queue, QueueStats, StopHandle, Worker,
+};
 pub use semaphore::{Permit, Semaphore};
+mod sessions;
+
+pub use sessions::{CreateSession, RenewSessionId, SaveSession, SessionId, Sessions};
 
 use crate::script::Script;
 
@@ -31,4 +38,16 @@ pub(crate) const SCRIPTS: &[&Script] = &[
     &semaphore::scripts::RENEW,
     &semaphore::scripts::RELEASE,
     &semaphore::scripts::COUNT,
+    &queue::scripts::PUSH,
+    &queue::scripts::TAKE,
+    &queue::scripts::KEEP,
+    &queue::scripts::LEAVE,
+    &queue::scripts::DONE,
+    &queue::scripts::FAIL,
+    &queue::scripts::SWEEP,
+    &queue::scripts::REVIVE,
+    &sessions::LOAD,
+    &sessions::OPEN,
+    &sessions::REMOVE,
+    &sessions::SAVE,
 ];

@@ -6,34 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nearcache::redis::Value;
-use nearcache::{BoxError, Cache, ErrorKind, Raw, Remaining, Text};
-use nearcache_testkit::{Port, Redis, random_prefix};
+use nearcache::{BoxError, Cache, Raw, Remaining, Text};
+use nearcache_testkit::{Port, random_prefix};
 
 use crate::face::{Face, run};
-use crate::target::{Place, Target, keys_matching, raw};
+use crate::target::{Target, raw};
 
-/// Runs a text on either face, where `go!(operation)` carries an operation out: handles have a type for each face.
-#[rustfmt::skip] // It indents a macro within a macro further each time.
-macro_rules! on_both {
-    ($face:expr, $d:tt, |$cache:ident| $body:block) => {
-        match &$face {
-            Face::Async($cache) => {
-                #[allow(unused_macros, reason = "a text may need none")]
-                macro_rules! go {
-                    ($d operation:expr) => { $d operation.await };
-                }
-                $body
-            }
-            Face::Blocking($cache) => {
-                #[allow(unused_macros, reason = "a text may need none")]
-                macro_rules! go {
-                    ($d operation:expr) => { $d operation.run() };
-                }
-                $body
-            }
-        }
-    };
-}
+mod persistence;
+mod structures;
+mod uses;
 
 /// A cache of a new application, and the prefix of its keys.
 fn new(target: Target) -> (Face, String) {
@@ -53,14 +34,32 @@ fn text(text: &str) -> Value {
     Value::BulkString(text.as_bytes().to_vec())
 }
 
-/// The text of the next message that a connection was sent.
-async fn message(mut next: impl AsyncFnMut() -> Option<nearcache::redis::PushInfo>) -> String {
-    while let Some(push) = next().await {
-        if push.kind == nearcache::redis::PushKind::Message {
-            return push.data.last().map(words).unwrap_or_default();
+/// What a command of the note's answers: texts, numbers, and lists of these.
+fn words(reply: &Value) -> String {
+    match reply {
+        Value::Nil => "nil".to_owned(),
+        Value::Okay => "OK".to_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::Double(number) => number.to_string(),
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::SimpleString(text) => text.clone(),
+        Value::Array(items) | Value::Set(items) => {
+            items.iter().map(words).collect::<Vec<_>>().join(" ")
         }
+        Value::Map(pairs) => {
+            let pairs = pairs
+                .iter()
+                .map(|(key, value)| format!("{} {}", words(key), words(value)));
+            pairs.collect::<Vec<_>>().join(" ")
+        }
+        other => format!("{other:?}"),
     }
-    panic!("no message came");
+}
+
+/// The reply to a command as it is typed; the second word gets the prefix.
+async fn said(cache: &Face, prefix: &str, command: &str) -> String {
+    let command: Vec<&str> = command.split(' ').collect();
+    words(&raw_at(cache, prefix, &command).await)
 }
 
 /// A database that counts its queries.
@@ -113,12 +112,6 @@ brief_suite! {
     strings_with_expiry,
     expiration_is_automatic,
     any_value_can_be_cached,
-    the_data_structures_of_the_overview,
-    sessions_are_stored,
-    api_responses_are_cached,
-    requests_are_counted_for_a_rate_limit,
-    a_leaderboard_is_a_sorted_set,
-    analytics_in_real_time,
 }
 
 // ## Caching Architecture
@@ -230,13 +223,14 @@ async fn the_python_client_example(target: Target) {
     let value: Option<Text> = call!(cache.get("key")).unwrap();
     assert_eq!(value, Some(Text("value".to_owned())));
     // r.hset('user:123', 'name', 'John'); r.hset('user:123', 'age', '30'); user = r.hgetall('user:123')
-    on_both!(cache, $, |cache| {
-        let user = cache.hash("user:123");
-        assert!(go!(user.set("name", "John")).unwrap());
-        assert!(go!(user.set("age", "30")).unwrap());
-        assert_eq!(go!(user.get::<String>("name")).unwrap().as_deref(), Some("John"));
-        assert_eq!(go!(user.get::<u8>("age")).unwrap(), Some(30));
-    });
+    assert!(call!(cache.hash("user:123").set("name", "John")).unwrap());
+    assert!(call!(cache.hash("user:123").set("age", "30")).unwrap());
+    let name: Option<String> = call!(cache.hash("user:123").get("name")).unwrap();
+    assert_eq!(name.as_deref(), Some("John"));
+    assert_eq!(
+        call!(cache.hash("user:123").get::<u8>("age")).unwrap(),
+        Some(30)
+    );
     assert_eq!(
         raw_at(&cache, &prefix, &["HGET", "user:123", "name"]).await,
         text("John")
@@ -315,347 +309,4 @@ async fn any_value_can_be_cached(target: Target) {
     call!(cache.set("large", Raw(&large)).ttl(60)).unwrap();
     let value: Option<Raw> = call!(cache.get("large")).unwrap();
     assert!(value.unwrap().0 == large);
-}
-
-// # Overview: hashes, lists, sets, sorted sets with range queries, bitmaps, hyperloglogs, geospatial indexes, streams
-
-/// What a command of the note's answers: texts, numbers, and lists of these.
-fn words(reply: &Value) -> String {
-    match reply {
-        Value::Nil => "nil".to_owned(),
-        Value::Okay => "OK".to_owned(),
-        Value::Int(number) => number.to_string(),
-        Value::Double(number) => number.to_string(),
-        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        Value::SimpleString(text) => text.clone(),
-        Value::Array(items) | Value::Set(items) => {
-            items.iter().map(words).collect::<Vec<_>>().join(" ")
-        }
-        Value::Map(pairs) => {
-            let pairs = pairs
-                .iter()
-                .map(|(key, value)| format!("{} {}", words(key), words(value)));
-            pairs.collect::<Vec<_>>().join(" ")
-        }
-        other => format!("{other:?}"),
-    }
-}
-
-/// The reply to a command as it is typed; the second word gets the prefix.
-async fn said(cache: &Face, prefix: &str, command: &str) -> String {
-    let command: Vec<&str> = command.split(' ').collect();
-    words(&raw_at(cache, prefix, &command).await)
-}
-
-/// Each is beneath the cache as Redis has it, under the cache's prefix, and every verb of the cache sees it.
-async fn the_data_structures_of_the_overview(target: Target) {
-    let (cache, prefix) = new(target);
-    for (command, reply) in [
-        ("HSET user:123 name John age 30", "2"),
-        ("HGETALL user:123", "name John age 30"),
-        ("HINCRBY user:123 visits 2", "2"),
-        ("RPUSH recent a b c", "3"),
-        ("LPUSH recent z", "4"),
-        ("LRANGE recent 0 1", "z a"),
-        ("LTRIM recent 0 2", "OK"),
-        ("LLEN recent", "3"),
-        ("RPOP recent", "b"),
-        ("SADD online ada bob ada", "2"),
-        ("SISMEMBER online ada", "1"),
-        ("SCARD online", "2"),
-        ("ZADD board 10 ada 20 bob 15 cyd", "3"),
-        ("ZRANGE board 0 1", "ada cyd"),
-        ("ZRANGEBYSCORE board 12 (20", "cyd"),
-        ("ZREVRANK board bob", "0"),
-        ("SETBIT seen 7 1", "0"),
-        ("GETBIT seen 7", "1"),
-        ("BITCOUNT seen", "1"),
-        ("BITPOS seen 1", "7"),
-        ("PFADD visitors ada bob ada", "1"),
-        ("PFCOUNT visitors", "2"),
-        (
-            "GEOADD shops 13.361389 38.115556 Palermo 15.087269 37.502669 Catania",
-            "2",
-        ),
-        ("GEODIST shops Palermo Catania km", "166.2742"),
-        (
-            "GEOSEARCH shops FROMLONLAT 15 37 BYRADIUS 100 km ASC",
-            "Catania",
-        ),
-        ("XADD orders 1-1 id 7", "1-1"),
-        ("XADD orders 2-1 id 8", "2-1"),
-        ("XLEN orders", "2"),
-        ("XRANGE orders - + COUNT 1", "1-1 id 7"),
-        ("XGROUP CREATE orders billing 0", "OK"),
-    ] {
-        // The group's key is the third word.
-        let said = match command.strip_prefix("XGROUP CREATE orders ") {
-            Some(rest) => {
-                let key = format!("{prefix}:orders");
-                let mut all = vec!["XGROUP", "CREATE", &key];
-                all.extend(rest.split(' '));
-                let all: Vec<&[u8]> = all.iter().map(|word| word.as_bytes()).collect();
-                words(&raw(&cache, &all).await)
-            }
-            None => said(&cache, &prefix, command).await,
-        };
-        assert_eq!(said, reply, "{command}");
-    }
-    for key in [
-        "user:123", "recent", "online", "board", "seen", "visitors", "shops", "orders",
-    ] {
-        assert!(call!(cache.contains(key)).unwrap(), "{key}");
-        assert_eq!(call!(cache.ttl(key)).unwrap(), Remaining::Forever, "{key}");
-        assert!(call!(cache.expire(key, "1h")).unwrap(), "{key}");
-        assert!(call!(cache.ttl(key)).unwrap().duration().is_some(), "{key}");
-    }
-    // A verb for another type is an error, and changes nothing.
-    for key in ["user:123", "recent", "online", "board", "orders"] {
-        let error = call!(cache.get::<String>(key)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::WrongType, "{key}");
-    }
-    assert_eq!(keys_matching(&cache, b"*").await.len(), 8);
-    assert_eq!(call!(cache.clear()).unwrap(), 8);
-}
-
-/// "Used as a database, cache, and message broker".
-#[test]
-fn messages_reach_who_subscribed() {
-    for place in [Place::Embedded, Place::RedisResp3] {
-        run(a_message_reaches_who_subscribed(Target::asynchronous(
-            place,
-        )));
-        run(a_message_reaches_who_subscribed(Target::blocking(place)));
-    }
-}
-
-async fn a_message_reaches_who_subscribed(target: Target) {
-    let (cache, prefix) = new(target);
-    let channel = format!("{prefix}:news");
-    let publish = async |text: &str| {
-        let words: [&[u8]; 3] = [b"PUBLISH", channel.as_bytes(), text.as_bytes()];
-        raw(&cache, &words).await
-    };
-    assert_eq!(publish("nobody hears it").await, Value::Int(0));
-    let mut subscribe = nearcache::redis::cmd("SUBSCRIBE");
-    subscribe.arg(&channel);
-    let heard = match &cache {
-        Face::Async(cache) => {
-            let mut connection = cache.connection().await.unwrap();
-            let _: Value = subscribe.query_async(&mut connection).await.unwrap();
-            assert_eq!(publish("hello").await, Value::Int(1));
-            message(async || connection.next_push().await.ok()).await
-        }
-        Face::Blocking(cache) => {
-            let mut connection = cache.connection().run().unwrap();
-            let _: Value = subscribe.query(&mut connection).unwrap();
-            assert_eq!(publish("hello").await, Value::Int(1));
-            message(async || connection.next_push(Duration::from_secs(10)).unwrap()).await
-        }
-    };
-    assert_eq!(heard, "hello");
-}
-
-// # Real-world Examples & Use Cases
-
-/// Session Storage.
-async fn sessions_are_stored(target: Target) {
-    let (cache, _) = new(target);
-    call!(
-        cache
-            .set("session:abc", "ada")
-            .ttl("30m")
-            .tags(["user:ada"])
-    )
-    .unwrap();
-    call!(
-        cache
-            .set("session:def", "ada")
-            .ttl("30m")
-            .tags(["user:ada"])
-    )
-    .unwrap();
-    // A use extends it.
-    call!(cache.expire("session:abc", "1m")).unwrap();
-    let user: Option<String> = call!(cache.get("session:abc").extend("30m")).unwrap();
-    assert_eq!(user.as_deref(), Some("ada"));
-    let left = call!(cache.ttl("session:abc")).unwrap().duration().unwrap();
-    assert!(left > Duration::from_secs(29 * 60));
-    // One ends, and then all of a user.
-    assert!(call!(cache.delete("session:def")).unwrap());
-    call!(cache.invalidate_tag("user:ada")).unwrap();
-    assert_eq!(call!(cache.get::<String>("session:abc")).unwrap(), None);
-}
-
-/// API Response Caching.
-async fn api_responses_are_cached(target: Target) {
-    let (cache, _) = new(target);
-    let api = Database::default();
-    for _ in 0..3 {
-        assert_eq!(read(&cache, &api, 5).await.unwrap(), "row 5");
-    }
-    assert_eq!(api.queries(), 1);
-    // What changes is loaded anew.
-    call!(cache.delete("row:5")).unwrap();
-    read(&cache, &api, 5).await.unwrap();
-    assert_eq!(api.queries(), 2);
-}
-
-/// Rate Limiting: track request counts.
-async fn requests_are_counted_for_a_rate_limit(target: Target) {
-    let (cache, _) = new(target);
-    let mut allowed = 0;
-    for _ in 0..8 {
-        if call!(cache.incr("requests:ada").ttl("60s")).unwrap() <= 5 {
-            allowed += 1;
-        }
-    }
-    assert_eq!(allowed, 5);
-    // The window began with the first request.
-    let left = call!(cache.ttl("requests:ada"))
-        .unwrap()
-        .duration()
-        .unwrap();
-    assert!(left <= Duration::from_secs(60));
-    assert_eq!(call!(cache.counter("requests:ada")).unwrap(), Some(8));
-    assert_eq!(call!(cache.counter("requests:bob")).unwrap(), None);
-}
-
-/// Leaderboard: use sorted sets for rankings.
-async fn a_leaderboard_is_a_sorted_set(target: Target) {
-    let (cache, prefix) = new(target);
-    said(&cache, &prefix, "ZADD weekly 50 ada 70 bob 60 cyd").await;
-    assert_eq!(said(&cache, &prefix, "ZADD weekly GT CH 40 bob").await, "0");
-    assert_eq!(said(&cache, &prefix, "ZINCRBY weekly 15 ada").await, "65");
-    assert_eq!(
-        said(&cache, &prefix, "ZREVRANGE weekly 0 1").await,
-        "bob ada"
-    );
-    assert_eq!(said(&cache, &prefix, "ZREVRANK weekly cyd").await, "2");
-}
-
-/// Real-time Analytics: counters and hyperloglogs.
-async fn analytics_in_real_time(target: Target) {
-    let (cache, prefix) = new(target);
-    for _ in 0..3 {
-        call!(cache.incr("views:2026-11-26").ttl("2d")).unwrap();
-    }
-    assert_eq!(call!(cache.counter("views:2026-11-26")).unwrap(), Some(3));
-    for visitor in 0..1_000 {
-        said(
-            &cache,
-            &prefix,
-            &format!("PFADD visitors v{}", visitor % 500),
-        )
-        .await;
-    }
-    let unique: f64 = said(&cache, &prefix, "PFCOUNT visitors")
-        .await
-        .parse()
-        .unwrap();
-    assert!((unique - 500.0).abs() < 500.0 * 0.05, "{unique}");
-}
-
-// # Key features: persistence
-
-/// Writes what is to survive a restart.
-async fn write_all(cache: &Face) {
-    let cache = cache.clone();
-    call!(cache.set("text", "kept").ttl("1h")).unwrap();
-    call!(cache.set("forever", 7)).unwrap();
-    call!(cache.set("deleted", 1)).unwrap();
-    call!(cache.delete("deleted")).unwrap();
-    call!(cache.incr("counter").by(5).ttl("1d")).unwrap();
-    call!(cache.set("tagged", 1).ttl("1h").tags(["t"])).unwrap();
-    call!(cache.set("invalidated", 1).ttl("1h").tags(["u"])).unwrap();
-    call!(cache.invalidate_tag("u")).unwrap();
-    on_both!(cache, $, |cache| {
-        let user = cache.hash("user:123");
-        go!(user.set("name", "John").ttl("2h")).unwrap();
-    });
-}
-
-/// Values and TTLs are there.
-async fn all_is_there(cache: &Face) {
-    let cache = cache.clone();
-    assert_eq!(
-        call!(cache.get::<String>("text")).unwrap().as_deref(),
-        Some("kept")
-    );
-    assert_eq!(call!(cache.get::<u8>("forever")).unwrap(), Some(7));
-    assert_eq!(call!(cache.get::<u8>("deleted")).unwrap(), None);
-    assert_eq!(call!(cache.counter("counter")).unwrap(), Some(5));
-    assert_eq!(call!(cache.get::<u8>("tagged")).unwrap(), Some(1));
-    assert_eq!(call!(cache.get::<u8>("invalidated")).unwrap(), None);
-    on_both!(cache, $, |cache| {
-        let user = cache.hash("user:123");
-        assert_eq!(go!(user.get::<String>("name")).unwrap().as_deref(), Some("John"));
-    });
-    for (key, hours) in [("text", 1), ("tagged", 1), ("user:123", 2), ("counter", 24)] {
-        let left = call!(cache.ttl(key)).unwrap().duration().expect(key);
-        let whole = Duration::from_secs(hours * 3_600);
-        assert!(
-            left <= whole && left > whole - Duration::from_secs(120),
-            "{key}: {left:?}"
-        );
-    }
-    assert_eq!(call!(cache.ttl("forever")).unwrap(), Remaining::Forever);
-}
-
-#[test]
-fn an_embedded_store_in_a_folder_survives_a_restart_with_its_ttls() {
-    let folder = std::env::temp_dir().join(random_prefix());
-    run(async {
-        let open = || {
-            Cache::builder("memory://?prefix=app")
-                .persist(&folder)
-                .build()
-                .unwrap()
-        };
-        for blocking in [false, true] {
-            let face = |cache: Cache| match blocking {
-                true => Face::Blocking(cache.blocking().unwrap()),
-                false => Face::Async(cache),
-            };
-            let cache = face(open());
-            call!(cache.clear()).unwrap();
-            write_all(&cache).await;
-            all_is_there(&cache).await;
-            drop(cache);
-            all_is_there(&face(open())).await;
-        }
-    });
-    std::fs::remove_dir_all(&folder).unwrap();
-}
-
-/// Who wrote in the seconds before a restart repeats these invalidations, because a server may have lost them
-/// (`DataLoss::Replay`); so what survives is seen by others, who were connected before.
-#[test]
-fn a_server_with_persistence_survives_a_restart_with_its_ttls() {
-    let mut redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    run(async {
-        for blocking in [false, true] {
-            let face = |name: &str| {
-                let url = format!(
-                    "{}?prefix=app{blocking}&timeout=10s&breaker=off&client_name={name}",
-                    redis.url()
-                );
-                let cache = Cache::open(&url).unwrap();
-                match blocking {
-                    true => Face::Blocking(cache.blocking().unwrap()),
-                    false => Face::Async(cache),
-                }
-            };
-            let (writer, reader) = (face("writer"), face("reader"));
-            write_all(&writer).await;
-            all_is_there(&reader).await;
-            drop(writer);
-            redis.restart();
-            // The call that finds the connection lost may fail, and so do those while it loads its data.
-            while call!(reader.contains("text")).is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            all_is_there(&reader).await;
-        }
-    });
 }

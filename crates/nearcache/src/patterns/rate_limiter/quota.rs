@@ -80,6 +80,16 @@ impl Quota {
         self
     }
 
+    /// The permits of a period.
+    pub fn permits(&self) -> u64 {
+        self.permits
+    }
+
+    /// The period; `None` if what was given is none.
+    pub fn period(&self) -> Option<Duration> {
+        self.period.as_ref().ok().map(|period| period.as_duration())
+    }
+
     /// # Errors
     /// `InvalidConfig`.
     fn checked(&self) -> Result<(u64, u64, u64)> {
@@ -207,7 +217,7 @@ mod tests {
         };
         assert_eq!(bucket(Quota::per_minute(100).burst(20)), (1, 600_000, 20));
         assert_eq!(bucket(Quota::per_second(7)), (7, 1_000_000, 7));
-        assert_eq!(bucket(Quota::per_day(1_000_000)), (5, 432_000, 1_000_000));
+        assert_eq!(bucket(Quota::per_day(1_000_000)), (1, 86_400, 1_000_000));
         assert_eq!(
             bucket(Quota::per_second(1_000_000_000).burst(1)),
             (1_000, 1, 1)
