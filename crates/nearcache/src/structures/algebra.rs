@@ -178,10 +178,12 @@ mod tests {
         Step::Other(other)
     }
 
+    static ALL: [&Script; 1] = [&COUNT];
+
     #[test]
     fn the_script_and_its_twin_do_the_same() {
         twins::compare(&Family {
-            scripts: &[&COUNT],
+            scripts: &ALL,
             sequences: 100,
             steps: 40,
             step,

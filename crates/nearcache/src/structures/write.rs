@@ -343,10 +343,12 @@ mod tests {
         twins::Step::Call("TIMED", &TIMED, input)
     }
 
+    static ALL: [&Script; 1] = [&TIMED];
+
     #[test]
     fn the_script_and_its_twin_do_the_same() {
         twins::compare(&Family {
-            scripts: &[&TIMED],
+            scripts: &ALL,
             sequences: 200,
             steps: 30,
             step,
