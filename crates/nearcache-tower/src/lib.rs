@@ -5,6 +5,7 @@
 //! | feature | | what it adds |
 //! | --- | --- | --- |
 //! | `response-cache` | default | [`ResponseCacheLayer`]: responses that are cached by RFC 9111 |
+//! | `sessions` | default | [`SessionStore`]: the sessions of tower-sessions |
 
 // A feature each; a file, or a folder, each.
 #[cfg(feature = "response-cache")]
@@ -14,3 +15,9 @@ mod response_cache;
 pub use response_cache::{
     CacheTags, ResponseBody, ResponseCache, ResponseCacheBuilder, ResponseCacheLayer,
 };
+
+#[cfg(feature = "sessions")]
+mod sessions;
+
+#[cfg(feature = "sessions")]
+pub use sessions::SessionStore;

@@ -17,4 +17,5 @@ mod expiry;
 mod keys;
 mod lifecycle;
 mod presence;
+mod sessions;
 mod values;

@@ -19,19 +19,19 @@ macro_rules! on_both {
             Face::Async($cache) => {
                 #[allow(unused_macros, reason = "a text may need none")]
                 macro_rules! go {
-                                                                    ($d operation:expr) => {
-                                                                        $d operation.await
-                                                                    };
-                                                                }
+                                                                            ($d operation:expr) => {
+                                                                                $d operation.await
+                                                                            };
+                                                                        }
                 $body
             }
             Face::Blocking($cache) => {
                 #[allow(unused_macros, reason = "a text may need none")]
                 macro_rules! go {
-                                                                    ($d operation:expr) => {
-                                                                        $d operation.run()
-                                                                    };
-                                                                }
+                                                                            ($d operation:expr) => {
+                                                                                $d operation.run()
+                                                                            };
+                                                                        }
                 $body
             }
         }
