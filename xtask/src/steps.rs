@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 3] = ["nearcache", "nearcache-embedded", "nearcache-tower"];
 
 /// The examples. Each of them asserts its results.
-const EXAMPLES: [&str; 24] = [
+const EXAMPLES: [&str; 27] = [
     "quickstart",
     "remember",
     "stale",
@@ -23,8 +23,11 @@ const EXAMPLES: [&str; 24] = [
     "outage",
     "batch",
     "counters",
+    "rate_limit",
     "ttl",
     "structures",
+    "hash",
+    "leaderboard",
     "persist",
     "response_cache",
     "decorator",

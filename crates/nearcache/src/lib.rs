@@ -34,6 +34,7 @@
 //! - `#[cached]` (feature `macros`): caches the results of a function.
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
+//! - [`structures`]: hashes, lists, sets and sorted sets as handles; [`command`]: any other command on keys of the cache.
 //! - [`Fallback`]: what a read returns while Redis is away, and what a function of yours says instead; [`Undelivered`] and [`DataLoss`]: what happens to an
 //!   invalidation then.
 //! - [`Stats`]: the statistics of a cache; [`hooks`]: observing each call, metrics and traces.
@@ -55,7 +56,7 @@
 //! | a value whose tag was invalidated, or whose envelope is damaged | `None` | no entry | yes |
 //! | bytes that cannot be read: of another version, or not of this type | `None` | an entry | no |
 //!
-//! Only [`Cache::remember`] returns a value past its TTL. `docs/protocols.md` has the whole table.
+//! Only [`Cache::remember`] returns a value past its TTL, and [`Cache::get_kept`], which says so. `docs/protocols.md` has the whole table.
 //!
 //! # URLs
 //! | URL | where |
@@ -111,6 +112,8 @@ pub mod blocking;
 mod cache;
 mod client;
 mod codec;
+pub mod command;
+#[cfg(feature = "config")]
 #[cfg(any(feature = "config", feature = "simple"))]
 pub mod compat;
 #[cfg(feature = "config")]
@@ -253,8 +256,16 @@ struct Protocols;
 struct WireFormat;
 
 #[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/structures.md")]
+struct Structures;
+
+#[cfg(all(doctest, feature = "embedded"))]
 #[doc = include_str!("../../../docs/observability.md")]
 struct Observability;
+
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/use-cases.md")]
+struct UseCases;
 
 #[cfg(all(doctest, feature = "embedded", feature = "msgpack", feature = "zstd"))]
 #[doc = include_str!("../../../docs/formats.md")]

@@ -131,10 +131,10 @@ impl<S> ResponseCache<S> {
     }
 
     /// What a client gets that only wants what is stored (RFC 9111, section 5.2.1.7).
-    fn not_stored<B: Body<Data = Bytes>>(&self, why: Reason) -> Response<ResponseBody<B>> {
+    fn not_stored<B: Body<Data = Bytes>>(&self) -> Response<ResponseBody<B>> {
         let mut response = Response::new(ResponseBody::empty());
         *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-        self.tell(Status::Forwarded(why), response.headers_mut());
+        self.tell(Status::NotAsked, response.headers_mut());
         response
     }
 
@@ -187,7 +187,7 @@ impl<S> ResponseCache<S> {
                     return Ok(self.serve(record, &terms, &subject, false));
                 }
                 Look::Pass(_) | Look::Never if subject.asks.is_only_if_cached => {
-                    return Ok(self.not_stored(Reason::Missing));
+                    return Ok(self.not_stored());
                 }
                 Look::Pass(key) => return self.pass(request, &subject, key).await,
                 Look::Never => return self.forward(request, Reason::Varies).await,
@@ -218,7 +218,7 @@ impl<S> ResponseCache<S> {
                 }
             };
             if subject.asks.is_only_if_cached {
-                return Ok(self.not_stored(why));
+                return Ok(self.not_stored());
             }
             if subject.is_head {
                 return self.forward(request, why).await;
@@ -230,7 +230,8 @@ impl<S> ResponseCache<S> {
                 .shared
                 .cache
                 .remember_with(&key, move || load.run())
-                .tags(&subject.tags);
+                .tags(&subject.tags)
+                .load_timeout(self.shared.wait_for);
             let loaded = match for_itself {
                 true => loading.bypass().await,
                 false => loading.await,

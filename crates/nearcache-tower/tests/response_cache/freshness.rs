@@ -65,7 +65,9 @@ async fn a_head_is_answered_from_a_get(place: Place) {
 async fn only_if_cached_does_not_ask_the_handler(place: Place) {
     let site = Site::with(&place.cache(), &[("cache-control", "max-age=60")]);
     let asked = &[("cache-control", "only-if-cached")];
-    assert_eq!(site.get_with("/page", asked).await.status, 504);
+    let got = site.get_with("/page", asked).await;
+    assert_eq!(got.status, 504);
+    assert_eq!(got.header("cache-status"), Some("c; detail=only-if-cached"));
     assert_eq!(site.runs(), 0);
     site.get("/page").await;
     let got = site.get_with("/page", asked).await;
@@ -278,7 +280,7 @@ async fn a_stale_response_takes_the_place_of_an_error() {
             let old = got.is_ok_and(|got| got.status == 200 && got.body == "0");
             assert_eq!(old, expected, "{said}, {window}");
         }
-        assert!(site.runs() > 4);
+        assert!(site.runs() > 4 || !expected);
         clock.advance(30 * SECOND);
         let got = site.try_to_ask("GET", "/page", &[]).await;
         assert!(!got.is_ok_and(|got| got.status == 200), "{said}");

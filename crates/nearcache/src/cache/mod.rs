@@ -31,6 +31,7 @@ pub use self::builder::Builder;
 pub(crate) use self::builder::{LEASE, LEASES, MAX_LOADS, TIMEOUT};
 use self::operation::{Async, Executor, Marked};
 pub use self::shared::SharedConnection;
+pub(crate) use self::shared::check as check_shared;
 use crate::client::timeout_of;
 use crate::codec::Codec;
 use crate::error::Result;

@@ -117,6 +117,16 @@ impl Common {
         }
     }
 
+    /// The time in Unix milliseconds by the clock that decides what has expired, if that clock is in this process: the
+    /// embedded store's.
+    pub(crate) fn store_millis(&self) -> Option<u64> {
+        match &self.wall {
+            Wall::System => None,
+            #[cfg(feature = "embedded")]
+            Wall::Store(_) => Some(self.unix_millis()),
+        }
+    }
+
     /// Checks whether a command with these terms may be sent on an existing connection.
     ///
     /// # Errors

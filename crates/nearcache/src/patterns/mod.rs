@@ -6,8 +6,24 @@
 //!
 //! A helper owns a clone of its cache, so it can be kept, cloned, and moved to a task or thread.
 
+mod leaderboard;
+mod lock;
+mod periods;
+mod queue;
+mod rate_limiter;
+mod semaphore;
+mod series;
 mod sessions;
+mod upkeep;
 
+pub use leaderboard::{Leaderboard, Ranked, Standing, Submit};
+pub use lock::{Acquire, Lock, LockGuard};
+pub use queue::{
+    DeadJob, DeadLetters, Delivery, Job, Next, Push, Queue, QueueStats, StopHandle, Worker,
+};
+pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
+pub use semaphore::{Permit, Semaphore};
+pub use series::Series;
 pub use sessions::{CreateSession, RenewSessionId, SaveSession, SessionId, Sessions};
 
 use crate::script::Script;
@@ -15,8 +31,31 @@ use crate::script::Script;
 /// The scripts of all helpers, for a store without Lua.
 #[cfg_attr(not(feature = "serve"), allow(dead_code))]
 pub(crate) const SCRIPTS: &[&Script] = &[
+    &rate_limiter::GCRA,
+    &rate_limiter::SLIDING_WINDOW,
+    &rate_limiter::FIXED_WINDOW,
+    &leaderboard::SUBMIT,
+    &leaderboard::STANDING,
+    &leaderboard::AROUND,
+    &lock::scripts::ACQUIRE,
+    &lock::scripts::RENEW,
+    &lock::scripts::RELEASE,
+    &semaphore::scripts::ACQUIRE,
+    &semaphore::scripts::RENEW,
+    &semaphore::scripts::RELEASE,
+    &semaphore::scripts::COUNT,
+    &queue::scripts::PUSH,
+    &queue::scripts::TAKE,
+    &queue::scripts::KEEP,
+    &queue::scripts::LEAVE,
+    &queue::scripts::DONE,
+    &queue::scripts::FAIL,
+    &queue::scripts::SWEEP,
+    &queue::scripts::REVIVE,
     &sessions::LOAD,
     &sessions::OPEN,
     &sessions::REMOVE,
     &sessions::SAVE,
+    &series::scripts::COUNT,
+    &series::scripts::READ,
 ];

@@ -197,6 +197,11 @@ impl Guarded {
         self.backend.common().unix_millis()
     }
 
+    /// The time by the clock of the store, if that is in this process.
+    pub(crate) fn store_millis(&self) -> Option<u64> {
+        self.backend.common().store_millis()
+    }
+
     /// The circuit breaker.
     pub(crate) fn breaker(&self) -> &Breaker {
         &self.breaker
@@ -240,6 +245,12 @@ impl Guarded {
     pub(crate) async fn dedicated(&self, limit: Duration) -> Result<Dedicated> {
         let permit = self.breaker.admit(&*self.backend)?;
         self.report(permit, self.backend.dedicated(limit).await)
+    }
+
+    /// The same, for messages that the server sends by itself.
+    pub(crate) async fn for_messages(&self, limit: Duration) -> Result<Dedicated> {
+        let permit = self.breaker.admit(&*self.backend)?;
+        self.report(permit, self.backend.for_messages(limit).await)
     }
 
     /// Sends one command, within the limit, after what the outbox holds of its keys.

@@ -10,12 +10,30 @@ mod face;
 #[macro_use]
 #[path = "../support/target.rs"]
 mod target;
+#[macro_use]
+#[path = "../support/scene.rs"]
+mod scene;
 
 mod batches;
+mod bits;
+mod commands;
 mod counters;
 mod expiry;
+mod geo;
+mod hashes;
 mod keys;
+mod leaderboards;
 mod lifecycle;
+mod lists;
+mod lock;
 mod presence;
 mod sessions;
+mod queue;
+mod rate_limiter;
+mod sets;
+mod sorted_sets;
+mod streams;
+mod structures;
+mod topics;
+mod uniques;
 mod values;

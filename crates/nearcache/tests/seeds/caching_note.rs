@@ -7,36 +7,14 @@ use std::time::Duration;
 
 use nearcache::redis::Value;
 use nearcache::{BoxError, Cache, Raw, Remaining, Text};
-use nearcache_testkit::{Port, Redis, random_prefix};
+use nearcache_testkit::{Port, random_prefix};
 
 use crate::face::{Face, run};
 use crate::target::{Target, raw};
 
-/// Runs a text on either face, where `go!(operation)` carries an operation out: handles have a type for each face.
-macro_rules! on_both {
-    ($face:expr, $d:tt, |$cache:ident| $body:block) => {
-        match &$face {
-            Face::Async($cache) => {
-                #[allow(unused_macros, reason = "a text may need none")]
-                macro_rules! go {
-                                                                            ($d operation:expr) => {
-                                                                                $d operation.await
-                                                                            };
-                                                                        }
-                $body
-            }
-            Face::Blocking($cache) => {
-                #[allow(unused_macros, reason = "a text may need none")]
-                macro_rules! go {
-                                                                            ($d operation:expr) => {
-                                                                                $d operation.run()
-                                                                            };
-                                                                        }
-                $body
-            }
-        }
-    };
-}
+mod persistence;
+mod structures;
+mod uses;
 
 /// A cache of a new application, and the prefix of its keys.
 fn new(target: Target) -> (Face, String) {
@@ -54,6 +32,34 @@ async fn raw_at(cache: &Face, prefix: &str, words: &[&str]) -> Value {
 
 fn text(text: &str) -> Value {
     Value::BulkString(text.as_bytes().to_vec())
+}
+
+/// What a command of the note's answers: texts, numbers, and lists of these.
+fn words(reply: &Value) -> String {
+    match reply {
+        Value::Nil => "nil".to_owned(),
+        Value::Okay => "OK".to_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::Double(number) => number.to_string(),
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::SimpleString(text) => text.clone(),
+        Value::Array(items) | Value::Set(items) => {
+            items.iter().map(words).collect::<Vec<_>>().join(" ")
+        }
+        Value::Map(pairs) => {
+            let pairs = pairs
+                .iter()
+                .map(|(key, value)| format!("{} {}", words(key), words(value)));
+            pairs.collect::<Vec<_>>().join(" ")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// The reply to a command as it is typed; the second word gets the prefix.
+async fn said(cache: &Face, prefix: &str, command: &str) -> String {
+    let command: Vec<&str> = command.split(' ').collect();
+    words(&raw_at(cache, prefix, &command).await)
 }
 
 /// A database that counts its queries.
@@ -217,13 +223,14 @@ async fn the_python_client_example(target: Target) {
     let value: Option<Text> = call!(cache.get("key")).unwrap();
     assert_eq!(value, Some(Text("value".to_owned())));
     // r.hset('user:123', 'name', 'John'); r.hset('user:123', 'age', '30'); user = r.hgetall('user:123')
-    on_both!(cache, $, |cache| {
-        let user = cache.hash("user:123");
-        assert!(go!(user.set("name", "John")).unwrap());
-        assert!(go!(user.set("age", "30")).unwrap());
-        assert_eq!(go!(user.get::<String>("name")).unwrap().as_deref(), Some("John"));
-        assert_eq!(go!(user.get::<u8>("age")).unwrap(), Some(30));
-    });
+    assert!(call!(cache.hash("user:123").set("name", "John")).unwrap());
+    assert!(call!(cache.hash("user:123").set("age", "30")).unwrap());
+    let name: Option<String> = call!(cache.hash("user:123").get("name")).unwrap();
+    assert_eq!(name.as_deref(), Some("John"));
+    assert_eq!(
+        call!(cache.hash("user:123").get::<u8>("age")).unwrap(),
+        Some(30)
+    );
     assert_eq!(
         raw_at(&cache, &prefix, &["HGET", "user:123", "name"]).await,
         text("John")
@@ -302,108 +309,4 @@ async fn any_value_can_be_cached(target: Target) {
     call!(cache.set("large", Raw(&large)).ttl(60)).unwrap();
     let value: Option<Raw> = call!(cache.get("large")).unwrap();
     assert!(value.unwrap().0 == large);
-}
-
-// # Key features: persistence
-
-/// Writes what is to survive a restart.
-async fn write_all(cache: &Face) {
-    let cache = cache.clone();
-    call!(cache.set("text", "kept").ttl("1h")).unwrap();
-    call!(cache.set("forever", 7)).unwrap();
-    call!(cache.set("deleted", 1)).unwrap();
-    call!(cache.delete("deleted")).unwrap();
-    call!(cache.incr("counter").by(5).ttl("1d")).unwrap();
-    call!(cache.set("tagged", 1).ttl("1h").tags(["t"])).unwrap();
-    call!(cache.set("invalidated", 1).ttl("1h").tags(["u"])).unwrap();
-    call!(cache.invalidate_tag("u")).unwrap();
-    on_both!(cache, $, |cache| {
-        let user = cache.hash("user:123");
-        go!(user.set("name", "John").ttl("2h")).unwrap();
-    });
-}
-
-/// Values and TTLs are there.
-async fn all_is_there(cache: &Face) {
-    let cache = cache.clone();
-    assert_eq!(
-        call!(cache.get::<String>("text")).unwrap().as_deref(),
-        Some("kept")
-    );
-    assert_eq!(call!(cache.get::<u8>("forever")).unwrap(), Some(7));
-    assert_eq!(call!(cache.get::<u8>("deleted")).unwrap(), None);
-    assert_eq!(call!(cache.counter("counter")).unwrap(), Some(5));
-    assert_eq!(call!(cache.get::<u8>("tagged")).unwrap(), Some(1));
-    assert_eq!(call!(cache.get::<u8>("invalidated")).unwrap(), None);
-    on_both!(cache, $, |cache| {
-        let user = cache.hash("user:123");
-        assert_eq!(go!(user.get::<String>("name")).unwrap().as_deref(), Some("John"));
-    });
-    for (key, hours) in [("text", 1), ("tagged", 1), ("user:123", 2), ("counter", 24)] {
-        let left = call!(cache.ttl(key)).unwrap().duration().expect(key);
-        let whole = Duration::from_secs(hours * 3_600);
-        assert!(
-            left <= whole && left > whole - Duration::from_secs(120),
-            "{key}: {left:?}"
-        );
-    }
-    assert_eq!(call!(cache.ttl("forever")).unwrap(), Remaining::Forever);
-}
-
-#[test]
-fn an_embedded_store_in_a_folder_survives_a_restart_with_its_ttls() {
-    let folder = std::env::temp_dir().join(random_prefix());
-    run(async {
-        let open = || {
-            Cache::builder("memory://?prefix=app")
-                .persist(&folder)
-                .build()
-                .unwrap()
-        };
-        for blocking in [false, true] {
-            let face = |cache: Cache| match blocking {
-                true => Face::Blocking(cache.blocking().unwrap()),
-                false => Face::Async(cache),
-            };
-            let cache = face(open());
-            call!(cache.clear()).unwrap();
-            write_all(&cache).await;
-            all_is_there(&cache).await;
-            drop(cache);
-            all_is_there(&face(open())).await;
-        }
-    });
-    std::fs::remove_dir_all(&folder).unwrap();
-}
-
-/// Who wrote in the seconds before a restart repeats these invalidations, because a server may have lost them
-/// (`DataLoss::Replay`); so what survives is seen by others, who were connected before.
-#[test]
-fn a_server_with_persistence_survives_a_restart_with_its_ttls() {
-    let mut redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    run(async {
-        for blocking in [false, true] {
-            let face = |name: &str| {
-                let url = format!(
-                    "{}?prefix=app{blocking}&timeout=10s&breaker=off&client_name={name}",
-                    redis.url()
-                );
-                let cache = Cache::open(&url).unwrap();
-                match blocking {
-                    true => Face::Blocking(cache.blocking().unwrap()),
-                    false => Face::Async(cache),
-                }
-            };
-            let (writer, reader) = (face("writer"), face("reader"));
-            write_all(&writer).await;
-            all_is_there(&reader).await;
-            drop(writer);
-            redis.restart();
-            // The call that finds the connection lost may fail, and so do those while it loads its data.
-            while call!(reader.contains("text")).is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            all_is_there(&reader).await;
-        }
-    });
 }

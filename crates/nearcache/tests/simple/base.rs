@@ -63,6 +63,8 @@ macro_rules! used {
         assert_eq!(cache.set_many(entries, None)$($end)*.unwrap(), ["c", "d"]);
         let values = cache.get_many(&["a", "x", "d"])$($end)*.unwrap();
         assert_eq!(values, [Some(1.into()), None, Some(4.into())]);
+        let dict = cache.get_dict(&["a", "x", "a"])$($end)*.unwrap();
+        assert_eq!(dict, [("a", Some(1.into())), ("x", None)].into());
         assert_eq!(cache.inc("a", 10)$($end)*.unwrap(), Some(11));
         assert_eq!(cache.dec("a", 1)$($end)*.unwrap(), Some(10));
         assert_eq!(cache.dec("new", 5)$($end)*.unwrap(), Some(-5));
