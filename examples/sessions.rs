@@ -67,10 +67,7 @@ async fn main() -> Result<()> {
     println!("the old id is refused");
 
     // She is logged in at another place as well, and changes her password.
-    let phone = sessions
-        .create(&Visitor::default())
-        .user("alice")
-        .await?;
+    let phone = sessions.create(&Visitor::default()).user("alice").await?;
     sessions.end_all_of("alice").await?;
     assert_eq!(sessions.load(&alice).await?, None);
     assert_eq!(sessions.load(&phone).await?, None);

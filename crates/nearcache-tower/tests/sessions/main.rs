@@ -160,7 +160,10 @@ async fn a_record_ends_at_its_expiry_date() {
     for cache in caches() {
         let store = SessionStore::new(&cache);
         let now = OffsetDateTime::now_utc();
-        for past in [now - time::Duration::hours(1), OffsetDateTime::UNIX_EPOCH - time::Duration::days(1)] {
+        for past in [
+            now - time::Duration::hours(1),
+            OffsetDateTime::UNIX_EPOCH - time::Duration::days(1),
+        ] {
             let mut ended = record(past);
             store.create(&mut ended).await.unwrap();
             assert_eq!(store.load(&ended.id).await.unwrap(), None);
@@ -192,7 +195,10 @@ async fn an_id_that_is_taken_is_made_anew() {
 #[tokio::test]
 async fn without_redis_every_request_fails_in_time() {
     let mut redis = Redis::start();
-    let cache = Cache::builder(redis.url()).timeout(Duration::from_millis(300)).build().unwrap();
+    let cache = Cache::builder(redis.url())
+        .timeout(Duration::from_millis(300))
+        .build()
+        .unwrap();
     let app = app(&cache);
     let (_, _, visitor) = ask(&app, "/visit", None).await;
     let visitor = visitor.expect("a cookie");
@@ -208,6 +214,9 @@ async fn without_redis_every_request_fails_in_time() {
     let store = SessionStore::new(&cache);
     let id = Id::default();
     let error = store.load(&id).await.unwrap_err();
-    assert!(matches!(error, tower_sessions::session_store::Error::Backend(_)), "{error}");
+    assert!(
+        matches!(error, tower_sessions::session_store::Error::Backend(_)),
+        "{error}"
+    );
     assert!(!format!("{error} {error:?}").contains(&id.to_string()));
 }

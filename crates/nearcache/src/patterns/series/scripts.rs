@@ -139,7 +139,10 @@ fn read(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     }
     command.push(b"WITHSCORES");
     let Value::Array(mut all) = call.call(&command)? else {
-        return Ok(Value::Array(vec![Value::Int(now), Value::Array(Vec::new())]));
+        return Ok(Value::Array(vec![
+            Value::Int(now),
+            Value::Array(Vec::new()),
+        ]));
     };
     let limit = usize::try_from(number(args[4])).unwrap_or(0);
     let mut top = Vec::new();
