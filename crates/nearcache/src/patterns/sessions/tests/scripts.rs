@@ -5,8 +5,10 @@ use fastrand::Rng;
 use redis::{Cmd, Value};
 
 use crate::patterns::sessions::scripts::{LOAD, OPEN, REMOVE, SAVE};
-use crate::script::Input;
+use crate::script::{Input, Script};
 use crate::script::twins::{self, Family, Step, TOLERANCE};
+
+static ALL: [&Script; 4] = [&LOAD, &OPEN, &SAVE, &REMOVE];
 
 const KEYS: [&[u8]; 3] = [b"a", b"b", b"c"];
 const REVISIONS: [&[u8]; 3] = [
@@ -120,7 +122,7 @@ fn alike(ours: &Value, theirs: &Value) -> bool {
 #[test]
 fn scripts_and_their_twins_do_the_same() {
     twins::compare(&Family {
-        scripts: &[&LOAD, &OPEN, &SAVE, &REMOVE],
+        scripts: &ALL,
         sequences: 300,
         steps: 30,
         step: |rng| {
