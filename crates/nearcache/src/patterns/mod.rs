@@ -11,7 +11,6 @@ mod rate_limiter;
 pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
 mod leaderboard;
 mod lock;
-mod periods;
 mod queue;
 mod semaphore;
 mod series;
@@ -24,6 +23,9 @@ pub use queue::{
 };
 pub use semaphore::{Permit, Semaphore};
 pub use series::Series;
+mod sessions;
+
+pub use sessions::{CreateSession, RenewSessionId, SaveSession, SessionId, Sessions};
 
 use crate::script::Script;
 
@@ -53,4 +55,8 @@ pub(crate) const SCRIPTS: &[&Script] = &[
     &queue::scripts::REVIVE,
     &series::scripts::COUNT,
     &series::scripts::READ,
+    &sessions::LOAD,
+    &sessions::OPEN,
+    &sessions::REMOVE,
+    &sessions::SAVE,
 ];
