@@ -6,14 +6,13 @@
 //!
 //! A helper owns a clone of its cache, so it can be kept, cloned, and moved to a task or thread.
 
-mod rate_limiter;
-
-pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
 mod leaderboard;
 mod lock;
 mod queue;
+mod rate_limiter;
 mod semaphore;
 mod series;
+mod sessions;
 mod upkeep;
 
 pub use leaderboard::{Leaderboard, Ranked, Standing, Submit};
@@ -21,6 +20,7 @@ pub use lock::{Acquire, Lock, LockGuard};
 pub use queue::{
     DeadJob, DeadLetters, Delivery, Job, Next, Push, Queue, QueueStats, StopHandle, Worker,
 };
+pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
 pub use semaphore::{Permit, Semaphore};
 pub use series::Series;
 mod sessions;

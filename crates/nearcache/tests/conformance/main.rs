@@ -23,6 +23,7 @@ mod counters;
 mod expiry;
 mod expiry;
 mod geo;
+mod expiry;
 mod geo;
 mod hashes;
 mod keys;
