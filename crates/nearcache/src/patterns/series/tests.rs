@@ -11,8 +11,8 @@ use redis::Value;
 
 use super::scripts::{COUNT, READ};
 use crate::Cache;
-use crate::script::Input;
 use crate::script::twins::{self, Family, Step};
+use crate::script::{Input, Script};
 
 const KEYS: [&[u8]; 4] = [b"{t}a", b"{t}b", b"{t}c", b"{t}d"];
 
@@ -52,10 +52,12 @@ fn step(rng: &mut Rng) -> Step {
     Step::Call("READ", &READ, input)
 }
 
+static ALL: [&Script; 2] = [&COUNT, &READ];
+
 #[test]
 fn the_scripts_and_their_twins_do_the_same() {
     twins::compare(&Family {
-        scripts: &[&COUNT, &READ],
+        scripts: &ALL,
         sequences: 200,
         steps: 40,
         step,
