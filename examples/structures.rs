@@ -25,33 +25,44 @@ async fn run<T: FromRedisValue>(redis: &mut SharedConnection, line: &str) -> Red
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let cache = Cache::open(&support::url())?;
+    let cache = Cache::builder(&support::url())
+        .prefix("nearcache-structures")
+        .build()?;
     let redis = &mut cache.shared_connection();
-    let all = "DEL :user :recent :online :board :seen :visitors :shops :orders";
-    run::<()>(redis, all).await?;
+    cache.clear().await?;
 
     // The fields of a thing.
-    run::<()>(redis, "HSET :user name Ada city London").await?;
-    let name: String = run(redis, "HGET :user name").await?;
-    assert_eq!(name, "Ada");
-    println!("hash         the user's name is {name}");
+    let user = cache.hash("user");
+    user.set_many([("name", "Ada"), ("city", "London")]).await?;
+    let name: Option<String> = user.get("name").await?;
+    assert_eq!(name.as_deref(), Some("Ada"));
+    println!(
+        "hash         the user's name is {}",
+        name.unwrap_or_default()
+    );
 
     // What came last.
-    run::<()>(redis, "LPUSH :recent home prices help").await?;
-    let recent: Vec<String> = run(redis, "LRANGE :recent 0 1").await?;
+    let pages = cache.list::<String>("recent");
+    let newest = pages.push_front_many(["home", "prices", "help"]);
+    newest.cap(100).await?;
+    let recent = pages.range(..2).await?;
     assert_eq!(recent, ["help", "prices"]);
     println!("list         the last pages are {}", recent.join(" and "));
 
     // Who is there, each once.
-    run::<()>(redis, "SADD :online ada bob ada").await?;
-    let online: u32 = run(redis, "SCARD :online").await?;
+    let users = cache.set_of::<String>("online");
+    users.insert_many(["ada", "bob", "ada"]).await?;
+    let online = users.len().await?;
     assert_eq!(online, 2);
     println!("set          {online} users are online");
 
     // A leaderboard.
-    run::<()>(redis, "ZADD :board 7 ada 9 bob 4 eve").await?;
-    let best: Vec<String> = run(redis, "ZRANGE :board 0 0 REV").await?;
-    let before_ada: u32 = run(redis, "ZREVRANK :board ada").await?;
+    let board = cache.sorted_set::<String>("board");
+    board
+        .insert_many([("ada", 7.0), ("bob", 9.0), ("eve", 4.0)])
+        .await?;
+    let best = board.range(..1).rev().await?;
+    let before_ada = board.rank("ada").rev().await?.unwrap_or_default();
     assert_eq!((&*best[0], before_ada), ("bob", 1));
     println!("sorted set   {} leads; {before_ada} is before ada", best[0]);
 
@@ -89,6 +100,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(acknowledged, 1);
     println!("stream       a worker has done {acknowledged} order");
 
-    run::<()>(redis, all).await?;
+    cache.clear().await?;
     Ok(())
 }

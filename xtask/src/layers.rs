@@ -28,6 +28,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
             "__decorator",
             "blocking",
             "cache",
+            "command",
             "compat",
             "config",
             "patterns",

@@ -86,15 +86,32 @@ pub(crate) fn python() -> Result<PathBuf, String> {
     }
     println!("installing the packages of xtask/python.txt into .venv");
     let install = || {
-        succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))
-            && succeeds(
-                Command::new(&python)
-                    .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
-                    .arg(root.join("xtask/python.txt")),
-            )
+        succeeds(
+            Command::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .arg(&venv),
+        ) && succeeds(
+            Command::new(&python)
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "-r",
+                ])
+                .arg(root.join("xtask/python.txt")),
+        )
     };
     let debian = || {
-        let packages = ["install", "-y", "-q", "--no-install-recommends", "python3", "python3-venv"];
+        let packages = [
+            "install",
+            "-y",
+            "-q",
+            "--no-install-recommends",
+            "python3",
+            "python3-venv",
+        ];
         is_there("apt-get")
             && is_root()
             && [&["update", "-q"][..], &packages]

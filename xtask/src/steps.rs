@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 3] = ["nearcache", "nearcache-embedded", "nearcache-tower"];
 
 /// The examples. Each of them asserts its results.
-const EXAMPLES: [&str; 23] = [
+const EXAMPLES: [&str; 26] = [
     "quickstart",
     "remember",
     "stale",
@@ -23,9 +23,12 @@ const EXAMPLES: [&str; 23] = [
     "outage",
     "batch",
     "counters",
+    "rate_limit",
     "ttl",
     "structures",
+    "hash",
     "persist",
+    "response_cache",
     "decorator",
     "hooks",
     "prometheus",

@@ -32,8 +32,8 @@ pub mod __fuzz {
 pub use fork::Fork;
 pub use impostor::Impostor;
 pub use port::Port;
-pub use python::Python;
 pub use proxy::{Close, Counts, Direction, Fault, Frames, Hold, Proxy};
+pub use python::Python;
 
 /// How long a server may take to start. Long, because a loaded machine is slow.
 const PATIENCE: Duration = Duration::from_secs(20);

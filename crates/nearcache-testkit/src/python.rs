@@ -51,7 +51,8 @@ impl Python {
     /// # Panics
     /// If it fails, with what it says.
     pub fn run(&self, program: &str, arguments: &[&str]) -> String {
-        self.call(program, arguments).unwrap_or_else(|why| panic!("{why}"))
+        self.call(program, arguments)
+            .unwrap_or_else(|why| panic!("{why}"))
     }
 
     fn call(&self, program: &str, arguments: &[&str]) -> Result<String, String> {

@@ -17,7 +17,11 @@ pub fn pickles(data: &[u8]) {
         measure(&value, &mut values, &mut bytes);
         assert!(values <= 1_000_000 && bytes <= 64 << 20, "promise 1");
         if let Ok(written) = RedisSerializer.dumps(&value) {
-            assert_eq!(RedisSerializer.loads(Some(&written)), Some(value), "promise 2");
+            assert_eq!(
+                RedisSerializer.loads(Some(&written)),
+                Some(value),
+                "promise 2"
+            );
         } else {
             // Only an integer that Python would not write is not written.
             assert!(matches!(value, Value::Int(_)), "promise 2");

@@ -10,6 +10,7 @@ macro_rules! texts {
 
 const TEXTS: &[(&str, &str)] = texts![
     "../../README.md",
+    "../../docs/cachelib.md",
     "../../docs/component.md",
     "../../docs/decorator.md",
     "../../docs/failure.md",
@@ -28,6 +29,12 @@ const TEXTS: &[(&str, &str)] = texts![
     "src/compat/component/mod.rs",
     "src/compat/component/resolve.rs",
     "src/compat/registry/mod.rs",
+    "src/compat/simple/integer.rs",
+    "src/compat/simple/many.rs",
+    "src/compat/simple/mod.rs",
+    "src/compat/simple/pickle/mod.rs",
+    "src/compat/simple/serializer.rs",
+    "src/compat/simple/timeout.rs",
     "src/compat/registry/redis.rs",
     "src/connect/dial.rs",
     "src/connect/embedded.rs",
@@ -403,6 +410,66 @@ const SAID: &[(&str, &str, &str, &str)] = &[
         "after 100 ms, then 200 ms, and so on up to 3 s",
         "life.rs",
         "LONGEST: Duration = Duration::from_secs(3)",
+    ),
+    (
+        "cachelib.md",
+        "nested deeper than 128 levels, or holds more than a million values",
+        "pickle/mod.rs",
+        "MAX_DEPTH: usize = 128",
+    ),
+    (
+        "cachelib.md",
+        "nested deeper than 128 levels, or holds more than a million values",
+        "pickle/mod.rs",
+        "MAX_VALUES: usize = 1_000_000",
+    ),
+    (
+        "simple/serializer.rs",
+        "one that is nested deeper than 128 levels, or holds more than a million values",
+        "pickle/mod.rs",
+        "MAX_DEPTH: usize = 128",
+    ),
+    (
+        "cachelib.md",
+        "more than 64 MiB of text and bytes",
+        "pickle/mod.rs",
+        "MAX_BYTES: usize = 64 * 1024 * 1024",
+    ),
+    (
+        "cachelib.md",
+        "an int, of up to 4,300 digits",
+        "simple/integer.rs",
+        "MAX_DIGITS: usize = 4_300",
+    ),
+    (
+        "cachelib.md",
+        "a dict, for 300 s",
+        "simple/timeout.rs",
+        "DEFAULT: Timeout = Timeout(300)",
+    ),
+    (
+        "simple/mod.rs",
+        "Default: 300 s.",
+        "simple/timeout.rs",
+        "DEFAULT: Timeout = Timeout(300)",
+    ),
+    (
+        "cachelib.md",
+        "most every 15 seconds. With `.strict()`",
+        "breaker.rs",
+        "LOG_EVERY: Duration = Duration::from_secs(15)",
+    ),
+    (
+        "simple/mod.rs",
+        "is logged, at most every 15 seconds",
+        "breaker.rs",
+        "LOG_EVERY: Duration = Duration::from_secs(15)",
+    ),
+    (
+        "simple/many.rs",
+        "Up to 1,000 keys take",
+        "simple/many.rs",
+        "DELETED_TOGETHER: usize = 1_000",
     ),
 ];
 

@@ -34,6 +34,7 @@
 //! - `#[cached]` (feature `macros`): caches the results of a function.
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
+//! - [`structures`]: hashes, lists, sets and sorted sets as handles; [`command`]: any other command on keys of the cache.
 //! - [`Fallback`]: what a read returns while Redis is away, and what a function of yours says instead; [`Undelivered`] and [`DataLoss`]: what happens to an
 //!   invalidation then.
 //! - [`Stats`]: the statistics of a cache; [`hooks`]: observing each call, metrics and traces.
@@ -41,6 +42,7 @@
 //! - `nearcache::config` (feature `config`): caches described in TOML, JSON or the environment;
 //!   `nearcache::compat::registry`: caches that are elements of an application, as in JitAI (`docs/jitai.md`).
 //! - `docs/redis-kit.md`: the calls of redis_kit, and those of this crate.
+//! - `nearcache::simple` (feature `simple`): the interface of Python's cachelib, and its data (`docs/cachelib.md`).
 //! - `nearcache::compat::component` (feature `component`): a cache that is configured, opened and closed.
 //!
 //! # What counts as an entry
@@ -54,7 +56,7 @@
 //! | a value whose tag was invalidated, or whose envelope is damaged | `None` | no entry | yes |
 //! | bytes that cannot be read: of another version, or not of this type | `None` | an entry | no |
 //!
-//! Only [`Cache::remember`] returns a value past its TTL. `docs/protocols.md` has the whole table.
+//! Only [`Cache::remember`] returns a value past its TTL, and [`Cache::get_kept`], which says so. `docs/protocols.md` has the whole table.
 //!
 //! # URLs
 //! | URL | where |
@@ -86,6 +88,7 @@
 //! | `config` | | `nearcache::config` and `nearcache::compat::registry`: caches from TOML, JSON, the environment, folders |
 //! | `charset` | | GBK, Big5, Shift_JIS and others for the caches of a registry; includes `config` |
 //! | `component` | | `nearcache::compat::component`; includes `config` |
+//! | `simple`, `pickle` | | `nearcache::simple`, the interface of Python's cachelib; and its data |
 
 //! # What is promised
 //! Versions follow [Semantic Versioning](https://semver.org). Three other crates are part of what this one shows:
@@ -97,7 +100,8 @@
 //! - `embedded` is the crate `nearcache-embedded`, which has the version of this one. `Store` and its `Builder`, `Clock`,
 //!   `Policy`, `Connection` and the events are meant for use, under the same promise. What it has for scripts (`Script`,
 //!   `Twin`, `Call`) is for this crate, and may change with any version.
-//! - [`erased_serde`] is re-exported for [`Serializer`]: its `Serialize` and `Deserializer`, in version 0.4.
+//! - [`erased_serde`] is re-exported for [`Serializer`] and the `ValueCache` of components: its `Serialize` and
+//!   `Deserializer`, in version 0.4.
 //!
 //! [`Encode`], [`Decode`], [`Loadable`] and the traits in [`operation`] can be used as bounds, and cannot be implemented
 //! elsewhere; so they may get new methods. A format of your own is a [`Serializer`]. What is hidden in the
@@ -108,6 +112,8 @@ pub mod blocking;
 mod cache;
 mod client;
 mod codec;
+pub mod command;
+#[cfg(feature = "config")]
 #[cfg(any(feature = "config", feature = "simple"))]
 pub mod compat;
 #[cfg(feature = "config")]
@@ -250,8 +256,16 @@ struct Protocols;
 struct WireFormat;
 
 #[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/structures.md")]
+struct Structures;
+
+#[cfg(all(doctest, feature = "embedded"))]
 #[doc = include_str!("../../../docs/observability.md")]
 struct Observability;
+
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/use-cases.md")]
+struct UseCases;
 
 #[cfg(all(doctest, feature = "embedded", feature = "msgpack", feature = "zstd"))]
 #[doc = include_str!("../../../docs/formats.md")]
@@ -271,6 +285,10 @@ struct RedisKit;
 #[cfg(all(doctest, feature = "embedded", feature = "component"))]
 #[doc = include_str!("../../../docs/component.md")]
 struct Component;
+
+#[cfg(all(doctest, feature = "embedded", feature = "pickle"))]
+#[doc = include_str!("../../../docs/cachelib.md")]
+struct Cachelib;
 
 #[cfg(all(doctest, feature = "blocking", feature = "serve"))]
 #[doc = include_str!("../../../docs/embedded.md")]

@@ -494,3 +494,32 @@ async fn a_client_of_redis_rs_says_where_a_cache_goes() {
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     assert!(error.to_string().contains("db.example.com"), "{error}");
 }
+
+/// Also when another server answers than before, so that the outbox comes first: here the one that was restarted.
+#[test]
+fn connecting_with_a_time_of_its_own_is_no_part_of_the_call() {
+    let mut redis = Redis::start();
+    let url = format!("{}?connect_timeout=60s&timeout=1s&breaker=off", redis.url());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cache = Cache::open(&url).unwrap();
+    let sync = blocking::Cache::open(&url).unwrap();
+    for restarted in [false, true] {
+        let longer_than_a_call = |get: &dyn Fn() -> Result<Option<u8>, Error>| {
+            redis.freeze();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(Duration::from_millis(1_300));
+                    redis.thaw();
+                });
+                get().unwrap();
+            });
+        };
+        longer_than_a_call(&|| runtime.block_on(async { cache.get("k").await }));
+        longer_than_a_call(&|| sync.get("k").run());
+        runtime.block_on(async { cache.set("k", 1).await.unwrap() });
+        sync.set("k", 1).run().unwrap();
+        if !restarted {
+            redis.restart();
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod scene;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use nearcache::patterns::Quota;
 use nearcache::{Cache, Loaded, Remaining, blocking};
 use nearcache_testkit::{Proxy, Redis, random_prefix};
 
@@ -18,7 +19,7 @@ use crate::face::{Face, run};
 use crate::scene::Source;
 
 /// What is counted, and how often it waits.
-const FROZEN: [(&str, usize); 54] = [
+const FROZEN: [(&str, usize); 59] = [
     ("ping", 1),
     ("get, a hit", 1),
     ("get, a miss", 1),
@@ -73,6 +74,11 @@ const FROZEN: [(&str, usize); 54] = [
     ("remember_many of 100, none there", 3),
     ("remember_many of 100, with tags", 3),
     ("remember_many of 100, bringing tags", 4),
+    ("rate_limiter.check, GCRA", 1),
+    ("rate_limiter.check, a sliding window", 1),
+    ("rate_limiter.check, a fixed window", 1),
+    ("rate_limiter.peek", 1),
+    ("rate_limiter.reset", 1),
 ];
 
 #[test]
@@ -292,6 +298,35 @@ async fn carry_out(cache: &Face, what: &str) {
                 Face::Blocking(cache) => cache.remember_many(hundred(), load).run(),
             };
             assert_eq!(found.unwrap(), [Some(2); 100]);
+        }
+        "rate_limiter.check, GCRA" => {
+            let checked = call!(cache.rate_limiter("api", Quota::per_day(9)).check("a"));
+            assert!(checked.unwrap().is_allowed());
+        }
+        "rate_limiter.check, a sliding window" => {
+            let checked = call!(
+                cache
+                    .rate_limiter("api", Quota::per_day(9))
+                    .sliding_window()
+                    .check("a")
+            );
+            assert!(checked.unwrap().is_allowed());
+        }
+        "rate_limiter.check, a fixed window" => {
+            let checked = call!(
+                cache
+                    .rate_limiter("api", Quota::per_day(9))
+                    .fixed_window()
+                    .check("a")
+            );
+            assert!(checked.unwrap().is_allowed());
+        }
+        "rate_limiter.peek" => {
+            let peeked = call!(cache.rate_limiter("api", Quota::per_day(9)).peek("a"));
+            assert!(peeked.unwrap().is_allowed());
+        }
+        "rate_limiter.reset" => {
+            call!(cache.rate_limiter("api", Quota::per_day(9)).reset("a")).unwrap();
         }
         _ => panic!("{what}"),
     }

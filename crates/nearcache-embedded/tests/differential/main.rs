@@ -77,6 +77,9 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
     }
 
     fn command(&mut self, args: &[Arg]) -> Checked {
+        if answers_twice(args) {
+            return Ok(());
+        }
         if name(args) == "DBSIZE" {
             // Keys that expired are counted until they are removed: here by a cycle, there by a scan.
             while self.store.expire_cycle() > 0 {}
@@ -136,6 +139,9 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
     }
 
     fn pipeline(&mut self, commands: &[Vec<Arg>], atomic: bool) -> Checked {
+        if commands.iter().any(|args| answers_twice(args)) {
+            return Ok(());
+        }
         let mut pipeline = redis::pipe();
         if atomic {
             // As redis-rs sends a transaction of its own, there must not be one around it.
@@ -249,6 +255,18 @@ impl<A: ConnectionLike, B: ConnectionLike> Pair<A, B> {
     }
 }
 
+/// Where the second of several prefixes overlaps with a later one, a server answers with an error, and once more with OK:
+/// from then on all replies are one late.
+fn answers_twice(args: &[Arg]) -> bool {
+    let prefixes = args
+        .iter()
+        .filter(|arg| arg.eq_ignore_ascii_case(b"PREFIX"));
+    let is_tracking = args
+        .get(1)
+        .is_some_and(|word| word.eq_ignore_ascii_case(b"TRACKING"));
+    name(args) == "CLIENT" && is_tracking && prefixes.count() > 2
+}
+
 fn all_keys(connection: &mut impl ConnectionLike) -> Vec<Arg> {
     redis::cmd("KEYS")
         .arg("*")
@@ -278,6 +296,21 @@ fn scan_all(
 }
 
 fn alike(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool {
+    same(name, in_transaction, ours, theirs)
+        || name.starts_with('Z') && same(name, in_transaction, &unsigned(ours), &unsigned(theirs))
+}
+
+/// A reply with scores, with 0 for -0: a server keeps the sign in its large form of a sorted set only, and `SORT` makes
+/// every sorted set large there.
+fn unsigned(reply: &Value) -> Value {
+    match reply {
+        Value::Array(values) => Value::Array(values.iter().map(unsigned).collect()),
+        Value::BulkString(text) if text == b"-0" => Value::BulkString(b"0".to_vec()),
+        reply => reply.clone(),
+    }
+}
+
+fn same(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool {
     match (name, ours, theirs) {
         // There is no Lua here.
         (_, Value::ServerError(ours), _)
@@ -653,6 +686,27 @@ fn what_once_differed_is_the_same() {
         queued: Vec::new(),
     };
     for said in [
+        "ZADD z 0 foo",
+        "ZINCRBY z -0 d",
+        "ZRANGE z 0 -1 WITHSCORES",
+        "ZADD v 0 foo",
+        "SORT_RO v BY w_* GET w_*",
+        "OBJECT ENCODING v",
+        "ZINCRBY v -0 d",
+        "ZRANGE v 0 -1 WITHSCORES",
+        "ZSCAN v 0 COUNT 1000000",
+        "ZADD y -0 d",
+        "ZRANGE y 0 -1 WITHSCORES",
+        "ZADD y INCR -0 e",
+        "ZADD y 0 e",
+        "ZADD y 0 d",
+        "ZRANGE y 0 -1 WITHSCORES",
+        "ZUNION 1 y WEIGHTS -1 WITHSCORES",
+        "ZUNIONSTORE x 1 y WEIGHTS -1",
+        "ZRANGE x 0 -1 WITHSCORES",
+        "ZINTERSTORE x 2 x y",
+        "ZRANGE x 0 -1 WITHSCORES",
+        "ZRANGE z -0 +0 BYSCORE WITHSCORES",
         "COMMAND GETKEYS lmpop 1.5 BAZ foo",
         "COMMAND GETKEYS lmpop +2 a b LEFT",
         "COMMAND GETKEYS lmpop -1 a b LEFT",

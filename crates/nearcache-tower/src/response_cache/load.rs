@@ -110,6 +110,8 @@ pub(super) struct Load<S, Q, B: Body, E> {
     pub(super) selected_by: HeaderMap,
     /// What is stored, and stale.
     pub(super) previous: Option<Record>,
+    /// Whether that may take the place of an error.
+    pub(super) is_excused: bool,
 }
 
 impl<S, Q, B> Load<S, Q, B, S::Error>
@@ -219,9 +221,10 @@ where
             && tags.len() <= usize::from(u16::MAX);
         let limit = self.shared.body_limit;
         let length = stated_length(&headers);
-        let (Some(names), true) = (names, is_worth_it) else {
+        let is_error = is_failure(parts.status);
+        let (Some(names), true) = (names, is_worth_it && !(is_error && self.is_excused)) else {
             let response = Response::from_parts(parts, ResponseBody::streamed(body));
-            return match is_failure(response.status()) {
+            return match is_error {
                 true => (failed(Ok(response)), alone()),
                 false => (passed(response), self.pass()),
             };

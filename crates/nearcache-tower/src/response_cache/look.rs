@@ -34,14 +34,14 @@ impl Shared {
             Stored::Pass => Look::Pass(key),
             Stored::Alone => Look::Missing(key, Reason::Missing),
             Stored::Response(record) if record.is_for(&subject.headers) => {
-                self.judge(subject, key, record, first.is_marked_stale)
+                self.judge(subject, key, record, first.is_stale)
             }
             Stored::Response(record) => {
                 let key = subject.variant_key(self, &record);
                 match self
                     .read(&key)
                     .await
-                    .map(|found| (found.stored, found.is_marked_stale))
+                    .map(|found| (found.stored, found.is_stale))
                 {
                     Some((Stored::Pass, _)) => Look::Pass(key),
                     Some((Stored::Response(record), is_marked)) => {
@@ -61,7 +61,7 @@ impl Shared {
         for other in subject.other_keys(self) {
             let found = self.read(&other).await;
             let Some((Stored::Response(record), false)) =
-                found.map(|found| (found.stored, found.is_marked_stale))
+                found.map(|found| (found.stored, found.is_stale))
             else {
                 continue;
             };
@@ -73,12 +73,14 @@ impl Shared {
         Look::Missing(key, Reason::Missing)
     }
 
-    fn judge(&self, subject: &Subject, key: String, record: Record, is_marked: bool) -> Look {
+    fn judge(&self, subject: &Subject, key: String, record: Record, is_stale: bool) -> Look {
         let terms = Terms::of_record(&self.rules, &record, subject.asker);
         if !terms.may_be_shared() {
             // The options have changed since it was stored.
             return Look::Missing(key, Reason::Missing);
         }
+        // Stale to the cache, and fresh by its own terms: it was marked.
+        let is_marked = is_stale && terms.is_fresh(self.now());
         match !is_marked && terms.satisfies(&subject.asks, self.now()) {
             true => Look::Fresh(record, terms),
             false => Look::Stale {

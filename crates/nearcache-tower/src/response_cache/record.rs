@@ -23,6 +23,10 @@ const MAGIC: [u8; 3] = [b'N', b'H', 1];
 
 /// What is stored under the key of a page, or what a load tells those who wait for it.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are responses, and a box would be one more allocation for each"
+)]
 pub(super) enum Stored {
     Response(Record),
     /// Responses to such requests are not stored: each request asks the handler, and does not wait for others.

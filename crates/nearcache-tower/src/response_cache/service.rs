@@ -131,10 +131,10 @@ impl<S> ResponseCache<S> {
     }
 
     /// What a client gets that only wants what is stored (RFC 9111, section 5.2.1.7).
-    fn not_stored<B: Body<Data = Bytes>>(&self, why: Reason) -> Response<ResponseBody<B>> {
+    fn not_stored<B: Body<Data = Bytes>>(&self) -> Response<ResponseBody<B>> {
         let mut response = Response::new(ResponseBody::empty());
         *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-        self.tell(Status::Forwarded(why), response.headers_mut());
+        self.tell(Status::NotAsked, response.headers_mut());
         response
     }
 
@@ -187,7 +187,7 @@ impl<S> ResponseCache<S> {
                     return Ok(self.serve(record, &terms, &subject, false));
                 }
                 Look::Pass(_) | Look::Never if subject.asks.is_only_if_cached => {
-                    return Ok(self.not_stored(Reason::Missing));
+                    return Ok(self.not_stored());
                 }
                 Look::Pass(key) => return self.pass(request, &subject, key).await,
                 Look::Never => return self.forward(request, Reason::Varies).await,
@@ -200,9 +200,11 @@ impl<S> ResponseCache<S> {
                 } => {
                     let now = self.shared.now();
                     if terms.may_be_revalidated_later(&subject.asks, now) {
+                        let stale = (record, terms);
                         if !subject.is_head {
-                            self.renew(request, &subject, key, record.clone());
+                            self.renew(request, &subject, key, &stale);
                         }
+                        let (record, terms) = stale;
                         return Ok(self.serve(record, &terms, &subject, false));
                     }
                     let is_fresh = terms.is_fresh(now) && !is_marked;
@@ -216,19 +218,20 @@ impl<S> ResponseCache<S> {
                 }
             };
             if subject.asks.is_only_if_cached {
-                return Ok(self.not_stored(why));
+                return Ok(self.not_stored());
             }
             if subject.is_head {
                 return self.forward(request, why).await;
             }
-            let stale = previous.as_ref().map(|(record, _)| record.clone());
             let exchange = Exchange::new(request);
+            let stale = previous.as_ref();
             let load = self.load(exchange.share(), &subject, stale);
             let loading = self
                 .shared
                 .cache
                 .remember_with(&key, move || load.run())
-                .tags(&subject.tags);
+                .tags(&subject.tags)
+                .load_timeout(self.shared.wait_for);
             let loaded = match for_itself {
                 true => loading.bypass().await,
                 false => loading.await,
@@ -282,18 +285,21 @@ impl<S> ResponseCache<S> {
         &self,
         exchange: Exchange<Q, B, S::Error>,
         subject: &Subject,
-        previous: Option<Record>,
+        previous: Option<&(Record, Terms)>,
     ) -> Load<S, Q, B, S::Error>
     where
         S: Service<Request<Q>, Response = Response<B>> + Clone,
     {
+        let now = self.shared.now();
+        let excused = |(_, terms): &(Record, Terms)| terms.may_replace_an_error(&subject.asks, now);
         Load {
             shared: Arc::clone(&self.shared),
             service: self.service.clone(),
             exchange,
             asker: subject.asker,
             selected_by: subject.headers.clone(),
-            previous,
+            previous: previous.map(|(record, _)| record.clone()),
+            is_excused: previous.is_some_and(excused),
         }
     }
 
@@ -321,8 +327,13 @@ impl<S> ResponseCache<S> {
     }
 
     /// Fetches a page anew in the background, if nobody in this process does already.
-    fn renew<Q, B>(&self, request: Request<Q>, subject: &Subject, key: String, previous: Record)
-    where
+    fn renew<Q, B>(
+        &self,
+        request: Request<Q>,
+        subject: &Subject,
+        key: String,
+        stale: &(Record, Terms),
+    ) where
         S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Send + 'static,
@@ -333,7 +344,7 @@ impl<S> ResponseCache<S> {
         let Some(refreshing) = Refreshing::begin(&self.shared, &key) else {
             return;
         };
-        let load = self.load(Exchange::new(request), subject, Some(previous));
+        let load = self.load(Exchange::new(request), subject, Some(stale));
         let (cache, tags) = (self.shared.cache.clone(), subject.tags.clone());
         tokio::spawn(async move {
             let loading = cache.remember_with(&key, move || load.run()).tags(&tags);

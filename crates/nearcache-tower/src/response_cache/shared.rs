@@ -27,6 +27,8 @@ pub(super) struct Shared {
     pub(super) body_limit: usize,
     /// How long it is known that a page is not stored.
     pub(super) pass_for: Ttl,
+    /// How long a request waits for the response to another.
+    pub(super) wait_for: Ttl,
     pub(super) ignore_host: bool,
     pub(super) ignore_cookies: bool,
     pub(super) ignore_request_directives: bool,
@@ -42,8 +44,8 @@ pub(super) struct Shared {
 /// What was found under a key.
 pub(super) struct Found {
     pub(super) stored: Stored,
-    /// Whether the cache holds it for stale, whatever its own terms: it was marked so.
-    pub(super) is_marked_stale: bool,
+    /// Whether the cache holds it for stale: its time has ended, or it was marked so.
+    pub(super) is_stale: bool,
 }
 
 impl Shared {
@@ -66,7 +68,7 @@ impl Shared {
             }
         };
         Some(Found {
-            is_marked_stale: kept.stale_for.is_some(),
+            is_stale: kept.stale_for.is_some(),
             stored: Stored::decode(kept.value.0)?,
         })
     }

@@ -19,6 +19,8 @@ pub(super) enum Status {
     Validated(Reason),
     /// The answer of the handler to another request, which was running.
     Collapsed,
+    /// The client wants only what is stored, and nothing is.
+    NotAsked,
 }
 
 /// Why the handler was asked.
@@ -59,6 +61,7 @@ impl Status {
             Status::Validated(why) => {
                 format!("{cache}; fwd={}; fwd-status=304; stored", why.name())
             }
+            Status::NotAsked => format!("{cache}; detail=only-if-cached"),
             Status::Collapsed => format!("{cache}; fwd=uri-miss; collapsed"),
         }
     }
@@ -115,6 +118,7 @@ mod tests {
                 "c; fwd=stale; fwd-status=304; stored",
             ),
             (Status::Collapsed, "c; fwd=uri-miss; collapsed"),
+            (Status::NotAsked, "c; detail=only-if-cached"),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(CACHE_STATUS, HeaderValue::from_static("origin; hit"));

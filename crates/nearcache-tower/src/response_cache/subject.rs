@@ -136,7 +136,7 @@ fn page(request: &Parts, shared: &Shared) -> Option<String> {
 
 /// The host that is asked.
 pub(super) fn host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
-    let named = uri.authority().map(|authority| authority.as_str());
+    let named = uri.authority().map(http::uri::Authority::as_str);
     let named = named.or_else(|| headers.get(header::HOST)?.to_str().ok());
     named.map(str::to_ascii_lowercase)
 }

@@ -200,7 +200,9 @@ const OF_CLIENT: [&str; 7] = [
     "KILL",
 ];
 
-fn check(command: &Cmd) -> Result<()> {
+/// # Errors
+/// `Refused`: it would change the connection for others, or keep it busy.
+pub(crate) fn check(command: &Cmd) -> Result<()> {
     let words = command.args_iter().map(|argument| match argument {
         redis::Arg::Simple(bytes) => bytes,
         _ => b"",

@@ -4,9 +4,11 @@
 //! the observers (`hooks`). It sends commands, pipelines and scripts through the [`Gate`], which `close` shuts. It does
 //! not know what the commands are for: that is the task of the layers above, `read_through` and `cache`.
 //!
-//! `batch` splits what is too large for one round trip; `reply` parses the replies of commands.
+//! `batch` splits what is too large for one round trip; `reply` parses the replies of commands; `commands` asks the
+//! server which arguments of a command are keys.
 
 pub(crate) mod batch;
+mod commands;
 pub(crate) mod reply;
 
 use std::fmt;
@@ -62,6 +64,8 @@ struct Shared {
     telemetry: Telemetry,
     data_loss: DataLoss,
     listener: u64,
+    /// What the server says about its commands.
+    commands: commands::Commands,
     /// When it was last logged that Redis refuses, and that a loaded value cannot be stored.
     said_degraded: Seldom,
     said_not_stored: Seldom,
@@ -105,6 +109,7 @@ impl Client {
             telemetry,
             data_loss,
             listener,
+            commands: commands::Commands::default(),
             said_degraded: Seldom::default(),
             said_not_stored: Seldom::default(),
         };
@@ -205,13 +210,19 @@ impl Client {
         if let Some(watch) = &self.watch {
             watch.note_degraded(error.kind());
         }
-        // What keeps Redis away altogether is logged by the breaker.
-        let refused = !matches!(
-            error.kind(),
-            ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Unavailable
-        );
-        if refused && self.shared.said_degraded.may(self.runtime().now()) {
+        if is_refusal(error) && self.shared.said_degraded.may(self.runtime().now()) {
             tracing::warn!(%error, "Redis refuses what remember needs: loaders run, and their values may not be stored");
+        }
+    }
+
+    /// Notes that a call is answered without Redis, because of this error.
+    pub(crate) fn note_answered_without(&self, error: &Error) {
+        self.counters().fallbacks.add(1);
+        if let Some(watch) = &self.watch {
+            watch.note_degraded(error.kind());
+        }
+        if is_refusal(error) && self.shared.said_degraded.may(self.runtime().now()) {
+            tracing::warn!(%error, "Redis refuses what a rate limiter needs: it is answered without Redis");
         }
     }
 
@@ -412,6 +423,11 @@ impl Client {
         }
     }
 
+    /// Waits until the cache closes.
+    pub(crate) async fn closed(&self) {
+        self.shared.gate.closed().await;
+    }
+
     /// Admits no more calls. The loads under way go on, until the returned value is dropped.
     pub(crate) fn begin_closing(&self) -> Closing<'_> {
         self.shared.gate.close()
@@ -456,6 +472,14 @@ impl Drop for Shared {
             self.gate.guarded().keep_on_loss(&self.keyspace);
         }
     }
+}
+
+/// Whether Redis refuses. (What keeps it away altogether is logged by the breaker.)
+fn is_refusal(error: &Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Unavailable
+    )
 }
 
 /// The allowed timeouts. More than an hour is no useful limit.

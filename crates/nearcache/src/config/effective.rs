@@ -148,6 +148,7 @@ impl CacheConfig {
             lease,
             max_loads,
             on_unavailable,
+            log_on_fallback,
             on_undelivered,
             on_data_loss,
         } = self.clone();
@@ -188,7 +189,12 @@ impl CacheConfig {
         give!(version, heal, redact_keys);
         give!(client_name, protocol, pool_size, lease, max_loads);
         let on_unavailable = on_unavailable.map(Fallback::from);
-        give!(on_unavailable, on_undelivered, on_data_loss);
+        give!(
+            on_unavailable,
+            log_on_fallback,
+            on_undelivered,
+            on_data_loss
+        );
         if let Some(password) = password {
             builder = builder.password(password.expose());
         }
@@ -322,6 +328,7 @@ impl CacheConfig {
             heal: Some(true),
             redact_keys: Some(false),
             on_unavailable: Some(OnUnavailable::Error),
+            log_on_fallback: Some(true),
             on_undelivered: Some(Undelivered::Error),
             on_data_loss: Some(DataLoss::Replay),
             ..CacheConfig::default()

@@ -260,6 +260,11 @@ options! {
     range = "`\"error\"`, `\"miss\"` or `\"stale\"`",
     about = "What reads return when Redis does not answer";
 
+    log_on_fallback: bool,
+    default = "true",
+    range = "`true` or `false` (`\"on\"` or `\"off\"`)",
+    about = "Whether it is logged, at most once in 15 s, that `on_unavailable` answered in place of Redis";
+
     on_undelivered: Undelivered,
     default = "`\"error\"`",
     range = "`\"error\"` or `\"deferred\"`",

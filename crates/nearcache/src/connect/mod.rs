@@ -56,7 +56,7 @@ pub(crate) use open::{Mode, open};
 #[cfg(feature = "blocking")]
 pub use raw::BlockingConnection;
 pub use raw::Connection;
-pub(crate) use raw::Dedicated;
+pub(crate) use raw::{Alone, Dedicated};
 pub use server::{ServerInfo, ServerKind};
 pub use target::Protocol;
 
@@ -119,6 +119,12 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// Opens a connection for the caller alone: for commands that wait, and for messages that the server sends by
     /// itself, which are kept for the caller.
     fn dedicated(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>>;
+
+    /// The same for messages that the server sends by itself: it speaks RESP3, whatever the target says, because RESP2
+    /// has none. A server before Redis 6 refuses it.
+    fn for_messages(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
+        self.dedicated(limit)
+    }
 
     /// Closes the connections. A later call opens new ones.
     fn disconnect(&self);

@@ -14,6 +14,7 @@ use super::driven::Driven;
 #[cfg(feature = "blocking")]
 use super::socket::Socket;
 use super::waits::Wait;
+use crate::runtime::Runtime;
 
 /// The connection that a backend opens.
 #[derive(Debug)]
@@ -23,6 +24,61 @@ pub(crate) enum Dedicated {
     Multiplexed(Arc<Driven>),
     #[cfg(feature = "blocking")]
     Socket(Box<Socket>),
+}
+
+/// A connection for one caller of the cache itself, whichever way it waits.
+pub(crate) enum Alone {
+    Async(Box<Connection>),
+    #[cfg(feature = "blocking")]
+    Blocking(Box<BlockingConnection>),
+}
+
+impl Alone {
+    pub(crate) fn new(dedicated: Dedicated, runtime: &Runtime, limit: Duration) -> Self {
+        #[cfg(feature = "blocking")]
+        if matches!(runtime, Runtime::Threads) {
+            return Alone::Blocking(Box::new(BlockingConnection::new(dedicated, 0, limit)));
+        }
+        let _ = runtime;
+        Alone::Async(Box::new(Connection::new(dedicated, 0, limit)))
+    }
+
+    /// Whether a request blocks the thread.
+    pub(crate) fn is_blocking(&self) -> bool {
+        !matches!(self, Alone::Async(_))
+    }
+
+    /// The next message that the server sends beside its replies; `None` if none comes within the time. A blocking
+    /// connection blocks the thread.
+    pub(crate) async fn next_push(
+        &mut self,
+        runtime: &Runtime,
+        time: Duration,
+    ) -> crate::error::Result<Option<PushInfo>> {
+        let next = match self {
+            Alone::Async(connection) => {
+                let next = runtime.timeout(time, || connection.next_push()).await;
+                next.transpose()
+            }
+            #[cfg(feature = "blocking")]
+            Alone::Blocking(connection) => connection.next_push(time),
+        };
+        next.map_err(crate::error::Error::from_redis)
+    }
+
+    /// Sends a command. One that waits may take that long, and the limit.
+    pub(crate) async fn request(&mut self, command: &Cmd) -> crate::error::Result<Value> {
+        let reply = match self {
+            Alone::Async(connection) => {
+                redis::aio::ConnectionLike::req_packed_command(&mut **connection, command).await
+            }
+            #[cfg(feature = "blocking")]
+            Alone::Blocking(connection) => {
+                redis::ConnectionLike::req_command(&mut **connection, command)
+            }
+        };
+        super::result_of(reply.map_err(crate::error::Error::from_redis)?)
+    }
 }
 
 /// A Redis connection for the caller alone, for every command, through redis-rs.
@@ -84,8 +140,8 @@ impl Connection {
     }
 
     /// The next message that the server sends beside its replies: of a channel after `SUBSCRIBE`, the confirmation of
-    /// a subscription, or an invalidation after `CLIENT TRACKING`. Messages come in order; 100,000 of them, or 32 MiB
-    /// of the embedded store's, are kept until they are read. Dropping the future loses none.
+    /// a subscription, or an invalidation after `CLIENT TRACKING`. Messages come in order; 100,000 of them, of 32 MiB
+    /// together, are kept until they are read. Dropping the future loses none.
     ///
     /// ```
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {

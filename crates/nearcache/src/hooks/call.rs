@@ -161,6 +161,10 @@ pub enum Outcome {
     NotStored,
     /// The loaded value was not stored, because an invalidation came between.
     Fenced,
+    /// A rate limiter allowed it.
+    Allowed,
+    /// A rate limiter denied it.
+    Denied,
 }
 
 impl Outcome {
@@ -175,10 +179,12 @@ impl Outcome {
             Outcome::Stored => "stored",
             Outcome::NotStored => "not_stored",
             Outcome::Fenced => "fenced",
+            Outcome::Allowed => "allowed",
+            Outcome::Denied => "denied",
         }
     }
 
-    pub(super) const ALL: [Outcome; 8] = [
+    pub(super) const ALL: [Outcome; 10] = [
         Outcome::Done,
         Outcome::Hit,
         Outcome::Stale,
@@ -187,5 +193,7 @@ impl Outcome {
         Outcome::Stored,
         Outcome::NotStored,
         Outcome::Fenced,
+        Outcome::Allowed,
+        Outcome::Denied,
     ];
 }

@@ -101,7 +101,12 @@ impl Watch {
             Outcome::Miss => {
                 self.misses.fetch_add(1, Ordering::Relaxed);
             }
-            Outcome::Done | Outcome::Stored | Outcome::NotStored | Outcome::Fenced => {}
+            Outcome::Done
+            | Outcome::Stored
+            | Outcome::NotStored
+            | Outcome::Fenced
+            | Outcome::Allowed
+            | Outcome::Denied => {}
         }
     }
 

@@ -6,20 +6,31 @@
 //!
 //! A helper owns a clone of its cache, so it can be kept, cloned, and moved to a task or thread.
 
+mod rate_limiter;
+
+pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
 mod lock;
 mod queue;
 mod semaphore;
 mod upkeep;
 
 pub use lock::{Acquire, Lock, LockGuard};
-pub use queue::{DeadJob, DeadLetters, Delivery, Job, Next, Push, Queue, QueueStats, StopHandle, Worker};
+pub use queue::{
+    DeadJob, DeadLetters, Delivery, Job, Next, Push, Queue, QueueStats, StopHandle, Worker,
+};
 pub use semaphore::{Permit, Semaphore};
+mod sessions;
+
+pub use sessions::{CreateSession, RenewSessionId, SaveSession, SessionId, Sessions};
 
 use crate::script::Script;
 
 /// The scripts of all helpers, for a store without Lua.
 #[cfg_attr(not(feature = "serve"), allow(dead_code))]
 pub(crate) const SCRIPTS: &[&Script] = &[
+    &rate_limiter::GCRA,
+    &rate_limiter::SLIDING_WINDOW,
+    &rate_limiter::FIXED_WINDOW,
     &lock::scripts::ACQUIRE,
     &lock::scripts::RENEW,
     &lock::scripts::RELEASE,
@@ -35,4 +46,8 @@ pub(crate) const SCRIPTS: &[&Script] = &[
     &queue::scripts::FAIL,
     &queue::scripts::SWEEP,
     &queue::scripts::REVIVE,
+    &sessions::LOAD,
+    &sessions::OPEN,
+    &sessions::REMOVE,
+    &sessions::SAVE,
 ];

@@ -144,9 +144,7 @@ mod threads {
             }
             let number = self.number;
             let at = state.chores.get_or_insert_default().remove(&number);
-            let chore = at
-                .flatten()
-                .and_then(|at| state.due.remove(&(at, number)));
+            let chore = at.flatten().and_then(|at| state.due.remove(&(at, number)));
             drop(state);
             // Its own drop may do more, which is not for here.
             drop(chore);

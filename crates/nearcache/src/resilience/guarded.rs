@@ -34,6 +34,8 @@ pub(crate) struct Guarded {
     backend: Arc<dyn Backend>,
     breaker: Breaker,
     outbox: Arc<Outbox>,
+    /// Whether connecting has a time of its own, which is not a part of the limit of a call.
+    connects_apart: bool,
     server: OnceLock<ServerInfo>,
     /// The primaries behind it, if it is not the only one.
     others: OnceLock<Vec<Arc<Guarded>>>,
@@ -53,10 +55,20 @@ impl Guarded {
     pub(crate) fn new(backend: Arc<dyn Backend>, target: &Target) -> Arc<Self> {
         // A server can be away and lose data, so it needs an outbox; the store in this process cannot.
         let outbox = !matches!(target.place, Place::Embedded { .. });
-        Self::with(backend, target.breaker, outbox)
+        Self::with(
+            backend,
+            target.breaker,
+            outbox,
+            target.connect_timeout.is_some(),
+        )
     }
 
-    fn with(backend: Arc<dyn Backend>, breaker: bool, outbox: bool) -> Arc<Self> {
+    fn with(
+        backend: Arc<dyn Backend>,
+        breaker: bool,
+        outbox: bool,
+        connects_apart: bool,
+    ) -> Arc<Self> {
         let epoch = backend.common().epoch().clone();
         let outbox = Arc::new(Outbox::new(outbox, epoch));
         let listening = Arc::clone(&outbox);
@@ -75,6 +87,7 @@ impl Guarded {
             backend,
             breaker: Breaker::new(breaker),
             outbox,
+            connects_apart,
             server: OnceLock::new(),
             others: OnceLock::new(),
             users: AtomicUsize::new(0),
@@ -140,7 +153,14 @@ impl Guarded {
 
     /// All primaries: this one, or those behind it. A command for all keys, such as a scan, goes to each.
     pub(crate) fn primaries(self: &Arc<Self>) -> &[Arc<Guarded>] {
-        let guard = |node| Self::with(node, self.breaker.is_enabled(), self.outbox.is_enabled());
+        let guard = |node| {
+            Self::with(
+                node,
+                self.breaker.is_enabled(),
+                self.outbox.is_enabled(),
+                self.connects_apart,
+            )
+        };
         let others = self
             .others
             .get_or_init(|| self.backend.nodes().into_iter().map(guard).collect());
@@ -227,6 +247,12 @@ impl Guarded {
         self.report(permit, self.backend.dedicated(limit).await)
     }
 
+    /// The same, for messages that the server sends by itself.
+    pub(crate) async fn for_messages(&self, limit: Duration) -> Result<Dedicated> {
+        let permit = self.breaker.admit(&*self.backend)?;
+        self.report(permit, self.backend.for_messages(limit).await)
+    }
+
     /// Sends one command, within the limit, after what the outbox holds of its keys.
     pub(crate) fn request<'a>(
         &'a self,
@@ -254,6 +280,7 @@ impl Guarded {
                 return outcome;
             }
         }
+        let begun = self.begin_again(begun);
         // Boxed, because it is rare and large: without it, every call's future would be larger.
         Box::pin(self.after_the_outbox(what, limit, begun)).await
     }
@@ -262,7 +289,7 @@ impl Guarded {
         &self,
         what: &S,
         limit: Duration,
-        begun: Option<Instant>,
+        mut begun: Option<Instant>,
     ) -> Result<S::Reply> {
         loop {
             let epoch = self.outbox.epoch();
@@ -279,6 +306,7 @@ impl Guarded {
                 }
                 return outcome;
             }
+            begun = self.begin_again(begun);
         }
     }
 
@@ -314,7 +342,7 @@ impl Guarded {
         what: &S,
         limit: Duration,
     ) -> Result<S::Reply> {
-        let begun = self.begin();
+        let mut begun = self.begin();
         let mut terms = Terms { limit, epoch: 0 };
         loop {
             terms.epoch = self.outbox.epoch();
@@ -322,6 +350,7 @@ impl Guarded {
             if !is_outdated(&outcome) {
                 return outcome;
             }
+            begun = self.begin_again(begun);
             terms.limit = self.left_of(limit, begun).max(LEAST);
         }
     }
@@ -370,6 +399,15 @@ impl Guarded {
     /// clock in.
     pub(super) fn begin(&self) -> Option<Instant> {
         self.outbox.is_enabled().then(|| self.runtime().now())
+    }
+
+    /// When a call begins that was not sent yet, because it had to connect first, and is sent now.
+    fn begin_again(&self, begun: Option<Instant>) -> Option<Instant> {
+        if self.connects_apart {
+            self.begin()
+        } else {
+            begun
+        }
     }
 
     pub(super) fn left_of(&self, limit: Duration, begun: Option<Instant>) -> Duration {

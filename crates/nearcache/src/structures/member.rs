@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 mod read;
 mod write;
 
-pub(crate) use read::{Bare, Options};
+pub(crate) use read::{Bare, Options, Unreadable};
 
 /// What can be an element of a structure, or the name of a field, and be read back.
 ///
@@ -64,6 +64,11 @@ mod sealed {
     impl<T: Serialize + ?Sized> AsMember for T {}
     impl<S: AsRef<str>> AsMember for Text<S> {}
     impl<B: AsRef<[u8]>> AsMember for Raw<B> {}
+
+    pub trait Element<T> {}
+
+    impl<T: AsMember> Element<T> for T {}
+    impl<T: AsMember> Element<T> for &T {}
 }
 
 /// The bytes of an element.
@@ -74,6 +79,66 @@ pub(crate) fn encoded(member: &(impl AsMember + ?Sized)) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     member.write_member(&mut bytes)?;
     Ok(bytes)
+}
+
+/// What a structure of `T` takes as an element: a `T`, a reference to one, or what stands for one, such as a `&str` for
+/// a `String`.
+///
+/// It cannot be implemented elsewhere.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no element of a structure of `{T}`",
+    note = "give a `{T}`, or a reference to one"
+)]
+pub trait Element<T>: sealed::Element<T> {
+    /// Appends its bytes.
+    #[doc(hidden)]
+    fn write_element(&self, out: &mut Vec<u8>) -> Result<()>;
+}
+
+impl<T: AsMember> Element<T> for T {
+    fn write_element(&self, out: &mut Vec<u8>) -> Result<()> {
+        self.write_member(out)
+    }
+}
+
+impl<T: AsMember> Element<T> for &T {
+    fn write_element(&self, out: &mut Vec<u8>) -> Result<()> {
+        (*self).write_member(out)
+    }
+}
+
+macro_rules! stand_for {
+    ($($given:ty => $element:ty),*) => {$(
+        impl sealed::Element<$element> for $given {}
+
+        impl Element<$element> for $given {
+            fn write_element(&self, out: &mut Vec<u8>) -> Result<()> {
+                self.write_member(out)
+            }
+        }
+    )*};
+}
+stand_for!(
+    &str => String, &&str => String, Text<&str> => Text<String>, Raw<&[u8]> => Raw<Vec<u8>>,
+    Raw<&str> => Raw<Vec<u8>>
+);
+
+/// The bytes of an element of a structure of `T`.
+///
+/// # Errors
+/// `Codec`: it has no form in JSON.
+pub(crate) fn element<T>(element: &impl Element<T>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    element.write_element(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The bytes of each.
+///
+/// # Errors
+/// `Codec`: one has no form in JSON.
+pub(crate) fn elements<T>(all: impl IntoIterator<Item: Element<T>>) -> Result<Vec<Vec<u8>>> {
+    all.into_iter().map(|each| element(&each)).collect()
 }
 
 impl<T: Serialize + ?Sized> AsMember for T {
@@ -91,7 +156,7 @@ impl<T: Serialize + ?Sized> AsMember for T {
 
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Member for T {
     fn from_member(bytes: Vec<u8>) -> Result<T> {
-        T::deserialize(Bare::new(&bytes, Options::Json)).map_err(read::Unreadable::into_error)
+        T::deserialize(Bare::new(&bytes, Options::Json)).map_err(Unreadable::into_error)
     }
 }
 

@@ -28,13 +28,31 @@
 //! As for every call: see [`CacheOf`](crate::CacheOf). There is no fallback for a structure; the error says what
 //! happened. After [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) a write may or may not have been carried out.
 
+mod algebra;
+mod fields;
 mod handle;
 mod hash;
+mod list;
 mod member;
+mod range;
+mod replies;
+mod scan;
+mod set;
+mod sorted_set;
+mod waiting;
 mod write;
 
-pub use hash::Hash;
-pub use member::{AsMember, Member};
+pub use algebra::Count;
+pub use handle::AsKey;
+pub(crate) use handle::stored_key;
+pub use hash::{Hash, IncrField};
+pub use list::{List, Move, Pop, Push, Remove};
+pub use member::{AsMember, Element, Member};
+pub use scan::Scan;
+pub use set::{Combine, SetOf};
+pub use sorted_set::{
+    Aggregate, CombineSorted, Insert, PopScored, Range, Rank, SortedSet, WithScores,
+};
 pub use write::Write;
 
 pub(crate) use member::encoded;
@@ -43,4 +61,4 @@ use crate::script::Script;
 
 /// The scripts of all structures, for a store without Lua.
 #[cfg_attr(not(feature = "serve"), allow(dead_code))]
-pub(crate) const SCRIPTS: &[&Script] = &[&write::TIMED];
+pub(crate) const SCRIPTS: &[&Script] = &[&write::TIMED, &algebra::COUNT];

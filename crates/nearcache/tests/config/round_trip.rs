@@ -36,6 +36,7 @@ fn cache() -> impl Strategy<Value = CacheConfig> {
         of(1..=1usize << 20),
     );
     let third = (
+        of(any::<bool>()),
         of(select(vec![
             OnUnavailable::Error,
             OnUnavailable::Miss,
@@ -66,6 +67,7 @@ fn cache() -> impl Strategy<Value = CacheConfig> {
         config.lease = second.7.map(Duration::from_millis);
         config.max_loads = second.8;
         (
+            config.log_on_fallback,
             config.on_unavailable,
             config.on_undelivered,
             config.on_data_loss,

@@ -10,13 +10,31 @@ mod face;
 #[macro_use]
 #[path = "../support/target.rs"]
 mod target;
+#[macro_use]
+#[path = "../support/scene.rs"]
+mod scene;
 
 mod batches;
+mod commands;
 mod counters;
 mod expiry;
+mod hashes;
+mod bits;
+mod counters;
+mod expiry;
+mod geo;
 mod keys;
 mod lifecycle;
+mod lists;
+mod presence;
+mod rate_limiter;
+mod sets;
+mod sorted_sets;
+mod structures;
 mod lock;
 mod presence;
 mod queue;
+mod streams;
+mod topics;
+mod uniques;
 mod values;

@@ -13,6 +13,7 @@ mod scene;
 use std::time::{Duration, Instant};
 
 use nearcache::ErrorKind::{Auth, Connect, Timeout, Unavailable};
+use nearcache::patterns::{Decision, Quota, WhenAway};
 use nearcache::{BreakerState, Cache, ErrorKind, Fallback, Raw, blocking};
 use nearcache_testkit::{Direction, Fault, Frames, Proxy, Redis};
 
@@ -318,6 +319,14 @@ fn hold(mut scene: Scene, expected: &Row) {
                 found.forgive_a_slow_resolver();
             }
             assert_eq!(found, *expected, "{face:?}");
+            // A check writes, as `incr` does. It is never an error.
+            for when_away in [WhenAway::Allow, WhenAway::Deny, WhenAway::Local] {
+                let decision = limited(face, when_away).await;
+                let away = expected.incr.is_some();
+                assert!(decision.is_away() || !away, "{face:?}: {decision:?}");
+                let allowed = !decision.is_away() || when_away != WhenAway::Deny;
+                assert_eq!(decision.is_allowed(), allowed, "{face:?}: {decision:?}");
+            }
         }
         // With the breaker on, calls stay as short, and the server is left alone.
         for face in &guarded {
@@ -339,6 +348,19 @@ fn hold(mut scene: Scene, expected: &Row) {
             assert_eq!(ask!(face.stats()).breaker, BreakerState::Closed);
         }
     });
+}
+
+async fn limited(face: &Face, when_away: WhenAway) -> Decision {
+    let since = Instant::now();
+    let quota = Quota::per_day(1_000);
+    let checked = call!(
+        face.rate_limiter("api", quota)
+            .when_away(when_away)
+            .check("a")
+    );
+    let took = since.elapsed();
+    assert!(took < 2 * TIMEOUT + GUARD, "a check took {took:?}");
+    checked.expect("a decision")
 }
 
 async fn row(face: &Face) -> Row {

@@ -720,8 +720,22 @@ async fn all_data_structures_are_beneath(target: Target) {
     assert_eq!(on!(cache.get("k")).unwrap().as_deref(), Some("v"));
     call!(beneath.invalidate_tag("t")).unwrap();
     assert_eq!(on!(cache.get("k")).unwrap(), None);
-    // And a registry's cache is that one.
-    assert_eq!(of!(cache.element().name()), "caches.MyRedis");
+    match &beneath {
+        Face::Async(beneath) => {
+            beneath.hash("user:123").set("name", "John").await.unwrap();
+        }
+        Face::Blocking(beneath) => {
+            beneath.hash("user:123").set("name", "John").run().unwrap();
+        }
+    }
+    // The face sees it as a name.
+    assert!(on!(cache.exists("user:123")).unwrap());
+    assert_eq!(cache.names("user:*").await, ["user:123"]);
+    assert_eq!(
+        on!(cache.get("user:123")).unwrap_err().kind(),
+        ErrorKind::WrongType
+    );
+    assert!(on!(cache.delete("user:123")).unwrap());
 }
 
 async fn charset(target: Target) {

@@ -5,10 +5,20 @@
 #[path = "../support/face.rs"]
 mod face;
 #[macro_use]
+#[path = "../support/simple.rs"]
+mod simple_face;
+#[macro_use]
 #[path = "../support/target.rs"]
 mod target;
 
 #[path = "../registry/app.rs"]
 mod app;
+#[macro_use]
+#[path = "../component/either.rs"]
+mod either;
+
+mod cachelib;
+mod caching_note;
 mod jitai;
+mod pip_services;
 mod redis_kit;

@@ -20,6 +20,17 @@
 //! # nearcache::__example(example());
 //! ```
 //!
+//! # Interfaces
+//! The interfaces of pip-services are traits, for code that is given a component and need not know which:
+//!
+//! | pip-services | here | what it has |
+//! | --- | --- | --- |
+//! | `ICache` | [`ValueCache`] | `retrieve`, `store`, `remove` |
+//! | `IOpenable` | [`Openable`] | `is_open`, `open`, `close` |
+//! | `IConfigurable` | [`Configurable`] | `configure` |
+//! | `IReferenceable` | [`Referenceable`] | `set_references` |
+//! | `IDiscovery`, `ICredentialStore` | [`Discovery`], [`CredentialStore`] | what a component refers to |
+//!
 //! # Parameters
 //! | parameter | what it is | default |
 //! | --- | --- | --- |
@@ -56,6 +67,7 @@
 
 pub(crate) mod bounded;
 mod context;
+mod interfaces;
 mod life;
 mod params;
 mod references;
@@ -71,6 +83,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use context::Context;
+pub use interfaces::{Configurable, Openable, Referenceable, ValueCache};
 use life::Life;
 pub use params::Params;
 pub use references::{CredentialStore, Descriptor, Discovery, References, Resolving};
@@ -151,8 +164,8 @@ impl<M: Executor> ComponentOf<M> {
         self.life.set_builder(Arc::new(build));
     }
 
-    /// The cache beneath the open component: for its statistics, for tags, for `remember`. It sees the component's
-    /// values, as they are stored. What is stored through it does not count towards `options.max_size`. It is closed
+    /// The cache beneath the open component: for its statistics, for tags, for `remember`, for every structure and helper
+    /// that a [`Cache`](crate::Cache) has. It sees the component's values, as they are stored. What is stored through it does not count towards `options.max_size`. It is closed
     /// with the component; the next opening makes another one.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The base of cachelib's caches, as a trait: for code that runs with any of them.
 
+use std::collections::HashMap;
+
 use super::{SimpleCache, Timeout, Value};
 use crate::cache::operation::{Async, Executor, Pending};
 use crate::error::{Error, ErrorKind, Result};
@@ -66,6 +68,17 @@ pub trait BasicCache<M: Executor = Async>: Send + Sync {
                 values.push(self.get(key).start().await?);
             }
             Ok(values)
+        })
+    }
+
+    /// The same as a map by key. A key that is given twice is there once.
+    fn get_dict<'c>(
+        &'c self,
+        keys: &'c [&'c str],
+    ) -> Pending<'c, HashMap<&'c str, Option<Value>>, M> {
+        Pending::new(async move {
+            let values = self.get_many(keys).start().await?;
+            Ok(keys.iter().copied().zip(values).collect())
         })
     }
 

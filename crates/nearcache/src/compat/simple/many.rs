@@ -61,7 +61,10 @@ impl<M: Executor> SimpleCache<M> {
 
     async fn load_many(&self, keys: &[String]) -> Result<Vec<Option<Value>>> {
         match self.plain.get_many::<Raw>(keys).start().await {
-            Ok(values) => Ok(values.into_iter().map(|value| self.loads(value)).collect()),
+            Ok(values) => Ok(values
+                .iter()
+                .map(|value| self.loads(value.as_ref()))
+                .collect()),
             failed => self.settle(failed.map(|_| Vec::new()), vec![None; keys.len()]),
         }
     }

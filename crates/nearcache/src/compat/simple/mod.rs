@@ -207,8 +207,8 @@ impl<M> SimpleCache<M> {
         }
     }
 
-    fn loads(&self, stored: Option<Raw>) -> Option<Value> {
-        let bytes = stored.as_ref().map(|Raw(bytes)| bytes.as_slice());
+    fn loads(&self, stored: Option<&Raw>) -> Option<Value> {
+        let bytes = stored.map(|Raw(bytes)| bytes.as_slice());
         self.settings.serializer.loads(bytes)
     }
 
@@ -257,7 +257,7 @@ impl<M: Executor> SimpleCache<M> {
         let (this, key) = (self.clone(), self.key(&key));
         Pending::new(async move {
             match this.plain.get::<Raw>(&key).start().await {
-                Ok(stored) => Ok(this.loads(stored)),
+                Ok(stored) => Ok(this.loads(stored.as_ref())),
                 failed => this.settle(failed.map(|_| None), None),
             }
         })

@@ -48,7 +48,6 @@ pub trait Serializer: fmt::Debug + Send + Sync {
 ///
 /// Without the feature `pickle`, only integers can be written, and pickles cannot be read.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct RedisSerializer;
 
 impl Serializer for RedisSerializer {
@@ -131,7 +130,6 @@ fn python_int(bytes: &[u8]) -> Option<Integer> {
 ///
 /// `inc` works on a stored integer.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct JsonSerializer;
 
 impl Serializer for JsonSerializer {

@@ -14,7 +14,10 @@ const ERROR: &str = "error.type";
 
 /// Whether a command is a database operation, rather than one that waits for a loader.
 pub(super) fn is_operation(command: &str) -> bool {
-    !matches!(command, "remember" | "remember_many" | "refresh" | "load")
+    !matches!(
+        command,
+        "remember" | "remember_many" | "refresh" | "load" | "rate_limiter.until_ready"
+    )
 }
 
 /// A call to a server has the kind client; a call within this process is internal.

@@ -212,7 +212,9 @@ impl Attempt {
         match reply {
             Value::Array(parts) => match &parts[..] {
                 [Value::Int(1), Value::BulkString(token)] => {
-                    let token = std::str::from_utf8(token).ok().and_then(|text| text.parse().ok());
+                    let token = std::str::from_utf8(token)
+                        .ok()
+                        .and_then(|text| text.parse().ok());
                     let unexpected = || Error::unexpected("the script", &Value::Nil);
                     lease.state.lock().until = Some(until);
                     token.map(Answer::Taken).ok_or_else(unexpected)
@@ -336,7 +338,9 @@ impl Lease {
     /// The keys and arguments that all scripts begin with.
     fn input(&self, with_ttl: bool) -> Input {
         let mut input = Input::default();
-        input.key(self.holders.as_bytes()).arg(self.owner.as_bytes());
+        input
+            .key(self.holders.as_bytes())
+            .arg(self.owner.as_bytes());
         if with_ttl {
             input.arg(self.ttl.as_millis().to_string().as_bytes());
         }
@@ -410,7 +414,9 @@ impl Lease {
         }
         let client = self.core.client();
         // A request that takes longer than it is held is of no use.
-        let core = self.core.within(Ok(client.limit().min(left).max(Duration::from_millis(1))));
+        let core = self
+            .core
+            .within(Ok(client.limit().min(left).max(Duration::from_millis(1))));
         let until = self.end_if_sent_now();
         let renewed = core
             .perform(
@@ -422,7 +428,10 @@ impl Lease {
         match renewed {
             Ok(Value::Int(1)) => self.extend(until).then(|| self.period()),
             Ok(_) => {
-                tracing::warn!(what = self.sort.noun, "a hold was lost before it was released: it expired, or its key was evicted or deleted");
+                tracing::warn!(
+                    what = self.sort.noun,
+                    "a hold was lost before it was released: it expired, or its key was evicted or deleted"
+                );
                 self.end();
                 None
             }
@@ -441,7 +450,11 @@ impl Lease {
             .perform(
                 self.sort.verbs.release,
                 CallKeys::One(self.name.as_bytes()),
-                async |core| core.client().run(self.sort.release, &self.input(false)).await,
+                async |core| {
+                    core.client()
+                        .run(self.sort.release, &self.input(false))
+                        .await
+                },
             )
             .await;
         match released {

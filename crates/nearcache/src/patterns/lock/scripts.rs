@@ -161,6 +161,8 @@ pub(in crate::patterns) fn text(value: Value) -> Option<Vec<u8>> {
 /// A number, as Lua calculates: in 64 bits of floating point.
 #[cfg(feature = "embedded")]
 pub(in crate::patterns) fn number(text: &[u8]) -> Result<f64, ScriptError> {
-    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    let number = std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse().ok());
     number.ok_or_else(|| ScriptError::new("ERR an argument of the script is no number"))
 }

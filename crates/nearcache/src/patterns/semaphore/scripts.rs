@@ -102,10 +102,9 @@ fn renew(call: &mut Call<'_>) -> Result<Value, ScriptError> {
 /// KEYS: the holders. ARGV: the owner.
 ///
 /// Returns 1 if the owner held a permit.
-pub(crate) static RELEASE: Script = script!(
-    "return redis.call('ZREM', KEYS[1], ARGV[1])",
-    |call| call.call(&[b"ZREM", call.keys()[0], call.args()[0]])
-);
+pub(crate) static RELEASE: Script =
+    script!("return redis.call('ZREM', KEYS[1], ARGV[1])", |call| call
+        .call(&[b"ZREM", call.keys()[0], call.args()[0]]));
 
 /// KEYS: the holders.
 ///

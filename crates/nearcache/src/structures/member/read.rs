@@ -13,7 +13,6 @@ pub(crate) enum Options {
     /// As JSON: `null` is `None`.
     Json,
     /// What is there is `Some`. (A field of a hash that is missing is `None`.)
-    #[allow(dead_code, reason = "for the fields of a hash")]
     There,
 }
 
@@ -66,6 +65,10 @@ impl<'b> Bare<'b> {
 pub(crate) struct Unreadable(String);
 
 impl Unreadable {
+    pub(crate) fn new(why: String) -> Self {
+        Unreadable(why)
+    }
+
     pub(crate) fn into_error(self) -> Error {
         Error::new(
             ErrorKind::Codec,
@@ -206,6 +209,10 @@ impl<'b> Deserializer<'b> for Bare<'b> {
         deserialize_tuple_struct(name: &'static str, length: usize);
         deserialize_map();
         deserialize_struct(name: &'static str, fields: &'static [&'static str]);
-        deserialize_ignored_any();
+    }
+
+    /// Whatever it is.
+    fn deserialize_ignored_any<V: Visitor<'b>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        visitor.visit_unit()
     }
 }

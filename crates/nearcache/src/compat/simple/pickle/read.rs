@@ -18,6 +18,7 @@ const MAX_STEPS: usize = 8 * MAX_VALUES;
 
 /// The value of a pickle; `None` if it is none of plain data.
 pub(in crate::compat::simple) fn read(pickle: &[u8]) -> Option<Value> {
+    let bytes = MAX_BYTES.max(pickle.len().saturating_mul(2));
     let mut machine = Machine {
         rest: pickle,
         nodes: Vec::new(),
@@ -25,12 +26,13 @@ pub(in crate::compat::simple) fn read(pickle: &[u8]) -> Option<Value> {
         marks: Vec::new(),
         memo: HashMap::new(),
         steps: MAX_STEPS,
+        bytes,
     };
     while !machine.step()? {}
     let root = machine.pop()?;
     let mut budget = Budget {
         values: MAX_VALUES,
-        bytes: MAX_BYTES.max(pickle.len().saturating_mul(2)),
+        bytes,
     };
     machine.build(root, MAX_DEPTH, &mut budget)
 }
@@ -79,6 +81,8 @@ struct Machine<'p> {
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
     steps: usize,
+    /// How many bytes calls may still make.
+    bytes: usize,
 }
 
 impl<'p> Machine<'p> {
@@ -187,7 +191,7 @@ impl<'p> Machine<'p> {
             EMPTY_DICT => self.push(Node::Dict(Vec::new())),
             DICT => {
                 let items = self.pop_mark()?;
-                (items.len() % 2 == 0).then_some(())?;
+                items.len().is_multiple_of(2).then_some(())?;
                 self.push(Node::Dict(items))
             }
             EMPTY_SET => self.push(Node::Set(Vec::new())),
@@ -215,7 +219,7 @@ impl<'p> Machine<'p> {
         let top = self.top()?;
         let into = match (opcode, self.nodes.get_mut(top)?) {
             (APPEND | APPENDS, Node::List(into)) | (ADDITEMS, Node::Set(into)) => into,
-            (SETITEM | SETITEMS, Node::Dict(into)) if items.len() % 2 == 0 => into,
+            (SETITEM | SETITEMS, Node::Dict(into)) if items.len().is_multiple_of(2) => into,
             _ => return None,
         };
         into.append(&mut items);
@@ -236,27 +240,23 @@ impl<'p> Machine<'p> {
             [one, two] => vec![self.nodes.get(one)?, self.nodes.get(two)?],
             _ => return None,
         };
-        let (made, cost) = match (callable, &arguments[..]) {
-            (Callable::Set, []) => (Node::Set(Vec::new()), 0),
-            (Callable::FrozenSet, []) => (Node::FrozenSet(Vec::new()), 0),
-            (Callable::Set, [Node::List(items)]) => (Node::Set(items.clone()), items.len()),
+        let (made, steps, bytes) = match (callable, &arguments[..]) {
+            (Callable::Set, []) => (Node::Set(Vec::new()), 0, 0),
+            (Callable::FrozenSet, []) => (Node::FrozenSet(Vec::new()), 0, 0),
+            (Callable::Set, [Node::List(items)]) => (Node::Set(items.clone()), items.len(), 0),
             (Callable::FrozenSet, [Node::List(items)]) => {
-                (Node::FrozenSet(items.clone()), items.len())
+                (Node::FrozenSet(items.clone()), items.len(), 0)
             }
-            (Callable::Bytes, []) => (Node::Bytes(Cow::Borrowed(&[])), 0),
-            (Callable::Bytes, [Node::Bytes(bytes)]) => {
-                // Borrowed, or made by a call that was paid for; to copy it costs as much again.
-                (Node::Bytes(bytes.clone()), copied(bytes))
-            }
+            (Callable::Bytes, []) => (Node::Bytes(Cow::Borrowed(&[])), 0, 0),
+            (Callable::Bytes, [Node::Bytes(bytes)]) => (Node::Bytes(bytes.clone()), 0, bytes.len()),
             (Callable::Bytes | Callable::Encode, [Node::Str(text), Node::Str(codec)]) => {
                 matches!(&**codec, "latin1" | "latin-1").then_some(())?;
-                let byte = |letter| u8::try_from(u32::from(letter)).ok();
-                let bytes: Option<Vec<u8>> = text.chars().map(byte).collect();
-                (Node::Bytes(Cow::Owned(bytes?)), text.len())
+                (Node::Bytes(Cow::Owned(latin1(text)?)), 0, text.len())
             }
             _ => return None,
         };
-        self.charge(cost)?;
+        self.charge(steps)?;
+        self.bytes = self.bytes.checked_sub(bytes)?;
         Some(made)
     }
 
@@ -424,12 +424,13 @@ fn callable(module: &[u8], name: &[u8]) -> Option<Callable> {
     }
 }
 
-/// What the copy of bytes costs.
-fn copied(bytes: &Cow<'_, [u8]>) -> usize {
-    match bytes {
-        Cow::Borrowed(_) => 0,
-        Cow::Owned(bytes) => bytes.len(),
+/// The bytes of a text whose letters are all in Latin-1.
+fn latin1(text: &str) -> Option<Vec<u8>> {
+    if text.is_ascii() {
+        return Some(text.as_bytes().to_vec());
     }
+    let byte = |letter| u8::try_from(u32::from(letter)).ok();
+    text.chars().map(byte).collect()
 }
 
 fn decimal(digits: &[u8]) -> Option<Integer> {

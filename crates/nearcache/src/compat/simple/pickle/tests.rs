@@ -167,7 +167,7 @@ fn a_pickle_does_not_blow_up() {
     // A long text, a thousand times.
     let mut text = b"X\0\0\x10\0".to_vec();
     text.extend(vec![b'x'; 1 << 20]);
-    text.extend(b"q\00](");
+    text.extend(b"q\x000](");
     text.extend(b"h\0".repeat(1_000));
     text.extend(b"e.");
     assert_eq!(read(&text), None);
@@ -175,10 +175,18 @@ fn a_pickle_does_not_blow_up() {
     // A set of the same long list, again and again.
     let mut sets = b"](".to_vec();
     sets.extend(b"N".repeat(100_000));
-    sets.extend(b"eq\00");
+    sets.extend(b"eq\x000");
     sets.extend(b"cbuiltins\nset\nh\0\x85R0".repeat(100_000));
     sets.extend(b"N.");
     assert_eq!(read(&sets), None);
+
+    // The same long text as bytes, again and again.
+    let mut bytes = b"c_codecs\nencode\nq\x000X\0\0\x10\0".to_vec();
+    bytes.extend(vec![b'x'; 1 << 20]);
+    bytes.extend(b"q\x010X\x06\0\0\0latin1q\x020");
+    bytes.extend(b"h\0h\x01h\x02\x86R".repeat(1_000));
+    bytes.extend(b"N.");
+    assert_eq!(read(&bytes), None);
 
     // A length that nothing follows.
     assert_eq!(read(b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f."), None);
