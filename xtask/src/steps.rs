@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 3] = ["nearcache", "nearcache-embedded", "nearcache-tower"];
 
 /// The examples. Each of them asserts its results.
-const EXAMPLES: [&str; 26] = [
+const EXAMPLES: [&str; 28] = [
     "quickstart",
     "remember",
     "stale",
@@ -24,6 +24,8 @@ const EXAMPLES: [&str; 26] = [
     "batch",
     "counters",
     "rate_limit",
+    "lock",
+    "queue",
     "ttl",
     "structures",
     "hash",
