@@ -172,6 +172,18 @@ pub(crate) fn all(extent: Extent) -> Vec<Step> {
             ],
             &[],
         ));
+        steps.push(cargo(
+            "locks and queues of processes that are killed and paused, a minute each",
+            &[
+                "test",
+                "--package",
+                "nearcache",
+                "--all-features",
+                "--test",
+                "coordination",
+            ],
+            &[("NEARCACHE_COORDINATION", "60")],
+        ));
     }
     steps.extend(deny());
     steps
