@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 3] = ["nearcache", "nearcache-embedded", "nearcache-tower"];
 
 /// The examples. Each of them asserts its results.
-const EXAMPLES: [&str; 28] = [
+const EXAMPLES: [&str; 29] = [
     "quickstart",
     "remember",
     "stale",
@@ -29,6 +29,7 @@ const EXAMPLES: [&str; 28] = [
     "ttl",
     "structures",
     "hash",
+    "leaderboard",
     "persist",
     "response_cache",
     "decorator",
