@@ -20,7 +20,9 @@ use tokio::task::JoinSet;
 #[tokio::main]
 async fn main() -> Result<()> {
     let url = support::url();
-    let cache = Cache::builder(&url).prefix("nearcache-rate-limit").build()?;
+    let cache = Cache::builder(&url)
+        .prefix("nearcache-rate-limit")
+        .build()?;
 
     an_api(&cache).await?;
     the_algorithms(&cache).await?;
@@ -47,12 +49,18 @@ async fn an_api(cache: &Cache) -> Result<()> {
         allowed += u32::from(call.expect("no task panics")?.is_allowed());
     }
     println!("  50 calls at once, 20 of 100 a minute at once: {allowed} allowed");
-    assert!((20..=22).contains(&allowed), "and what comes back meanwhile, one in 600 ms");
+    assert!(
+        (20..=22).contains(&allowed),
+        "and what comes back meanwhile, one in 600 ms"
+    );
 
     match api.check("alice").await? {
         Decision::Allowed { remaining, .. } => println!("  the next one: 200, {remaining} left\n"),
         Decision::Denied { retry_after, .. } => {
-            println!("  the next one: 429, Retry-After: {}\n", retry_after.as_secs_f64().ceil());
+            println!(
+                "  the next one: 429, Retry-After: {}\n",
+                retry_after.as_secs_f64().ceil()
+            );
             assert!(retry_after <= Duration::from_millis(600));
         }
     }
@@ -65,7 +73,10 @@ async fn an_api(cache: &Cache) -> Result<()> {
     assert!(uploads.check("alice").cost(450).await?.is_allowed());
     let denied = uploads.check("alice").cost(100).await?;
     assert!(!denied.is_allowed() && denied.remaining() >= 50);
-    println!("  100 MB more of 500 an hour: {} are left, nothing was taken\n", denied.remaining());
+    println!(
+        "  100 MB more of 500 an hour: {} are left, nothing was taken\n",
+        denied.remaining()
+    );
     Ok(())
 }
 
@@ -75,9 +86,21 @@ async fn the_algorithms(cache: &Cache) -> Result<()> {
     let quota = || Quota::per(10, period);
     let mut table = Table::new(["10 in 200 ms", "at most in 200 ms", "given"]);
     for (name, limiter, most) in [
-        ("GCRA, a burst of 10", cache.rate_limiter("g", quota()).gcra(), 20),
-        ("sliding window", cache.rate_limiter("s", quota()).sliding_window(), 10),
-        ("fixed window", cache.rate_limiter("f", quota()).fixed_window(), 20),
+        (
+            "GCRA, a burst of 10",
+            cache.rate_limiter("g", quota()).gcra(),
+            20,
+        ),
+        (
+            "sliding window",
+            cache.rate_limiter("s", quota()).sliding_window(),
+            10,
+        ),
+        (
+            "fixed window",
+            cache.rate_limiter("f", quota()).fixed_window(),
+            20,
+        ),
     ] {
         limiter.reset("edge").await?;
         // 100 ms long, with the edge of a window in the middle.
@@ -118,7 +141,10 @@ async fn outgoing_calls(cache: &Cache) -> Result<()> {
     assert!(took >= Duration::from_millis(190));
 
     // Who cannot wait that long learns it at once.
-    let turn = partner.until_ready("api.example.com").max_wait("1ms").await?;
+    let turn = partner
+        .until_ready("api.example.com")
+        .max_wait("1ms")
+        .await?;
     assert!(!turn.is_allowed());
     println!("  the next one could begin in {:.0?}\n", turn.retry_after());
     Ok(())
@@ -128,7 +154,9 @@ async fn while_redis_is_away() -> Result<()> {
     let nobody_listens_here = "redis://127.0.0.1:1";
     let cache = Cache::open(nobody_listens_here)?;
     let limiter = |name, when_away| {
-        cache.rate_limiter(name, Quota::per_hour(3)).when_away(when_away)
+        cache
+            .rate_limiter(name, Quota::per_hour(3))
+            .when_away(when_away)
     };
     let mut table = Table::new(["Redis is away", "5 checks, 3 an hour"]);
     for (name, when_away, expected) in [

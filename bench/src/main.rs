@@ -36,6 +36,7 @@ fn main() -> Result<()> {
     scenario::blocking(&mut bench)?;
     scenario::embedded(&mut bench)?;
     scenario::structures(&mut bench)?;
+    scenario::limits(&mut bench)?;
     scenario::port(&mut bench)?;
     scenario::codecs(&mut bench)?;
     scenario::decorator(&mut bench)?;

@@ -143,6 +143,11 @@ impl<'a> Call<'a> {
         let Some(command) = args.first().and_then(|name| command::find(name)) else {
             return Err(Error::new("ERR Unknown Redis command called from script"));
         };
+        // `XGROUP CREATE` is a command of its own.
+        let command = match command.place {
+            Place::Container => command::resolve(args)?,
+            _ => command,
+        };
         if command.place != Place::Anywhere {
             return Err(Error::new(
                 "ERR This Redis command is not allowed from script",

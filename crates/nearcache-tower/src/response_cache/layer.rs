@@ -20,6 +20,9 @@ const BODY_LIMIT: usize = 1 << 20;
 const KEEP_FOR: Duration = Duration::from_secs(60 * 60);
 /// How long it is known that a page is not stored, unless said otherwise.
 const PASS_FOR: Duration = Duration::from_secs(60);
+/// How long a request waits for the response to another, unless said otherwise: as long as in nginx
+/// (`proxy_cache_lock_timeout`).
+const WAIT_FOR: Duration = Duration::from_secs(5);
 
 /// A layer that caches responses as a shared HTTP cache does (RFC 9111), in a [`Cache`].
 ///
@@ -135,6 +138,7 @@ impl ResponseCacheLayer {
                 },
                 body_limit: BODY_LIMIT,
                 pass_for: PASS_FOR.into_ttl().unwrap_or(Ttl::MIN),
+                wait_for: WAIT_FOR.into_ttl().unwrap_or(Ttl::MIN),
                 ignore_host: false,
                 ignore_cookies: false,
                 ignore_request_directives: false,
@@ -286,11 +290,18 @@ impl ResponseCacheBuilder {
     /// How long it is remembered that the response to a page is not for others, so that its requests do not wait for each
     /// other. It ends earlier when a response comes that may be stored. Default: 1 minute.
     pub fn pass_for(mut self, time: impl IntoTtl) -> Self {
-        match time.into_ttl() {
-            Ok(ttl) => self.shared.pass_for = ttl,
-            Err(error) => {
-                self.wrong.get_or_insert(error);
-            }
+        if let Some(ttl) = self.valid_ttl(time) {
+            self.shared.pass_for = ttl;
+        }
+        self
+    }
+
+    /// How long a request waits for a response that another request asked the handler for, in this process or in another,
+    /// before it asks for itself. Default: 5 seconds. If Redis was away for a moment, what waits for a load that it has
+    /// lost waits for so long.
+    pub fn wait_for(mut self, time: impl IntoTtl) -> Self {
+        if let Some(ttl) = self.valid_ttl(time) {
+            self.shared.wait_for = ttl;
         }
         self
     }
@@ -364,8 +375,12 @@ impl ResponseCacheBuilder {
     }
 
     fn valid(&mut self, time: impl IntoTtl) -> Option<Duration> {
+        self.valid_ttl(time).map(Ttl::as_duration)
+    }
+
+    fn valid_ttl(&mut self, time: impl IntoTtl) -> Option<Ttl> {
         match time.into_ttl() {
-            Ok(ttl) => Some(ttl.as_duration()),
+            Ok(ttl) => Some(ttl),
             Err(error) => {
                 self.wrong.get_or_insert(error);
                 None

@@ -230,7 +230,8 @@ impl<S> ResponseCache<S> {
                 .shared
                 .cache
                 .remember_with(&key, move || load.run())
-                .tags(&subject.tags);
+                .tags(&subject.tags)
+                .load_timeout(self.shared.wait_for);
             let loaded = match for_itself {
                 true => loading.bypass().await,
                 false => loading.await,

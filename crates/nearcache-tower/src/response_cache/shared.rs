@@ -27,6 +27,8 @@ pub(super) struct Shared {
     pub(super) body_limit: usize,
     /// How long it is known that a page is not stored.
     pub(super) pass_for: Ttl,
+    /// How long a request waits for the response to another.
+    pub(super) wait_for: Ttl,
     pub(super) ignore_host: bool,
     pub(super) ignore_cookies: bool,
     pub(super) ignore_request_directives: bool,

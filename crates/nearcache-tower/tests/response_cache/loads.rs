@@ -16,6 +16,7 @@ places! {
     a_client_that_goes_away_does_not_stop_a_load,
     a_panic_reaches_its_own_client_only,
     an_error_of_the_handler_is_not_shared,
+    a_request_waits_for_another_for_so_long,
     a_client_that_wants_a_new_response_gets_one_for_all,
 }
 
@@ -182,4 +183,28 @@ async fn a_client_that_wants_a_new_response_gets_one_for_all(place: Place) {
         .await;
     assert_eq!(got.body, "0");
     eventually("nothing else runs", || ignored.runs() == 1).await;
+}
+
+async fn a_request_waits_for_another_for_so_long(place: Place) {
+    let go = Arc::new(Notify::new());
+    let goes = Arc::clone(&go);
+    let site = Site::serve(
+        &place.cache(),
+        |options| options.wait_for("50ms"),
+        move |_, run| {
+            let goes = Arc::clone(&goes);
+            async move {
+                if run == 0 {
+                    goes.notified().await;
+                }
+                Ok(page(run, &[FRESH]))
+            }
+        },
+    );
+    let hung = site.clone();
+    let first = tokio::spawn(async move { hung.get("/page").await.body });
+    eventually("the first asks the handler", || site.runs() == 1).await;
+    assert_eq!(site.get("/page").await.body, "1");
+    go.notify_one();
+    assert_eq!(first.await.unwrap(), "0");
 }

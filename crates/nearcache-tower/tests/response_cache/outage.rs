@@ -15,7 +15,7 @@ fn site(url: &str) -> Site {
     let cache = Cache::builder(url).timeout("300ms").build().unwrap();
     Site::serve(
         &cache,
-        |options| options,
+        |options| options.wait_for("500ms"),
         |_, run| async move {
             tokio::time::sleep(Duration::from_millis(5)).await;
             Ok(page(
@@ -108,4 +108,20 @@ async fn it_is_a_layer_of_axum() {
         let expected = if path == "/none" { 404 } else { 200 };
         assert_eq!(response.status(), expected, "{path}");
     }
+}
+
+#[tokio::test]
+async fn an_option_that_is_not_valid_is_an_error() {
+    let builder = || ResponseCacheLayer::builder(Cache::open("memory://").unwrap());
+    for (wrong, what) in [
+        (builder().default_ttl("soon"), "soon"),
+        (builder().wait_for("0s"), "0s"),
+        (builder().heuristic(2.0), "heuristic"),
+        (builder().tag_header("no name"), "tag_header"),
+        (builder().cache_status("ü"), "cache_status"),
+    ] {
+        let error = wrong.stale_if_error("later").build().unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    }
+    builder().heuristic(0.5).pass_for("1s").build().unwrap();
 }

@@ -172,7 +172,7 @@ async fn prolong(
     .map_err(|error| error.for_key(key))
 }
 
-fn unix_millis(time: SystemTime) -> Result<u64> {
+pub(crate) fn unix_millis(time: SystemTime) -> Result<u64> {
     let invalid = |why| Err(Error::new(ErrorKind::InvalidTtl, why));
     let Ok(since_1970) = time.duration_since(UNIX_EPOCH) else {
         return invalid("the time to expire at is before 1970");

@@ -8,7 +8,7 @@ mod batch;
 mod bound;
 mod builder;
 mod counter;
-mod expiry;
+pub(crate) mod expiry;
 mod kept;
 mod manage;
 pub mod operation;

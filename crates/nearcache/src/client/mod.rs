@@ -423,6 +423,11 @@ impl Client {
         }
     }
 
+    /// Waits until the cache closes.
+    pub(crate) async fn closed(&self) {
+        self.shared.gate.closed().await;
+    }
+
     /// Admits no more calls. The loads under way go on, until the returned value is dropped.
     pub(crate) fn begin_closing(&self) -> Closing<'_> {
         self.shared.gate.close()

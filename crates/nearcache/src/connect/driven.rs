@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -48,6 +48,23 @@ const QUEUE: usize = 1_024;
 /// is a gap, which it must learn of.
 pub(super) const KEPT_PUSHES: usize = 100_000;
 
+/// And how many bytes they may have together.
+pub(super) const KEPT_BYTES: usize = 32 << 20;
+
+/// About how many bytes a message takes.
+pub(super) fn size(push: &PushInfo) -> usize {
+    fn of(value: &redis::Value) -> usize {
+        let inside = match value {
+            redis::Value::BulkString(bytes) => bytes.len(),
+            redis::Value::SimpleString(text) => text.len(),
+            redis::Value::Array(values) | redis::Value::Set(values) => values.iter().map(of).sum(),
+            _ => 0,
+        };
+        size_of::<redis::Value>() + inside
+    }
+    size_of::<PushInfo>() + push.data.iter().map(of).sum::<usize>()
+}
+
 /// What becomes of messages that the server sends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pushes {
@@ -55,15 +72,27 @@ pub(super) enum Pushes {
     Kept,
 }
 
+/// The messages that are kept, and their bytes.
+#[derive(Debug)]
+struct Kept {
+    messages: tokio::sync::Mutex<mpsc::Receiver<PushInfo>>,
+    bytes: Arc<AtomicUsize>,
+}
+
 fn keep_in(
     sender: mpsc::Sender<PushInfo>,
+    bytes: Arc<AtomicUsize>,
 ) -> impl Fn(PushInfo) -> std::result::Result<(), ()> + Send + Sync + 'static {
     let sender = Mutex::new(Some(sender));
     move |push| {
         let mut open = sender.lock();
-        let kept = open
-            .as_ref()
-            .is_some_and(|sender| sender.try_send(push).is_ok());
+        let (size, ends) = (size(&push), push.kind == PushKind::Disconnection);
+        let kept = open.as_ref().is_some_and(|sender| {
+            let fits = ends || bytes.load(Ordering::Relaxed) + size <= KEPT_BYTES;
+            // Counted first: the reader takes it off again.
+            bytes.fetch_add(size, Ordering::Relaxed);
+            fits && sender.try_send(push).is_ok()
+        });
         if !kept {
             // The reader gets what is there, and then learns that there is no more.
             *open = None;
@@ -74,7 +103,9 @@ fn keep_in(
 
 pub(super) fn too_many_pushes() -> RedisError {
     io::Error::other(format!(
-        "more than {KEPT_PUSHES} messages of the server were not read: the rest is lost, so open another connection"
+        "more than {KEPT_PUSHES} messages of the server, or {} MiB, were not read: the rest is lost, so open another \
+         connection",
+        KEPT_BYTES >> 20
     ))
     .into()
 }
@@ -105,7 +136,7 @@ pub(crate) struct Driven {
     /// A weak reference for the driver, which shows how many calls hold the connection.
     itself: Arc<OnceLock<Weak<Driven>>>,
     /// The messages that the server sends by itself, if they are kept.
-    pushes: Option<tokio::sync::Mutex<mpsc::Receiver<PushInfo>>>,
+    pushes: Option<Kept>,
 }
 
 impl Driven {
@@ -168,8 +199,12 @@ impl Driven {
         let mut kept = None;
         if pushes == Pushes::Kept && protocol == Protocol::Resp3 {
             let (sender, receiver) = mpsc::channel(KEPT_PUSHES);
-            kept = Some(tokio::sync::Mutex::new(receiver));
-            config = config.set_push_sender(keep_in(sender));
+            let bytes = Arc::<AtomicUsize>::default();
+            config = config.set_push_sender(keep_in(sender, Arc::clone(&bytes)));
+            kept = Some(Kept {
+                messages: tokio::sync::Mutex::new(receiver),
+                bytes,
+            });
         }
         let handshake = target.handshake(protocol);
         let (connection, driver) =
@@ -231,11 +266,14 @@ impl Driven {
 
     /// The next message that the server sent by itself. An error if none can come any more.
     pub(super) async fn next_push(&self) -> RedisResult<PushInfo> {
-        let Some(pushes) = &self.pushes else {
+        let Some(Kept { messages, bytes }) = &self.pushes else {
             return Err(without_pushes());
         };
-        match pushes.lock().await.recv().await {
-            Some(push) if push.kind != PushKind::Disconnection => Ok(push),
+        match messages.lock().await.recv().await {
+            Some(push) if push.kind != PushKind::Disconnection => {
+                bytes.fetch_sub(size(&push), Ordering::Relaxed);
+                Ok(push)
+            }
             Some(_) => Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
             None => Err(too_many_pushes()),
         }

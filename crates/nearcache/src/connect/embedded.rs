@@ -243,6 +243,17 @@ impl Backend for Embedded {
         })
     }
 
+    fn for_messages(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
+        let opened = self.dedicated(limit);
+        Box::pin(async move {
+            let mut opened = opened.await?;
+            if let Dedicated::Embedded(connection) = &mut opened {
+                connection.set_protocol(redis::ProtocolVersion::RESP3);
+            }
+            Ok(opened)
+        })
+    }
+
     fn disconnect(&self) {}
 
     fn common(&self) -> &Common {

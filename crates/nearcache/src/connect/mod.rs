@@ -120,6 +120,12 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// itself, which are kept for the caller.
     fn dedicated(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>>;
 
+    /// The same for messages that the server sends by itself: it speaks RESP3, whatever the target says, because RESP2
+    /// has none. A server before Redis 6 refuses it.
+    fn for_messages(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
+        self.dedicated(limit)
+    }
+
     /// Closes the connections. A later call opens new ones.
     fn disconnect(&self);
 

@@ -63,6 +63,18 @@ struct Latest {
 }
 
 impl Multiplexed {
+    async fn open_alone(&self, target: &Target, limit: Duration) -> Result<Dedicated> {
+        Handle::try_current().map_err(|_| Error::no_runtime())?;
+        let (runtime, pace) = (self.common.runtime(), self.common.pace());
+        pace.admit(runtime.now())?;
+        let limit = time_to_connect(target, limit);
+        let opening = Driven::open(target, Pushes::Kept, &self.common);
+        let opened = runtime.timeout(limit, || opening).await;
+        let opened = opened.unwrap_or_else(|| Err(timed_out(limit, "while connecting")));
+        pace.note(&opened, runtime.now());
+        Ok(Dedicated::Multiplexed(opened?.shared()))
+    }
+
     pub(super) fn new(target: Target, runtime: Runtime) -> Self {
         let common = Arc::new(Common::new(&target, runtime));
         Multiplexed {
@@ -337,17 +349,11 @@ impl Backend for Multiplexed {
     }
 
     fn dedicated(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
-        Box::pin(async move {
-            Handle::try_current().map_err(|_| Error::no_runtime())?;
-            let (runtime, pace) = (self.common.runtime(), self.common.pace());
-            pace.admit(runtime.now())?;
-            let limit = time_to_connect(&self.target, limit);
-            let opening = Driven::open(&self.target, Pushes::Kept, &self.common);
-            let opened = runtime.timeout(limit, || opening).await;
-            let opened = opened.unwrap_or_else(|| Err(timed_out(limit, "while connecting")));
-            pace.note(&opened, runtime.now());
-            Ok(Dedicated::Multiplexed(opened?.shared()))
-        })
+        Box::pin(async move { self.open_alone(&self.target, limit).await })
+    }
+
+    fn for_messages(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
+        Box::pin(async move { self.open_alone(&self.target.for_messages(), limit).await })
     }
 
     fn disconnect(&self) {

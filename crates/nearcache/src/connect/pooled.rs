@@ -45,6 +45,17 @@ struct Pool {
 }
 
 impl Pooled {
+    fn open_alone(&self, target: &Target, limit: Duration) -> Result<Dedicated> {
+        let (begun, pace) = (Instant::now(), self.common.pace());
+        pace.admit(begun)?;
+        let limit = time_to_connect(target, limit);
+        let opened = Socket::open(target, begun + limit);
+        pace.note(&opened, Instant::now());
+        let mut socket = opened?;
+        socket.keep_pushes();
+        Ok(Dedicated::Socket(Box::new(socket)))
+    }
+
     pub(super) fn new(target: Target) -> Self {
         let common = Common::new(&target, Runtime::Threads);
         Pooled {
@@ -251,16 +262,11 @@ impl Backend for Pooled {
     }
 
     fn dedicated(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
-        Box::pin(async move {
-            let (begun, pace) = (Instant::now(), self.common.pace());
-            pace.admit(begun)?;
-            let limit = time_to_connect(&self.target, limit);
-            let opened = Socket::open(&self.target, begun + limit);
-            pace.note(&opened, Instant::now());
-            let mut socket = opened?;
-            socket.keep_pushes();
-            Ok(Dedicated::Socket(Box::new(socket)))
-        })
+        Box::pin(async move { self.open_alone(&self.target, limit) })
+    }
+
+    fn for_messages(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
+        Box::pin(async move { self.open_alone(&self.target.for_messages(), limit) })
     }
 
     fn disconnect(&self) {

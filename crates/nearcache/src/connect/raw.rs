@@ -48,6 +48,24 @@ impl Alone {
         !matches!(self, Alone::Async(_))
     }
 
+    /// The next message that the server sends beside its replies; `None` if none comes within the time. A blocking
+    /// connection blocks the thread.
+    pub(crate) async fn next_push(
+        &mut self,
+        runtime: &Runtime,
+        time: Duration,
+    ) -> crate::error::Result<Option<PushInfo>> {
+        let next = match self {
+            Alone::Async(connection) => {
+                let next = runtime.timeout(time, || connection.next_push()).await;
+                next.transpose()
+            }
+            #[cfg(feature = "blocking")]
+            Alone::Blocking(connection) => connection.next_push(time),
+        };
+        next.map_err(crate::error::Error::from_redis)
+    }
+
     /// Sends a command. One that waits may take that long, and the limit.
     pub(crate) async fn request(&mut self, command: &Cmd) -> crate::error::Result<Value> {
         let reply = match self {
@@ -122,8 +140,8 @@ impl Connection {
     }
 
     /// The next message that the server sends beside its replies: of a channel after `SUBSCRIBE`, the confirmation of
-    /// a subscription, or an invalidation after `CLIENT TRACKING`. Messages come in order; 100,000 of them, or 32 MiB
-    /// of the embedded store's, are kept until they are read. Dropping the future loses none.
+    /// a subscription, or an invalidation after `CLIENT TRACKING`. Messages come in order; 100,000 of them, of 32 MiB
+    /// together, are kept until they are read. Dropping the future loses none.
     ///
     /// ```
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use redis::{Pipeline, PushInfo, PushKind, RedisError, RedisResult, Value};
 
-use super::driven::{KEPT_PUSHES, too_many_pushes};
+use super::driven::{KEPT_BYTES, KEPT_PUSHES, size, too_many_pushes};
 use super::greeting::{self, Met};
 use super::stream::{Stream, Timed};
 use super::target::{Protocol, Target};
@@ -24,6 +24,8 @@ pub(crate) struct Socket {
     in_step: bool,
     /// The messages that the server sent by itself, if they are kept.
     pushes: Option<VecDeque<PushInfo>>,
+    /// Their bytes.
+    kept: usize,
     /// What the server said when the connection was made.
     pub(super) met: Met,
 }
@@ -50,6 +52,7 @@ impl Socket {
             parser: redis::Parser::new(),
             in_step: true,
             pushes: None,
+            kept: 0,
             met: Met::default(),
         };
         socket.shake_hands(target, protocol, deadline)?;
@@ -65,6 +68,7 @@ impl Socket {
             parser: redis::Parser::new(),
             in_step: true,
             pushes: None,
+            kept: 0,
             met: Met::default(),
         }
     }
@@ -196,7 +200,8 @@ impl Socket {
 
     fn keep(&mut self, push: PushInfo) -> RedisResult<()> {
         if let Some(pushes) = &mut self.pushes {
-            if pushes.len() >= KEPT_PUSHES {
+            self.kept += size(&push);
+            if pushes.len() >= KEPT_PUSHES || self.kept > KEPT_BYTES {
                 self.in_step = false;
                 return Err(too_many_pushes());
             }
@@ -213,6 +218,7 @@ impl Socket {
     /// The next message that the server sends by itself, until the deadline.
     pub(super) fn next_push(&mut self, deadline: Instant) -> RedisResult<Option<PushInfo>> {
         if let Some(push) = self.pushes.as_mut().and_then(VecDeque::pop_front) {
+            self.kept = self.kept.saturating_sub(size(&push));
             return Ok(Some(push));
         }
         if !self.in_step {

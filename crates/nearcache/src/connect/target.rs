@@ -122,6 +122,14 @@ impl Target {
         }
     }
 
+    /// The same for a connection on which the server sends messages by itself, which RESP2 does not have.
+    pub(super) fn for_messages(&self) -> Self {
+        Target {
+            protocol: Some(Protocol::Resp3),
+            ..self.clone()
+        }
+    }
+
     /// The place and user of a redis-rs client.
     ///
     /// # Errors

@@ -27,6 +27,8 @@ pub(crate) struct Gate {
     loads: AtomicUsize,
     /// Told when a call or a load ends while the gate is not open.
     ended: Notify,
+    /// Told when the gate closes.
+    closed: Notify,
 }
 
 const OPEN: u8 = 0;
@@ -55,6 +57,7 @@ impl Gate {
             calls: Striped::default(),
             loads: AtomicUsize::new(0),
             ended: Notify::new(),
+            closed: Notify::new(),
         }
     }
 
@@ -110,7 +113,20 @@ impl Gate {
     /// Admits no more calls. Running calls and loads go on.
     pub(crate) fn close(&self) -> Closing<'_> {
         self.state.fetch_max(CLOSED, Ordering::SeqCst);
+        self.closed.notify_waiters();
         Closing(self)
+    }
+
+    /// Waits until the gate closes: for what goes on for as long as the cache is open, and is no call.
+    pub(crate) async fn closed(&self) {
+        loop {
+            let mut closed = pin!(self.closed.notified());
+            closed.as_mut().enable();
+            if !self.is_open() {
+                return;
+            }
+            closed.await;
+        }
     }
 
     /// Releases the connections. Running calls go on.

@@ -247,6 +247,12 @@ impl Guarded {
         self.report(permit, self.backend.dedicated(limit).await)
     }
 
+    /// The same, for messages that the server sends by itself.
+    pub(crate) async fn for_messages(&self, limit: Duration) -> Result<Dedicated> {
+        let permit = self.breaker.admit(&*self.backend)?;
+        self.report(permit, self.backend.for_messages(limit).await)
+    }
+
     /// Sends one command, within the limit, after what the outbox holds of its keys.
     pub(crate) fn request<'a>(
         &'a self,

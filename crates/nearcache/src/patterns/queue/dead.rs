@@ -44,7 +44,10 @@ impl<T: Member> DeadJob<T> {
     pub fn job(&self) -> Result<T> {
         match &self.payload {
             Some(payload) => T::from_member(payload.clone()),
-            None => Err(Error::new(ErrorKind::Codec, "the entry has no field \"job\"")),
+            None => Err(Error::new(
+                ErrorKind::Codec,
+                "the entry has no field \"job\"",
+            )),
         }
     }
 }
@@ -72,7 +75,11 @@ impl<T> DeadJob<T> {
 
     /// When it was given up, by the server's clock.
     pub fn died_at(&self) -> SystemTime {
-        let millis = self.entry.split('-').next().and_then(|text| text.parse().ok());
+        let millis = self
+            .entry
+            .split('-')
+            .next()
+            .and_then(|text| text.parse().ok());
         UNIX_EPOCH + Duration::from_millis(millis.unwrap_or(0))
     }
 

@@ -27,7 +27,10 @@ impl<T: Member> Job<T> {
     /// `Codec`: it is no `T`.
     pub(super) fn of(taken: &Taken) -> Result<Self> {
         let Some(job) = &taken.job else {
-            return Err(Error::new(ErrorKind::Codec, "the entry has no field \"job\""));
+            return Err(Error::new(
+                ErrorKind::Codec,
+                "the entry has no field \"job\"",
+            ));
         };
         Ok(Job {
             value: T::from_member(job.clone())?,

@@ -189,7 +189,9 @@ impl Place {
             let all = reply::count("XLEN", &next()?)?;
             let running = match next()? {
                 // How many, the first, the last, and of which consumers.
-                Value::Array(parts) => parts.first().map_or(Ok(0), |n| reply::count("XPENDING", n))?,
+                Value::Array(parts) => parts
+                    .first()
+                    .map_or(Ok(0), |n| reply::count("XPENDING", n))?,
                 other => reply::count("XPENDING", &other)?,
             };
             Ok(QueueStats {

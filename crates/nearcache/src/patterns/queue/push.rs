@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 
 use redis::Value;
 
-use super::{Keys, Place};
 use super::scripts::PUSH;
+use super::{Keys, Place};
 use crate::cache::operation::{Async, CacheFuture, Marked, operation};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};

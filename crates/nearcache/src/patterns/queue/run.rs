@@ -156,7 +156,9 @@ impl<T: Member> Worker<T, Blocking> {
             if first.is_err() {
                 self.stop().stop();
             }
-            let joined = others.into_iter().map(|thread| thread.join().unwrap_or(Ok(())));
+            let joined = others
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or(Ok(())));
             joined.fold(first, |all, one| all.and(one))
         });
         block_on(active.leave());
@@ -219,5 +221,8 @@ fn words_of(panic: &(dyn Any + Send)) -> String {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the handler panicked: {}", words.unwrap_or("without a message"))
+    format!(
+        "the handler panicked: {}",
+        words.unwrap_or("without a message")
+    )
 }

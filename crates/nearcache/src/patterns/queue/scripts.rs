@@ -234,7 +234,11 @@ fn take(call: &mut Call<'_>) -> Result<Value, ScriptError> {
         for entry in entries_read(call.call(&fresh)?) {
             let mut entry = list(entry).into_iter();
             if let (Some(Value::BulkString(id)), Some(fields)) = (entry.next(), entry.next()) {
-                taken.push(delivered(id, 1.0, list(fields).into_iter().filter_map(text).collect()));
+                taken.push(delivered(
+                    id,
+                    1.0,
+                    list(fields).into_iter().filter_map(text).collect(),
+                ));
             }
         }
     }
@@ -264,8 +268,7 @@ return kept",
         let mut kept = 0;
         for entry in &args[2..] {
             if deliveries(call, args[0], args[1], entry)?.is_some() {
-                let claim: [&[u8]; 7] =
-                    [b"XCLAIM", jobs, args[0], args[1], b"0", entry, b"JUSTID"];
+                let claim: [&[u8]; 7] = [b"XCLAIM", jobs, args[0], args[1], b"0", entry, b"JUSTID"];
                 call.call(&claim)?;
                 kept += 1;
             }
@@ -621,7 +624,10 @@ fn delivered(id: Vec<u8>, deliveries: f64, fields: Vec<Vec<u8>>) -> Value {
 fn entries_read(reply: Value) -> Vec<Value> {
     let stream = match reply {
         Value::Map(streams) => streams.into_iter().next().map(|(_, entries)| entries),
-        other => list(other).into_iter().next().and_then(|stream| list(stream).pop()),
+        other => list(other)
+            .into_iter()
+            .next()
+            .and_then(|stream| list(stream).pop()),
     };
     stream.map(list).unwrap_or_default()
 }

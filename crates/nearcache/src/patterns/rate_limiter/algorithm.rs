@@ -4,9 +4,9 @@
 //! 1. A script has one key and takes one round trip. The time is the server's.
 //! 2. Numbers are integers below 2^53. A number in a key that is not, and whatever else no script has written, is as
 //!    nothing: the id begins anew.
-//! 3. A clock that goes back (after a failover, for example) locks nobody out for longer than it takes an id to get
-//!    all of its permits back, and gives nobody more permits than it had. What is kept from too far ahead is pulled
-//!    back to now, also by a check that is denied.
+//! 3. A clock that goes back (after a failover, for example) locks nobody out for longer than twice the time it takes
+//!    an id to get all of its permits back, and gives nobody permits: as long as the clock is behind, time stands
+//!    still. What is kept from further ahead than that is pulled back to now, also by a check that is denied.
 //! 4. A key expires no earlier than its content stops to matter, and at most a few milliseconds later.
 
 use redis::Value;
@@ -114,11 +114,11 @@ impl Algorithm {
     }
 }
 
-/// The reply of each script: `{1 or 0, permits left, retry after, reset after, now}`.
+/// The reply of each script: `{1 or 0, permits left, retry after, reset after, the time it goes by}`.
 ///
 /// # Errors
 /// `Protocol`.
-pub(super) fn answer(reply: &Value) -> Result<(Answer, u64)> {
+pub(super) fn answer(reply: &Value) -> Result<Answer> {
     let unexpected = || Error::unexpected("EVALSHA", reply);
     let Value::Array(parts) = reply else {
         return Err(unexpected());
@@ -130,15 +130,15 @@ pub(super) fn answer(reply: &Value) -> Result<(Answer, u64)> {
             _ => return Err(unexpected()),
         };
     }
-    let [allowed, remaining, retry_after, reset_after, now] = numbers;
-    let answer = Answer {
+    let [allowed, remaining, retry_after, reset_after, at] = numbers;
+    Ok(Answer {
         allowed: allowed == 1,
         remaining,
         retry_after,
         reset_after,
-    };
-    // A server's clock is not beyond what a time can hold.
-    Ok((answer, now.min(MAX_NUMBER)))
+        // A clock is not beyond what a time can hold.
+        at: at.min(MAX_NUMBER),
+    })
 }
 
 /// Numbers, separated so, as the scripts read them: digits only, each below 2^53.
@@ -218,14 +218,15 @@ impl<'a> Asked<'a> {
 
 /// An answer as a script's reply.
 #[cfg(feature = "embedded")]
-pub(super) fn reply(answer: Answer, now: u64) -> Value {
+pub(super) fn reply(answer: Answer) -> Value {
     let Answer {
         allowed,
         remaining,
         retry_after,
         reset_after,
+        at,
     } = answer;
-    let numbers = [u64::from(allowed), remaining, retry_after, reset_after, now];
+    let numbers = [u64::from(allowed), remaining, retry_after, reset_after, at];
     Value::Array(
         numbers
             .into_iter()

@@ -96,17 +96,20 @@ pub(super) struct Answer {
     pub(super) remaining: u64,
     pub(super) retry_after: u64,
     pub(super) reset_after: u64,
+    /// The time that it goes by: later than the clock's, if that has gone back.
+    pub(super) at: u64,
 }
 
 impl Answer {
-    pub(super) fn into_decision(self, limit: u64, now: u64, away: bool) -> Decision {
+    pub(super) fn into_decision(self, limit: u64, away: bool) -> Decision {
         let Answer {
             allowed,
             remaining,
             retry_after,
             reset_after,
+            at,
         } = self;
-        let at = UNIX_EPOCH + Duration::from_micros(now);
+        let at = UNIX_EPOCH + Duration::from_micros(at);
         let reset_after = Duration::from_micros(reset_after);
         if allowed {
             Decision::Allowed {

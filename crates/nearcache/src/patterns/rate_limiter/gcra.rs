@@ -8,7 +8,10 @@
 //! scheduling), with the burst as its tolerance. In `redis-cell` it is `CL.THROTTLE`.
 //!
 //! A key holds `TAT:PART/PARTS`: Unix microseconds, and a fraction of one (see [`Bucket`]). If the quota has changed
-//! since, what is owed stays owed as a time, up to a full bucket of the new quota.
+//! since, what is owed stays owed as a time.
+//!
+//! If the clock goes back, the TAT stays, and so is further ahead. What is more than two full buckets ahead is pulled
+//! back to one: less would give permits away whenever the clock wavers.
 
 use super::algorithm::prelude;
 use super::decision::Answer;
@@ -38,13 +41,10 @@ if type(held) == 'string' then
     if of ~= parts then
       ahead, part = ahead + math.min(part, 1), 0
     end
-    if ahead > math.floor(capacity / parts) then
+    if ahead > math.floor(2 * capacity / parts) then
       level, pulled = capacity, true
     else
       level = ahead * parts + part
-      if level > capacity then
-        level, pulled = capacity, true
-      end
     end
   end
 end
@@ -59,7 +59,7 @@ if takes and (pulled or allowed and cost > 0) then
   redis.call('SET', KEYS[1], state, 'PXAT', text(math.floor(tat / 1000) + 1))
 end
 local retry = allowed and 0 or math.ceil(needed / parts)
-return {allowed and 1 or 0, math.floor((capacity - level) / each), retry, math.ceil(level / parts), now}"
+return {allowed and 1 or 0, math.floor(math.max(capacity - level, 0) / each), retry, math.ceil(level / parts), now}"
     ),
     |call| {
         let asked = Asked::of(call)?;
@@ -91,13 +91,10 @@ pub(super) fn step(
         if of != parts {
             (ahead, part) = (ahead + part.min(1), 0);
         }
-        level = if ahead > capacity / parts {
-            u64::MAX
-        } else {
-            ahead * parts + part
-        };
-        if level > capacity {
+        if ahead > 2 * capacity / parts {
             (level, pulled) = (capacity, true);
+        } else {
+            level = ahead * parts + part;
         }
     }
     let needed = (level + cost * each).saturating_sub(capacity);
@@ -113,9 +110,10 @@ pub(super) fn step(
     });
     let answer = Answer {
         allowed,
-        remaining: (capacity - level) / each,
+        remaining: capacity.saturating_sub(level) / each,
         retry_after: needed.div_ceil(parts),
         reset_after: level.div_ceil(parts),
+        at: now,
     };
     (answer, tat)
 }
@@ -145,5 +143,5 @@ pub(super) fn twin(call: &mut Call<'_>, asked: &Asked<'_>) -> Result<Value, Scri
         let at = expiry(micros).to_string();
         call.call(&[b"SET", asked.key, state.as_bytes(), b"PXAT", at.as_bytes()])?;
     }
-    Ok(reply(answer, asked.now))
+    Ok(reply(answer))
 }

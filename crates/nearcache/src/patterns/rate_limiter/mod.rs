@@ -17,6 +17,7 @@ use std::marker::PhantomData;
 
 use crate::cache::CacheOf;
 use crate::cache::operation::{Async, Marked, Pending};
+use crate::error::Result;
 use crate::keyspace::Key;
 use crate::read_through::ReadThrough;
 
@@ -107,12 +108,11 @@ struct Limiter {
 /// more. Times are exact to the microsecond on a server, and to the millisecond on the embedded store and with
 /// [`WhenAway::Local`].
 ///
-/// A quota can be changed at any time. GCRA keeps what an id owes as a time, up to a full burst of the new quota; a
-/// window counts what is in it by the new quota; a change of the algorithm begins anew. Two limiters of one name with
+/// A quota can be changed at any time. GCRA keeps what an id owes as a time (up to that of two bursts); a window counts what is in it by the new quota; a change of the algorithm begins anew. Two limiters of one name with
 /// different quotas share their counts all the same: give them different names.
 ///
-/// If the server's clock goes back (after a failover), an id has all of its permits after the usual time at the latest
-/// (one period more, with a sliding or a fixed window), and nobody gets more than before. What is under a limiter's key and was
+/// If the server's clock goes back (after a failover), an id has all of its permits after twice the usual time at the
+/// latest, and nobody gets more than before. What is under a limiter's key and was
 /// not written by a limiter is ignored, and replaced by the next check. If the server evicts a key, or fails over
 /// before the key arrived at the replica, that id begins anew: use a server without eviction (`noeviction`), or one
 /// that evicts by TTL (`volatile-ttl`), where this matters.
@@ -143,6 +143,29 @@ impl<M> RateLimiter<M> {
     /// to begin anew then. The quota's burst does not apply.
     pub fn fixed_window(self) -> Self {
         self.by(Kind::FixedWindow)
+    }
+
+    /// The name.
+    pub fn name(&self) -> &Key {
+        &self.limiter.name
+    }
+
+    /// The quota.
+    pub fn quota(&self) -> &Quota {
+        &self.limiter.quota
+    }
+
+    /// What happens while Redis is away.
+    pub fn away(&self) -> WhenAway {
+        self.limiter.when_away
+    }
+
+    /// Whether checks can work: name and quota are valid. Nothing is asked of the server.
+    ///
+    /// # Errors
+    /// Those of every check: see [`RateLimiter`].
+    pub fn validate(&self) -> Result<()> {
+        operation::validate(&self.limiter)
     }
 
     fn by(mut self, kind: Kind) -> Self {
@@ -220,7 +243,7 @@ impl<M> RateLimiter<M> {
     /// ```
     ///
     /// It asks again after each [`retry_after`](Decision::retry_after). Those who wait are not in a queue: whoever asks
-    /// first is next.
+    /// first is next. While Redis is away, a limiter that denies then lets its callers wait for Redis.
     ///
     /// # Errors
     /// Those of a [`RateLimiter`].

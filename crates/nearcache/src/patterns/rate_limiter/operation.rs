@@ -169,6 +169,14 @@ pub(super) fn reset<M>(limiter: &Limiter, id: &[u8]) -> Pending<'static, (), M> 
     })
 }
 
+/// Checks name and quota.
+///
+/// # Errors
+/// `InvalidConfig`, `InvalidKey`.
+pub(super) fn validate(limiter: &Limiter) -> Result<()> {
+    Subject::new(limiter, b"id").ready().map(drop)
+}
+
 fn place(client: &Client) -> (&str, u32) {
     (client.host(), client.db())
 }
@@ -283,7 +291,7 @@ impl Ready {
             .input(self.key.as_bytes(), subject.cost, takes);
         let reply = client.run(self.algorithm.script(), &input).await;
         match reply.and_then(|reply| answer(&reply)) {
-            Ok((answer, now)) => Ok(answer.into_decision(self.algorithm.limit(), now, false)),
+            Ok(answer) => Ok(answer.into_decision(self.algorithm.limit(), false)),
             Err(error) if Fallback::covers(&error) => {
                 client.note_answered_without(&error);
                 Ok(self.decide_alone(client, subject, takes))
@@ -303,6 +311,7 @@ impl Ready {
                 remaining: limit,
                 retry_after: 0,
                 reset_after: 0,
+                at: now,
             },
             WhenAway::Deny => Answer {
                 // What costs nothing is always allowed.
@@ -310,6 +319,7 @@ impl Ready {
                 remaining: 0,
                 retry_after: away,
                 reset_after: away,
+                at: now,
             },
             WhenAway::Local => local::check(
                 place(client),
@@ -320,6 +330,6 @@ impl Ready {
                 takes,
             ),
         };
-        answer.into_decision(limit, now, true)
+        answer.into_decision(limit, true)
     }
 }

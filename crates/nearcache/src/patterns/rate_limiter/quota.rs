@@ -80,6 +80,16 @@ impl Quota {
         self
     }
 
+    /// The permits of a period.
+    pub fn permits(&self) -> u64 {
+        self.permits
+    }
+
+    /// The period; `None` if what was given is none.
+    pub fn period(&self) -> Option<Duration> {
+        self.period.as_ref().ok().map(|period| period.as_duration())
+    }
+
     /// # Errors
     /// `InvalidConfig`.
     fn checked(&self) -> Result<(u64, u64, u64)> {

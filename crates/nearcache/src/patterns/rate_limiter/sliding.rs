@@ -85,11 +85,10 @@ if needed <= 0 then
       redis.call('DEL', key)
     end
     add(stamp, (last and last.sum or 0) + cost, cost)
+    last = {at = stamp}
     used = used + cost
-  elseif last then
-    stamp = last.at
   end
-  return {1, limit - used, 0, used > 0 and stamp + length - now or 0, now}
+  return {1, limit - used, 0, last and last.at + length - now or 0, stamp}
 end
 local freed = first
 if first.own < needed then
@@ -108,7 +107,7 @@ if first.own < needed then
   freed = ranked(low) or last
 end
 local retry = math.max(freed.at + length - now, 1)
-return {0, math.max(limit - used, 0), retry, last.at + length - now, now}"
+return {0, math.max(limit - used, 0), retry, last.at + length - now, stamp}"
     ),
     |call| {
         let asked = Asked::of(call)?;
@@ -192,6 +191,7 @@ impl Reading {
                 remaining: limit.saturating_sub(used),
                 retry_after: left(waited_for).max(1),
                 reset_after: left(last),
+                at: self.stamp,
             };
             return Ok((answer, None));
         }
@@ -206,6 +206,7 @@ impl Reading {
             remaining: limit - used - taken.map_or(0, |entry| entry.own),
             retry_after: 0,
             reset_after: taken.or(last).map_or(0, left),
+            at: self.stamp,
         };
         Ok((answer, taken))
     }
@@ -395,5 +396,5 @@ pub(super) fn twin<'a>(call: &mut Call<'a>, asked: &Asked<'a>) -> Result<Value, 
         }
         kept.add(entry)?;
     }
-    Ok(reply(answer, now))
+    Ok(reply(answer))
 }

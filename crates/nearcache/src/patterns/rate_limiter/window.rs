@@ -50,7 +50,7 @@ if takes and (pulled or allowed and cost > 0) then
   local expiry = text(math.floor((start + length) / 1000) + 1)
   redis.call('SET', KEYS[1], text(start) .. ':' .. text(count), 'PXAT', expiry)
 end
-return {allowed and 1 or 0, limit - count, allowed and 0 or left, count > 0 and left or 0, now}"
+return {allowed and 1 or 0, limit - count, allowed and 0 or left, count > 0 and left or 0, math.max(now, start)}"
     ),
     |call| {
         let asked = Asked::of(call)?;
@@ -94,6 +94,7 @@ pub(super) fn step(
         remaining: limit - taken,
         retry_after: if allowed { 0 } else { left },
         reset_after: if taken > 0 { left } else { 0 },
+        at: now.max(start),
     };
     let changed = takes && (pulled || allowed && cost > 0);
     (answer, changed.then_some(Count { start, taken }))
@@ -123,5 +124,5 @@ pub(super) fn twin(call: &mut Call<'_>, asked: &Asked<'_>) -> Result<Value, Scri
         let at = expiry(start + window.length).to_string();
         call.call(&[b"SET", asked.key, state.as_bytes(), b"PXAT", at.as_bytes()])?;
     }
-    Ok(reply(answer, asked.now))
+    Ok(reply(answer))
 }

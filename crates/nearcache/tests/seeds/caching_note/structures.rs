@@ -2,10 +2,12 @@
 //! geospatial indexes, and streams", and "message broker": beneath the cache they are as Redis has them, and every verb of
 //! the cache sees them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use nearcache::redis::Value;
 use nearcache::{ErrorKind, Remaining};
+use serde::{Deserialize, Serialize};
 
 use super::{new, said, words};
 use crate::face::{Face, run};
@@ -13,6 +15,10 @@ use crate::target::{Place, Target, keys_matching, raw};
 
 brief_suite! {
     the_data_structures_of_the_overview,
+    hashes,
+    lists,
+    sets,
+    sorted_sets_with_range_queries,
 }
 
 /// The text of the next message that a connection was sent.
@@ -132,4 +138,101 @@ async fn a_message_reaches_who_subscribed(target: Target) {
         }
     };
     assert_eq!(heard, "hello");
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Person {
+    name: String,
+    age: u8,
+}
+
+/// r.hset('user:123', 'name', 'John'); r.hset('user:123', 'age', '30'); user = r.hgetall('user:123')
+async fn hashes(target: Target) {
+    let (cache, prefix) = new(target);
+    assert!(call!(cache.hash("user:123").set("name", "John")).unwrap());
+    assert!(call!(cache.hash("user:123").set("age", "30")).unwrap());
+    let user: HashMap<String, String> = call!(cache.hash("user:123").all()).unwrap();
+    assert_eq!(user.len(), 2);
+    assert_eq!((&*user["name"], &*user["age"]), ("John", "30"));
+    assert_eq!(
+        said(&cache, &prefix, "HGETALL user:123").await,
+        "name John age 30"
+    );
+    // A hash is a struct, too.
+    let person: Option<Person> = call!(cache.hash("user:123").load()).unwrap();
+    let mut person = person.unwrap();
+    assert_eq!((&*person.name, person.age), ("John", 30));
+    person.age = 31;
+    call!(cache.hash("user:123").store(&person).ttl("1h")).unwrap();
+    assert_eq!(said(&cache, &prefix, "HGET user:123 age").await, "31");
+    assert!(call!(cache.ttl("user:123")).unwrap().duration().is_some());
+    assert_eq!(
+        call!(cache.hash("user:123").incr("visits").by(2)).unwrap(),
+        2
+    );
+    assert!(call!(cache.hash("user:123").contains("visits")).unwrap());
+    assert!(call!(cache.hash("user:123").remove("visits")).unwrap());
+    assert_eq!(call!(cache.hash("user:123").len()).unwrap(), 2);
+}
+
+async fn lists(target: Target) {
+    let (cache, prefix) = new(target);
+    for text in ["a", "b", "c", "d"] {
+        call!(cache.list::<String>("recent").push_front(text).cap(3)).unwrap();
+    }
+    assert_eq!(said(&cache, &prefix, "LRANGE recent 0 -1").await, "d c b");
+    let newest = call!(cache.list::<String>("recent").range(..2)).unwrap();
+    assert_eq!(newest, ["d", "c"]);
+    assert_eq!(
+        call!(cache.list::<String>("recent").pop_back())
+            .unwrap()
+            .as_deref(),
+        Some("b")
+    );
+    assert_eq!(call!(cache.list::<String>("recent").len()).unwrap(), 2);
+}
+
+async fn sets(target: Target) {
+    let (cache, prefix) = new(target);
+    assert!(call!(cache.set_of::<String>("online").insert("ada")).unwrap());
+    assert!(!call!(cache.set_of::<String>("online").insert("ada")).unwrap());
+    call!(cache.set_of::<String>("online").insert_many(["bob", "cyd"])).unwrap();
+    assert_eq!(said(&cache, &prefix, "SISMEMBER online ada").await, "1");
+    assert!(call!(cache.set_of::<String>("online").contains("bob")).unwrap());
+    assert_eq!(call!(cache.set_of::<String>("online").len()).unwrap(), 3);
+    assert!(call!(cache.set_of::<String>("online").remove("bob")).unwrap());
+    let mut all = call!(cache.set_of::<String>("online").all()).unwrap();
+    all.sort();
+    assert_eq!(all, ["ada", "cyd"]);
+}
+
+async fn sorted_sets_with_range_queries(target: Target) {
+    let (cache, prefix) = new(target);
+    let players = [("ada", 50.0), ("bob", 70.0), ("cyd", 60.0)];
+    call!(cache.sorted_set::<String>("board").insert_many(players)).unwrap();
+    assert_eq!(
+        said(&cache, &prefix, "ZRANGE board 0 -1").await,
+        "ada cyd bob"
+    );
+    let top = call!(cache.sorted_set::<String>("board").range(..2).rev()).unwrap();
+    assert_eq!(top, ["bob", "cyd"]);
+    let between = call!(cache.sorted_set::<String>("board").by_score(50.0..=60.0)).unwrap();
+    assert_eq!(between, ["ada", "cyd"]);
+    assert_eq!(
+        call!(cache.sorted_set::<String>("board").count(55.0..)).unwrap(),
+        2
+    );
+    assert_eq!(
+        call!(cache.sorted_set::<String>("board").rank("bob").rev()).unwrap(),
+        Some(0)
+    );
+    let less = call!(
+        cache
+            .sorted_set::<String>("board")
+            .insert("bob", 40)
+            .only_if_greater()
+    );
+    assert!(!less.unwrap());
+    let more = call!(cache.sorted_set::<String>("board").incr("ada", 15)).unwrap();
+    assert_eq!(more.to_bits(), 65.0_f64.to_bits());
 }

@@ -102,14 +102,24 @@ async fn a_rate_limiter_decides(target: Target) {
 /// Leaderboard: use sorted sets for rankings.
 async fn a_leaderboard_is_a_sorted_set(target: Target) {
     let (cache, prefix) = new(target);
-    said(&cache, &prefix, "ZADD weekly 50 ada 70 bob 60 cyd").await;
-    assert_eq!(said(&cache, &prefix, "ZADD weekly GT CH 40 bob").await, "0");
-    assert_eq!(said(&cache, &prefix, "ZINCRBY weekly 15 ada").await, "65");
-    assert_eq!(
-        said(&cache, &prefix, "ZREVRANGE weekly 0 1").await,
-        "bob ada"
+    let scores = [("ada", 50.0), ("bob", 70.0), ("cyd", 60.0)];
+    call!(cache.sorted_set::<String>("weekly").insert_many(scores)).unwrap();
+    let worse = call!(
+        cache
+            .sorted_set::<String>("weekly")
+            .insert("bob", 40)
+            .only_if_greater()
     );
-    assert_eq!(said(&cache, &prefix, "ZREVRANK weekly cyd").await, "2");
+    assert!(!worse.unwrap());
+    call!(cache.sorted_set::<String>("weekly").incr("ada", 15)).unwrap();
+    let top = call!(cache.sorted_set::<String>("weekly").range(..2).rev()).unwrap();
+    assert_eq!(top, ["bob", "ada"]);
+    let place = call!(cache.sorted_set::<String>("weekly").rank("cyd").rev()).unwrap();
+    assert_eq!(place, Some(2));
+    assert_eq!(
+        said(&cache, &prefix, "ZREVRANGE weekly 0 -1").await,
+        "bob ada cyd"
+    );
 }
 
 /// Real-time Analytics: counters and hyperloglogs.

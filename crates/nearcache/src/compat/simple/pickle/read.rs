@@ -251,9 +251,7 @@ impl<'p> Machine<'p> {
             (Callable::Bytes, [Node::Bytes(bytes)]) => (Node::Bytes(bytes.clone()), 0, bytes.len()),
             (Callable::Bytes | Callable::Encode, [Node::Str(text), Node::Str(codec)]) => {
                 matches!(&**codec, "latin1" | "latin-1").then_some(())?;
-                let byte = |letter| u8::try_from(u32::from(letter)).ok();
-                let bytes: Option<Vec<u8>> = text.chars().map(byte).collect();
-                (Node::Bytes(Cow::Owned(bytes?)), 0, text.len())
+                (Node::Bytes(Cow::Owned(latin1(text)?)), 0, text.len())
             }
             _ => return None,
         };
@@ -424,6 +422,15 @@ fn callable(module: &[u8], name: &[u8]) -> Option<Callable> {
         (b"_codecs", b"encode") => Some(Callable::Encode),
         _ => None,
     }
+}
+
+/// The bytes of a text whose letters are all in Latin-1.
+fn latin1(text: &str) -> Option<Vec<u8>> {
+    if text.is_ascii() {
+        return Some(text.as_bytes().to_vec());
+    }
+    let byte = |letter| u8::try_from(u32::from(letter)).ok();
+    text.chars().map(byte).collect()
 }
 
 fn decimal(digits: &[u8]) -> Option<Integer> {

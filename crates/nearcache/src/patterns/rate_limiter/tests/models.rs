@@ -145,12 +145,39 @@ proptest! {
                     _ => limit * (2 + 2 * forward.div_ceil(length)),
                 };
                 prop_assert!(given <= most, "{:?}: {} of {}", kind, given, most);
-                let usual = if kind == Kind::Gcra { length } else { 2 * length };
+                let usual = 2 * length;
                 prop_assert!(answer.reset_after <= usual, "{:?}", kind);
                 prop_assert!(answer.retry_after <= usual, "{:?}", kind);
             }
             let back = now + 2 * length;
             prop_assert!(steps.check(back, limit).allowed, "{:?}: locked out", kind);
+        }
+    }
+
+    /// The same with a clock that wavers: as long as it is behind, time stands still.
+    #[test]
+    fn a_clock_that_wavers_gives_nothing_away(
+        quota in quotas(),
+        moves in prop::collection::vec((0.0..0.4_f64, 0.0..0.9_f64, 1..10_u64), 1..120),
+    ) {
+        for kind in Kind::ALL {
+            let mut steps = Steps::new(kind, &quota);
+            let (model, limit) = (model(steps.algorithm), steps.algorithm.limit());
+            let length = period(steps.algorithm) as f64;
+            let (mut latest, mut given) = (START, Given::new());
+            for &(on, back, cost) in &moves {
+                latest += (on * length) as u64;
+                let now = latest - (back * length) as u64;
+                let cost = cost.min(limit);
+                let answer = steps.check(now, cost);
+                // A window says by which time it goes: that of the latest check that took something.
+                let at = if kind == Kind::Gcra { latest } else { answer.at };
+                prop_assert!(at >= now);
+                if answer.allowed {
+                    prop_assert!(model.allows(&given, at, cost), "{:?}", kind);
+                    given.push((at, cost));
+                }
+            }
         }
     }
 
@@ -168,7 +195,7 @@ proptest! {
                 now += (share * length as f64) as u64;
                 let answer = steps.check(now, cost.min(limit));
                 prop_assert!(answer.remaining <= limit);
-                let usual = if kind == Kind::Gcra { length } else { 2 * length };
+                let usual = 2 * length;
                 prop_assert!(answer.reset_after <= usual, "{:?}", kind);
             }
             let now = now + 2 * period(steps.algorithm);
