@@ -18,8 +18,7 @@ use crate::sessions::Session;
 /// How often one user may change something.
 const CHANGES: Limit = Limit {
     what: "changes",
-    most: 10,
-    seconds: 60,
+    a_minute: 10,
 };
 
 /// The tag of every list of articles.

@@ -18,7 +18,7 @@ pub mod sessions;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use nearcache::{Builder, Cache};
 use tokio::net::TcpListener;
 
@@ -44,7 +44,7 @@ pub fn cache(url: &str) -> Builder {
         .prefix("web")
         .timeout("250ms")
         .default_ttl("1h")
-        // A key may be the token of a session: no message shows one.
+        // A key may hold the name of a user: no message shows one.
         .redact_keys(true)
 }
 
@@ -58,6 +58,7 @@ pub fn routes(service: Service) -> Router {
             "/sessions",
             post(sessions::sign_in).delete(sessions::sign_out),
         )
+        .route("/sessions/all", delete(sessions::sign_out_everywhere))
         .route("/me", get(sessions::me))
         .with_state(service)
 }

@@ -1,9 +1,9 @@
-//! Sessions: an entry by a random token, which ends 30 minutes after it was last used.
+//! Sessions: who is signed in, under a secret id, which ends 30 minutes after it was last used.
 //!
 //! The cache is where sessions live, and not a copy of them: while Redis is away nobody is signed in, and the client is
 //! told to try again.
 
-use std::fmt::Write as _;
+use std::fmt;
 
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use nearcache::Cache;
+use nearcache::patterns::{SessionId, Sessions};
 use serde::{Deserialize, Serialize};
 
 use crate::Service;
@@ -23,8 +24,7 @@ const IDLE: &str = "30m";
 /// How often one name may try to sign in.
 const SIGN_INS: Limit = Limit {
     what: "sign-in",
-    most: 5,
-    seconds: 60,
+    a_minute: 5,
 };
 
 /// What is known of who is signed in. As an argument of a handler it is required: without a session the handler does
@@ -39,18 +39,13 @@ impl FromRequestParts<Service> for Session {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Failure> {
-        find(&service.cache, &token(parts)?).await
+        let session = sessions(&service.cache).load(&id(parts)?).await?;
+        session.ok_or(Failure::SignedOut)
     }
 }
 
-/// The session of this token, which ends anew after `IDLE`: it is read and extended in one step, so what has ended or
-/// was signed out meanwhile is not revived.
-///
-/// # Errors
-/// [`Failure::SignedOut`], and those of the cache.
-pub async fn find(cache: &Cache, token: &Token) -> Result<Session, Failure> {
-    let session = cache.get(token.key()).extend(IDLE).await?;
-    session.ok_or(Failure::SignedOut)
+fn sessions(cache: &Cache) -> Sessions<Session> {
+    cache.sessions().idle(IDLE)
 }
 
 /// `POST /sessions`
@@ -60,15 +55,15 @@ pub async fn find(cache: &Cache, token: &Token) -> Result<Session, Failure> {
 pub async fn sign_in(
     State(service): State<Service>,
     Json(who): Json<Credentials>,
-) -> Result<(StatusCode, Json<Token>), Failure> {
+) -> Result<(StatusCode, Json<SignedIn>), Failure> {
     SIGN_INS.admit(&service.cache, &who.name).await?;
     if !service.database.knows(&who.name, &who.password) {
         return Err(Failure::Refused);
     }
-    let token = Token::random()?;
     let session = Session { name: who.name };
-    service.cache.set(token.key(), session).ttl(IDLE).await?;
-    Ok((StatusCode::CREATED, Json(token)))
+    let made = sessions(&service.cache).create(&session);
+    let token = made.user(&session.name).await?.to_string();
+    Ok((StatusCode::CREATED, Json(SignedIn { token })))
 }
 
 /// `DELETE /sessions`: from when this has returned, the token is worth nothing, in any process.
@@ -77,9 +72,22 @@ pub async fn sign_in(
 /// Those of the cache.
 pub async fn sign_out(
     State(service): State<Service>,
-    Given(token): Given,
+    Given(id): Given,
 ) -> Result<StatusCode, Failure> {
-    service.cache.delete(token.key()).await?;
+    sessions(&service.cache).end(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `DELETE /sessions/all`: signs the user out everywhere, as after a change of the password.
+///
+/// # Errors
+/// Those of the cache.
+pub async fn sign_out_everywhere(
+    State(service): State<Service>,
+    session: Session,
+) -> Result<StatusCode, Failure> {
+    let all = sessions(&service.cache).end_all_of(&session.name);
+    all.await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -96,69 +104,45 @@ pub struct Credentials {
 }
 
 /// Without the password.
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
 
-/// What a client has to show: 128 random bits.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token {
+/// The answer to a sign-in.
+#[derive(Serialize)]
+pub struct SignedIn {
+    /// The session's id, which the client has to show.
     token: String,
 }
 
-impl Token {
-    fn random() -> Result<Self, Failure> {
-        let mut bits = [0; 16];
-        // Without random numbers nobody is signed in.
-        getrandom::fill(&mut bits).map_err(|_| Failure::Refused)?;
-        let mut token = String::with_capacity(2 * bits.len());
-        for byte in bits {
-            let _ = write!(token, "{byte:02x}");
-        }
-        Ok(Token { token })
-    }
-
-    /// What a client sends becomes a key only if it looks like a token.
-    fn read(text: &str) -> Option<Self> {
-        let legal = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        legal.then(|| Token {
-            token: text.to_owned(),
-        })
-    }
-
-    fn key(&self) -> String {
-        format!("session:{}", self.token)
-    }
-}
-
 /// Not the token itself.
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(***)")
+impl fmt::Debug for SignedIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignedIn(***)")
     }
 }
 
-/// The token of a request, whether it is worth anything or not.
+/// The id that a request shows, whether it is worth anything or not.
 #[derive(Clone, Debug)]
-pub struct Given(Token);
+pub struct Given(SessionId);
 
 impl<S: Sync> FromRequestParts<S> for Given {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        token(parts).map(Given)
+        id(parts).map(Given)
     }
 }
 
-/// `Authorization: Bearer <token>`
-fn token(parts: &Parts) -> Result<Token, Failure> {
+/// `Authorization: Bearer <id>`
+fn id(parts: &Parts) -> Result<SessionId, Failure> {
     let header = parts.headers.get(AUTHORIZATION);
     header
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
-        .and_then(Token::read)
+        .and_then(|text| text.parse().ok())
         .ok_or(Failure::SignedOut)
 }

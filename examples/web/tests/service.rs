@@ -9,6 +9,7 @@ use axum::http::{Method, Request, StatusCode, header};
 use axum::{Json, Router};
 use nearcache::ErrorKind;
 use nearcache::embedded::{Clock, Store};
+use nearcache::patterns::SessionId;
 use nearcache_testkit::Redis;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -16,6 +17,9 @@ use web::articles::{self, ArticleId};
 use web::database::Database;
 use web::sessions::Session;
 use web::{Service, cache, routes, serve};
+
+/// An id that no session has.
+const NOBODY: &str = "00000000000000000000000000000000";
 
 /// A service with an embedded cache.
 struct Site {
@@ -121,11 +125,24 @@ async fn who_has_signed_out_is_out_and_others_are_not() {
         "",
         "x",
         "../../articles:1",
-        &"0".repeat(32),
+        NOBODY,
         &"a".repeat(100_000),
     ] {
         assert_eq!(site.me(wrong).await, StatusCode::UNAUTHORIZED);
     }
+}
+
+#[tokio::test]
+async fn a_user_signs_out_everywhere_and_in_again() {
+    let site = Site::new();
+    let (one, other) = (site.sign_in().await, site.sign_in().await);
+    let out = request(Method::DELETE, "/sessions/all", Some(&one), Value::Null);
+    assert_eq!(site.call(out).await.0, StatusCode::NO_CONTENT);
+    for token in [&one, &other] {
+        assert_eq!(site.me(token).await, StatusCode::UNAUTHORIZED);
+    }
+    let again = site.sign_in().await;
+    assert_eq!(site.me(&again).await, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -142,7 +159,7 @@ async fn five_sign_ins_a_minute_and_no_more() {
         site.try_to_sign_in("lovelace").await.0,
         StatusCode::TOO_MANY_REQUESTS
     );
-    // The window runs from the first of them.
+    // At most five in any minute.
     site.clock.advance(Duration::from_secs(59));
     assert_eq!(
         site.try_to_sign_in("lovelace").await.0,
@@ -265,7 +282,7 @@ async fn without_redis_articles_are_read_and_nobody_is_signed_in() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(body, r#"{"error":"try again later"}"#);
     assert_eq!(
-        site.me(&"0".repeat(32)).await,
+        site.me(NOBODY).await,
         StatusCode::SERVICE_UNAVAILABLE
     );
 }
@@ -302,13 +319,10 @@ async fn a_change_counts_while_redis_is_away_and_is_invalidated_when_it_is_back(
 async fn no_error_shows_a_token() {
     let site = Site::new();
     let token = site.sign_in().await;
-    let error = site
-        .service
-        .cache
-        .incr(format!("session:{token}"))
-        .await
-        .unwrap_err();
-    assert!(!format!("{error} {error:?}").contains(&token), "{error}");
+    let id: SessionId = token.parse().unwrap();
+    let sessions = site.service.cache.sessions::<u8>();
+    let error = sessions.update(&id, |_| ()).await.unwrap_err();
+    assert!(!format!("{error} {error:?} {id:?}").contains(&token), "{error}");
 }
 
 #[tokio::test]

@@ -6,13 +6,14 @@
 //!
 //! A helper owns a clone of its cache, so it can be kept, cloned, and moved to a task or thread.
 
-mod rate_limiter;
-
-pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
 mod leaderboard;
 mod lock;
+mod periods;
 mod queue;
+mod rate_limiter;
 mod semaphore;
+mod series;
+mod sessions;
 mod upkeep;
 
 pub use leaderboard::{Leaderboard, Ranked, Standing, Submit};
@@ -20,9 +21,9 @@ pub use lock::{Acquire, Lock, LockGuard};
 pub use queue::{
     DeadJob, DeadLetters, Delivery, Job, Next, Push, Queue, QueueStats, StopHandle, Worker,
 };
+pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
 pub use semaphore::{Permit, Semaphore};
-mod sessions;
-
+pub use series::Series;
 pub use sessions::{CreateSession, RenewSessionId, SaveSession, SessionId, Sessions};
 
 use crate::script::Script;
@@ -55,4 +56,6 @@ pub(crate) const SCRIPTS: &[&Script] = &[
     &sessions::OPEN,
     &sessions::REMOVE,
     &sessions::SAVE,
+    &series::scripts::COUNT,
+    &series::scripts::READ,
 ];

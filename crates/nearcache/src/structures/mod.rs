@@ -29,7 +29,9 @@
 //! happened. After [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) a write may or may not have been carried out.
 
 mod algebra;
+mod bits;
 mod fields;
+mod geo;
 mod handle;
 mod hash;
 mod list;
@@ -39,10 +41,15 @@ mod replies;
 mod scan;
 mod set;
 mod sorted_set;
+mod stream;
+mod topic;
+mod uniques;
 mod waiting;
 mod write;
 
 pub use algebra::Count;
+pub use bits::{BitCombine, BitCombineInto, BitField, BitFields, Bits};
+pub use geo::{Distance, Ft, Geo, GeoAdd, GeoFound, GeoSearch, Km, M, Mi, Point};
 pub use handle::AsKey;
 pub(crate) use handle::stored_key;
 pub use hash::{Hash, IncrField};
@@ -58,6 +65,12 @@ pub use set::{Combine, SetOf};
 pub use sorted_set::{
     Aggregate, CombineSorted, Insert, PopScored, Range, Rank, SortedSet, WithScores,
 };
+pub use stream::{
+    Append, Consumer, Delivery, Entry, EntryId, Group, PendingEntries, PendingEntry,
+    PendingSummary, ReadStream, Stream, StreamRange, Trim,
+};
+pub use topic::{Heard, Named, Subscription, Topic, Topics};
+pub use uniques::Uniques;
 pub use write::Write;
 
 pub(crate) use member::encoded;
@@ -66,4 +79,10 @@ use crate::script::Script;
 
 /// The scripts of all structures, for a store without Lua.
 #[cfg_attr(not(feature = "serve"), allow(dead_code))]
-pub(crate) const SCRIPTS: &[&Script] = &[&write::TIMED, &algebra::COUNT];
+pub(crate) const SCRIPTS: &[&Script] = &[
+    &write::TIMED,
+    &algebra::COUNT,
+    &bits::scripts::COUNT,
+    &bits::scripts::COMBINE,
+    &stream::RETRY,
+];

@@ -110,7 +110,11 @@ mod tests {
             }
             2..5 => {
                 let mut other = redis::Cmd::new();
-                other.arg("SETBIT").arg(key).arg(rng.u8(..60)).arg(rng.u8(..2));
+                other
+                    .arg("SETBIT")
+                    .arg(key)
+                    .arg(rng.u8(..60))
+                    .arg(rng.u8(..2));
                 Step::Other(other)
             }
             5..8 => {

@@ -84,12 +84,23 @@ mod tests {
                 let mut contents = twins::contents(&[KEY]);
                 contents.cmd("XLEN").arg(KEY);
                 contents.cmd("XPENDING").arg(KEY).arg("g");
-                contents.cmd("XPENDING").arg(KEY).arg("g").arg("-").arg("+").arg(10);
+                contents
+                    .cmd("XPENDING")
+                    .arg(KEY)
+                    .arg("g")
+                    .arg("-")
+                    .arg("+")
+                    .arg(10);
                 contents
             },
             alike,
             answer: |_, reply| format!("{reply:?}"),
-            answers: &["RETRY int(0)", "RETRY int(1)", "RETRY NOGROUP", "RETRY WRONGTYPE"],
+            answers: &[
+                "RETRY int(0)",
+                "RETRY int(1)",
+                "RETRY NOGROUP",
+                "RETRY WRONGTYPE",
+            ],
         });
     }
 
