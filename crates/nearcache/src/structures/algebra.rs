@@ -187,7 +187,7 @@ mod tests {
             sequences: 100,
             steps: 40,
             step,
-            contents: redis::Pipeline::new,
+            contents: || twins::contents(&KEYS),
             alike: twins::alike,
             answer: |_, reply| format!("{reply:?}"),
             answers: &[
