@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 3] = ["nearcache", "nearcache-embedded", "nearcache-tower"];
 
 /// The examples. Each of them asserts its results.
-const EXAMPLES: [&str; 29] = [
+const EXAMPLES: [&str; 33] = [
     "quickstart",
     "remember",
     "stale",
@@ -23,15 +23,19 @@ const EXAMPLES: [&str; 29] = [
     "outage",
     "batch",
     "counters",
-    "rate_limit",
-    "lock",
-    "queue",
     "ttl",
     "structures",
     "hash",
-    "leaderboard",
-    "persist",
+    "geo",
+    "pubsub",
+    "rate_limit",
+    "sessions",
     "response_cache",
+    "leaderboard",
+    "analytics",
+    "lock",
+    "queue",
+    "persist",
     "decorator",
     "hooks",
     "prometheus",

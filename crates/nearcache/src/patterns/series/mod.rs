@@ -1,7 +1,8 @@
 //! Series: what happened when, counted in buckets of time that expire by themselves.
 //!
-//! `scripts` has the two steps: counting in the current bucket, and reading the last ones.
+//! `scripts` has the two steps: counting in the current bucket, and reading the last ones; `buckets` says which one that is.
 
+mod buckets;
 pub(super) mod scripts;
 #[cfg(all(test, feature = "embedded"))]
 mod tests;
@@ -12,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis::Value;
 
-use super::periods::{Clock, Periods};
+use self::buckets::{Buckets, Clock};
 use crate::cache::CacheOf;
 use crate::cache::operation::{Async, Marked, Pending};
 use crate::client::reply;
@@ -137,11 +138,11 @@ impl<M> Series<M> {
             "MGET",
             time,
             0,
-            |periods, now, counts| {
+            |buckets, now, counts| {
                 let counts = counts_of(counts)?;
-                let first = periods.at(now) + 1 - counts.len() as i64;
+                let first = buckets.at(now) + 1 - counts.len() as i64;
                 let starts = (first..).map(|bucket| {
-                    let start = periods.start(bucket).max(0).unsigned_abs();
+                    let start = buckets.start(bucket).max(0).unsigned_abs();
                     UNIX_EPOCH + Duration::from_millis(start)
                 });
                 Ok(starts.zip(counts).collect())
@@ -247,39 +248,36 @@ impl<M> Series<M> {
         what: &'static str,
         before: u64,
         args: Result<(Ttl, Vec<Vec<u8>>)>,
-        parse: impl FnOnce(Periods, i64, Value) -> Result<T> + Send + 'static,
+        parse: impl FnOnce(Buckets, i64, Value) -> Result<T> + Send + 'static,
     ) -> Pending<'static, T, M> {
         let (core, name, clock) = (self.core.clone(), self.name.clone(), self.clock.clone());
         Pending::new(async move {
             let (per, args) = args?;
             core.perform(verb, CallKeys::One(name.as_bytes()), async |core| {
                 let client = core.client();
-                let periods = Periods {
-                    length: per.as_millis(),
-                    align: 0,
-                };
+                let buckets = Buckets(per.as_millis());
                 let input = |first: i64, last: i64| {
                     let first = first - before.cast_signed();
                     let mut input = Input::default();
                     for bucket in first..=last {
-                        let part = format!("{what}:{}:{bucket}", periods.length);
+                        let part = format!("{what}:{}:{bucket}", buckets.0);
                         let key = client
                             .keyspace()
                             .helper("series", &[name.as_bytes()], &part)?;
                         input.key(key.as_bytes());
                     }
                     input.arg(first.to_string().as_bytes());
-                    input.arg(periods.length.to_string().as_bytes());
+                    input.arg(buckets.0.to_string().as_bytes());
                     for arg in &args {
                         input.arg(arg);
                     }
                     Ok(input)
                 };
-                let replied = clock.run(client, script, periods, input).await;
+                let replied = clock.run(client, script, buckets, input).await;
                 replied
                     .and_then(|(now, replies)| {
                         let reply = replies.into_iter().next().unwrap_or(Value::Nil);
-                        parse(periods, now, reply)
+                        parse(buckets, now, reply)
                     })
                     .map_err(|error| error.named(name.as_bytes(), client.keyspace().redacts()))
             })
@@ -313,7 +311,7 @@ impl<M> Series<M> {
         command: &'static str,
         time: impl IntoTtl,
         limit: u32,
-        parse: impl FnOnce(Periods, i64, Value) -> Result<T> + Send + 'static,
+        parse: impl FnOnce(Buckets, i64, Value) -> Result<T> + Send + 'static,
     ) -> Pending<'static, T, M> {
         let wanted = self.times().and_then(|(per, keep)| {
             let time = time.into_ttl()?;
