@@ -4,7 +4,7 @@
 use fastrand::Rng;
 use redis::{Cmd, Value};
 
-use crate::patterns::sessions::scripts::{LOAD, OPEN, REMOVE, SAVE};
+use super::super::scripts::{LOAD, OPEN, REMOVE, SAVE};
 use crate::script::{Input, Script};
 use crate::script::twins::{self, Family, Step, TOLERANCE};
 
