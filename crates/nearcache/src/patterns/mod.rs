@@ -8,7 +8,6 @@
 
 mod leaderboard;
 mod lock;
-mod periods;
 mod queue;
 mod rate_limiter;
 mod semaphore;
@@ -24,6 +23,8 @@ pub use queue::{
 pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
 pub use semaphore::{Permit, Semaphore};
 pub use series::Series;
+mod sessions;
+
 pub use sessions::{CreateSession, RenewSessionId, SaveSession, SessionId, Sessions};
 
 use crate::script::Script;
@@ -52,10 +53,10 @@ pub(crate) const SCRIPTS: &[&Script] = &[
     &queue::scripts::FAIL,
     &queue::scripts::SWEEP,
     &queue::scripts::REVIVE,
+    &series::scripts::COUNT,
+    &series::scripts::READ,
     &sessions::LOAD,
     &sessions::OPEN,
     &sessions::REMOVE,
     &sessions::SAVE,
-    &series::scripts::COUNT,
-    &series::scripts::READ,
 ];

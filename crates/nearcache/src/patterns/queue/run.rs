@@ -58,12 +58,25 @@ impl<T: Member> Worker<T> {
     /// pass by itself, such as [`ErrorKind::Auth`](crate::ErrorKind::Auth),
     /// [`ErrorKind::Denied`](crate::ErrorKind::Denied) or [`ErrorKind::WrongType`](crate::ErrorKind::WrongType).
     /// Handlers that run then are waited for.
-    pub async fn run<F, Fut, O, E>(&self, handler: F) -> Result<()>
+    pub fn run<F, Fut, O, E>(
+        &self,
+        handler: F,
+    ) -> impl Future<Output = Result<()>> + Send + use<T, F, Fut, O, E>
     where
         F: Fn(Job<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = std::result::Result<O, E>> + Send + 'static,
-        O: Send,
-        E: Display + Send,
+        O: Send + 'static,
+        E: Display + Send + 'static,
+    {
+        self.clone().run_on(handler)
+    }
+
+    async fn run_on<F, Fut, O, E>(self, handler: F) -> Result<()>
+    where
+        F: Fn(Job<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = std::result::Result<O, E>> + Send + 'static,
+        O: Send + 'static,
+        E: Display + Send + 'static,
     {
         let active = self.active()?;
         let handler = Arc::new(handler);

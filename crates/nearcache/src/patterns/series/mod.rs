@@ -112,7 +112,12 @@ impl<M> Series<M> {
     pub fn add(&self, n: u64) -> Pending<'static, u64, M> {
         let args = i64::try_from(n)
             .map(|n| vec![n.to_string().into_bytes()])
-            .map_err(|_| Error::new(ErrorKind::Overflow, format!("{n} is more than a counter has")));
+            .map_err(|_| {
+                Error::new(
+                    ErrorKind::Overflow,
+                    format!("{n} is more than a counter has"),
+                )
+            });
         self.write("series.add", "count", "INCRBY", args, |reply| {
             reply::count("INCRBY", &reply)
         })
@@ -126,15 +131,22 @@ impl<M> Series<M> {
     /// [`ErrorKind::InvalidConfig`] for a time that is longer than the series is kept, or of more than 5,000 buckets, and
     /// those of [`add`](Series::add).
     pub fn last(&self, time: impl IntoTtl) -> Pending<'static, Vec<(SystemTime, u64)>, M> {
-        self.read("series.last", "count", "MGET", time, 0, |periods, now, counts| {
-            let counts = counts_of(counts)?;
-            let first = periods.at(now) + 1 - counts.len() as i64;
-            let starts = (first..).map(|bucket| {
-                let start = periods.start(bucket).max(0).unsigned_abs();
-                UNIX_EPOCH + Duration::from_millis(start)
-            });
-            Ok(starts.zip(counts).collect())
-        })
+        self.read(
+            "series.last",
+            "count",
+            "MGET",
+            time,
+            0,
+            |periods, now, counts| {
+                let counts = counts_of(counts)?;
+                let first = periods.at(now) + 1 - counts.len() as i64;
+                let starts = (first..).map(|bucket| {
+                    let start = periods.start(bucket).max(0).unsigned_abs();
+                    UNIX_EPOCH + Duration::from_millis(start)
+                });
+                Ok(starts.zip(counts).collect())
+            },
+        )
     }
 
     /// How often it was counted in the last buckets together: see [`last`](Series::last).
@@ -166,9 +178,14 @@ impl<M> Series<M> {
     /// # Errors
     /// Those of [`last`](Series::last).
     pub fn unique(&self, time: impl IntoTtl) -> Pending<'static, u64, M> {
-        self.read("series.unique", "unique", "PFCOUNT", time, 0, |_, _, count| {
-            reply::count("PFCOUNT", &count)
-        })
+        self.read(
+            "series.unique",
+            "unique",
+            "PFCOUNT",
+            time,
+            0,
+            |_, _, count| reply::count("PFCOUNT", &count),
+        )
     }
 
     /// Counts an item so often: a page, a product, a word. Returns its count in the current bucket. Exact up to 2⁵³.
@@ -246,7 +263,9 @@ impl<M> Series<M> {
                     let mut input = Input::default();
                     for bucket in first..=last {
                         let part = format!("{what}:{}:{bucket}", periods.length);
-                        let key = client.keyspace().helper("series", &[name.as_bytes()], &part)?;
+                        let key = client
+                            .keyspace()
+                            .helper("series", &[name.as_bytes()], &part)?;
                         input.key(key.as_bytes());
                     }
                     input.arg(first.to_string().as_bytes());
@@ -282,7 +301,9 @@ impl<M> Series<M> {
             all.extend(args?);
             Ok((per, all))
         });
-        self.asking(verb, &scripts::COUNT, what, 0, args, |_, _, reply| parse(reply))
+        self.asking(verb, &scripts::COUNT, what, 0, args, |_, _, reply| {
+            parse(reply)
+        })
     }
 
     fn read<T: Send + 'static>(
@@ -330,7 +351,9 @@ fn counts_of(value: Value) -> Result<Vec<u64>> {
     let count = |count: Value| match &count {
         Value::Nil => Ok(0),
         Value::BulkString(text) => {
-            let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+            let parsed = std::str::from_utf8(text)
+                .ok()
+                .and_then(|text| text.parse().ok());
             parsed.ok_or_else(|| Error::unexpected("MGET", &count))
         }
         other => Err(Error::unexpected("MGET", other)),
@@ -364,7 +387,10 @@ impl<M> fmt::Debug for Series<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let redact = self.core.client().keyspace().redacts();
         f.debug_struct("Series")
-            .field("name", &crate::keyspace::in_message(self.name.as_bytes(), redact))
+            .field(
+                "name",
+                &crate::keyspace::in_message(self.name.as_bytes(), redact),
+            )
             .field("per", &self.per)
             .field("keep", &self.keep)
             .finish_non_exhaustive()
