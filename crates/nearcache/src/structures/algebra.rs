@@ -5,6 +5,7 @@ use std::fmt;
 
 #[cfg(feature = "embedded")]
 use nearcache_embedded::{Call, ScriptError};
+#[cfg(feature = "embedded")]
 use redis::Value;
 
 use super::handle::Handle;
