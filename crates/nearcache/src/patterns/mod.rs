@@ -23,8 +23,6 @@ pub use queue::{
 pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
 pub use semaphore::{Permit, Semaphore};
 pub use series::Series;
-mod sessions;
-
 pub use sessions::{CreateSession, RenewSessionId, SaveSession, SessionId, Sessions};
 
 use crate::script::Script;
