@@ -213,7 +213,7 @@ async fn every_verb(
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_every_verb_fails_in_time() {
     let mut redis = Redis::start();
-    let cache = Cache::builder(redis.url())
+    let cache = Cache::builder(&redis.url())
         .timeout(Duration::from_millis(200))
         .build()
         .unwrap();

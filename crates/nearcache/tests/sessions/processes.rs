@@ -74,7 +74,7 @@ fn processes_that_change_one_session_lose_nothing_and_a_killed_one_leaves_it_who
     const COUNT: u32 = 120;
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let prefix = random_prefix();
-    let cache = Cache::builder(Redis::shared().url())
+    let cache = Cache::builder(&Redis::shared().url())
         .prefix(&prefix)
         .build()
         .unwrap();

@@ -67,7 +67,7 @@ async fn no_hook_log_error_or_debug_shows_an_id() {
     let redis = Redis::shared();
     let proxy = Proxy::start(&redis.address());
     let prefix = random_prefix();
-    let cache = Cache::builder(proxy.url())
+    let cache = Cache::builder(&proxy.url())
         .prefix(&prefix)
         .hook(told.clone())
         .timeout(Duration::from_millis(500))
