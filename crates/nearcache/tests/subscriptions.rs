@@ -132,7 +132,10 @@ fn so_is_one_of_many_small_messages() {
         for part in 0..11 {
             let mut pipeline = redis::pipe();
             for number in 0..10_000 {
-                pipeline.cmd("PUBLISH").arg("small").arg(part * 10_000 + number);
+                pipeline
+                    .cmd("PUBLISH")
+                    .arg("small")
+                    .arg(part * 10_000 + number);
             }
             let heard: Vec<u32> = pipeline.query_async(&mut connection).await.unwrap();
             assert_eq!(heard.len(), 10_000);
@@ -184,11 +187,21 @@ fn a_consumer_survives_a_restart_and_loses_nothing() {
     let mut worker = orders.group("blocking").consumer("w1");
     assert_eq!(*worker.next().unwrap().unwrap().value().unwrap(), 0);
     redis.kill();
-    assert!(worker.next_timeout(Duration::ZERO).is_some(), "it was read with the first");
+    assert!(
+        worker.next_timeout(Duration::ZERO).is_some(),
+        "it was read with the first"
+    );
     redis.restart();
     let mut seen = Vec::new();
     while seen.last() != Some(&5) {
-        seen.push(*worker.next_timeout(PATIENCE).unwrap().unwrap().value().unwrap());
+        seen.push(
+            *worker
+                .next_timeout(PATIENCE)
+                .unwrap()
+                .unwrap()
+                .value()
+                .unwrap(),
+        );
     }
     assert_eq!(seen[..3], [2, 3, 4]);
 }

@@ -8,7 +8,6 @@
 
 mod leaderboard;
 mod lock;
-mod periods;
 mod queue;
 mod rate_limiter;
 mod semaphore;
@@ -52,10 +51,10 @@ pub(crate) const SCRIPTS: &[&Script] = &[
     &queue::scripts::FAIL,
     &queue::scripts::SWEEP,
     &queue::scripts::REVIVE,
+    &series::scripts::COUNT,
+    &series::scripts::READ,
     &sessions::LOAD,
     &sessions::OPEN,
     &sessions::REMOVE,
     &sessions::SAVE,
-    &series::scripts::COUNT,
-    &series::scripts::READ,
 ];

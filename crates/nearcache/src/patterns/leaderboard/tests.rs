@@ -4,8 +4,8 @@ use fastrand::Rng;
 use redis::{Cmd, Value};
 
 use super::{AROUND, STANDING, SUBMIT};
-use crate::script::{Input, Script};
 use crate::script::twins::{self, Family, Step};
+use crate::script::{Input, Script};
 
 static ALL: [&Script; 3] = [&SUBMIT, &STANDING, &AROUND];
 const KEYS: [&[u8]; 2] = [b"{t}a", b"{t}b"];

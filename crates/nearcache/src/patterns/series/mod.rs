@@ -1,7 +1,8 @@
 //! Series: what happened when, counted in buckets of time that expire by themselves.
 //!
-//! `scripts` has the two steps: counting in the current bucket, and reading the last ones.
+//! `scripts` has the two steps: counting in the current bucket, and reading the last ones; `buckets` says which one that is.
 
+mod buckets;
 pub(super) mod scripts;
 #[cfg(all(test, feature = "embedded"))]
 mod tests;
@@ -12,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis::Value;
 
-use super::periods::{Clock, Periods};
+use self::buckets::{Buckets, Clock};
 use crate::cache::CacheOf;
 use crate::cache::operation::{Async, Marked, Pending};
 use crate::client::reply;
@@ -112,7 +113,12 @@ impl<M> Series<M> {
     pub fn add(&self, n: u64) -> Pending<'static, u64, M> {
         let args = i64::try_from(n)
             .map(|n| vec![n.to_string().into_bytes()])
-            .map_err(|_| Error::new(ErrorKind::Overflow, format!("{n} is more than a counter has")));
+            .map_err(|_| {
+                Error::new(
+                    ErrorKind::Overflow,
+                    format!("{n} is more than a counter has"),
+                )
+            });
         self.write("series.add", "count", "INCRBY", args, |reply| {
             reply::count("INCRBY", &reply)
         })
@@ -126,15 +132,22 @@ impl<M> Series<M> {
     /// [`ErrorKind::InvalidConfig`] for a time that is longer than the series is kept, or of more than 5,000 buckets, and
     /// those of [`add`](Series::add).
     pub fn last(&self, time: impl IntoTtl) -> Pending<'static, Vec<(SystemTime, u64)>, M> {
-        self.read("series.last", "count", "MGET", time, 0, |periods, now, counts| {
-            let counts = counts_of(counts)?;
-            let first = periods.at(now) + 1 - counts.len() as i64;
-            let starts = (first..).map(|bucket| {
-                let start = periods.start(bucket).max(0).unsigned_abs();
-                UNIX_EPOCH + Duration::from_millis(start)
-            });
-            Ok(starts.zip(counts).collect())
-        })
+        self.read(
+            "series.last",
+            "count",
+            "MGET",
+            time,
+            0,
+            |buckets, now, counts| {
+                let counts = counts_of(counts)?;
+                let first = buckets.at(now) + 1 - counts.len() as i64;
+                let starts = (first..).map(|bucket| {
+                    let start = buckets.start(bucket).max(0).unsigned_abs();
+                    UNIX_EPOCH + Duration::from_millis(start)
+                });
+                Ok(starts.zip(counts).collect())
+            },
+        )
     }
 
     /// How often it was counted in the last buckets together: see [`last`](Series::last).
@@ -166,9 +179,14 @@ impl<M> Series<M> {
     /// # Errors
     /// Those of [`last`](Series::last).
     pub fn unique(&self, time: impl IntoTtl) -> Pending<'static, u64, M> {
-        self.read("series.unique", "unique", "PFCOUNT", time, 0, |_, _, count| {
-            reply::count("PFCOUNT", &count)
-        })
+        self.read(
+            "series.unique",
+            "unique",
+            "PFCOUNT",
+            time,
+            0,
+            |_, _, count| reply::count("PFCOUNT", &count),
+        )
     }
 
     /// Counts an item so often: a page, a product, a word. Returns its count in the current bucket. Exact up to 2⁵³.
@@ -230,37 +248,36 @@ impl<M> Series<M> {
         what: &'static str,
         before: u64,
         args: Result<(Ttl, Vec<Vec<u8>>)>,
-        parse: impl FnOnce(Periods, i64, Value) -> Result<T> + Send + 'static,
+        parse: impl FnOnce(Buckets, i64, Value) -> Result<T> + Send + 'static,
     ) -> Pending<'static, T, M> {
         let (core, name, clock) = (self.core.clone(), self.name.clone(), self.clock.clone());
         Pending::new(async move {
             let (per, args) = args?;
             core.perform(verb, CallKeys::One(name.as_bytes()), async |core| {
                 let client = core.client();
-                let periods = Periods {
-                    length: per.as_millis(),
-                    align: 0,
-                };
+                let buckets = Buckets(per.as_millis());
                 let input = |first: i64, last: i64| {
                     let first = first - before.cast_signed();
                     let mut input = Input::default();
                     for bucket in first..=last {
-                        let part = format!("{what}:{}:{bucket}", periods.length);
-                        let key = client.keyspace().helper("series", &[name.as_bytes()], &part)?;
+                        let part = format!("{what}:{}:{bucket}", buckets.0);
+                        let key = client
+                            .keyspace()
+                            .helper("series", &[name.as_bytes()], &part)?;
                         input.key(key.as_bytes());
                     }
                     input.arg(first.to_string().as_bytes());
-                    input.arg(periods.length.to_string().as_bytes());
+                    input.arg(buckets.0.to_string().as_bytes());
                     for arg in &args {
                         input.arg(arg);
                     }
                     Ok(input)
                 };
-                let replied = clock.run(client, script, periods, input).await;
+                let replied = clock.run(client, script, buckets, input).await;
                 replied
                     .and_then(|(now, replies)| {
                         let reply = replies.into_iter().next().unwrap_or(Value::Nil);
-                        parse(periods, now, reply)
+                        parse(buckets, now, reply)
                     })
                     .map_err(|error| error.named(name.as_bytes(), client.keyspace().redacts()))
             })
@@ -282,7 +299,9 @@ impl<M> Series<M> {
             all.extend(args?);
             Ok((per, all))
         });
-        self.asking(verb, &scripts::COUNT, what, 0, args, |_, _, reply| parse(reply))
+        self.asking(verb, &scripts::COUNT, what, 0, args, |_, _, reply| {
+            parse(reply)
+        })
     }
 
     fn read<T: Send + 'static>(
@@ -292,7 +311,7 @@ impl<M> Series<M> {
         command: &'static str,
         time: impl IntoTtl,
         limit: u32,
-        parse: impl FnOnce(Periods, i64, Value) -> Result<T> + Send + 'static,
+        parse: impl FnOnce(Buckets, i64, Value) -> Result<T> + Send + 'static,
     ) -> Pending<'static, T, M> {
         let wanted = self.times().and_then(|(per, keep)| {
             let time = time.into_ttl()?;
@@ -330,7 +349,9 @@ fn counts_of(value: Value) -> Result<Vec<u64>> {
     let count = |count: Value| match &count {
         Value::Nil => Ok(0),
         Value::BulkString(text) => {
-            let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+            let parsed = std::str::from_utf8(text)
+                .ok()
+                .and_then(|text| text.parse().ok());
             parsed.ok_or_else(|| Error::unexpected("MGET", &count))
         }
         other => Err(Error::unexpected("MGET", other)),
@@ -364,7 +385,10 @@ impl<M> fmt::Debug for Series<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let redact = self.core.client().keyspace().redacts();
         f.debug_struct("Series")
-            .field("name", &crate::keyspace::in_message(self.name.as_bytes(), redact))
+            .field(
+                "name",
+                &crate::keyspace::in_message(self.name.as_bytes(), redact),
+            )
             .field("per", &self.per)
             .field("keep", &self.keep)
             .finish_non_exhaustive()

@@ -29,12 +29,15 @@ return {now, reply}",
     count
 );
 
-/// The time, and the place of the current period among those from `first` on.
 #[cfg(feature = "embedded")]
-pub(in crate::patterns) fn period(
+use super::buckets::Buckets;
+
+/// The time, the current bucket, and its place among those from `first` on.
+#[cfg(feature = "embedded")]
+fn now(
     call: &mut Call<'_>,
     first: i64,
-    periods: super::super::periods::Periods,
+    buckets: Buckets,
 ) -> Result<(i64, i64, Option<usize>), ScriptError> {
     let part = |value: Option<&Value>| match value {
         Some(Value::BulkString(text)) => number(text),
@@ -44,30 +47,27 @@ pub(in crate::patterns) fn period(
         Value::Array(time) => part(time.first()) * 1_000 + part(time.get(1)) / 1_000,
         _ => 0,
     };
-    let period = periods.at(now);
-    let place = usize::try_from(period - first).ok();
-    Ok((now, period, place))
+    let bucket = buckets.at(now);
+    let place = usize::try_from(bucket - first).ok();
+    Ok((now, bucket, place))
 }
 
 #[cfg(feature = "embedded")]
-pub(in crate::patterns) fn number(text: &[u8]) -> i64 {
+fn number(text: &[u8]) -> i64 {
     let text = std::str::from_utf8(text).ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(feature = "embedded")]
-fn buckets(length: &[u8]) -> super::super::periods::Periods {
-    super::super::periods::Periods {
-        length: number(length).max(1).unsigned_abs(),
-        align: 0,
-    }
+fn buckets(length: &[u8]) -> Buckets {
+    Buckets(number(length).max(1).unsigned_abs())
 }
 
 #[cfg(feature = "embedded")]
 fn count(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     let (keys, args) = (call.keys(), call.args());
     let buckets = buckets(args[1]);
-    let (now, bucket, place) = period(call, number(args[0]), buckets)?;
+    let (now, bucket, place) = self::now(call, number(args[0]), buckets)?;
     let Some(key) = place.and_then(|place| keys.get(place)) else {
         return Ok(Value::Array(vec![Value::Int(now)]));
     };
@@ -118,7 +118,7 @@ return {now, top}",
 #[cfg(feature = "embedded")]
 fn read(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     let (keys, args) = (call.keys(), call.args());
-    let (now, _, place) = period(call, number(args[0]), buckets(args[1]))?;
+    let (now, _, place) = self::now(call, number(args[0]), buckets(args[1]))?;
     let wanted = usize::try_from(number(args[2])).unwrap_or(0);
     let Some(keys) = place
         .map(|place| place + 1)
@@ -139,7 +139,10 @@ fn read(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     }
     command.push(b"WITHSCORES");
     let Value::Array(mut all) = call.call(&command)? else {
-        return Ok(Value::Array(vec![Value::Int(now), Value::Array(Vec::new())]));
+        return Ok(Value::Array(vec![
+            Value::Int(now),
+            Value::Array(Vec::new()),
+        ]));
     };
     let limit = usize::try_from(number(args[4])).unwrap_or(0);
     let mut top = Vec::new();

@@ -11,8 +11,8 @@ use redis::Value;
 
 use super::scripts::{COUNT, READ};
 use crate::Cache;
-use crate::script::Input;
 use crate::script::twins::{self, Family, Step};
+use crate::script::{Input, Script};
 
 const KEYS: [&[u8]; 4] = [b"{t}a", b"{t}b", b"{t}c", b"{t}d"];
 
@@ -38,7 +38,10 @@ fn step(rng: &mut Rng) -> Step {
         match rng.u8(..3) {
             0 => input.arg(b"INCRBY").arg(number.as_bytes()),
             1 => input.arg(b"PFADD").arg(number.as_bytes()),
-            _ => input.arg(b"ZINCRBY").arg(number.as_bytes()).arg(&[b'a' + rng.u8(..4)]),
+            _ => input
+                .arg(b"ZINCRBY")
+                .arg(number.as_bytes())
+                .arg(&[b'a' + rng.u8(..4)]),
         };
         return Step::Call("COUNT", &COUNT, input);
     }
@@ -49,10 +52,12 @@ fn step(rng: &mut Rng) -> Step {
     Step::Call("READ", &READ, input)
 }
 
+static ALL: [&Script; 2] = [&COUNT, &READ];
+
 #[test]
 fn the_scripts_and_their_twins_do_the_same() {
     twins::compare(&Family {
-        scripts: &[&COUNT, &READ],
+        scripts: &ALL,
         sequences: 200,
         steps: 40,
         step,
@@ -61,7 +66,12 @@ fn the_scripts_and_their_twins_do_the_same() {
             for key in KEYS {
                 contents.cmd("TYPE").arg(key);
                 contents.cmd("PTTL").arg(key);
-                contents.cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES");
+                contents
+                    .cmd("ZRANGE")
+                    .arg(key)
+                    .arg(0)
+                    .arg(-1)
+                    .arg("WITHSCORES");
             }
             contents
         },
@@ -122,7 +132,11 @@ const MINUTE: i64 = 60_000;
 async fn agree(acts: Vec<Act>) {
     let clock = Clock::manual();
     let store = Store::builder().clock(clock.clone()).build();
-    let cache = Cache::builder("memory://").store(&store).prefix("p").build().unwrap();
+    let cache = Cache::builder("memory://")
+        .store(&store)
+        .prefix("p")
+        .build()
+        .unwrap();
     let series = cache.series("s").per("1m").keep("10m");
     let mut model = Model::default();
     for act in acts {
@@ -141,7 +155,10 @@ async fn agree(acts: Vec<Act>) {
             }
             Act::Item(item, n) => {
                 model.items.push((bucket, item, n));
-                let there = model.items.iter().filter(|(at, of, _)| (*at, *of) == (bucket, item));
+                let there = model
+                    .items
+                    .iter()
+                    .filter(|(at, of, _)| (*at, *of) == (bucket, item));
                 let sum: u64 = there.map(|(.., n)| n).sum();
                 assert_eq!(series.count(item, n).await.unwrap(), sum);
             }

@@ -141,10 +141,12 @@ mod tests {
         }
     }
 
+    static ALL: [&Script; 2] = [&COUNT, &COMBINE];
+
     #[test]
     fn the_scripts_and_their_twins_do_the_same() {
         twins::compare(&Family {
-            scripts: &[&COUNT, &COMBINE],
+            scripts: &ALL,
             sequences: 200,
             steps: 40,
             step,

@@ -73,10 +73,12 @@ mod tests {
         Step::Other(other)
     }
 
+    static ALL: [&Script; 1] = [&RETRY];
+
     #[test]
     fn the_script_and_its_twin_do_the_same() {
         twins::compare(&Family {
-            scripts: &[&RETRY],
+            scripts: &ALL,
             sequences: 300,
             steps: 30,
             step,
