@@ -5,8 +5,8 @@ use fastrand::Rng;
 use redis::{Cmd, Value};
 
 use super::super::scripts::{LOAD, OPEN, REMOVE, SAVE};
-use crate::script::{Input, Script};
 use crate::script::twins::{self, Family, Step, TOLERANCE};
+use crate::script::{Input, Script};
 
 static ALL: [&Script; 4] = [&LOAD, &OPEN, &SAVE, &REMOVE];
 
