@@ -83,7 +83,12 @@ async fn fencing(cache: &Cache) -> Result<()> {
     assert!(next.token() > paused.token());
 
     assert!(storage.lock().await.write(next.token(), "by the next"));
-    assert!(!storage.lock().await.write(paused.token(), "by the one that was paused"));
+    assert!(
+        !storage
+            .lock()
+            .await
+            .write(paused.token(), "by the one that was paused")
+    );
     assert_eq!(storage.lock().await.text, "by the next");
     println!("a holder that was paused: its late write is refused by its token");
     assert!(!paused.release().await?, "it was lost, and it says so");

@@ -78,13 +78,27 @@ async fn mails(cache: &Cache) -> Result<()> {
 
     // Its attempts may still go on.
     while queue.dead().is_empty().await? {
-        if let Some(job) = queue.worker().retries(2).backoff("10ms".."50ms").next().wait("1s").await? {
+        if let Some(job) = queue
+            .worker()
+            .retries(2)
+            .backoff("10ms".."50ms")
+            .next()
+            .wait("1s")
+            .await?
+        {
             job.retry("no such address").await?;
         }
     }
     let dead = queue.dead().list(10).await?;
-    println!("sent 3; given up after {} attempts: {:?}", dead[0].attempts(), dead[0].job()?.to);
-    assert_eq!((dead[0].attempts(), dead[0].error()), (3, "no such address"));
+    println!(
+        "sent 3; given up after {} attempts: {:?}",
+        dead[0].attempts(),
+        dead[0].job()?.to
+    );
+    assert_eq!(
+        (dead[0].attempts(), dead[0].error()),
+        (3, "no such address")
+    );
     queue.dead().remove(&dead[0]).await?;
     assert!(queue.is_empty().await?);
     Ok(())
@@ -94,12 +108,21 @@ async fn mails(cache: &Cache) -> Result<()> {
 async fn a_worker_that_is_lost(cache: &Cache) -> Result<()> {
     let queue = cache.queue::<String>("reports");
     queue.push(&"november".to_owned()).await?;
-    let lost = queue.worker().claim_after("200ms").next().wait("5s").await?;
+    let lost = queue
+        .worker()
+        .claim_after("200ms")
+        .next()
+        .wait("5s")
+        .await?;
     drop(lost);
 
     let worker = queue.worker().claim_after("200ms");
     let job = worker.next().wait("10s").await?.expect("the lost job");
-    println!("a lost job comes again: {:?}, attempt {}", job.value, job.attempt());
+    println!(
+        "a lost job comes again: {:?}, attempt {}",
+        job.value,
+        job.attempt()
+    );
     assert_eq!(job.attempt(), 2);
     assert!(job.ack().await?);
     assert!(queue.is_empty().await?);

@@ -261,6 +261,10 @@ return {#all, all[2], redis.call('ZSCORE', KEYS[1], 'b')}",
     eval.arg(SCORES.lua()).arg(2).arg("board").arg("stream");
     let theirs: Value = eval.query(&mut client.get_connection().unwrap()).unwrap();
     assert_eq!(eval.query::<Value>(&mut ours).unwrap(), theirs);
-    let score: Value = cmd("ZSCORE").arg("board").arg("b").query(&mut ours).unwrap();
+    let score: Value = cmd("ZSCORE")
+        .arg("board")
+        .arg("b")
+        .query(&mut ours)
+        .unwrap();
     assert_eq!(score, Value::Double(2.0), "the client still speaks RESP3");
 }

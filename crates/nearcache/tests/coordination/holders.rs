@@ -54,7 +54,10 @@ fn check(what: &str, held: &[Interval], most: usize) {
     let mut tokens = HashMap::new();
     for interval in held {
         let twin = tokens.insert(interval.token, interval);
-        assert!(twin.is_none(), "one token, two holders: {twin:?}, {interval:?}");
+        assert!(
+            twin.is_none(),
+            "one token, two holders: {twin:?}, {interval:?}"
+        );
     }
     let mut ends: Vec<u64> = Vec::new();
     let mut at_once = 0;
@@ -66,10 +69,16 @@ fn check(what: &str, held: &[Interval], most: usize) {
     assert!(at_once <= most, "{what}: {at_once} at once: {held:?}");
     if most == 1 {
         for pair in held.windows(2) {
-            assert!(pair[0].token < pair[1].token, "{what}: the token fell: {pair:?}");
+            assert!(
+                pair[0].token < pair[1].token,
+                "{what}: the token fell: {pair:?}"
+            );
         }
     }
-    println!("{what}: held {} times, at most {at_once} at once", held.len());
+    println!(
+        "{what}: held {} times, at most {at_once} at once",
+        held.len()
+    );
     assert!(held.len() > 20, "{what}: only {} times", held.len());
     assert_eq!(at_once, most, "{what}: they did not meet");
 }
@@ -77,7 +86,9 @@ fn check(what: &str, held: &[Interval], most: usize) {
 fn never_more_than(what: &str, most: usize) {
     let (redis, prefix, folder) = (Redis::start(), random_prefix(), Folder::new());
     let start = |blocking| Process::start(what, redis.port(), &prefix, blocking, &folder);
-    let mut processes: Vec<_> = (0..PROCESSES).map(|number| start(number % 2 == 1)).collect();
+    let mut processes: Vec<_> = (0..PROCESSES)
+        .map(|number| start(number % 2 == 1))
+        .collect();
     let (begun, mut kills, mut pauses) = (Instant::now(), 0, 0);
     while begun.elapsed() < Duration::from_secs(seconds()) {
         std::thread::sleep(Duration::from_millis(fastrand::u64(20..100)));
@@ -118,7 +129,10 @@ fn never_more_threads_than(most: usize) {
                 scope.spawn(move || threaded(&cache.unwrap(), most, end))
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     });
     check("threads", &intervals(&texts), most);
 }
@@ -138,13 +152,21 @@ fn threaded(cache: &blocking::Cache, most: usize, end: Instant) -> String {
         };
         if most == 1 {
             let lock = cache.lock("job").ttl(TTL);
-            let lock = if renewed { lock } else { lock.without_renewal() };
+            let lock = if renewed {
+                lock
+            } else {
+                lock.without_renewal()
+            };
             if let Ok(held) = lock.acquire().wait("1s").run() {
                 note(&mut noted, held.token(), &|| held.is_held());
             }
         } else {
             let pool = cache.semaphore("pool", most as u64).ttl(TTL);
-            let pool = if renewed { pool } else { pool.without_renewal() };
+            let pool = if renewed {
+                pool
+            } else {
+                pool.without_renewal()
+            };
             if let Ok(held) = pool.acquire().wait("1s").run() {
                 note(&mut noted, held.token(), &|| held.is_held());
             }

@@ -3,6 +3,8 @@
 //!
 //! Each runs for a few seconds. `NEARCACHE_COORDINATION=60` runs those of several processes for that many.
 
+#![allow(clippy::print_stdout, reason = "the tests tell what they met")]
+
 #[macro_use]
 #[path = "../support/face.rs"]
 mod face;
@@ -13,9 +15,10 @@ mod outage;
 mod process;
 mod queues;
 
-
 /// For how long those of several processes run.
 fn seconds() -> u64 {
     let asked = std::env::var("NEARCACHE_COORDINATION").ok();
-    asked.map_or(4, |seconds| seconds.parse().expect("NEARCACHE_COORDINATION is a number"))
+    asked.map_or(4, |seconds| {
+        seconds.parse().expect("NEARCACHE_COORDINATION is a number")
+    })
 }

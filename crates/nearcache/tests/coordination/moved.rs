@@ -7,6 +7,9 @@ use nearcache::{Cache, blocking};
 
 use crate::face::{Face, run};
 
+/// What is asked of a guard of either face.
+type Asked<T> = Box<dyn Fn() -> T>;
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn faces() -> Vec<(Face, Clock)> {
@@ -29,21 +32,26 @@ fn faces() -> Vec<(Face, Clock)> {
 fn a_lock_ends_with_its_ttl_and_before_it_in_the_holders_eyes() {
     run(async {
         for (face, clock) in faces() {
-            let (is_held, remaining): (Box<dyn Fn() -> bool>, Box<dyn Fn() -> Duration>) =
-                match &face {
-                    Face::Async(cache) => {
-                        let lock = cache.lock("job").ttl(MINUTE).without_renewal();
-                        let guard = std::rc::Rc::new(lock.acquire().await.unwrap());
-                        let other = guard.clone();
-                        (Box::new(move || guard.is_held()), Box::new(move || other.remaining()))
-                    }
-                    Face::Blocking(cache) => {
-                        let lock = cache.lock("job").ttl(MINUTE).without_renewal();
-                        let guard = std::rc::Rc::new(lock.acquire().run().unwrap());
-                        let other = guard.clone();
-                        (Box::new(move || guard.is_held()), Box::new(move || other.remaining()))
-                    }
-                };
+            let (is_held, remaining): (Asked<bool>, Asked<Duration>) = match &face {
+                Face::Async(cache) => {
+                    let lock = cache.lock("job").ttl(MINUTE).without_renewal();
+                    let guard = std::rc::Rc::new(lock.acquire().await.unwrap());
+                    let other = guard.clone();
+                    (
+                        Box::new(move || guard.is_held()),
+                        Box::new(move || other.remaining()),
+                    )
+                }
+                Face::Blocking(cache) => {
+                    let lock = cache.lock("job").ttl(MINUTE).without_renewal();
+                    let guard = std::rc::Rc::new(lock.acquire().run().unwrap());
+                    let other = guard.clone();
+                    (
+                        Box::new(move || guard.is_held()),
+                        Box::new(move || other.remaining()),
+                    )
+                }
+            };
             let taken = async || {
                 call_as!(|guard| guard.map(std::mem::forget).is_some(); face.lock("job").ttl(MINUTE).try_acquire())
                     .unwrap()
@@ -54,7 +62,10 @@ fn a_lock_ends_with_its_ttl_and_before_it_in_the_holders_eyes() {
             clock.advance(sure - Duration::from_millis(1));
             assert!(is_held() && !taken().await);
             clock.advance(Duration::from_millis(1));
-            assert!(!is_held() && !taken().await, "it gives up before others may");
+            assert!(
+                !is_held() && !taken().await,
+                "it gives up before others may"
+            );
             clock.advance(MINUTE - sure);
             assert!(taken().await);
             assert!(!is_held());
@@ -88,7 +99,11 @@ fn the_last_token_outlives_the_lock() {
                 Face::Blocking(cache) => cache.shared_connection(),
             };
             let last = "#nearcache:lock:{job}:token";
-            redis::cmd("SET").arg(last).arg(ahead).exec(&mut store).unwrap();
+            redis::cmd("SET")
+                .arg(last)
+                .arg(ahead)
+                .exec(&mut store)
+                .unwrap();
             clock.advance(MINUTE);
             assert_eq!(take().await.unwrap(), ahead + 1);
         }

@@ -75,7 +75,11 @@ fn a_worker_goes_on_when_redis_is_back() {
                 ),
                 "{error}"
             );
-            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+            assert!(
+                begun.elapsed() < Duration::from_secs(5),
+                "{:?}",
+                begun.elapsed()
+            );
             redis.restart();
             eventually("a push succeeds", || {
                 match &face {
@@ -124,8 +128,24 @@ fn a_holder_knows_that_its_lock_is_lost_while_redis_is_away() {
         assert!(!one.is_held() && !two.is_held());
         drop((one, two));
         // Whoever waits gets them.
-        cache.lock("one").acquire().wait("10s").await.unwrap().release().await.unwrap();
-        waits.lock("two").acquire().wait("10s").run().unwrap().release().run().unwrap();
+        cache
+            .lock("one")
+            .acquire()
+            .wait("10s")
+            .await
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
+        waits
+            .lock("two")
+            .acquire()
+            .wait("10s")
+            .run()
+            .unwrap()
+            .release()
+            .run()
+            .unwrap();
     });
 }
 
@@ -142,7 +162,13 @@ fn a_wait_for_a_lock_goes_on_through_an_outage() {
             call_as!(drop; face.lock("job").acquire().wait("30s")).unwrap();
         });
     });
-    let error = other.lock("job").acquire().wait("100ms").run().map(drop).unwrap_err();
+    let error = other
+        .lock("job")
+        .acquire()
+        .wait("100ms")
+        .run()
+        .map(drop)
+        .unwrap_err();
     assert!(
         matches!(
             error.kind(),

@@ -54,9 +54,16 @@ impl Drop for Folder {
 pub(crate) struct Process(Child);
 
 impl Process {
-    pub(crate) fn start(what: &str, port: u16, prefix: &str, blocking: bool, to: &Folder) -> Process {
+    pub(crate) fn start(
+        what: &str,
+        port: u16,
+        prefix: &str,
+        blocking: bool,
+        to: &Folder,
+    ) -> Process {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let file = to.0.join(NUMBER.fetch_add(1, Ordering::Relaxed).to_string());
+        let file =
+            to.0.join(NUMBER.fetch_add(1, Ordering::Relaxed).to_string());
         let way = if blocking { "blocking" } else { "async" };
         let role = format!("{what} {port} {prefix} {way} {}", file.display());
         let child = Command::new(std::env::current_exe().expect("this binary"))
@@ -85,7 +92,10 @@ impl Process {
         let status = Command::new("kill")
             .args([&format!("-{name}"), &self.0.id().to_string()])
             .status();
-        assert!(status.is_ok_and(|status| status.success()), "no signal {name}");
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "no signal {name}"
+        );
     }
 }
 
@@ -114,9 +124,11 @@ fn one_of_the_processes() {
     });
     match (what, way) {
         ("queue", "async") => run(work(Cache::open(&url).expect("a cache"), file)),
-        ("queue", _) => work_on_threads(&blocking::Cache::open(&url).expect("a cache"), file),
+        ("queue", _) => work_on_threads(&blocking::Cache::open(&url).expect("a cache"), &file),
         (what, "async") => run(hold(Cache::open(&url).expect("a cache"), what, file)),
-        (what, _) => hold_on_this_thread(&blocking::Cache::open(&url).expect("a cache"), what, file),
+        (what, _) => {
+            hold_on_this_thread(&blocking::Cache::open(&url).expect("a cache"), what, file)
+        }
     }
 }
 
@@ -231,7 +243,7 @@ async fn work(cache: Cache, file: File) {
     ended.await.expect("it works");
 }
 
-fn work_on_threads(cache: &blocking::Cache, file: File) {
+fn work_on_threads(cache: &blocking::Cache, file: &File) {
     let worker = cache.queue::<u32>("jobs").worker();
     let worker = worker.concurrency(4).claim_after(CLAIM).retries(1_000);
     let ended = worker.backoff("1ms".."10ms").run(|job| {
@@ -239,7 +251,7 @@ fn work_on_threads(cache: &blocking::Cache, file: File) {
         if fastrand::u8(..20) == 0 {
             return Err("as it happens");
         }
-        done(&file, *job, job.attempt());
+        done(file, *job, job.attempt());
         Ok(())
     });
     ended.expect("it works");

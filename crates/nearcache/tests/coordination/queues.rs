@@ -45,13 +45,20 @@ fn workers_that_are_killed_lose_no_job() {
     drop(workers);
     let mut done = HashMap::<u32, u32>::new();
     for line in folder.texts().iter().flat_map(|text| text.lines()) {
-        let number = line.split(' ').next().and_then(|number| number.parse().ok());
+        let number = line
+            .split(' ')
+            .next()
+            .and_then(|number| number.parse().ok());
         *done.entry(number.expect("a number")).or_default() += 1;
     }
-    let lost: Vec<u32> = (0..pushed).filter(|number| !done.contains_key(number)).collect();
+    let lost: Vec<u32> = (0..pushed)
+        .filter(|number| !done.contains_key(number))
+        .collect();
     assert!(lost.is_empty(), "lost: {lost:?}");
     assert!(queue.dead().is_empty().run().unwrap());
     let twice = done.values().filter(|times| **times > 1).count();
-    println!("queue: {pushed} jobs, {kills} workers killed: none lost, {twice} done more than once");
+    println!(
+        "queue: {pushed} jobs, {kills} workers killed: none lost, {twice} done more than once"
+    );
     assert!(kills > 3 && pushed > 500, "{kills} kills, {pushed} jobs");
 }

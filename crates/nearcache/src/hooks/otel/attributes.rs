@@ -16,7 +16,13 @@ const ERROR: &str = "error.type";
 pub(super) fn is_operation(command: &str) -> bool {
     !matches!(
         command,
-        "remember" | "remember_many" | "refresh" | "load" | "rate_limiter.until_ready" | "lock.acquire" | "semaphore.acquire"
+        "remember"
+            | "remember_many"
+            | "refresh"
+            | "load"
+            | "rate_limiter.until_ready"
+            | "lock.acquire"
+            | "semaphore.acquire"
     )
 }
 

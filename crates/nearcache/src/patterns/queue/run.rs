@@ -158,7 +158,7 @@ impl<T: Member> Worker<T, Blocking> {
             let others: Vec<_> = (1..active.settings().concurrency)
                 .filter_map(|_| {
                     let thread = std::thread::Builder::new().name("nearcache-worker".to_owned());
-                    let started = thread.spawn_scoped(scope, &one);
+                    let started = thread.spawn_scoped(scope, one);
                     if let Err(error) = &started {
                         tracing::warn!(%error, "could not start another thread of a worker");
                     }
@@ -172,7 +172,7 @@ impl<T: Member> Worker<T, Blocking> {
             let joined = others
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or(Ok(())));
-            joined.fold(first, |all, one| all.and(one))
+            joined.fold(first, Result::and)
         });
         block_on(active.leave());
         ended
