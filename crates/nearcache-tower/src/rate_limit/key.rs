@@ -38,7 +38,7 @@ impl KeyBy {
         let key = match self {
             KeyBy::Peer => peer(parts).map(|peer| network(peer).into_bytes()),
             KeyBy::Header(name) => {
-                let value = parts.headers.get(name).map(|value| value.as_bytes());
+                let value = parts.headers.get(name).map(http::HeaderValue::as_bytes);
                 value.filter(|value| !value.is_empty()).map(digest)
             }
             KeyBy::Function(function) => function(parts),

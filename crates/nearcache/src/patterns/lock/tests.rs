@@ -62,7 +62,7 @@ fn script(rng: &mut Rng) -> Step {
 fn other(rng: &mut Rng) -> Cmd {
     let mut command = Cmd::new();
     match rng.u8(..8) {
-        0 => command.arg("UNLINK").arg(&LOCKS[rng.usize(..2)]),
+        0 => command.arg("UNLINK").arg(LOCKS[rng.usize(..2)]),
         1 => command.arg("UNLINK").arg(LAST),
         // Tokens of the future, and what is none.
         2 => command.arg("SET").arg(LAST).arg("8999999999999999"),

@@ -2,6 +2,11 @@
 //!
 //! `scripts` has the two steps: counting in the current bucket, and reading the last ones; `buckets` says which one that is.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "an element is given as it is: `count(7, 1)`, `add_unique(\"ada\")`"
+)]
+
 mod buckets;
 pub(super) mod scripts;
 #[cfg(all(test, feature = "embedded"))]

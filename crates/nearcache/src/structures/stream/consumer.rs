@@ -42,9 +42,12 @@ pub struct Consumer<T, M = Async> {
     runtime: crate::runtime::Runtime,
 }
 
+/// The work, and what came of its last step.
+type Worked<T, M> = (Box<Work<T, M>>, Came<T, M>);
+
 enum State<T, M> {
     Idle(Box<Work<T, M>>),
-    Waiting(BoxFuture<'static, (Box<Work<T, M>>, Came<T, M>)>),
+    Waiting(BoxFuture<'static, Worked<T, M>>),
     Ended,
 }
 
@@ -83,7 +86,7 @@ impl<T: Member, M: 'static> Consumer<T, M> {
     fn work(
         work: Box<Work<T, M>>,
         deadline: Option<Instant>,
-    ) -> BoxFuture<'static, (Box<Work<T, M>>, Came<T, M>)> {
+    ) -> BoxFuture<'static, Worked<T, M>> {
         Box::pin(async move {
             let mut work = work;
             let came = work.next(deadline).await;
@@ -119,7 +122,7 @@ impl<T: Member> futures_core::Stream for Consumer<T> {
                     match came {
                         Came::Delivery(delivery) => {
                             self.state = State::Idle(work);
-                            return Poll::Ready(Some(Ok(delivery)));
+                            return Poll::Ready(Some(Ok(*delivery)));
                         }
                         Came::Failed(error) => {
                             self.state = State::Idle(work);
@@ -158,7 +161,7 @@ impl<T: Member> Consumer<T, crate::cache::operation::Blocking> {
             self.state = State::Idle(work);
         }
         match came {
-            Came::Delivery(delivery) => Some(Ok(delivery)),
+            Came::Delivery(delivery) => Some(Ok(*delivery)),
             Came::Failed(error) => Some(Err(error)),
             Came::Nothing | Came::Closed => None,
         }

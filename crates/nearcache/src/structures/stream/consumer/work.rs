@@ -36,7 +36,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 const LOOKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
 
 pub(super) enum Came<T, M> {
-    Delivery(Delivery<T, M>),
+    Delivery(Box<Delivery<T, M>>),
     Failed(Error),
     /// Nothing, within the time.
     Nothing,
@@ -96,7 +96,7 @@ impl<T: Member, M: 'static> Work<T, M> {
                 return Came::Closed;
             }
             if let Some(delivery) = self.ready.pop_front() {
-                return Came::Delivery(delivery);
+                return Came::Delivery(Box::new(delivery));
             }
             let now = runtime.now();
             let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
