@@ -24,7 +24,8 @@ tests without features, with the default ones and with all, the model of the pro
 and the licences. Installs what is missing where it can, and says what to install where it cannot.
 
   --quick    one set of features (all), no model, no examples, no benchmarks' build
-  --long     and ten million writes to a bounded store, and each fuzz target for 60 seconds (which needs
+  --long     and ten million writes to a bounded store, locks and queues of processes that are killed and
+             paused, for a minute each, and each fuzz target for 60 seconds (which needs
              a C++ compiler)
 
 cargo xtask fuzz [SECONDS] [TARGET]

@@ -7,7 +7,7 @@
 //! | `response-cache` | default | [`ResponseCacheLayer`]: responses that are cached by RFC 9111 |
 //! | `sessions` | default | [`SessionStore`]: the sessions of tower-sessions |
 //! | `rate-limit` | default | [`RateLimitLayer`]: 429 for who makes too many requests |
-//! | `axum` | default | [`RateLimitLayer::by_peer_address`] knows axum's `ConnectInfo` |
+//! | `axum` | default | [`RateLimitLayer::by_peer_address`] knows axum's `ConnectInfo`, and [`ResponseCacheLayer`] the whole path within a nested router |
 //! | `http-cache` | | `HttpCacheManager`: the responses of APIs that the program calls, for reqwest-middleware and others |
 
 // A feature each; a file, or a folder, each.

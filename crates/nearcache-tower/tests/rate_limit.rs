@@ -337,6 +337,8 @@ async fn while_redis_is_killed_nobody_gets_an_error() {
             _ => assert!((200..300).contains(&allowed), "{allowed}"),
         }
     }
+    // The clients go on meanwhile.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
     redis.restart();
     for (_, site) in &sites {
         let since = Instant::now();
@@ -347,7 +349,7 @@ async fn while_redis_is_killed_nobody_gets_an_error() {
     }
     ended.store(true, Ordering::SeqCst);
     for client in clients {
-        assert!(client.await.unwrap() > 100);
+        assert!(client.await.unwrap() > 50);
     }
 }
 

@@ -28,6 +28,11 @@
 //! As for every call: see [`CacheOf`](crate::CacheOf). There is no fallback for a structure; the error says what
 //! happened. After [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) a write may or may not have been carried out.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "an element is given as it is: `insert(7)`, `insert(\"ada\")`, `insert(&event)`"
+)]
+
 mod algebra;
 mod bits;
 mod fields;

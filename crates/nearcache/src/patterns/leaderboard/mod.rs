@@ -6,6 +6,11 @@
 //! 2. Each verb is one round trip and one step: a rank and a score belong to the same moment.
 //! 3. A period is a key of its own. It expires when the next period ends, so the last one can be read as long.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "a player is given as it is: `submit(7, ..)`, `submit(\"ada\", ..)`"
+)]
+
 mod period;
 mod scripts;
 #[cfg(all(test, feature = "embedded"))]
@@ -187,7 +192,7 @@ impl<P: Member, M> Leaderboard<P, M> {
         let ask = element(&player).map(|player| Ask::Script(&STANDING, vec![player]));
         self.ask("leaderboard.standing", ask, |reply| match reply {
             Value::Nil => Ok(None),
-            found => standing(found).map(Some),
+            found => standing(&found).map(Some),
         })
     }
 
@@ -299,12 +304,12 @@ fn ranked<P: Member>(found: Value, from: u64, better: u64) -> Result<Vec<Ranked<
     Ok(lines)
 }
 
-fn standing(reply: Value) -> Result<Standing> {
-    let Value::Array(parts) = &reply else {
-        return Err(Error::unexpected("STANDING", &reply));
+fn standing(reply: &Value) -> Result<Standing> {
+    let Value::Array(parts) = reply else {
+        return Err(Error::unexpected("STANDING", reply));
     };
     let [score, better] = &parts[..] else {
-        return Err(Error::unexpected("STANDING", &reply));
+        return Err(Error::unexpected("STANDING", reply));
     };
     Ok(Standing {
         rank: reply::count("STANDING", better)? + 1,
@@ -363,7 +368,7 @@ impl<P: Member, M> Submit<P, M> {
             Ok(Ask::Ending(&SUBMIT, arguments))
         };
         self.board
-            .ask("leaderboard.submit", ask(), standing)
+            .ask("leaderboard.submit", ask(), |reply| standing(&reply))
             .start()
     }
 }
