@@ -16,8 +16,6 @@ use tower::ServiceExt;
 use tower_sessions::session::{Id, Record};
 use tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore as _};
 
-type HttpRequest = axum::http::Request<Body>;
-
 /// A cache for one test, on each place.
 fn caches() -> Vec<Cache> {
     let redis = Redis::shared().url();
@@ -77,7 +75,7 @@ fn app(cache: &Cache) -> Router {
 
 /// The status, the body, and the cookie that is set.
 async fn ask(app: &Router, path: &str, cookie: Option<&str>) -> (u16, String, Option<String>) {
-    let mut request = HttpRequest::builder().uri(path);
+    let mut request = axum::http::Request::builder().uri(path);
     if let Some(cookie) = cookie {
         request = request.header("cookie", cookie);
     }
