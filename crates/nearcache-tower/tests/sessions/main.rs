@@ -195,7 +195,7 @@ async fn an_id_that_is_taken_is_made_anew() {
 #[tokio::test]
 async fn without_redis_every_request_fails_in_time() {
     let mut redis = Redis::start();
-    let cache = Cache::builder(redis.url())
+    let cache = Cache::builder(&redis.url())
         .timeout(Duration::from_millis(300))
         .build()
         .unwrap();

@@ -1,7 +1,7 @@
 //! Processes that change one session: this test binary, started again. Some are killed while they do.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use nearcache::patterns::SessionId;
@@ -15,25 +15,25 @@ const ROLE: &str = "NEARCACHE_TEST_SESSIONS";
 const PART: u32 = 100_000;
 
 /// A process that appends the numbers of its part. Dropped, it is killed.
-struct Process(Child);
+struct Process(Child, Lines<BufReader<ChildStdout>>);
 
 impl Process {
     fn start(prefix: &str, id: &SessionId, part: u32, count: u32) -> Process {
         let role = format!("{} {prefix} {id} {part} {count}", Redis::shared().url());
-        let child = Command::new(std::env::current_exe().unwrap())
+        let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "processes::one_of_the_processes", "--nocapture"])
             .env(ROLE, role)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        Process(child)
+        let said = BufReader::new(child.stdout.take().unwrap()).lines();
+        Process(child, said)
     }
 
     /// Waits until it has said this.
     fn wait_for(&mut self, line: &str) {
-        let output = self.0.stdout.take().unwrap();
-        let mut lines = BufReader::new(output).lines();
-        assert!(lines.any(|said| said.unwrap().contains(line)), "it ended");
+        let mut said = self.1.by_ref().map(Result::unwrap);
+        assert!(said.any(|said| said.contains(line)), "it ended");
     }
 }
 
