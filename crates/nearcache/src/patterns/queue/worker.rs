@@ -133,6 +133,7 @@ impl<T: Member, M> Worker<T, M> {
         StopHandle(self.stop.clone())
     }
 
+    #[cfg(feature = "blocking")]
     pub(super) fn stop(&self) -> &Stop {
         &self.stop
     }
