@@ -121,13 +121,7 @@ async fn who_has_signed_out_is_out_and_others_are_not() {
     assert_eq!(site.call(out).await.0, StatusCode::NO_CONTENT);
     assert_eq!(site.me(&one).await, StatusCode::UNAUTHORIZED);
     assert_eq!(site.me(&other).await, StatusCode::OK);
-    for wrong in [
-        "",
-        "x",
-        "../../articles:1",
-        NOBODY,
-        &"a".repeat(100_000),
-    ] {
+    for wrong in ["", "x", "../../articles:1", NOBODY, &"a".repeat(100_000)] {
         assert_eq!(site.me(wrong).await, StatusCode::UNAUTHORIZED);
     }
 }
@@ -281,10 +275,7 @@ async fn without_redis_articles_are_read_and_nobody_is_signed_in() {
     let (status, body) = site.try_to_sign_in("lovelace").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(body, r#"{"error":"try again later"}"#);
-    assert_eq!(
-        site.me(NOBODY).await,
-        StatusCode::SERVICE_UNAVAILABLE
-    );
+    assert_eq!(site.me(NOBODY).await, StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test]
@@ -322,7 +313,10 @@ async fn no_error_shows_a_token() {
     let id: SessionId = token.parse().unwrap();
     let sessions = site.service.cache.sessions::<u8>();
     let error = sessions.update(&id, |_| ()).await.unwrap_err();
-    assert!(!format!("{error} {error:?} {id:?}").contains(&token), "{error}");
+    assert!(
+        !format!("{error} {error:?} {id:?}").contains(&token),
+        "{error}"
+    );
 }
 
 #[tokio::test]

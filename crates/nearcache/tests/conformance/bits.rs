@@ -25,8 +25,14 @@ async fn bits_are_set_and_read(target: Target) {
     assert!(call!(cache.bits("seen").set(7, false)).unwrap());
     let changed = call!(cache.bits("seen").set_many([1, 1, 2, 4_000], true)).unwrap();
     assert_eq!(changed, 3);
-    assert_eq!(call!(cache.bits("seen").set_many([2, 9], false)).unwrap(), 1);
-    assert_eq!(call!(cache.bits("seen").set_many(0..2_500, true)).unwrap(), 2_499);
+    assert_eq!(
+        call!(cache.bits("seen").set_many([2, 9], false)).unwrap(),
+        1
+    );
+    assert_eq!(
+        call!(cache.bits("seen").set_many(0..2_500, true)).unwrap(),
+        2_499
+    );
     assert_eq!(call!(cache.bits("seen").set_many([], true)).unwrap(), 0);
     assert_eq!(call!(cache.bits("seen").len()).unwrap(), 501);
     // What another program sees.
@@ -57,14 +63,21 @@ async fn a_range_of_bits_is_counted(target: Target) {
                 set.iter().filter(|bit| range(**bit as i64)).count() as u64
             };
             let count = call!(cache.bits("b").count(from..to)).unwrap();
-            assert_eq!(count, there(&|bit| (from..to).contains(&bit)), "{from}..{to}");
+            assert_eq!(
+                count,
+                there(&|bit| (from..to).contains(&bit)),
+                "{from}..{to}"
+            );
         }
     }
     // The string has 13 bytes: 104 bits.
     assert_eq!(call!(cache.bits("b").count(-4..)).unwrap(), 1);
     assert_eq!(call!(cache.bits("b").count(-3..)).unwrap(), 0);
     assert_eq!(call!(cache.bits("b").count(8..=-4)).unwrap(), 3);
-    assert_eq!(call!(cache.bits("b").count(i64::MIN..=i64::MAX)).unwrap(), 6);
+    assert_eq!(
+        call!(cache.bits("b").count(i64::MIN..=i64::MAX)).unwrap(),
+        6
+    );
     assert_eq!(call!(cache.bits("b").count_bytes(..)).unwrap(), 6);
     assert_eq!(call!(cache.bits("b").count_bytes(1..)).unwrap(), 3);
     assert_eq!(call!(cache.bits("b").count_bytes(0..1)).unwrap(), 3);
@@ -79,11 +92,23 @@ async fn the_first_bit_is_found(target: Target) {
     call!(cache.bits("b").set_many(0..8, true)).unwrap();
     assert_eq!(call!(cache.bits("b").first(true)).unwrap(), Some(0));
     assert_eq!(call!(cache.bits("b").first(false)).unwrap(), Some(8));
-    assert_eq!(call!(cache.bits("b").first_in_bytes(false, ..)).unwrap(), None);
+    assert_eq!(
+        call!(cache.bits("b").first_in_bytes(false, ..)).unwrap(),
+        None
+    );
     call!(cache.bits("b").set(20, true)).unwrap();
-    assert_eq!(call!(cache.bits("b").first_in_bytes(true, 1..)).unwrap(), Some(20));
-    assert_eq!(call!(cache.bits("b").first_in_bytes(true, 1..2)).unwrap(), None);
-    assert_eq!(call!(cache.bits("b").first_in_bytes(true, 0..0)).unwrap(), None);
+    assert_eq!(
+        call!(cache.bits("b").first_in_bytes(true, 1..)).unwrap(),
+        Some(20)
+    );
+    assert_eq!(
+        call!(cache.bits("b").first_in_bytes(true, 1..2)).unwrap(),
+        None
+    );
+    assert_eq!(
+        call!(cache.bits("b").first_in_bytes(true, 0..0)).unwrap(),
+        None
+    );
 }
 
 async fn bitmaps_are_combined_into_another(target: Target) {
@@ -104,7 +129,10 @@ async fn bitmaps_are_combined_into_another(target: Target) {
     assert_eq!(call!(cache.bits("a").not().into("a")).unwrap(), 1);
     assert_eq!(call!(cache.bits("a").count(..)).unwrap(), 5);
     // Of nothing comes nothing.
-    assert_eq!(call!(cache.bits("none").and(["never"]).into("to").ttl("1h")).unwrap(), 0);
+    assert_eq!(
+        call!(cache.bits("none").and(["never"]).into("to").ttl("1h")).unwrap(),
+        0
+    );
     assert!(!call!(cache.contains("to")).unwrap());
 }
 
@@ -115,20 +143,61 @@ async fn numbers_of_a_few_bits_are_read_and_written_together(target: Target) {
         BitField::i(8).at(4),
         BitField::u(16).nth(3),
     );
-    let replies = call!(cache.bits("n").fields().set(small, 9).set(signed, -7).incr(nth, 5));
+    let replies = call!(
+        cache
+            .bits("n")
+            .fields()
+            .set(small, 9)
+            .set(signed, -7)
+            .incr(nth, 5)
+    );
     assert_eq!(replies.unwrap(), [Some(0), Some(0), Some(5)]);
     let read = call!(cache.bits("n").fields().get(small).get(signed).get(nth)).unwrap();
     assert_eq!(read, [Some(9), Some(-7), Some(5)]);
-    assert_eq!(call!(cache.bits("n").len()).unwrap(), 8, "the fourth of 16 bits");
-    let over = call!(cache.bits("n").fields().incr(small, 10).saturate().incr(small, 100).fail().incr(small, 1).get(small));
+    assert_eq!(
+        call!(cache.bits("n").len()).unwrap(),
+        8,
+        "the fourth of 16 bits"
+    );
+    let over = call!(
+        cache
+            .bits("n")
+            .fields()
+            .incr(small, 10)
+            .saturate()
+            .incr(small, 100)
+            .fail()
+            .incr(small, 1)
+            .get(small)
+    );
     assert_eq!(over.unwrap(), [Some(3), Some(15), None, Some(15)]);
-    let wrapped = call!(cache.bits("n").fields().fail().set(small, 16).wrap().set(small, 17).get(small));
+    let wrapped = call!(
+        cache
+            .bits("n")
+            .fields()
+            .fail()
+            .set(small, 16)
+            .wrap()
+            .set(small, 17)
+            .get(small)
+    );
     assert_eq!(wrapped.unwrap(), [None, Some(15), Some(1)]);
-    assert_eq!(call!(cache.bits("n").fields().fail().get(small)).unwrap(), [Some(1)]);
-    assert_eq!(call!(cache.bits("none").fields().get(nth)).unwrap(), [Some(0)]);
+    assert_eq!(
+        call!(cache.bits("n").fields().fail().get(small)).unwrap(),
+        [Some(1)]
+    );
+    assert_eq!(
+        call!(cache.bits("none").fields().get(nth)).unwrap(),
+        [Some(0)]
+    );
     assert!(!call!(cache.contains("none")).unwrap());
     assert_eq!(call!(cache.bits("n").fields()).unwrap(), []);
-    for wrong in [BitField::u(64), BitField::u(0), BitField::i(65), BitField::u(8).at(u64::MAX)] {
+    for wrong in [
+        BitField::u(64),
+        BitField::u(0),
+        BitField::i(65),
+        BitField::u(8).at(u64::MAX),
+    ] {
         let error = call!(cache.bits("n").fields().get(wrong)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{wrong:?}");
     }
@@ -136,21 +205,38 @@ async fn numbers_of_a_few_bits_are_read_and_written_together(target: Target) {
 
 async fn a_key_of_another_type_stays_as_it_is(target: Target) {
     let cache = target.cache();
-    call!(cache.geo::<String>("g").add("a", nearcache::structures::Point::new(1.0, 1.0))).unwrap();
+    call!(
+        cache
+            .geo::<String>("g")
+            .add("a", nearcache::structures::Point::new(1.0, 1.0))
+    )
+    .unwrap();
     call!(cache.bits("b").set(1, true)).unwrap();
     for error in [
-        call!(cache.bits("g").set(1, true).ttl("1h")).map(drop).unwrap_err(),
-        call!(cache.bits("g").set_many([1], true)).map(drop).unwrap_err(),
+        call!(cache.bits("g").set(1, true).ttl("1h"))
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.bits("g").set_many([1], true))
+            .map(drop)
+            .unwrap_err(),
         call!(cache.bits("g").get(1)).map(drop).unwrap_err(),
         call!(cache.bits("g").count(..)).map(drop).unwrap_err(),
         call!(cache.bits("g").count(1..3)).map(drop).unwrap_err(),
         call!(cache.bits("g").count(1..1)).map(drop).unwrap_err(),
         call!(cache.bits("g").first(true)).map(drop).unwrap_err(),
         call!(cache.bits("g").len()).map(drop).unwrap_err(),
-        call!(cache.bits("b").or(["g"]).into("b")).map(drop).unwrap_err(),
-        call!(cache.bits("b").or(["g"]).into("b").ttl("1h")).map(drop).unwrap_err(),
-        call!(cache.bits("g").fields().get(BitField::u(8))).map(drop).unwrap_err(),
-        call!(cache.bits("g").fields().set(BitField::u(8), 1)).map(drop).unwrap_err(),
+        call!(cache.bits("b").or(["g"]).into("b"))
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.bits("b").or(["g"]).into("b").ttl("1h"))
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.bits("g").fields().get(BitField::u(8)))
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.bits("g").fields().set(BitField::u(8), 1))
+            .map(drop)
+            .unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::WrongType, "{error}");
         assert!(error.key().is_some(), "{error}");

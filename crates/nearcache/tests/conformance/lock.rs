@@ -95,7 +95,10 @@ async fn a_lock_has_one_holder_at_a_time(target: Target) {
     assert!(guard.is_held());
     assert!(call!(other.lock("job").is_locked()).unwrap());
     assert!(try_lock(&other, "job", "30s").await.is_none());
-    assert!(try_lock(&one, "job", "30s").await.is_none(), "not reentrant");
+    assert!(
+        try_lock(&one, "job", "30s").await.is_none(),
+        "not reentrant"
+    );
     assert!(try_lock(&other, "another job", "30s").await.is_some());
     assert!(release!(one, guard).unwrap());
     let guard = try_lock(&other, "job", "30s").await.unwrap();
@@ -137,18 +140,26 @@ async fn a_guard_that_is_dropped_releases(target: Target) {
 async fn a_wait_ends_with_an_error_or_with_the_lock(target: Target) {
     let cache = target.cache();
     let guard = try_lock(&cache, "job", "30s").await.unwrap();
-    let error = call!(cache.lock("job").acquire().wait("50ms")).map(drop).unwrap_err();
+    let error = call!(cache.lock("job").acquire().wait("50ms"))
+        .map(drop)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("held by another"), "{error}");
     let waiting = cache.clone();
     let waits = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         runtime.unwrap().block_on(async {
-            call!(waiting.lock("job").acquire().wait("20s")).map(drop).unwrap();
+            call!(waiting.lock("job").acquire().wait("20s"))
+                .map(drop)
+                .unwrap();
         });
     });
     assert!(release!(cache, guard).unwrap());
-    tokio::task::spawn_blocking(|| waits.join().unwrap()).await.unwrap();
+    tokio::task::spawn_blocking(|| waits.join().unwrap())
+        .await
+        .unwrap();
 }
 
 async fn a_lock_is_renewed_and_ends_without_renewal(target: Target) {
@@ -165,7 +176,9 @@ async fn a_lock_is_renewed_and_ends_without_renewal(target: Target) {
         }
     };
     // What another one waits for, it gets when the first one has ended by itself.
-    call!(cache.lock("not").acquire().wait("20s")).map(drop).unwrap();
+    call!(cache.lock("not").acquire().wait("20s"))
+        .map(drop)
+        .unwrap();
     assert!(!not.is_held());
     assert!(!release!(cache, not).unwrap());
     tokio::time::sleep(Duration::from_millis(700)).await;
@@ -197,7 +210,13 @@ async fn a_lock_has_keys_of_its_own(target: Target) {
     let (token, owner) = held.split_once(':').unwrap();
     assert_eq!(token, guard.token().to_string());
     assert_eq!(owner.len(), 32);
-    assert!(!format!("{:?}", guard.ask(|g| format!("{g:?}"), |g| format!("{g:?}"))).contains(owner));
+    assert!(
+        !format!(
+            "{:?}",
+            guard.ask(|g| format!("{g:?}"), |g| format!("{g:?}"))
+        )
+        .contains(owner)
+    );
     let last = b"lockkeys:#nearcache:lock:{a%3Ab}:token";
     let kept = crate::target::raw(&cache, &[b"GET", last]).await;
     assert_eq!(kept, redis::Value::BulkString(token.into()));

@@ -67,11 +67,19 @@ macro_rules! next {
         match &$face {
             Face::Async(cache) => {
                 let $worker = cache.queue::<$job>($queue).worker();
-                $with.next().wait("20s").await.map(|job| job.map(Taken::Async))
+                $with
+                    .next()
+                    .wait("20s")
+                    .await
+                    .map(|job| job.map(Taken::Async))
             }
             Face::Blocking(cache) => {
                 let $worker = cache.queue::<$job>($queue).worker();
-                $with.next().wait("20s").run().map(|job| job.map(Taken::Blocking))
+                $with
+                    .next()
+                    .wait("20s")
+                    .run()
+                    .map(|job| job.map(Taken::Blocking))
             }
         }
         .expect("an answer")
@@ -131,7 +139,13 @@ async fn a_job_that_failed_is_tried_again_and_then_dead(target: Target) {
 async fn a_delayed_job_waits(target: Target) {
     let cache = target.cache();
     call!(cache.queue::<Mail>("mail").push(&mail("later")).delay("1h")).unwrap();
-    call!(cache.queue::<Mail>("mail").push(&mail("soon")).delay("50ms")).unwrap();
+    call!(
+        cache
+            .queue::<Mail>("mail")
+            .push(&mail("soon"))
+            .delay("50ms")
+    )
+    .unwrap();
     call!(cache.queue::<Mail>("mail").push(&mail("now"))).unwrap();
     let stats = call!(cache.queue::<Mail>("mail").stats()).unwrap();
     assert_eq!((stats.waiting, stats.delayed), (1, 2));
@@ -156,15 +170,28 @@ async fn a_lost_delivery_is_given_to_another_worker(target: Target) {
     // One whose workers are lost again and again is dead.
     call!(cache.queue::<Mail>("mail").push(&mail("bomb"))).unwrap();
     for _ in 0..2 {
-        drop(next!(cache, "mail" as Mail, |worker| worker.claim_after("100ms").retries(1)));
+        drop(next!(cache, "mail" as Mail, |worker| worker
+            .claim_after("100ms")
+            .retries(1)));
     }
-    call!(cache.queue::<Mail>("mail").push(&mail("bob")).delay("150ms")).unwrap();
-    let taken = next!(cache, "mail" as Mail, |worker| worker.claim_after("100ms").retries(1));
+    call!(
+        cache
+            .queue::<Mail>("mail")
+            .push(&mail("bob"))
+            .delay("150ms")
+    )
+    .unwrap();
+    let taken = next!(cache, "mail" as Mail, |worker| worker
+        .claim_after("100ms")
+        .retries(1));
     assert_eq!(taken.job().to, "bob");
     assert!(settle!(taken.ack()));
     let dead = call!(cache.queue::<Mail>("mail").dead().list(10)).unwrap();
     assert_eq!(dead.len(), 1);
-    assert_eq!((&*dead[0].job().unwrap().to, dead[0].attempts()), ("bomb", 2));
+    assert_eq!(
+        (&*dead[0].job().unwrap().to, dead[0].attempts()),
+        ("bomb", 2)
+    );
 }
 
 async fn a_worker_keeps_its_jobs_however_long_they_take(target: Target) {
@@ -193,7 +220,11 @@ async fn what_cannot_be_read_is_a_dead_letter_and_stops_nobody(target: Target) {
     raw(&cache, &[b"XADD", jobs, b"*", b"job", b"\xff\0 not mail"]).await;
     raw(&cache, &[b"XADD", jobs, b"*", b"what", b"is this"]).await;
     // One that another program wrote as it should.
-    raw(&cache, &[b"XADD", jobs, b"*", b"job", br#"{"to":"ada","copies":1}"#]).await;
+    raw(
+        &cache,
+        &[b"XADD", jobs, b"*", b"job", br#"{"to":"ada","copies":1}"#],
+    )
+    .await;
     let taken = next!(cache, "mail" as Mail);
     assert_eq!(taken.job().value, mail("ada"));
     assert!(settle!(taken.ack()));
@@ -201,7 +232,11 @@ async fn what_cannot_be_read_is_a_dead_letter_and_stops_nobody(target: Target) {
     assert_eq!(dead.len(), 2);
     assert_eq!(dead[0].payload(), b"\xff\0 not mail");
     assert_eq!(dead[0].job().unwrap_err().kind(), ErrorKind::Codec);
-    assert!(dead[1].error().contains("no field \"job\""), "{}", dead[1].error());
+    assert!(
+        dead[1].error().contains("no field \"job\""),
+        "{}",
+        dead[1].error()
+    );
     for letter in &dead {
         assert!(call!(cache.queue::<Mail>("mail").dead().remove(letter)).unwrap());
     }
@@ -224,9 +259,16 @@ async fn a_full_queue_refuses(target: Target) {
     push(None).await.unwrap();
     push(Some("1h")).await.unwrap();
     assert_eq!(push(None).await.unwrap_err().kind(), ErrorKind::Refused);
-    assert_eq!(push(Some("1h")).await.unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(
+        push(Some("1h")).await.unwrap_err().kind(),
+        ErrorKind::Refused
+    );
     let taken = next!(cache, "n" as u8);
-    assert_eq!(push(None).await.unwrap_err().kind(), ErrorKind::Refused, "it runs");
+    assert_eq!(
+        push(None).await.unwrap_err().kind(),
+        ErrorKind::Refused,
+        "it runs"
+    );
     assert!(settle!(taken.ack()));
     push(None).await.unwrap();
 }
@@ -312,7 +354,10 @@ async fn run_works_until_it_is_stopped(target: Target) {
     let seen = work(&cache, "n", 20, |_, _| Ok(())).await;
     let once: Vec<_> = (0..20).map(|number| (number, 1)).collect();
     assert_eq!(seen, once);
-    assert_eq!(call!(cache.queue::<u8>("n").stats()).unwrap(), QueueStats::default());
+    assert_eq!(
+        call!(cache.queue::<u8>("n").stats()).unwrap(),
+        QueueStats::default()
+    );
 }
 
 async fn a_handler_that_fails_or_panics_is_tried_again(target: Target) {
@@ -352,9 +397,27 @@ async fn bad_options_of_a_queue_are_errors(target: Target) {
     assert_eq!(pushed.unwrap_err().kind(), ErrorKind::InvalidTtl);
     let pushed = call!(cache.queue::<f64>("n").push(&f64::NAN));
     assert_eq!(pushed.unwrap_err().kind(), ErrorKind::Codec);
-    let short = call!(cache.queue::<u8>("n").worker().claim_after("50ms").try_next());
-    assert_eq!(short.map(|job| job.is_some()).unwrap_err().kind(), ErrorKind::InvalidTtl);
-    let turned = call!(cache.queue::<u8>("n").worker().backoff("2s".."1s").try_next());
-    assert_eq!(turned.map(|job| job.is_some()).unwrap_err().kind(), ErrorKind::InvalidConfig);
+    let short = call!(
+        cache
+            .queue::<u8>("n")
+            .worker()
+            .claim_after("50ms")
+            .try_next()
+    );
+    assert_eq!(
+        short.map(|job| job.is_some()).unwrap_err().kind(),
+        ErrorKind::InvalidTtl
+    );
+    let turned = call!(
+        cache
+            .queue::<u8>("n")
+            .worker()
+            .backoff("2s".."1s")
+            .try_next()
+    );
+    assert_eq!(
+        turned.map(|job| job.is_some()).unwrap_err().kind(),
+        ErrorKind::InvalidConfig
+    );
     assert!(call!(cache.queue::<u8>("n").is_empty()).unwrap());
 }

@@ -41,10 +41,22 @@ fn order(customer: &str, total: u32) -> Order {
 async fn entries_are_appended_and_read(target: Target) {
     let cache = target.cache();
     assert_eq!(call!(cache.stream::<Order>("s").len()).unwrap(), 0);
-    assert!(call!(cache.stream::<Order>("s").range(..)).unwrap().is_empty());
+    assert!(
+        call!(cache.stream::<Order>("s").range(..))
+            .unwrap()
+            .is_empty()
+    );
     let mut ids = Vec::new();
     for total in 0..5 {
-        ids.push(call!(cache.stream::<Order>("s").append(order("ada", total)).ttl_if_new("1h")).unwrap());
+        ids.push(
+            call!(
+                cache
+                    .stream::<Order>("s")
+                    .append(order("ada", total))
+                    .ttl_if_new("1h")
+            )
+            .unwrap(),
+        );
     }
     assert!(ids.is_sorted());
     assert!(call!(cache.ttl("s")).unwrap().duration().is_some());
@@ -61,17 +73,49 @@ async fn entries_are_appended_and_read(target: Target) {
     assert_eq!(totals(some), [1, 2]);
     let some = call!(cache.stream::<Order>("s").range(..=ids[3]).rev().limit(2)).unwrap();
     assert_eq!(totals(some), [3, 2]);
-    assert_eq!(totals(call!(cache.stream::<Order>("s").last(2)).unwrap()), [4, 3]);
-    assert!(call!(cache.stream::<Order>("s").last(0)).unwrap().is_empty());
-    assert!(call!(cache.stream::<Order>("s").range(..EntryId::MIN)).unwrap().is_empty());
-    assert_eq!(totals(call!(cache.stream::<Order>("s").read()).unwrap()), [0, 1, 2, 3, 4]);
+    assert_eq!(
+        totals(call!(cache.stream::<Order>("s").last(2)).unwrap()),
+        [4, 3]
+    );
+    assert!(
+        call!(cache.stream::<Order>("s").last(0))
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        call!(cache.stream::<Order>("s").range(..EntryId::MIN))
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        totals(call!(cache.stream::<Order>("s").read()).unwrap()),
+        [0, 1, 2, 3, 4]
+    );
     let some = call!(cache.stream::<Order>("s").read().since(ids[2]).limit(1)).unwrap();
     assert_eq!(totals(some), [3]);
-    assert!(call!(cache.stream::<Order>("s").read().since(ids[4])).unwrap().is_empty());
-    assert_eq!(call!(cache.stream::<Order>("s").remove([ids[1], ids[1], EntryId::MAX])).unwrap(), 1);
-    assert_eq!(totals(call!(cache.stream::<Order>("s").range(..)).unwrap()), [0, 2, 3, 4]);
+    assert!(
+        call!(cache.stream::<Order>("s").read().since(ids[4]))
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        call!(
+            cache
+                .stream::<Order>("s")
+                .remove([ids[1], ids[1], EntryId::MAX])
+        )
+        .unwrap(),
+        1
+    );
+    assert_eq!(
+        totals(call!(cache.stream::<Order>("s").range(..)).unwrap()),
+        [0, 2, 3, 4]
+    );
     let id = EntryId::new(u64::MAX - 1, 7);
-    assert_eq!(call!(cache.stream::<Order>("s").append(order("ada", 9)).id(id)).unwrap(), id);
+    assert_eq!(
+        call!(cache.stream::<Order>("s").append(order("ada", 9)).id(id)).unwrap(),
+        id
+    );
     let error = call!(cache.stream::<Order>("s").append(order("ada", 9)).id(id)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Server);
 }
@@ -82,31 +126,81 @@ async fn entries_are_as_others_write_them(target: Target) {
     let key = format!("{prefix}:s");
     let text = |text: &str| redis::Value::BulkString(text.as_bytes().to_vec());
     let fields = async || {
-        let all = raw(&cache, &[b"XREVRANGE", key.as_bytes(), b"+", b"-", b"COUNT", b"1"]).await;
-        let redis::Value::Array(mut all) = all else { panic!("{all:?}") };
-        let redis::Value::Array(mut entry) = all.remove(0) else { panic!("{all:?}") };
+        let all = raw(
+            &cache,
+            &[b"XREVRANGE", key.as_bytes(), b"+", b"-", b"COUNT", b"1"],
+        )
+        .await;
+        let redis::Value::Array(mut all) = all else {
+            panic!("{all:?}")
+        };
+        let redis::Value::Array(mut entry) = all.remove(0) else {
+            panic!("{all:?}")
+        };
         entry.pop().unwrap()
     };
     call!(cache.stream::<Order>("s").append(order("ada", 30))).unwrap();
     let whole = r#"{"customer":"ada","note":null,"total":30}"#;
-    assert_eq!(fields().await, redis::Value::Array(vec![text("value"), text(whole)]));
+    assert_eq!(
+        fields().await,
+        redis::Value::Array(vec![text("value"), text(whole)])
+    );
     call!(cache.stream::<u32>("s").append(7)).unwrap();
-    assert_eq!(fields().await, redis::Value::Array(vec![text("value"), text("7")]));
+    assert_eq!(
+        fields().await,
+        redis::Value::Array(vec![text("value"), text("7")])
+    );
     call!(cache.delete("s")).unwrap();
-    call!(cache.stream::<Order>("s").by_fields().append(order("ada", 30))).unwrap();
-    let redis::Value::Array(parts) = fields().await else { panic!() };
+    call!(
+        cache
+            .stream::<Order>("s")
+            .by_fields()
+            .append(order("ada", 30))
+    )
+    .unwrap();
+    let redis::Value::Array(parts) = fields().await else {
+        panic!()
+    };
     assert_eq!(parts.len(), 4, "{parts:?}");
-    assert!(parts.windows(2).any(|pair| pair == [text("customer"), text("ada")]));
-    assert!(parts.windows(2).any(|pair| pair == [text("total"), text("30")]));
-    raw(&cache, &[b"XADD", key.as_bytes(), b"*", b"total", b"5", b"customer", b"bob", b"note", b"soon"]).await;
+    assert!(
+        parts
+            .windows(2)
+            .any(|pair| pair == [text("customer"), text("ada")])
+    );
+    assert!(
+        parts
+            .windows(2)
+            .any(|pair| pair == [text("total"), text("30")])
+    );
+    raw(
+        &cache,
+        &[
+            b"XADD",
+            key.as_bytes(),
+            b"*",
+            b"total",
+            b"5",
+            b"customer",
+            b"bob",
+            b"note",
+            b"soon",
+        ],
+    )
+    .await;
     let all = call!(cache.stream::<Order>("s").by_fields().range(..)).unwrap();
     assert_eq!(all[0].value, order("ada", 30));
-    let bob = Order { note: Some("soon".into()), ..order("bob", 5) };
+    let bob = Order {
+        note: Some("soon".into()),
+        ..order("bob", 5)
+    };
     assert_eq!(all[1].value, bob);
     // The forms are not mixed up.
     let error = call!(cache.stream::<Order>("s").range(..)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Codec);
-    assert!(error.to_string().contains(&all[0].id.to_string()), "{error}");
+    assert!(
+        error.to_string().contains(&all[0].id.to_string()),
+        "{error}"
+    );
     let nothing: Option<u8> = None;
     let none = call!(cache.stream::<Option<u8>>("s").by_fields().append(nothing)).unwrap_err();
     assert_eq!(none.kind(), ErrorKind::Codec);
@@ -125,10 +219,20 @@ async fn a_reader_waits_for_what_is_new(target: Target) {
     let (waiting, last) = (cache.clone(), at_once[0].id);
     let waits = match waiting {
         Face::Async(cache) => tokio::spawn(async move {
-            cache.stream::<u32>("s").read().since(last).wait("30s").await
+            cache
+                .stream::<u32>("s")
+                .read()
+                .since(last)
+                .wait("30s")
+                .await
         }),
         Face::Blocking(cache) => tokio::task::spawn_blocking(move || {
-            cache.stream::<u32>("s").read().since(last).wait("30s").run()
+            cache
+                .stream::<u32>("s")
+                .read()
+                .since(last)
+                .wait("30s")
+                .run()
         }),
     };
     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -150,7 +254,10 @@ async fn a_stream_is_capped_and_trimmed(target: Target) {
     let left = call!(cache.stream::<u32>("s").range(..)).unwrap();
     assert_eq!(left.len(), 4);
     assert_eq!(left[3].value, 20);
-    assert_eq!(call!(cache.stream::<u32>("s").trim_before(left[2].id)).unwrap(), 2);
+    assert_eq!(
+        call!(cache.stream::<u32>("s").trim_before(left[2].id)).unwrap(),
+        2
+    );
     assert_eq!(call!(cache.stream::<u32>("s").trim(0)).unwrap(), 2);
     assert_eq!(call!(cache.stream::<u32>("s").len()).unwrap(), 0);
     // It is there, and empty.
@@ -170,7 +277,9 @@ enum Work<T> {
 
 impl<T: nearcache::structures::Member> Worker<T> {
     async fn next(&mut self) -> nearcache::Result<Work<T>> {
-        self.next_within(Duration::from_secs(60)).await.expect("a delivery")
+        self.next_within(Duration::from_secs(60))
+            .await
+            .expect("a delivery")
     }
 
     async fn next_within(&mut self, time: Duration) -> Option<nearcache::Result<Work<T>>> {
@@ -205,7 +314,11 @@ macro_rules! done {
     };
 }
 
-fn worker<T: nearcache::structures::Member>(cache: &Face, name: &str, idle: Option<&str>) -> Worker<T> {
+fn worker<T: nearcache::structures::Member>(
+    cache: &Face,
+    name: &str,
+    idle: Option<&str>,
+) -> Worker<T> {
     match cache {
         Face::Async(cache) => {
             let worker = cache.stream::<T>("s").group("g").consumer(name);
@@ -249,7 +362,10 @@ async fn a_group_shares_entries_out(target: Target) {
     seen.sort_unstable();
     assert_eq!(seen, (0..40).collect::<Vec<_>>());
     let pending = call!(cache.stream::<u32>("s").group("g").pending()).unwrap();
-    assert_eq!((pending.count, pending.first, pending.consumers.len()), (0, None, 0));
+    assert_eq!(
+        (pending.count, pending.first, pending.consumers.len()),
+        (0, None, 0)
+    );
     // What comes later is delivered, too; and another group has its own.
     call!(cache.stream::<u32>("s").append(99)).unwrap();
     let work = one.next().await.unwrap();
@@ -259,13 +375,31 @@ async fn a_group_shares_entries_out(target: Target) {
     let entries = call!(cache.stream::<u32>("s").group("g").pending_entries()).unwrap();
     assert_eq!(entries.len(), 1);
     assert_eq!((&*entries[0].consumer, entries[0].attempts), ("a", 1));
-    let of_b = call!(cache.stream::<u32>("s").group("g").pending_entries().of("b")).unwrap();
+    let of_b = call!(
+        cache
+            .stream::<u32>("s")
+            .group("g")
+            .pending_entries()
+            .of("b")
+    )
+    .unwrap();
     assert!(of_b.is_empty());
-    let idle = call!(cache.stream::<u32>("s").group("g").pending_entries().idle("1h").limit(5)).unwrap();
+    let idle = call!(
+        cache
+            .stream::<u32>("s")
+            .group("g")
+            .pending_entries()
+            .idle("1h")
+            .limit(5)
+    )
+    .unwrap();
     assert!(idle.is_empty());
     let pending = call!(cache.stream::<u32>("s").group("g").pending()).unwrap();
     assert_eq!(pending.consumers, [("a".to_owned(), 1)]);
-    assert_eq!(call!(cache.stream::<u32>("s").group("g").remove_consumer("a")).unwrap(), 1);
+    assert_eq!(
+        call!(cache.stream::<u32>("s").group("g").remove_consumer("a")).unwrap(),
+        1
+    );
     assert!(call!(cache.stream::<u32>("s").group("g").destroy()).unwrap());
     assert!(!call!(cache.stream::<u32>("s").group("g").destroy()).unwrap());
     let error = call!(cache.stream::<u32>("s").group("g").pending()).unwrap_err();
@@ -343,7 +477,12 @@ async fn idle_deliveries_are_taken_over(target: Target) {
     }
     seen.sort_unstable();
     assert_eq!(seen, (0..30).collect::<Vec<_>>());
-    assert_eq!(call!(cache.stream::<u32>("s").group("g").pending()).unwrap().count, 0);
+    assert_eq!(
+        call!(cache.stream::<u32>("s").group("g").pending())
+            .unwrap()
+            .count,
+        0
+    );
 }
 
 async fn what_holds_no_element_is_delivered_as_an_error(target: Target) {
@@ -361,13 +500,23 @@ async fn what_holds_no_element_is_delivered_as_an_error(target: Target) {
     call!(cache.stream::<u32>("s").remove([removed])).unwrap();
     let mut second = worker::<u32>(&cache, "a", None);
     assert_eq!(value(&second.next().await.unwrap()), 9);
-    assert_eq!(call!(cache.stream::<u32>("s").group("g").pending()).unwrap().count, 1);
+    assert_eq!(
+        call!(cache.stream::<u32>("s").group("g").pending())
+            .unwrap()
+            .count,
+        1
+    );
 }
 
 async fn a_group_that_is_gone_is_made_anew(target: Target) {
     let cache = target.cache();
     let mut consumer = worker::<u32>(&cache, "a", None);
-    assert!(consumer.next_within(Duration::from_millis(20)).await.is_none());
+    assert!(
+        consumer
+            .next_within(Duration::from_millis(20))
+            .await
+            .is_none()
+    );
     assert!(call!(cache.contains("s")).unwrap(), "the stream was made");
     call!(cache.stream::<u32>("s").append(1)).unwrap();
     assert_eq!(value(&consumer.next().await.unwrap()), 1);
@@ -379,9 +528,7 @@ async fn a_group_that_is_gone_is_made_anew(target: Target) {
 async fn closing_the_cache_ends_a_consumer(target: Target) {
     let cache = target.cache();
     let waits = match worker::<u32>(&cache, "a", None) {
-        Worker::Async(mut consumer) => {
-            tokio::spawn(async move { consumer.next().await.is_none() })
-        }
+        Worker::Async(mut consumer) => tokio::spawn(async move { consumer.next().await.is_none() }),
         Worker::Blocking(mut consumer) => {
             tokio::task::spawn_blocking(move || consumer.next().is_none())
         }
@@ -396,21 +543,46 @@ async fn wrong_types_and_options_are_errors(target: Target) {
     let cache = target.cache();
     call!(cache.set("text", "text")).unwrap();
     for error in [
-        call!(cache.stream::<u32>("text").append(1).ttl("1h")).map(drop).unwrap_err(),
-        call!(cache.stream::<u32>("text").append(1).cap(3)).map(drop).unwrap_err(),
-        call!(cache.stream::<u32>("text").range(..)).map(drop).unwrap_err(),
-        call!(cache.stream::<u32>("text").len()).map(drop).unwrap_err(),
-        call!(cache.stream::<u32>("text").read()).map(drop).unwrap_err(),
-        call!(cache.stream::<u32>("text").read().wait("1s")).map(drop).unwrap_err(),
-        call!(cache.stream::<u32>("text").trim(1)).map(drop).unwrap_err(),
-        call!(cache.stream::<u32>("text").remove([EntryId::MIN])).map(drop).unwrap_err(),
-        call!(cache.stream::<u32>("text").group("g").create()).map(drop).unwrap_err(),
-        call!(cache.stream::<u32>("text").group("g").pending()).map(drop).unwrap_err(),
-        call!(cache.stream::<u32>("text").group("g").ack([EntryId::MIN])).map(drop).unwrap_err(),
+        call!(cache.stream::<u32>("text").append(1).ttl("1h"))
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.stream::<u32>("text").append(1).cap(3))
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.stream::<u32>("text").range(..))
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.stream::<u32>("text").len())
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.stream::<u32>("text").read())
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.stream::<u32>("text").read().wait("1s"))
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.stream::<u32>("text").trim(1))
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.stream::<u32>("text").remove([EntryId::MIN]))
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.stream::<u32>("text").group("g").create())
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.stream::<u32>("text").group("g").pending())
+            .map(drop)
+            .unwrap_err(),
+        call!(cache.stream::<u32>("text").group("g").ack([EntryId::MIN]))
+            .map(drop)
+            .unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::WrongType, "{error}");
     }
-    assert_eq!(call!(cache.get::<String>("text")).unwrap().as_deref(), Some("text"));
+    assert_eq!(
+        call!(cache.get::<String>("text")).unwrap().as_deref(),
+        Some("text")
+    );
     assert_eq!(call!(cache.ttl("text")).unwrap(), Remaining::Forever);
     call!(cache.delete("text")).unwrap();
     call!(cache.set("s", "text")).unwrap();

@@ -32,9 +32,7 @@ impl<T: Send + 'static> Listener<T> {
 
     async fn next_within(&mut self, time: Duration) -> Option<nearcache::Result<Heard<T>>> {
         match self {
-            Listener::Async(listener) => {
-                tokio::time::timeout(time, listener.next()).await.ok()?
-            }
+            Listener::Async(listener) => tokio::time::timeout(time, listener.next()).await.ok()?,
             Listener::Blocking(listener) => listener.next_timeout(time),
         }
     }
@@ -80,7 +78,9 @@ async fn what_is_published_is_heard(target: Target) {
     let mut texts = listen!(cache.topic::<String>("t").subscribe()).unwrap();
     call!(cache.topic::<String>("t").publish("ada")).unwrap();
     assert_eq!(texts.hears().await, "ada");
-    let error = listen!(cache.topic::<String>("").subscribe()).map(drop).unwrap_err();
+    let error = listen!(cache.topic::<String>("").subscribe())
+        .map(drop)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidKey);
     let error = call!(cache.topic::<String>("").publish("ada")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidKey);
@@ -92,7 +92,10 @@ async fn the_names_of_topics_are_under_the_prefix(target: Target) {
     let cache = target.cache_at(&url, &prefix);
     let other = target.cache_at(&url, "another");
     let mut listener = listen!(cache.topic::<String>("n").subscribe()).unwrap();
-    assert_eq!(call!(other.topic::<String>("n").publish("not for us")).unwrap(), 0);
+    assert_eq!(
+        call!(other.topic::<String>("n").publish("not for us")).unwrap(),
+        0
+    );
     let channel = format!("{prefix}:n");
     let heard = raw(&cache, &[b"PUBLISH", channel.as_bytes(), b"plain"]).await;
     assert_eq!(heard, redis::Value::Int(1));
@@ -108,7 +111,11 @@ async fn a_pattern_hears_many_topics(target: Target) {
         call!(cache.topic::<u32>(topic).publish(number)).unwrap();
     }
     for (topic, number) in [("scores.chess", 1), ("scores.go", 3)] {
-        let Named { topic: name, message, .. } = all.hears().await;
+        let Named {
+            topic: name,
+            message,
+            ..
+        } = all.hears().await;
         assert_eq!((name.as_str().unwrap(), message), (topic, number));
     }
     assert!(all.next_within(SHORT).await.is_none());
@@ -148,7 +155,9 @@ async fn closing_the_cache_ends_a_subscription(target: Target) {
     tokio::time::sleep(SHORT).await;
     call!(cache.close()).unwrap();
     assert!(tokio::time::timeout(LONG, waits).await.unwrap().unwrap());
-    let error = listen!(cache.topic::<u32>("n").subscribe()).map(drop).unwrap_err();
+    let error = listen!(cache.topic::<u32>("n").subscribe())
+        .map(drop)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
 }
 
@@ -156,7 +165,12 @@ async fn a_wait_that_was_given_up_loses_nothing(target: Target) {
     let cache = target.cache();
     let mut listener = listen!(cache.topic::<u32>("n").subscribe()).unwrap();
     for number in 0..20_u32 {
-        assert!(listener.next_within(Duration::from_millis(1)).await.is_none());
+        assert!(
+            listener
+                .next_within(Duration::from_millis(1))
+                .await
+                .is_none()
+        );
         call!(cache.topic::<u32>("n").publish(number)).unwrap();
         let heard = listener.next_within(LONG).await.unwrap().unwrap();
         assert_eq!(heard, Heard::Message(number));

@@ -44,7 +44,10 @@ async fn several_are_counted_together(target: Target) {
     let cache = target.cache();
     call!(cache.uniques("mon").add_many(["a", "b"])).unwrap();
     call!(cache.uniques("tue").add_many(["b", "c"])).unwrap();
-    assert_eq!(call!(cache.uniques("mon").len_of(["tue", "none"])).unwrap(), 3);
+    assert_eq!(
+        call!(cache.uniques("mon").len_of(["tue", "none"])).unwrap(),
+        3
+    );
     assert_eq!(call!(cache.uniques("none").len_of(["tue"])).unwrap(), 2);
     call!(cache.uniques("week").merge(["mon", "tue"]).ttl("1d")).unwrap();
     assert_eq!(call!(cache.uniques("week").len()).unwrap(), 3);
@@ -61,10 +64,16 @@ async fn a_key_of_another_type_stays_as_it_is(target: Target) {
     call!(cache.uniques("v").add(1)).unwrap();
     for key in ["text", "log"] {
         for error in [
-            call!(cache.uniques(key).add(1).ttl("1h")).map(drop).unwrap_err(),
-            call!(cache.uniques(key).add_many([1])).map(drop).unwrap_err(),
+            call!(cache.uniques(key).add(1).ttl("1h"))
+                .map(drop)
+                .unwrap_err(),
+            call!(cache.uniques(key).add_many([1]))
+                .map(drop)
+                .unwrap_err(),
             call!(cache.uniques(key).len()).map(drop).unwrap_err(),
-            call!(cache.uniques("v").len_of([key])).map(drop).unwrap_err(),
+            call!(cache.uniques("v").len_of([key]))
+                .map(drop)
+                .unwrap_err(),
             call!(cache.uniques("v").merge([key])).unwrap_err(),
             call!(cache.uniques(key).merge(["v"])).unwrap_err(),
         ] {

@@ -25,7 +25,9 @@ fn entry(rng: &mut Rng) -> Vec<u8> {
 fn delay(rng: &mut Rng) -> Vec<u8> {
     match rng.bool() {
         true => b"0".to_vec(),
-        false => (3_600_000 + 10_000 * rng.u64(..1_000_000)).to_string().into_bytes(),
+        false => (3_600_000 + 10_000 * rng.u64(..1_000_000))
+            .to_string()
+            .into_bytes(),
     }
 }
 
@@ -41,7 +43,11 @@ fn script(rng: &mut Rng) -> Step {
             Step::Call("PUSH", &PUSH, input)
         }
         2..8 => {
-            input.key(LATER).key(DEAD).arg(b"workers").arg(one(rng, &CONSUMERS));
+            input
+                .key(LATER)
+                .key(DEAD)
+                .arg(b"workers")
+                .arg(one(rng, &CONSUMERS));
             input.arg(one(rng, &[b"0", b"0", b"3600000"]));
             input.arg(one(rng, &[b"1", b"2", b"5"]));
             input.arg(one(rng, &[b"0", b"2", b"5"]));
@@ -62,7 +68,11 @@ fn script(rng: &mut Rng) -> Step {
             Step::Call("DONE", &DONE, input)
         }
         11..14 => {
-            input.key(LATER).key(DEAD).arg(b"workers").arg(one(rng, &CONSUMERS));
+            input
+                .key(LATER)
+                .key(DEAD)
+                .arg(b"workers")
+                .arg(one(rng, &CONSUMERS));
             input.arg(&entry(rng));
             if rng.bool() {
                 input.arg(&delay(rng));
@@ -92,24 +102,53 @@ fn other(rng: &mut Rng) -> Cmd {
         &["job", "of another program"],
         &["attempt", "many", "job", "1"],
         &["what", "is this"],
-        &["job", "first", "job", "second", "attempt", "1", "attempt", "9"],
+        &[
+            "job", "first", "job", "second", "attempt", "1", "attempt", "9",
+        ],
         &["attempt", "", "error", "an old one"],
     ];
     match rng.u8(..14) {
-        0 | 12 | 13 => command.arg("XGROUP").arg("CREATE").arg(JOBS).arg("workers").arg("0").arg("MKSTREAM"),
+        0 | 12 | 13 => command
+            .arg("XGROUP")
+            .arg("CREATE")
+            .arg(JOBS)
+            .arg("workers")
+            .arg("0")
+            .arg("MKSTREAM"),
         1..5 => {
             let entry = entry(rng);
-            command.arg("XADD").arg(JOBS).arg(entry).arg(fields[rng.usize(..7)])
+            command
+                .arg("XADD")
+                .arg(JOBS)
+                .arg(entry)
+                .arg(fields[rng.usize(..7)])
         }
         5 => {
             let entry = entry(rng);
-            command.arg("XADD").arg(DEAD).arg(entry).arg(fields[rng.usize(..7)])
+            command
+                .arg("XADD")
+                .arg(DEAD)
+                .arg(entry)
+                .arg(fields[rng.usize(..7)])
         }
         // An entry that is pending and gone.
         6 => command.arg("XDEL").arg(JOBS).arg(entry(rng)),
-        7 => command.arg("ZADD").arg(LATER).arg(rng.u8(..9)).arg("x:2:due"),
-        8 => command.arg("ZADD").arg(LATER).arg(1).arg(one(rng, &[b"stray", b":", b"a:b", b"::"])),
-        9 => command.arg("XGROUP").arg("CREATECONSUMER").arg(JOBS).arg("workers").arg("three"),
+        7 => command
+            .arg("ZADD")
+            .arg(LATER)
+            .arg(rng.u8(..9))
+            .arg("x:2:due"),
+        8 => command
+            .arg("ZADD")
+            .arg(LATER)
+            .arg(1)
+            .arg(one(rng, &[b"stray", b":", b"a:b", b"::"])),
+        9 => command
+            .arg("XGROUP")
+            .arg("CREATECONSUMER")
+            .arg(JOBS)
+            .arg("workers")
+            .arg("three"),
         10 if rng.u8(..16) == 0 => command.arg("SET").arg(JOBS).arg("a text"),
         10 => command.arg("PING"),
         _ if rng.u8(..4) == 0 => command.arg("UNLINK").arg(JOBS),
@@ -123,8 +162,17 @@ fn contents() -> Pipeline {
     all.cmd("TYPE").arg(JOBS);
     all.cmd("XRANGE").arg(JOBS).arg("-").arg("+");
     all.cmd("XRANGE").arg(DEAD).arg("-").arg("+");
-    all.cmd("ZRANGE").arg(LATER).arg(0).arg(-1).arg("WITHSCORES");
-    all.cmd("XPENDING").arg(JOBS).arg("workers").arg("-").arg("+").arg(100);
+    all.cmd("ZRANGE")
+        .arg(LATER)
+        .arg(0)
+        .arg(-1)
+        .arg("WITHSCORES");
+    all.cmd("XPENDING")
+        .arg(JOBS)
+        .arg("workers")
+        .arg("-")
+        .arg("+")
+        .arg(100);
     all
 }
 
@@ -148,12 +196,10 @@ fn alike(ours: &Value, theirs: &Value) -> bool {
                 }
             }
         }
-        (Value::BulkString(ours), Value::BulkString(theirs)) => {
-            match (time(ours), time(theirs)) {
-                (Some(a), Some(b)) => a.abs_diff(b) < twins::TOLERANCE,
-                _ => ours == theirs,
-            }
-        }
+        (Value::BulkString(ours), Value::BulkString(theirs)) => match (time(ours), time(theirs)) {
+            (Some(a), Some(b)) => a.abs_diff(b) < twins::TOLERANCE,
+            _ => ours == theirs,
+        },
         (ours, theirs) => twins::alike(ours, theirs),
     }
 }
