@@ -1,7 +1,7 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask fuzz`, `cargo xtask peers`, `cargo xtask python`, `cargo xtask layers`.
 //!
 //! `prepare` makes a fresh machine ready; `steps` lists the steps; `run` runs them and counts; `fuzz` runs the fuzz
-//! targets; `peers` runs test suites of others: Redis's own, and that of HTTP caches.
+//! targets; `peers` runs test suites of others: Redis's own, that of HTTP caches, and tower-sessions'.
 
 mod fuzz;
 mod layers;
@@ -24,7 +24,8 @@ tests without features, with the default ones and with all, the model of the pro
 and the licences. Installs what is missing where it can, and says what to install where it cannot.
 
   --quick    one set of features (all), no model, no examples, no benchmarks' build
-  --long     and ten million writes to a bounded store, and each fuzz target for 60 seconds (which needs
+  --long     and ten million writes to a bounded store, locks and queues of processes that are killed and
+             paused, for a minute each, and each fuzz target for 60 seconds (which needs
              a C++ compiler)
 
 cargo xtask fuzz [SECONDS] [TARGET]
@@ -40,6 +41,10 @@ cargo xtask peers http-cache [ID]
 
 Runs the tests for HTTP caches of https://cache-tests.fyi (the package http-cache-tests of npm) through a reverse proxy
 with the response cache, or only one of them, with what is sent. Needs node and npm; fetches the tests into target/.
+
+cargo xtask peers tower-sessions
+
+Runs tower-sessions' own tests of a store with that of nearcache-tower, embedded and on Redis. They come with the crate.
 
 cargo xtask python
 
@@ -65,6 +70,7 @@ fn main() -> ExitCode {
         ["peers", "redis", ref units @ ..] => peers(peers::redis(units)),
         ["peers", "http-cache"] => peers(peers::http_cache(None)),
         ["peers", "http-cache", id] => peers(peers::http_cache(Some(id))),
+        ["peers", "tower-sessions"] => peers(peers::tower_sessions()),
         ["python"] => python(),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

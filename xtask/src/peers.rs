@@ -4,6 +4,7 @@
 //! never a part of this project. What needs Lua, DEBUG, or RDB files is skipped, by name: see [`SKIPPED`].
 
 mod http_cache;
+mod tower_sessions;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub(crate) use http_cache::run as http_cache;
+pub(crate) use tower_sessions::run as tower_sessions;
 
 const ARCHIVE: &str = "http://deb.debian.org/debian/pool/main/r/redis/redis_7.0.15.orig.tar.gz";
 const SHA256: &str = "4b1dc4ee6d622a09fff9c6777191209750fb5e5a725ef78ea012d6eef4c22982";

@@ -14,7 +14,7 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 3] = ["nearcache", "nearcache-embedded", "nearcache-tower"];
 
 /// The examples. Each of them asserts its results.
-const EXAMPLES: [&str; 26] = [
+const EXAMPLES: [&str; 33] = [
     "quickstart",
     "remember",
     "stale",
@@ -23,12 +23,19 @@ const EXAMPLES: [&str; 26] = [
     "outage",
     "batch",
     "counters",
-    "rate_limit",
     "ttl",
     "structures",
     "hash",
-    "persist",
+    "geo",
+    "pubsub",
+    "rate_limit",
+    "sessions",
     "response_cache",
+    "leaderboard",
+    "analytics",
+    "lock",
+    "queue",
+    "persist",
     "decorator",
     "hooks",
     "prometheus",
@@ -169,6 +176,32 @@ pub(crate) fn all(extent: Extent) -> Vec<Step> {
                 "ten_million_writes",
             ],
             &[],
+        ));
+        steps.push(cargo(
+            "a service under load, while Redis is killed and stopped",
+            &[
+                "test",
+                "--release",
+                "--package",
+                "nearcache-example-web",
+                "--test",
+                "outage",
+                "--",
+                "--nocapture",
+            ],
+            &[("NEARCACHE_OUTAGE_SECONDS", "40")],
+        ));
+        steps.push(cargo(
+            "locks and queues of processes that are killed and paused, a minute each",
+            &[
+                "test",
+                "--package",
+                "nearcache",
+                "--all-features",
+                "--test",
+                "coordination",
+            ],
+            &[("NEARCACHE_COORDINATION", "60")],
         ));
     }
     steps.extend(deny());

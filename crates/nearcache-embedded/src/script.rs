@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use parking_lot::RwLock;
-use redis::Value;
+use redis::{ProtocolVersion, Value};
 
 use crate::command::{self, Place};
 use crate::context::Context;
@@ -130,7 +130,8 @@ impl<'a> Call<'a> {
         self.args
     }
 
-    /// Runs a command, as `redis.call` does, and returns what the client would get if the script returned it.
+    /// Runs a command, as `redis.call` does, and returns what the script gets: the reply as RESP2 has it, whatever the
+    /// client speaks.
     ///
     /// # Errors
     /// The error of the command; a command that scripts may not call, or that needs the whole key space; a key that
@@ -207,7 +208,11 @@ impl Caller for Context<'_> {
         }
         // A script that has changed something may go on.
         self.out_of_memory &= !command.is_exclusive();
-        Context::run(self, command, args)
+        // A script gets what RESP2 has, whatever its client speaks.
+        let spoken = std::mem::replace(&mut self.session.protocol, ProtocolVersion::RESP2);
+        let reply = Context::run(self, command, args);
+        self.session.protocol = spoken;
+        reply
     }
 
     fn remember(&self, keys: &[&[u8]]) {

@@ -225,3 +225,46 @@ fn a_script_is_part_of_a_transaction_like_any_command() {
     let (script, exists): ((i64, i64, Option<String>), bool) = pipe.query(&mut con).unwrap();
     assert_eq!((script, exists), ((1, 0, None), false));
 }
+
+/// A script speaks RESP2 whatever its client speaks, and a subcommand is a command as any other.
+#[test]
+fn a_twin_gets_what_a_script_gets_whatever_the_client_speaks() {
+    static SCORES: Script = Script::new(
+        "redis.call('XGROUP', 'CREATE', KEYS[2], 'group', '0', 'MKSTREAM')
+redis.call('ZADD', KEYS[1], 1, 'a', 2, 'b')
+local all = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+return {#all, all[2], redis.call('ZSCORE', KEYS[1], 'b')}",
+        |call| {
+            let [board, stream] = *call.keys() else {
+                return Err(ScriptError::new("ERR two keys are needed"));
+            };
+            call.call(&[b"XGROUP", b"CREATE", stream, b"group", b"0", b"MKSTREAM"])?;
+            call.call(&[b"ZADD", board, b"1", b"a", b"2", b"b"])?;
+            let all = call.call(&[b"ZRANGE", board, b"0", b"-1", b"WITHSCORES"])?;
+            let Value::Array(all) = all else {
+                return Err(ScriptError::new("ERR no list"));
+            };
+            let score = call.call(&[b"ZSCORE", board, b"b"])?;
+            Ok(Value::Array(vec![
+                Value::Int(all.len() as i64),
+                all[1].clone(),
+                score,
+            ]))
+        },
+    );
+    let redis = Redis::start();
+    let client = redis::Client::open(format!("{}?protocol=resp3", redis.url())).unwrap();
+    let store = Store::builder().script(SCORES).build();
+    let mut ours = store.connect();
+    ours.set_protocol(redis::ProtocolVersion::RESP3);
+    let mut eval = cmd("EVAL");
+    eval.arg(SCORES.lua()).arg(2).arg("board").arg("stream");
+    let theirs: Value = eval.query(&mut client.get_connection().unwrap()).unwrap();
+    assert_eq!(eval.query::<Value>(&mut ours).unwrap(), theirs);
+    let score: Value = cmd("ZSCORE")
+        .arg("board")
+        .arg("b")
+        .query(&mut ours)
+        .unwrap();
+    assert_eq!(score, Value::Double(2.0), "the client still speaks RESP3");
+}

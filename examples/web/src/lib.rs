@@ -1,7 +1,8 @@
 //! A web service on nearcache, in axum: sessions, limits, cached pages and values, typed errors, a graceful shutdown.
 //!
-//! `docs/web-service.md` walks through it. A file for each idea: `sessions`, `limits`, `articles`, `failure` (the errors),
-//! `database` (what is behind the cache), and here the routes. `tests/service.rs` calls them with a clock that it moves.
+//! `docs/web-service.md` walks through it. A file for each idea: `sessions`, `limits`, `articles`, `activity` (a board,
+//! visitors, a report), `failure` (the errors), `database` (what is behind the cache), and here the routes.
+//! `tests/service.rs` calls them with a clock that it moves; `tests/outage.rs` kills and stops Redis beneath them.
 //!
 //! ```text
 //! cargo run -p nearcache-example-web                          # an embedded cache
@@ -9,6 +10,7 @@
 //! curl -d '{"name": "ada", "password": "lovelace"}' -H 'content-type: application/json' localhost:3000/sessions
 //! ```
 
+pub mod activity;
 pub mod articles;
 pub mod database;
 pub mod failure;
@@ -60,6 +62,10 @@ pub fn routes(service: Service) -> Router {
         )
         .route("/sessions/all", delete(sessions::sign_out_everywhere))
         .route("/me", get(sessions::me))
+        .route("/points", post(activity::score))
+        .route("/board", get(activity::show))
+        .route("/visits", post(activity::visit))
+        .route("/report", get(activity::report))
         .with_state(service)
 }
 

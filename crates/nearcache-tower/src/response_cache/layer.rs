@@ -91,8 +91,9 @@ const WAIT_FOR: Duration = Duration::from_secs(5);
 /// Nothing else of a request is in the key. If a handler answers by something else (`X-Forwarded-Proto`, a client's
 /// address), its response must say so in `Vary`, or the application names its own [`key`](ResponseCacheBuilder::key).
 ///
-/// **In axum, a layer within a nested router sees the path without the part that it is nested at**: put the layer on the
-/// outer router, or give each its own [`name`](ResponseCacheBuilder::name).
+/// In axum, a layer within a nested router sees the path without the part that it is nested at. The key has the whole path
+/// all the same, by the feature `axum`; without it, put the layer on the outer router, or give each layer its own
+/// [`name`](ResponseCacheBuilder::name).
 #[derive(Clone, Debug)]
 pub struct ResponseCacheLayer {
     shared: Arc<Shared>,

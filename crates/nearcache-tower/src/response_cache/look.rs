@@ -2,7 +2,7 @@
 //! askers have left one that all may have.
 
 use super::record::{Record, Stored};
-use super::shared::Shared;
+use super::shared::{Away, Shared};
 use super::status::Reason;
 use super::subject::Subject;
 use super::terms::Terms;
@@ -27,8 +27,9 @@ impl Shared {
     pub(super) async fn look(&self, subject: &Subject) -> Look {
         let key = subject.key(self);
         let first = match self.read(&key).await {
-            Some(found) => found,
-            None => return self.look_elsewhere(subject, key).await,
+            Ok(Some(found)) => found,
+            Ok(None) => return self.look_elsewhere(subject, key).await,
+            Err(Away) => return Look::Missing(key, Reason::Missing),
         };
         match first.stored {
             Stored::Pass => Look::Pass(key),
@@ -38,11 +39,8 @@ impl Shared {
             }
             Stored::Response(record) => {
                 let key = subject.variant_key(self, &record);
-                match self
-                    .read(&key)
-                    .await
-                    .map(|found| (found.stored, found.is_stale))
-                {
+                let found = self.read(&key).await.unwrap_or_default();
+                match found.map(|found| (found.stored, found.is_stale)) {
                     Some((Stored::Pass, _)) => Look::Pass(key),
                     Some((Stored::Response(record), is_marked)) => {
                         match record.is_for(&subject.headers) {
@@ -59,7 +57,9 @@ impl Shared {
     /// There is nothing under the page's own key; perhaps another kind of asker has left something that all may have.
     async fn look_elsewhere(&self, subject: &Subject, key: String) -> Look {
         for other in subject.other_keys(self) {
-            let found = self.read(&other).await;
+            let Ok(found) = self.read(&other).await else {
+                break;
+            };
             let Some((Stored::Response(record), false)) =
                 found.map(|found| (found.stored, found.is_stale))
             else {

@@ -21,7 +21,7 @@ use super::look::Look;
 use super::record::{Record, Stored};
 use super::shared::{Refreshing, Shared};
 use super::status::{Reason, Status};
-use super::subject::{Subject, keys_of, resolved};
+use super::subject::{Subject, at, keys_of, resolved};
 use super::tags::take_tags;
 use super::terms::Terms;
 
@@ -421,9 +421,7 @@ impl<S> ResponseCache<S> {
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
             let named = response.get(name).and_then(|value| value.to_str().ok());
             if let Some(uri) = named.and_then(|location| resolved(parts, location.trim())) {
-                let mut other = parts.clone();
-                other.uri = uri;
-                keys.extend(keys_of(&other, &self.shared));
+                keys.extend(keys_of(&at(parts.clone(), uri), &self.shared));
             }
         }
         keys.sort_unstable();

@@ -48,6 +48,9 @@ pub(super) struct Found {
     pub(super) is_stale: bool,
 }
 
+/// The cache does not answer.
+pub(super) struct Away;
+
 impl Shared {
     /// The cache's time.
     pub(super) fn now(&self) -> SystemTime {
@@ -58,19 +61,24 @@ impl Shared {
         self.cache.__unix_millis()
     }
 
-    /// What is stored under a key. Whatever the cache has to say otherwise, there is none.
-    pub(super) async fn read(&self, key: &str) -> Option<Found> {
+    /// What is stored under a key.
+    ///
+    /// # Errors
+    /// The cache does not answer: it is of no use to ask it for more.
+    pub(super) async fn read(&self, key: &str) -> Result<Option<Found>, Away> {
         let kept = match self.cache.get_kept::<Raw>(key).await {
-            Ok(kept) => kept?,
+            Ok(kept) => kept,
             Err(error) => {
                 tracing::debug!(%error, "a response could not be read from the cache");
-                return None;
+                return Err(Away);
             }
         };
-        Some(Found {
-            is_stale: kept.stale_for.is_some(),
-            stored: Stored::decode(kept.value.0)?,
-        })
+        Ok(kept.and_then(|kept| {
+            Some(Found {
+                is_stale: kept.stale_for.is_some(),
+                stored: Stored::decode(kept.value.0)?,
+            })
+        }))
     }
 
     /// Removes pages. What cannot be removed now is removed once Redis is back.

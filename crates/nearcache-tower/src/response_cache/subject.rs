@@ -119,15 +119,33 @@ pub(super) fn keys_of(request: &Parts, shared: &Shared) -> Vec<String> {
     keys.into_iter().flatten().collect()
 }
 
+/// The address that was asked for. Within a nested router, axum keeps it beside the request's own.
+fn address(request: &Parts) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(original) = request.extensions.get::<axum::extract::OriginalUri>() {
+        return &original.0;
+    }
+    &request.uri
+}
+
+/// The same request for another address.
+pub(super) fn at(mut request: Parts, uri: Uri) -> Parts {
+    #[cfg(feature = "axum")]
+    request.extensions.remove::<axum::extract::OriginalUri>();
+    request.uri = uri;
+    request
+}
+
 fn page(request: &Parts, shared: &Shared) -> Option<String> {
     let page = match &shared.key {
         Some(key) => key(request)?,
         None => {
+            let uri = address(request);
             let mut page = String::new();
             if !shared.ignore_host {
-                page = host(&request.uri, &request.headers).unwrap_or_default();
+                page = host(uri, &request.headers).unwrap_or_default();
             }
-            page.push_str(request.uri.path_and_query().map_or("/", |all| all.as_str()));
+            page.push_str(uri.path_and_query().map_or("/", |all| all.as_str()));
             page
         }
     };
@@ -173,19 +191,18 @@ pub(super) fn resolved(base: &Parts, location: &str) -> Option<Uri> {
     if let Ok(uri) = location.parse::<Uri>()
         && uri.scheme().is_some()
     {
-        let own = host(&base.uri, &base.headers);
+        let own = host(address(base), &base.headers);
         let named = host(&uri, &HeaderMap::new());
         return (own.is_some() && own == named).then_some(uri);
     }
     let path = location.split('#').next().unwrap_or_default();
     let full = match path {
         _ if path.starts_with("//") => return None,
-        "" => base.uri.path_and_query()?.as_str().to_owned(),
+        "" => address(base).path_and_query()?.as_str().to_owned(),
         _ if path.starts_with('/') => path.to_owned(),
-        _ if path.starts_with('?') => format!("{}{path}", base.uri.path()),
+        _ if path.starts_with('?') => format!("{}{path}", address(base).path()),
         _ => {
-            let folder = base
-                .uri
+            let folder = address(base)
                 .path()
                 .rsplit_once('/')
                 .map_or("", |(folder, _)| folder);

@@ -125,3 +125,34 @@ async fn an_option_that_is_not_valid_is_an_error() {
     }
     builder().heuristic(0.5).pass_for("1s").build().unwrap();
 }
+
+/// Routers that are nested see the path without the part that they are nested at; their pages are different ones all the
+/// same.
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn pages_of_nested_routers_are_pages_of_their_own() {
+    let layer = ResponseCacheLayer::new(Cache::open("memory://").unwrap());
+    let of = |text: &'static str| {
+        let page = async move || ([("cache-control", "max-age=60")], text);
+        let created = async || [("location", "page")];
+        Router::new()
+            .route("/page", get(page).post(created))
+            .layer(layer.clone())
+    };
+    let app: Router = Router::new().nest("/a", of("a")).nest("/b", of("b"));
+    let ask = async |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.body(Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        let is_stored = response.headers().contains_key("age");
+        let body = axum::body::to_bytes(response.into_body(), 100).await;
+        (body.unwrap(), is_stored)
+    };
+    for stored in [false, true] {
+        assert_eq!(ask("GET", "/a/page").await, ("a".into(), stored));
+        assert_eq!(ask("GET", "/b/page").await, ("b".into(), stored));
+    }
+    ask("POST", "/a/page").await;
+    assert_eq!(ask("GET", "/a/page").await, ("a".into(), false));
+    assert_eq!(ask("GET", "/b/page").await, ("b".into(), true));
+}

@@ -46,7 +46,7 @@ pub(super) fn name(command: &Cmd) -> String {
     }
 }
 
-fn refused(why: String) -> Error {
+fn refused(why: &str) -> Error {
     let advice = "a `connection()` or the `shared_connection()` takes every command";
     Error::new(ErrorKind::Refused, format!("{why}; {advice}"))
 }
@@ -72,7 +72,7 @@ pub(super) async fn all<'c>(
             if WITHOUT_KEYS.contains(&&*name) {
                 continue;
             }
-            return Err(refused(format!("{name} names no key of the cache")));
+            return Err(refused(&format!("{name} names no key of the cache")));
         }
         let mut named: Vec<&[u8]> = named.iter().map(StoredKey::as_bytes).collect();
         let mut found: Vec<&[u8]> = found.iter().map(Vec::as_slice).collect();
@@ -85,7 +85,7 @@ pub(super) async fn all<'c>(
                 found.len(),
                 named.len()
             );
-            return Err(refused(why));
+            return Err(refused(&why));
         }
     }
     Ok(rows.iter().map(|(_, row)| row.reads).collect())
@@ -102,7 +102,7 @@ fn by_name(command: &Cmd) -> Result<String> {
     }
     check_shared(command)?;
     if REFUSED.contains(&&*name) {
-        return Err(refused(format!(
+        return Err(refused(&format!(
             "{name} may touch what does not belong to the cache"
         )));
     }
@@ -112,12 +112,12 @@ fn by_name(command: &Cmd) -> Result<String> {
         )
     };
     if matches!(&*name, "SORT" | "SORT_RO") && (has("BY") || has("GET")) {
-        return Err(refused(format!(
+        return Err(refused(&format!(
             "{name} with BY or GET reads keys that it does not name"
         )));
     }
     if name == "COPY" && has("DB") {
-        return Err(refused("COPY to another database leaves the cache".into()));
+        return Err(refused("COPY to another database leaves the cache"));
     }
     Ok(name)
 }

@@ -124,6 +124,10 @@ impl<M> Command<M> {
 
     /// An argument that is no key, as elements of structures are written: text and integers bare, bytes by
     /// [`Raw`](crate::Raw), everything else as JSON (see [`Member`](crate::structures::Member)).
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "it is given as it is: `arg(7)`, `arg(\"ada\")`"
+    )]
     pub fn arg(self, argument: impl AsMember) -> Self {
         self.with(|_, built| {
             let mut bytes = Vec::new();

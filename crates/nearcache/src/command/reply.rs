@@ -301,7 +301,7 @@ macro_rules! tuples {
 
             fn from_elements(elements: Vec<Reply>) -> Result<Vec<Self>> {
                 let nested = elements.iter().any(|one| matches!(one, Reply::Array(_) | Reply::Map(_)));
-                if nested || elements.len() % $count != 0 {
+                if nested || !elements.len().is_multiple_of($count) {
                     return elements.into_iter().map(Self::from_reply).collect();
                 }
                 let mut found = Vec::with_capacity(elements.len() / $count);
@@ -316,8 +316,18 @@ macro_rules! tuples {
         }
     )*};
 }
+impl<A: FromReply> sealed::Sealed for (A,) {}
+impl<A: FromReply> FromReply for (A,) {
+    fn from_reply(reply: Reply) -> Result<Self> {
+        let mut found = reply.elements("a list of one")?.into_iter();
+        match (found.next(), found.next()) {
+            (Some(only), None) => Ok((A::from_reply(only)?,)),
+            _ => Err(Error::new(ErrorKind::Codec, "the reply is no list of one")),
+        }
+    }
+}
+
 tuples! {
-    (1: A)
     (2: A, B)
     (3: A, B, C)
     (4: A, B, C, D)

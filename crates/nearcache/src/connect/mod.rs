@@ -165,23 +165,77 @@ fn time_to_connect(target: &target::Target, limit: Duration) -> Duration {
     target.connect_timeout.unwrap_or(limit)
 }
 
-/// The commands used here that change nothing.
-const READS: [&[u8]; 8] = [
-    b"GET",
-    b"MGET",
-    b"EXISTS",
-    b"GETRANGE",
-    b"PTTL",
-    b"SCAN",
-    b"PING",
-    b"INFO",
-];
+/// Whether a command of those used here changes nothing.
+fn reads(verb: &[u8]) -> bool {
+    matches!(
+        verb,
+        b"GET"
+            | b"MGET"
+            | b"EXISTS"
+            | b"GETRANGE"
+            | b"PTTL"
+            | b"TYPE"
+            | b"SCAN"
+            | b"PING"
+            | b"INFO"
+            | b"COMMAND"
+            | b"HGET"
+            | b"HMGET"
+            | b"HGETALL"
+            | b"HKEYS"
+            | b"HVALS"
+            | b"HLEN"
+            | b"HEXISTS"
+            | b"HSCAN"
+            | b"HRANDFIELD"
+            | b"HPTTL"
+            | b"LRANGE"
+            | b"LLEN"
+            | b"LINDEX"
+            | b"LPOS"
+            | b"SISMEMBER"
+            | b"SMISMEMBER"
+            | b"SMEMBERS"
+            | b"SCARD"
+            | b"SSCAN"
+            | b"SRANDMEMBER"
+            | b"SUNION"
+            | b"SINTER"
+            | b"SDIFF"
+            | b"SINTERCARD"
+            | b"ZSCORE"
+            | b"ZMSCORE"
+            | b"ZRANK"
+            | b"ZREVRANK"
+            | b"ZRANGE"
+            | b"ZCOUNT"
+            | b"ZLEXCOUNT"
+            | b"ZCARD"
+            | b"ZSCAN"
+            | b"ZRANDMEMBER"
+            | b"ZUNION"
+            | b"ZINTER"
+            | b"ZDIFF"
+            | b"ZINTERCARD"
+            | b"GETBIT"
+            | b"BITCOUNT"
+            | b"BITPOS"
+            | b"BITFIELD_RO"
+            | b"GEOPOS"
+            | b"GEODIST"
+            | b"GEOHASH"
+            | b"GEOSEARCH"
+            | b"XRANGE"
+            | b"XREVRANGE"
+            | b"XLEN"
+    )
+}
 
 /// Whether none of the commands changes anything at the server.
 pub(crate) fn change_nothing<'c>(commands: impl IntoIterator<Item = &'c Cmd>) -> bool {
-    commands.into_iter().all(
-        |command| matches!(command.args_iter().next(), Some(Arg::Simple(verb)) if READS.contains(&verb)),
-    )
+    commands
+        .into_iter()
+        .all(|command| matches!(command.args_iter().next(), Some(Arg::Simple(verb)) if reads(verb)))
 }
 
 /// How many replies a pipeline gets, those of MULTI and EXEC included. They are needed because a command that a

@@ -6,21 +6,23 @@
 //!
 //! A helper owns a clone of its cache, so it can be kept, cloned, and moved to a task or thread.
 
-mod rate_limiter;
-
-pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
+mod leaderboard;
 mod lock;
 mod queue;
+mod rate_limiter;
 mod semaphore;
+mod series;
+mod sessions;
 mod upkeep;
 
+pub use leaderboard::{Leaderboard, Ranked, Standing, Submit};
 pub use lock::{Acquire, Lock, LockGuard};
 pub use queue::{
     DeadJob, DeadLetters, Delivery, Job, Next, Push, Queue, QueueStats, StopHandle, Worker,
 };
+pub use rate_limiter::{Check, Decision, Quota, RateLimiter, UntilReady, WhenAway};
 pub use semaphore::{Permit, Semaphore};
-mod sessions;
-
+pub use series::Series;
 pub use sessions::{CreateSession, RenewSessionId, SaveSession, SessionId, Sessions};
 
 use crate::script::Script;
@@ -31,6 +33,9 @@ pub(crate) const SCRIPTS: &[&Script] = &[
     &rate_limiter::GCRA,
     &rate_limiter::SLIDING_WINDOW,
     &rate_limiter::FIXED_WINDOW,
+    &leaderboard::SUBMIT,
+    &leaderboard::STANDING,
+    &leaderboard::AROUND,
     &lock::scripts::ACQUIRE,
     &lock::scripts::RENEW,
     &lock::scripts::RELEASE,
@@ -46,6 +51,8 @@ pub(crate) const SCRIPTS: &[&Script] = &[
     &queue::scripts::FAIL,
     &queue::scripts::SWEEP,
     &queue::scripts::REVIVE,
+    &series::scripts::COUNT,
+    &series::scripts::READ,
     &sessions::LOAD,
     &sessions::OPEN,
     &sessions::REMOVE,

@@ -302,6 +302,10 @@ return 0",
 );
 
 /// All scripts, for the embedded store to register.
+#[cfg_attr(
+    not(any(feature = "serve", test)),
+    allow(dead_code, reason = "for a store without Lua, on a port")
+)]
 pub(crate) static ALL: [&Script; 5] = [&ACQUIRE, &FILL, &TAGS, &RENEW, &RELEASE];
 
 #[cfg(feature = "embedded")]

@@ -25,14 +25,30 @@ mod tests {
     #[test]
     fn only_what_changes_nothing_is_sent_again_and_only_after_a_lost_connection() {
         let lost = Error::new(ErrorKind::Connect, "");
-        for verb in ["GET", "MGET", "EXISTS", "PTTL", "SCAN", "PING"] {
+        for verb in [
+            "GET", "MGET", "EXISTS", "PTTL", "SCAN", "PING", "HGETALL", "LRANGE", "SUNION",
+            "ZRANGE",
+        ] {
             assert!(
                 may_be_sent_again([&*redis::cmd(verb).arg("k")], &lost),
                 "{verb}"
             );
         }
         for verb in [
-            "SET", "INCRBY", "UNLINK", "GETDEL", "PEXPIRE", "EVALSHA", "get",
+            "SET",
+            "INCRBY",
+            "UNLINK",
+            "GETDEL",
+            "PEXPIRE",
+            "EVALSHA",
+            "get",
+            "HSET",
+            "LPOP",
+            "SPOP",
+            "ZADD",
+            "SUNIONSTORE",
+            "ZRANGESTORE",
+            "LMOVE",
         ] {
             assert!(
                 !may_be_sent_again([&*redis::cmd(verb).arg("k")], &lost),

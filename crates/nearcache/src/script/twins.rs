@@ -16,8 +16,8 @@ use super::{Input, Script};
 pub(crate) const TOLERANCE: u64 = 5_000;
 
 /// Scripts that work on the same keys.
-pub(crate) struct Family {
-    pub(crate) scripts: &'static [&'static Script],
+pub(crate) struct Family<'s> {
+    pub(crate) scripts: &'s [&'static Script],
     /// How many times they begin with an empty store.
     pub(crate) sequences: u64,
     pub(crate) steps: usize,
@@ -71,7 +71,7 @@ pub(crate) fn store(scripts: &[&'static Script]) -> Store {
     store
 }
 
-pub(crate) fn compare(family: &Family) {
+pub(crate) fn compare(family: &Family<'_>) {
     let store = store(family.scripts);
     let redis = Redis::start();
     let client = redis::Client::open(redis.url()).unwrap();

@@ -5,6 +5,7 @@ use std::fmt;
 
 #[cfg(feature = "embedded")]
 use nearcache_embedded::{Call, ScriptError};
+#[cfg(feature = "embedded")]
 use redis::Value;
 
 use super::handle::Handle;
@@ -187,7 +188,7 @@ mod tests {
             sequences: 100,
             steps: 40,
             step,
-            contents: redis::Pipeline::new,
+            contents: || twins::contents(&KEYS),
             alike: twins::alike,
             answer: |_, reply| format!("{reply:?}"),
             answers: &[

@@ -100,15 +100,16 @@ impl<M> Bits<M> {
             });
             parts.collect::<Result<Vec<_>>>()
         };
-        self.handle.write("bits.set_many", command(), move |replies| {
-            let mut changed = 0;
-            for part in replies {
-                let was = list("BITFIELD", part)?;
-                let other = was.iter().filter(|was| **was != Value::Int(i64::from(bit)));
-                changed += other.count() as u64;
-            }
-            Ok(changed)
-        })
+        self.handle
+            .write("bits.set_many", command(), move |replies| {
+                let mut changed = 0;
+                for part in replies {
+                    let was = list("BITFIELD", part)?;
+                    let other = was.iter().filter(|was| **was != Value::Int(i64::from(bit)));
+                    changed += other.count() as u64;
+                }
+                Ok(changed)
+            })
     }
 
     /// Whether a bit is 1 (`GETBIT`). What was never set is 0.
@@ -223,11 +224,7 @@ impl<M> Bits<M> {
         self.position(bit, Ok(vec![from, to]))
     }
 
-    fn position(
-        &self,
-        bit: bool,
-        range: Result<Vec<i64>>,
-    ) -> Pending<'static, Option<u64>, M> {
+    fn position(&self, bit: bool, range: Result<Vec<i64>>) -> Pending<'static, Option<u64>, M> {
         let command = || {
             let mut command = self.handle.command("BITPOS")?;
             command.arg(u8::from(bit)).arg(range?);

@@ -80,7 +80,9 @@ impl<T: Member, Mode> Geo<T, Mode> {
         let members = members
             .into_iter()
             .map(|(member, position)| Ok((element(&member)?, position)));
-        GeoAdd::new(&self.handle, "geo.add_many", members.collect(), |count| count)
+        GeoAdd::new(&self.handle, "geo.add_many", members.collect(), |count| {
+            count
+        })
     }
 
     /// A member's position (`GEOPOS`); `None` if it is not there.
@@ -169,7 +171,9 @@ impl<T: Member, Mode> Geo<T, Mode> {
         self.handle.read("geo.hash", command(), |value| {
             let hash = list("GEOHASH", value)?.into_iter().next();
             let hash = reply::bytes("GEOHASH", hash.unwrap_or(Value::Nil))?;
-            let text = |bytes| String::from_utf8(bytes).map_err(|_| Error::unexpected("GEOHASH", &Value::Nil));
+            let text = |bytes| {
+                String::from_utf8(bytes).map_err(|_| Error::unexpected("GEOHASH", &Value::Nil))
+            };
             hash.map(text).transpose()
         })
     }
@@ -323,7 +327,9 @@ impl<T: Send + 'static, M> GeoAdd<T, M> {
         let answer = self.answer;
         let counted = sum("GEOADD");
         self.handle
-            .write(self.verb, commands, move |replies| Ok(answer(counted(replies)?)))
+            .write(self.verb, commands, move |replies| {
+                Ok(answer(counted(replies)?))
+            })
             .with_time(self.time)
             .start()
     }

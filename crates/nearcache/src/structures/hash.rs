@@ -19,7 +19,7 @@ use crate::cache::operation::{Async, CacheFuture, Pending, operation};
 use crate::client::batch::parts;
 use crate::client::reply;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ttl::{IntoTtl, Remaining};
+use crate::ttl::{IntoTtl, Remaining, Ttl};
 
 impl<M> CacheOf<M> {
     /// The hash at this key: fields with values, such as the columns of a row.
@@ -372,7 +372,7 @@ impl<M> Hash<M> {
         field: &(impl AsMember + ?Sized),
         ttl: impl IntoTtl,
     ) -> Pending<'static, bool, M> {
-        let ttl = ttl.into_ttl().map(|ttl| ttl.as_millis());
+        let ttl = ttl.into_ttl().map(Ttl::as_millis);
         let command = ttl.and_then(|ttl| {
             let mut command = self.handle.command("HPEXPIRE")?;
             command.arg(ttl);
@@ -489,8 +489,11 @@ fn one_of_fields(mut command: Cmd, field: &(impl AsMember + ?Sized)) -> Result<C
     Ok(command)
 }
 
-/// Fields and values, each with the field's bytes.
-fn typed<F: Member, V: Member>(command: &str, value: Value) -> Result<Vec<(Vec<u8>, (F, V))>> {
+/// A field and its value, with the field's bytes.
+type Found<F, V> = (Vec<u8>, (F, V));
+
+/// Fields and values.
+fn typed<F: Member, V: Member>(command: &str, value: Value) -> Result<Vec<Found<F, V>>> {
     let found = pairs(command, value)?.into_iter();
     found
         .map(|(field, value)| match value {

@@ -28,8 +28,15 @@
 //! As for every call: see [`CacheOf`](crate::CacheOf). There is no fallback for a structure; the error says what
 //! happened. After [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) a write may or may not have been carried out.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "an element is given as it is: `insert(7)`, `insert(\"ada\")`, `insert(&event)`"
+)]
+
 mod algebra;
+mod bits;
 mod fields;
+mod geo;
 mod handle;
 mod hash;
 mod list;
@@ -39,20 +46,36 @@ mod replies;
 mod scan;
 mod set;
 mod sorted_set;
+mod stream;
+mod topic;
+mod uniques;
 mod waiting;
 mod write;
 
 pub use algebra::Count;
+pub use bits::{BitCombine, BitCombineInto, BitField, BitFields, Bits};
+pub use geo::{Distance, Ft, Geo, GeoAdd, GeoFound, GeoSearch, Km, M, Mi, Point};
 pub use handle::AsKey;
 pub(crate) use handle::stored_key;
 pub use hash::{Hash, IncrField};
 pub use list::{List, Move, Pop, Push, Remove};
+pub(crate) use member::element;
 pub use member::{AsMember, Element, Member};
+pub(crate) use range::score as score_text;
+#[cfg(feature = "embedded")]
+pub(crate) use replies::float;
+pub(crate) use replies::{scored, some_float};
 pub use scan::Scan;
 pub use set::{Combine, SetOf};
 pub use sorted_set::{
     Aggregate, CombineSorted, Insert, PopScored, Range, Rank, SortedSet, WithScores,
 };
+pub use stream::{
+    Append, Consumer, Delivery, Entry, EntryId, Group, PendingEntries, PendingEntry,
+    PendingSummary, ReadStream, Stream, StreamRange, Trim,
+};
+pub use topic::{Heard, Named, Subscription, Topic, Topics};
+pub use uniques::Uniques;
 pub use write::Write;
 
 pub(crate) use member::encoded;
@@ -61,4 +84,10 @@ use crate::script::Script;
 
 /// The scripts of all structures, for a store without Lua.
 #[cfg_attr(not(feature = "serve"), allow(dead_code))]
-pub(crate) const SCRIPTS: &[&Script] = &[&write::TIMED, &algebra::COUNT];
+pub(crate) const SCRIPTS: &[&Script] = &[
+    &write::TIMED,
+    &algebra::COUNT,
+    &bits::scripts::COUNT,
+    &bits::scripts::COMBINE,
+    &stream::RETRY,
+];

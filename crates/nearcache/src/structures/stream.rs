@@ -222,7 +222,10 @@ impl<T: Member, M> Stream<T, M> {
     /// # Errors
     /// Those of every verb of a structure (see [`structures`](crate::structures)).
     pub fn remove(&self, ids: impl IntoIterator<Item = EntryId>) -> Write<u64, M> {
-        let ids: Vec<_> = ids.into_iter().map(|id| id.to_string().into_bytes()).collect();
+        let ids: Vec<_> = ids
+            .into_iter()
+            .map(|id| id.to_string().into_bytes())
+            .collect();
         let commands = self.handle.in_parts("XDEL", &ids);
         self.handle.write("stream.remove", commands, sum("XDEL"))
     }

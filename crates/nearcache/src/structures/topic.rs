@@ -103,14 +103,18 @@ impl<T: Member, M: 'static> Topic<T, M> {
         let (core, name) = (self.handle.core().clone(), self.handle.key().clone());
         Pending::new(async move {
             let message = message?;
-            core.perform("topic.publish", CallKeys::One(name.as_bytes()), async |core| {
-                let client = core.client();
-                let name = client.stored(name.as_bytes())?;
-                let mut command = redis::cmd("PUBLISH");
-                command.arg(&name).arg(&message);
-                let heard = client.request_for(&name, &command).await?;
-                reply::count("PUBLISH", &heard)
-            })
+            core.perform(
+                "topic.publish",
+                CallKeys::One(name.as_bytes()),
+                async |core| {
+                    let client = core.client();
+                    let name = client.stored(name.as_bytes())?;
+                    let mut command = redis::cmd("PUBLISH");
+                    command.arg(&name).arg(&message);
+                    let heard = client.request_for(&name, &command).await?;
+                    reply::count("PUBLISH", &heard)
+                },
+            )
             .await
         })
     }
@@ -124,9 +128,11 @@ impl<T: Member, M: 'static> Topic<T, M> {
     /// [`ErrorKind::Server`](crate::ErrorKind::Server) from a server before Redis 6, because a subscription needs RESP3 (also
     /// with `protocol=2`); and those of every call (see [`CacheOf`]).
     pub fn subscribe(&self) -> Pending<'static, Subscription<T, M>, M> {
-        subscription::to_one(self.handle.core(), self.handle.key().as_bytes(), |_, message| {
-            T::from_member(message)
-        })
+        subscription::to_one(
+            self.handle.core(),
+            self.handle.key().as_bytes(),
+            |_, message| T::from_member(message),
+        )
     }
 }
 

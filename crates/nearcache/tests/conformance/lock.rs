@@ -133,16 +133,20 @@ async fn a_guard_that_is_dropped_releases(target: Target) {
     };
     // On a thread that has no runtime, too.
     std::thread::spawn(move || drop(next)).join().unwrap();
-    let last = call!(cache.lock("job").acquire().wait("20s")).map(drop);
+    let last = call_as!(drop; cache.lock("job").acquire().wait("20s"));
     last.unwrap();
 }
 
 async fn a_wait_ends_with_an_error_or_with_the_lock(target: Target) {
     let cache = target.cache();
     let guard = try_lock(&cache, "job", "30s").await.unwrap();
+<<<<<<< HEAD
     let error = call!(cache.lock("job").acquire().wait("50ms"))
         .map(drop)
         .unwrap_err();
+=======
+    let error = call_as!(drop; cache.lock("job").acquire().wait("50ms")).unwrap_err();
+>>>>>>> 6a35ab89bb28f28860f909e7b92c6199bb6e5c13
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("held by another"), "{error}");
     let waiting = cache.clone();
@@ -151,9 +155,13 @@ async fn a_wait_ends_with_an_error_or_with_the_lock(target: Target) {
             .enable_all()
             .build();
         runtime.unwrap().block_on(async {
+<<<<<<< HEAD
             call!(waiting.lock("job").acquire().wait("20s"))
                 .map(drop)
                 .unwrap();
+=======
+            call_as!(drop; waiting.lock("job").acquire().wait("20s")).unwrap();
+>>>>>>> 6a35ab89bb28f28860f909e7b92c6199bb6e5c13
         });
     });
     assert!(release!(cache, guard).unwrap());
@@ -176,9 +184,13 @@ async fn a_lock_is_renewed_and_ends_without_renewal(target: Target) {
         }
     };
     // What another one waits for, it gets when the first one has ended by itself.
+<<<<<<< HEAD
     call!(cache.lock("not").acquire().wait("20s"))
         .map(drop)
         .unwrap();
+=======
+    call_as!(drop; cache.lock("not").acquire().wait("20s")).unwrap();
+>>>>>>> 6a35ab89bb28f28860f909e7b92c6199bb6e5c13
     assert!(!not.is_held());
     assert!(!release!(cache, not).unwrap());
     tokio::time::sleep(Duration::from_millis(700)).await;
@@ -234,15 +246,15 @@ async fn a_lock_has_keys_of_its_own(target: Target) {
 async fn bad_options_are_errors_of_the_operation(target: Target) {
     let cache = target.cache();
     let kind = |result: Result<bool, nearcache::Error>| result.unwrap_err().kind();
-    let tried = call!(cache.lock("").try_acquire()).map(|held| held.is_some());
+    let tried = call_as!(|held| held.is_some(); cache.lock("").try_acquire());
     assert_eq!(kind(tried), ErrorKind::InvalidKey);
-    let tried = call!(cache.lock("job").ttl("soon").try_acquire()).map(|held| held.is_some());
+    let tried = call_as!(|held| held.is_some(); cache.lock("job").ttl("soon").try_acquire());
     assert_eq!(kind(tried), ErrorKind::InvalidTtl);
-    let tried = call!(cache.lock("job").ttl("50ms").try_acquire()).map(|held| held.is_some());
+    let tried = call_as!(|held| held.is_some(); cache.lock("job").ttl("50ms").try_acquire());
     assert_eq!(kind(tried), ErrorKind::InvalidTtl);
-    let tried = call!(cache.lock("job").acquire().wait("0s")).map(|held| held.is_held());
+    let tried = call_as!(|held| held.is_held(); cache.lock("job").acquire().wait("0s"));
     assert_eq!(kind(tried), ErrorKind::InvalidTtl);
-    let tried = call!(cache.semaphore("pool", 0).try_acquire()).map(|held| held.is_some());
+    let tried = call_as!(|held| held.is_some(); cache.semaphore("pool", 0).try_acquire());
     assert_eq!(kind(tried), ErrorKind::InvalidConfig);
 }
 
@@ -260,7 +272,7 @@ async fn a_semaphore_has_so_many_holders(target: Target) {
     }
     assert_eq!(call!(other.semaphore("pool", 3).in_use()).unwrap(), 3);
     assert!(permit(&other, "pool", 3, "30s").await.is_none());
-    let error = call!(other.semaphore("pool", 3).acquire().wait("50ms")).map(drop);
+    let error = call_as!(drop; other.semaphore("pool", 3).acquire().wait("50ms"));
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Timeout);
     assert!(release!(one, held.pop().unwrap()).unwrap());
     assert!(permit(&other, "pool", 3, "30s").await.is_some());

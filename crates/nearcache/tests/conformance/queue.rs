@@ -93,8 +93,7 @@ macro_rules! next {
 /// Whether a worker finds nothing to do now.
 macro_rules! idle {
     ($face:ident, $queue:literal as $job:ty) => {
-        call!($face.queue::<$job>($queue).worker().try_next())
-            .map(|job| job.is_none())
+        call_as!(|job| job.is_none(); $face.queue::<$job>($queue).worker().try_next())
             .expect("an answer")
     };
 }
@@ -397,27 +396,9 @@ async fn bad_options_of_a_queue_are_errors(target: Target) {
     assert_eq!(pushed.unwrap_err().kind(), ErrorKind::InvalidTtl);
     let pushed = call!(cache.queue::<f64>("n").push(&f64::NAN));
     assert_eq!(pushed.unwrap_err().kind(), ErrorKind::Codec);
-    let short = call!(
-        cache
-            .queue::<u8>("n")
-            .worker()
-            .claim_after("50ms")
-            .try_next()
-    );
-    assert_eq!(
-        short.map(|job| job.is_some()).unwrap_err().kind(),
-        ErrorKind::InvalidTtl
-    );
-    let turned = call!(
-        cache
-            .queue::<u8>("n")
-            .worker()
-            .backoff("2s".."1s")
-            .try_next()
-    );
-    assert_eq!(
-        turned.map(|job| job.is_some()).unwrap_err().kind(),
-        ErrorKind::InvalidConfig
-    );
+    let short = call_as!(drop; cache.queue::<u8>("n").worker().claim_after("50ms").try_next());
+    assert_eq!(short.unwrap_err().kind(), ErrorKind::InvalidTtl);
+    let turned = call_as!(drop; cache.queue::<u8>("n").worker().backoff("2s".."1s").try_next());
+    assert_eq!(turned.unwrap_err().kind(), ErrorKind::InvalidConfig);
     assert!(call!(cache.queue::<u8>("n").is_empty()).unwrap());
 }

@@ -282,7 +282,7 @@ fn a_user_without_transactions_or_scripts_has_a_cache() {
         }
         // The line of the guide.
         redis.inline(
-            "ACL SETUSER app on >secret ~myapp:* +@read +@write +@scripting +@transaction +@connection +info",
+            "ACL SETUSER app on >secret ~myapp:* +@read +@write +@scripting +@transaction +@connection +info +time",
         );
         let url = format!(
             "redis://app:secret@{}/0?prefix=myapp&client_name=app",
@@ -296,7 +296,12 @@ fn a_user_without_transactions_or_scripts_has_a_cache() {
             assert_eq!(call!(face.incr("n")).unwrap(), 1);
             call!(face.invalidate_tag("t")).unwrap();
             call!(face.server()).unwrap();
-            assert!(call!(face.clear()).unwrap() > 0);
+            assert!(call_as!(|held| held.is_some(); face.lock("job").try_acquire()).unwrap());
+            call_as!(drop; face.semaphore("pool", 1).acquire()).unwrap();
+            call!(face.queue::<u8>("n").push(&1)).unwrap();
+            call_as!(drop; face.queue::<u8>("n").worker().next().wait("5s")).unwrap();
+            assert_eq!(call!(face.queue::<u8>("n").len()).unwrap(), 1);
+            assert!(call!(face.clear().with_helpers()).unwrap() > 0);
         }
         // Begun and never ended: the connection is of no use to the next call.
         for face in faces(&format!(

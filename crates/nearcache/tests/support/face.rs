@@ -31,6 +31,17 @@ macro_rules! call {
     };
 }
 
+/// The same for an answer that is of another type on each face, with what is made of it:
+/// `call_as!(|guard| guard.is_held(); cache.lock("job").acquire())`.
+macro_rules! call_as {
+    ($then:expr; $face:ident . $($operation:tt)*) => {
+        match &$face {
+            $crate::face::Face::Async(cache) => cache.$($operation)*.await.map($then),
+            $crate::face::Face::Blocking(cache) => cache.$($operation)*.run().map($then),
+        }
+    };
+}
+
 /// Asks either face something that it answers at once: `ask!(cache.stats())`.
 macro_rules! ask {
     ($face:ident . $($question:tt)*) => {

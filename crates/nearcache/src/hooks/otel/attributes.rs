@@ -12,11 +12,17 @@ const COMMAND: &str = "nearcache.command";
 const OUTCOME: &str = "nearcache.outcome";
 const ERROR: &str = "error.type";
 
-/// Whether a command is a database operation, rather than one that waits for a loader.
+/// Whether a command is a database operation, rather than one that waits for a loader, or for its turn.
 pub(super) fn is_operation(command: &str) -> bool {
     !matches!(
         command,
-        "remember" | "remember_many" | "refresh" | "load" | "rate_limiter.until_ready"
+        "remember"
+            | "remember_many"
+            | "refresh"
+            | "load"
+            | "rate_limiter.until_ready"
+            | "lock.acquire"
+            | "semaphore.acquire"
     )
 }
 

@@ -332,7 +332,8 @@ impl Active {
             .arg("BLOCK")
             .arg(wait.as_millis() as u64);
         command.arg("STREAMS").arg(&self.keys.jobs).arg(">");
-        let reply = link.ask(&command).await?;
+        let asked = link.ask(&command).await;
+        let reply = asked.map_err(|error| error.on_host(self.client().host()))?;
         Ok(entries_read(reply).into_iter().filter_map(fresh).collect())
     }
 
@@ -491,8 +492,10 @@ impl Chore for Hands {
     }
 }
 
+/// Whether there is no group, or was none any more while one waited: the queue was deleted.
 pub(super) fn is_no_group(error: &Error) -> bool {
-    error.kind() == ErrorKind::Server && error.detail().starts_with("NOGROUP")
+    let said = |code: &str| error.detail().starts_with(code);
+    error.kind() == ErrorKind::Server && (said("NOGROUP") || said("UNBLOCKED"))
 }
 
 /// As much of a reason as is kept.

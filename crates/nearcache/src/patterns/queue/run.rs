@@ -58,12 +58,25 @@ impl<T: Member> Worker<T> {
     /// pass by itself, such as [`ErrorKind::Auth`](crate::ErrorKind::Auth),
     /// [`ErrorKind::Denied`](crate::ErrorKind::Denied) or [`ErrorKind::WrongType`](crate::ErrorKind::WrongType).
     /// Handlers that run then are waited for.
-    pub async fn run<F, Fut, O, E>(&self, handler: F) -> Result<()>
+    pub fn run<F, Fut, O, E>(
+        &self,
+        handler: F,
+    ) -> impl Future<Output = Result<()>> + Send + use<T, F, Fut, O, E>
     where
         F: Fn(Job<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = std::result::Result<O, E>> + Send + 'static,
-        O: Send,
-        E: Display + Send,
+        O: Send + 'static,
+        E: Display + Send + 'static,
+    {
+        self.clone().run_on(handler)
+    }
+
+    async fn run_on<F, Fut, O, E>(self, handler: F) -> Result<()>
+    where
+        F: Fn(Job<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = std::result::Result<O, E>> + Send + 'static,
+        O: Send + 'static,
+        E: Display + Send + 'static,
     {
         let active = self.active()?;
         let handler = Arc::new(handler);
@@ -145,7 +158,7 @@ impl<T: Member> Worker<T, Blocking> {
             let others: Vec<_> = (1..active.settings().concurrency)
                 .filter_map(|_| {
                     let thread = std::thread::Builder::new().name("nearcache-worker".to_owned());
-                    let started = thread.spawn_scoped(scope, &one);
+                    let started = thread.spawn_scoped(scope, one);
                     if let Err(error) = &started {
                         tracing::warn!(%error, "could not start another thread of a worker");
                     }
@@ -159,7 +172,7 @@ impl<T: Member> Worker<T, Blocking> {
             let joined = others
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or(Ok(())));
-            joined.fold(first, |all, one| all.and(one))
+            joined.fold(first, Result::and)
         });
         block_on(active.leave());
         ended

@@ -168,7 +168,11 @@ impl<M> BitFields<M> {
 
     fn start(self) -> CacheFuture<'static, Vec<Option<i64>>> {
         let handle = &self.handle;
-        let verb = if self.writes { "BITFIELD" } else { "BITFIELD_RO" };
+        let verb = if self.writes {
+            "BITFIELD"
+        } else {
+            "BITFIELD_RO"
+        };
         let none = self.asked == 0;
         let command = self.command.and_then(|mut words| {
             let mut command: Cmd = handle.command(verb)?;

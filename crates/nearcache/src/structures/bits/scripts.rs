@@ -110,7 +110,11 @@ mod tests {
             }
             2..5 => {
                 let mut other = redis::Cmd::new();
-                other.arg("SETBIT").arg(key).arg(rng.u8(..60)).arg(rng.u8(..2));
+                other
+                    .arg("SETBIT")
+                    .arg(key)
+                    .arg(rng.u8(..60))
+                    .arg(rng.u8(..2));
                 Step::Other(other)
             }
             5..8 => {
@@ -137,10 +141,12 @@ mod tests {
         }
     }
 
+    static ALL: [&Script; 2] = [&COUNT, &COMBINE];
+
     #[test]
     fn the_scripts_and_their_twins_do_the_same() {
         twins::compare(&Family {
-            scripts: &[&COUNT, &COMBINE],
+            scripts: &ALL,
             sequences: 200,
             steps: 40,
             step,

@@ -113,12 +113,16 @@ impl<T, Mode> GeoSearch<T, Mode> {
         };
         let steps = step();
         let reads = self.handle.stored().into_iter().collect();
-        Write::at(&self.handle, destination, "geo.search_into", steps, move |replies| {
-            match none {
+        Write::at(
+            &self.handle,
+            destination,
+            "geo.search_into",
+            steps,
+            move |replies| match none {
                 true => Ok(0),
                 false => reply::count("GEOSEARCHSTORE", &first(replies)),
-            }
-        })
+            },
+        )
         .reading(reads)
     }
 }
@@ -157,7 +161,10 @@ impl<T: Member, Mode> GeoSearch<T, Mode> {
 
 /// Whether the member around which was searched is not there.
 fn has_no_center(error: &Error) -> bool {
-    error.kind() == ErrorKind::Server && error.detail().contains("could not decode requested zset member")
+    error.kind() == ErrorKind::Server
+        && error
+            .detail()
+            .contains("could not decode requested zset member")
 }
 
 fn read<T: Member>(value: Value) -> Result<GeoFound<T>> {

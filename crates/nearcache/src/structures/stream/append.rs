@@ -61,7 +61,9 @@ impl<M> Append<M> {
             match self.cap {
                 Some(entries) => {
                     command.arg("MAXLEN");
-                    command.arg(if self.approx { "~" } else { "=" }).arg(entries);
+                    command
+                        .arg(if self.approx { "~" } else { "=" })
+                        .arg(entries);
                 }
                 None if self.approx => {
                     let why = "`.approx()` is about a cap: say `.cap(n).approx()`";

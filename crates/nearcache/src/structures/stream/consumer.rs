@@ -80,7 +80,10 @@ impl<T: Member, M: 'static> Consumer<T, M> {
         })
     }
 
-    fn work(work: Box<Work<T, M>>, deadline: Option<Instant>) -> BoxFuture<'static, (Box<Work<T, M>>, Came<T, M>)> {
+    fn work(
+        work: Box<Work<T, M>>,
+        deadline: Option<Instant>,
+    ) -> BoxFuture<'static, (Box<Work<T, M>>, Came<T, M>)> {
         Box::pin(async move {
             let mut work = work;
             let came = work.next(deadline).await;
@@ -241,25 +244,35 @@ impl<T: Member, M: 'static> Delivery<T, M> {
     /// # Errors
     /// Those of every verb of a structure (see [`structures`](crate::structures)).
     pub fn retry(&self) -> Pending<'static, bool, M> {
-        let (core, key) = (self.group.handle.core().clone(), self.group.handle.key().clone());
+        let (core, key) = (
+            self.group.handle.core().clone(),
+            self.group.handle.key().clone(),
+        );
         let (again, id) = (Arc::clone(&self.again), self.id);
         let (group, consumer) = (self.group.name.clone(), Arc::clone(&self.consumer));
         Pending::new(async move {
-            core.perform("stream.retry", CallKeys::One(key.as_bytes()), async |core| {
-                let client = core.client();
-                let key = client.stored(key.as_bytes())?;
-                let mut input = Input::default();
-                input.key(key.as_bytes());
-                input.arg(&group).arg(&consumer).arg(id.to_string().as_bytes());
-                input.arg(scripts::LONG_AGO.to_string().as_bytes());
-                let given_back = client.run(&scripts::RETRY, &input).await;
-                let given_back = given_back.and_then(|reply| reply::flag("XCLAIM", &reply));
-                let given_back = given_back.map_err(|error| error.for_key(&key))?;
-                if given_back {
-                    again.lock().push(id);
-                }
-                Ok(given_back)
-            })
+            core.perform(
+                "stream.retry",
+                CallKeys::One(key.as_bytes()),
+                async |core| {
+                    let client = core.client();
+                    let key = client.stored(key.as_bytes())?;
+                    let mut input = Input::default();
+                    input.key(key.as_bytes());
+                    input
+                        .arg(&group)
+                        .arg(&consumer)
+                        .arg(id.to_string().as_bytes());
+                    input.arg(scripts::LONG_AGO.to_string().as_bytes());
+                    let given_back = client.run(&scripts::RETRY, &input).await;
+                    let given_back = given_back.and_then(|reply| reply::flag("XCLAIM", &reply));
+                    let given_back = given_back.map_err(|error| error.for_key(&key))?;
+                    if given_back {
+                        again.lock().push(id);
+                    }
+                    Ok(given_back)
+                },
+            )
             .await
         })
     }

@@ -43,11 +43,18 @@ impl<T: Member, M: 'static> Group<T, M> {
             command.arg("MKSTREAM");
             vec![command]
         });
-        let write = self.handle.write("stream.create_group", command, |_| Ok(true));
+        let write = self
+            .handle
+            .write("stream.create_group", command, |_| Ok(true));
         let write = write.start();
         Pending::new(async move {
             match write.await {
-                Err(error) if error.kind() == ErrorKind::Server && error.detail().starts_with("BUSYGROUP") => Ok(false),
+                Err(error)
+                    if error.kind() == ErrorKind::Server
+                        && error.detail().starts_with("BUSYGROUP") =>
+                {
+                    Ok(false)
+                }
                 outcome => outcome,
             }
         })
@@ -59,9 +66,12 @@ impl<T: Member, M: 'static> Group<T, M> {
     /// Those of every verb of a structure (see [`structures`](crate::structures)); [`ErrorKind::Server`] if there is no stream.
     pub fn destroy(&self) -> Pending<'static, bool, M> {
         let command = self.subcommand("DESTROY").map(|command| vec![command]);
-        plain(self.handle.write("stream.destroy_group", command, |replies| {
-            reply::flag("XGROUP", &first(replies))
-        }))
+        plain(
+            self.handle
+                .write("stream.destroy_group", command, |replies| {
+                    reply::flag("XGROUP", &first(replies))
+                }),
+        )
     }
 
     /// Removes a consumer from the group, and forgets what it has not done: take that over first
@@ -75,9 +85,12 @@ impl<T: Member, M: 'static> Group<T, M> {
             command.arg(name.as_ref());
             vec![command]
         });
-        plain(self.handle.write("stream.remove_consumer", command, |replies| {
-            reply::count("XGROUP", &first(replies))
-        }))
+        plain(
+            self.handle
+                .write("stream.remove_consumer", command, |replies| {
+                    reply::count("XGROUP", &first(replies))
+                }),
+        )
     }
 
     /// Acknowledges entries by their ids: they are done. Returns how many of them were pending (`XACK`).
@@ -137,7 +150,10 @@ impl<T: Member, M: 'static> Group<T, M> {
 
     fn subcommand(&self, name: &str) -> Result<Cmd> {
         let mut command = redis::cmd("XGROUP");
-        command.arg(name).arg(self.handle.stored()?).arg(&*self.name);
+        command
+            .arg(name)
+            .arg(self.handle.stored()?)
+            .arg(&*self.name);
         Ok(command)
     }
 }
@@ -217,7 +233,9 @@ fn summary(value: Value) -> Result<PendingSummary> {
         else {
             return Err(wrong());
         };
-        let count = std::str::from_utf8(&count).ok().and_then(|count| count.parse().ok());
+        let count = std::str::from_utf8(&count)
+            .ok()
+            .and_then(|count| count.parse().ok());
         consumers.push((
             String::from_utf8_lossy(&name).into_owned(),
             count.ok_or_else(wrong)?,
@@ -298,7 +316,15 @@ impl<M> PendingEntries<M> {
 pub(super) fn pending(value: Value) -> Result<PendingEntry> {
     let wrong = || Error::unexpected("XPENDING", &Value::Nil);
     let parts = <[Value; 4]>::try_from(list("XPENDING", value)?);
-    let Ok([Value::BulkString(id), Value::BulkString(consumer), idle, attempts]) = parts else {
+    let Ok(
+        [
+            Value::BulkString(id),
+            Value::BulkString(consumer),
+            idle,
+            attempts,
+        ],
+    ) = parts
+    else {
         return Err(wrong());
     };
     Ok(PendingEntry {

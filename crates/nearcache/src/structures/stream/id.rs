@@ -110,7 +110,17 @@ mod tests {
 
     #[test]
     fn what_is_no_id_is_refused() {
-        for wrong in ["", "-", "1-", "-1", "1-2-3", "+1", "1-+2", "a", "18446744073709551616-0"] {
+        for wrong in [
+            "",
+            "-",
+            "1-",
+            "-1",
+            "1-2-3",
+            "+1",
+            "1-+2",
+            "a",
+            "18446744073709551616-0",
+        ] {
             assert!(wrong.parse::<EntryId>().is_err(), "{wrong}");
         }
         assert_eq!("7".parse::<EntryId>().unwrap(), EntryId::new(7, 0));

@@ -24,11 +24,7 @@ pub struct StreamRange<T, M = Async> {
 }
 
 impl<T, M> StreamRange<T, M> {
-    pub(super) fn new(
-        handle: &Handle<M>,
-        form: Form<T>,
-        ids: impl RangeBounds<EntryId>,
-    ) -> Self {
+    pub(super) fn new(handle: &Handle<M>, form: Form<T>, ids: impl RangeBounds<EntryId>) -> Self {
         let bound = |bound: Bound<&EntryId>, open: &str| match bound {
             Bound::Unbounded => open.to_owned(),
             Bound::Included(id) => id.to_string(),
@@ -63,7 +59,8 @@ impl<T: Send + 'static, M> StreamRange<T, M> {
             return CacheFuture::ready(Ok(Vec::new()));
         }
         // Before the lowest id and after the highest one there is nothing, and Redis takes it for an error.
-        let nothing = self.from == format!("({}", EntryId::MAX) || self.to == format!("({}", EntryId::MIN);
+        let nothing =
+            self.from == format!("({}", EntryId::MAX) || self.to == format!("({}", EntryId::MIN);
         if nothing {
             return CacheFuture::ready(Ok(Vec::new()));
         }

@@ -129,10 +129,7 @@ impl Link {
                 false => SILENCE,
             };
             let time = left.unwrap_or(slice).min(slice).min(patience).max(MOMENT);
-            let next = first(
-                connection.next_push(&runtime, time),
-                self.client.closed(),
-            );
+            let next = first(connection.next_push(&runtime, time), self.client.closed());
             match next.await {
                 Err(()) => return Came::Closed,
                 Ok(Ok(Some(push))) => {
@@ -164,7 +161,10 @@ impl Link {
         self.pause = (self.pause * 2).min(PAUSES.1);
         let passes = matches!(
             error.kind(),
-            ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::PoolExhausted
+            ErrorKind::Connect
+                | ErrorKind::Timeout
+                | ErrorKind::Unavailable
+                | ErrorKind::PoolExhausted
         );
         if passes || error.kind() == ErrorKind::Closed || self.told == Some(error.kind()) {
             tracing::debug!(%error, "a subscription could not be renewed yet");

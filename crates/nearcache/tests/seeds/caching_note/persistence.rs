@@ -20,6 +20,15 @@ async fn write_all(cache: &Face) {
     call!(cache.set("invalidated", 1).ttl("1h").tags(["u"])).unwrap();
     call!(cache.invalidate_tag("u")).unwrap();
     call!(cache.hash("user:123").set("name", "John").ttl("2h")).unwrap();
+    call!(cache.list::<u8>("list").push_back_many([1, 2, 3]).ttl("2h")).unwrap();
+    call!(cache.set_of::<String>("set").insert("ada").ttl("2h")).unwrap();
+    call!(
+        cache
+            .sorted_set::<String>("board")
+            .insert("ada", 7.5)
+            .ttl("2h")
+    )
+    .unwrap();
 }
 
 /// Values and TTLs are there.
@@ -36,7 +45,22 @@ async fn all_is_there(cache: &Face) {
     assert_eq!(call!(cache.get::<u8>("invalidated")).unwrap(), None);
     let name: Option<String> = call!(cache.hash("user:123").get("name")).unwrap();
     assert_eq!(name.as_deref(), Some("John"));
-    for (key, hours) in [("text", 1), ("tagged", 1), ("user:123", 2), ("counter", 24)] {
+    assert_eq!(
+        call!(cache.list::<u8>("list").range(..)).unwrap(),
+        [1, 2, 3]
+    );
+    assert!(call!(cache.set_of::<String>("set").contains("ada")).unwrap());
+    let score = call!(cache.sorted_set::<String>("board").score("ada")).unwrap();
+    assert_eq!(score.map(f64::to_bits), Some(7.5_f64.to_bits()));
+    for (key, hours) in [
+        ("text", 1),
+        ("tagged", 1),
+        ("user:123", 2),
+        ("list", 2),
+        ("set", 2),
+        ("board", 2),
+        ("counter", 24),
+    ] {
         let left = call!(cache.ttl(key)).unwrap().duration().expect(key);
         let whole = Duration::from_secs(hours * 3_600);
         assert!(

@@ -73,10 +73,12 @@ mod tests {
         Step::Other(other)
     }
 
+    static ALL: [&Script; 1] = [&RETRY];
+
     #[test]
     fn the_script_and_its_twin_do_the_same() {
         twins::compare(&Family {
-            scripts: &[&RETRY],
+            scripts: &ALL,
             sequences: 300,
             steps: 30,
             step,
@@ -84,12 +86,23 @@ mod tests {
                 let mut contents = twins::contents(&[KEY]);
                 contents.cmd("XLEN").arg(KEY);
                 contents.cmd("XPENDING").arg(KEY).arg("g");
-                contents.cmd("XPENDING").arg(KEY).arg("g").arg("-").arg("+").arg(10);
+                contents
+                    .cmd("XPENDING")
+                    .arg(KEY)
+                    .arg("g")
+                    .arg("-")
+                    .arg("+")
+                    .arg(10);
                 contents
             },
             alike,
             answer: |_, reply| format!("{reply:?}"),
-            answers: &["RETRY int(0)", "RETRY int(1)", "RETRY NOGROUP", "RETRY WRONGTYPE"],
+            answers: &[
+                "RETRY int(0)",
+                "RETRY int(1)",
+                "RETRY NOGROUP",
+                "RETRY WRONGTYPE",
+            ],
         });
     }
 

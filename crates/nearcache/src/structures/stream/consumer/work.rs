@@ -17,7 +17,6 @@ use super::super::group::{Group, pending};
 use super::super::id::EntryId;
 use super::scripts::LONG_AGO;
 use super::{Again, Delivery};
-use crate::ttl::Ttl;
 use crate::connect::Alone;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::CallKeys;
@@ -25,6 +24,7 @@ use crate::keyspace::StoredKey;
 use crate::runtime::first;
 use crate::structures::member::Member;
 use crate::structures::replies::list;
+use crate::ttl::Ttl;
 
 /// How long one read waits.
 const SLICE: Duration = Duration::from_secs(1);
@@ -170,12 +170,16 @@ impl<T: Member, M: 'static> Work<T, M> {
     async fn fetch(&mut self, left: Option<Duration>) -> Result<()> {
         let core = self.group.handle.core().clone();
         let key = self.group.handle.key().clone();
-        core.perform("stream.deliver", CallKeys::One(key.as_bytes()), async |core| {
-            let client = core.client();
-            let key = client.stored(key.as_bytes())?;
-            let fetched = self.fetch_of(&key, left).await;
-            fetched.map_err(|error| error.on_host(client.host()).for_key(&key))
-        })
+        core.perform(
+            "stream.deliver",
+            CallKeys::One(key.as_bytes()),
+            async |core| {
+                let client = core.client();
+                let key = client.stored(key.as_bytes())?;
+                let fetched = self.fetch_of(&key, left).await;
+                fetched.map_err(|error| error.on_host(client.host()).for_key(&key))
+            },
+        )
         .await
     }
 
@@ -256,7 +260,10 @@ impl<T: Member, M: 'static> Work<T, M> {
 
     fn read(&self, key: &StoredKey, from: &str, wait: Option<u64>) -> Cmd {
         let mut command = redis::cmd("XREADGROUP");
-        command.arg("GROUP").arg(&*self.group.name).arg(&*self.consumer);
+        command
+            .arg("GROUP")
+            .arg(&*self.group.name)
+            .arg(&*self.consumer);
         command.arg("COUNT").arg(self.batch);
         if let Some(millis) = wait {
             command.arg("BLOCK").arg(millis);
@@ -321,7 +328,10 @@ impl<T: Member, M: 'static> Work<T, M> {
         let replies = self.group.handle.client().pipeline(&asked).await?;
         let attempts = replies.into_iter().map(|reply| {
             let entry = list("XPENDING", reply)?.into_iter().next();
-            Ok(entry.map(pending).transpose()?.map_or(1, |entry| entry.attempts))
+            Ok(entry
+                .map(pending)
+                .transpose()?
+                .map_or(1, |entry| entry.attempts))
         });
         attempts.collect()
     }
