@@ -5,22 +5,22 @@ use super::*;
 /// What was given: when, and how much.
 type Given = Vec<(u64, u64)>;
 
-/// Whether a promise allows one more grant. `None`: the model does not know.
+/// Whether a promise allows one more grant.
 trait Model {
     fn allows(&self, given: &Given, now: u64, cost: u64) -> bool;
 }
 
 impl Model for Bucket {
-    /// For each span that ends now: `given + cost <= burst + rate · t`.
+    /// For each span that ends now: `given + cost <= burst + rate · t`, also where the clock went back.
     fn allows(&self, given: &Given, now: u64, cost: u64) -> bool {
-        let (parts, each) = (u128::from(self.parts), u128::from(self.each));
-        let mut sum = u128::from(cost);
-        let within = |sum: u128, from: u64| {
-            sum * each <= u128::from(self.burst) * each + u128::from(now - from) * parts
+        let [parts, each, burst] = [self.parts, self.each, self.burst].map(i128::from);
+        let mut sum = i128::from(cost);
+        let within = |sum: i128, from: u64| {
+            sum * each <= burst * each + (i128::from(now) - i128::from(from)) * parts
         };
         within(sum, now)
             && given.iter().rev().all(|&(at, cost)| {
-                sum += u128::from(cost);
+                sum += i128::from(cost);
                 within(sum, at)
             })
     }
@@ -164,18 +164,19 @@ proptest! {
             let mut steps = Steps::new(kind, &quota);
             let (model, limit) = (model(steps.algorithm), steps.algorithm.limit());
             let length = period(steps.algorithm) as f64;
-            let (mut latest, mut given) = (START, Given::new());
+            let (mut latest, mut seen, mut given) = (START, 0, Given::new());
             for &(on, back, cost) in &moves {
                 latest += (on * length) as u64;
                 let now = latest - (back * length) as u64;
                 let cost = cost.min(limit);
                 let answer = steps.check(now, cost);
-                // A window says by which time it goes: that of the latest check that took something.
-                let at = if kind == Kind::Gcra { latest } else { answer.at };
-                prop_assert!(at >= now);
+                prop_assert!(answer.at >= now);
+                seen = seen.max(now);
+                // A log forgets what was over at the latest time that it has seen.
+                let by = if kind == Kind::SlidingWindow { seen } else { answer.at };
                 if answer.allowed {
-                    prop_assert!(model.allows(&given, at, cost), "{:?}", kind);
-                    given.push((at, cost));
+                    prop_assert!(model.allows(&given, by, cost), "{:?}", kind);
+                    given.push((answer.at, cost));
                 }
             }
         }
