@@ -285,7 +285,7 @@ async fn while_redis_is_killed_nobody_gets_an_error() {
         .into_iter()
         .map(|when_away| {
             let cache = Cache::builder(&redis.url())
-                .prefix(&random_prefix())
+                .prefix(random_prefix())
                 .build()
                 .unwrap();
             let limiter = cache.rate_limiter("api", quota()).when_away(when_away);

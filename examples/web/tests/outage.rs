@@ -244,7 +244,10 @@ async fn what_has_a_source_never_fails_and_what_lives_in_redis_says_so() {
 }
 
 /// Prints how long the answers took.
-#[allow(clippy::print_stdout, reason = "the figures are for whoever asks for them")]
+#[allow(
+    clippy::print_stdout,
+    reason = "the figures are for whoever asks for them"
+)]
 fn report(answers: &[Answer]) {
     let mut groups: BTreeMap<(Phase, Kind), Vec<&Answer>> = BTreeMap::new();
     for answer in answers {

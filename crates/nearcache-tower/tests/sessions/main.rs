@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http_body_util::BodyExt;
@@ -75,7 +76,7 @@ fn app(cache: &Cache) -> Router {
 
 /// The status, the body, and the cookie that is set.
 async fn ask(app: &Router, path: &str, cookie: Option<&str>) -> (u16, String, Option<String>) {
-    let mut request = axum::http::Request::builder().uri(path);
+    let mut request = Request::builder().uri(path);
     if let Some(cookie) = cookie {
         request = request.header("cookie", cookie);
     }

@@ -1,5 +1,10 @@
 //! Bitmaps: single bits, ranges of them, combinations, and numbers of a few bits.
 
+#![allow(
+    clippy::reversed_empty_ranges,
+    reason = "an end that is negative counts from the end"
+)]
+
 use nearcache::structures::BitField;
 use nearcache::{ErrorKind, Remaining, Text};
 

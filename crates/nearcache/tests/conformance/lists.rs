@@ -1,5 +1,10 @@
 //! Lists: order, ends, and waiting.
 
+#![allow(
+    clippy::reversed_empty_ranges,
+    reason = "an end that is negative counts from the end"
+)]
+
 use std::time::Duration;
 
 use nearcache::{ErrorKind, Remaining};

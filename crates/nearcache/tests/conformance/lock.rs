@@ -1,5 +1,10 @@
 //! Locks and semaphores: one holder at a time, or so many; tokens that grow; guards that end.
 
+#![allow(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a guard has a type for each face"
+)]
+
 use std::time::Duration;
 
 use nearcache::ErrorKind;

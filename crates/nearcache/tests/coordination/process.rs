@@ -127,7 +127,7 @@ fn one_of_the_processes() {
         ("queue", _) => work_on_threads(&blocking::Cache::open(&url).expect("a cache"), &file),
         (what, "async") => run(hold(Cache::open(&url).expect("a cache"), what, file)),
         (what, _) => {
-            hold_on_this_thread(&blocking::Cache::open(&url).expect("a cache"), what, file)
+            hold_on_this_thread(&blocking::Cache::open(&url).expect("a cache"), what, file);
         }
     }
 }

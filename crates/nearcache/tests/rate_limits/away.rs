@@ -167,7 +167,7 @@ fn hooks_are_told_and_texts_show_no_id_if_keys_are_hidden() {
     let told = Arc::new(Told::default());
     run(async {
         let cache = Cache::builder(&redis.url())
-            .prefix(&random_prefix())
+            .prefix(random_prefix())
             .redact_keys(true)
             .hook(Arc::clone(&told))
             .build()

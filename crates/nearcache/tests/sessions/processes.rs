@@ -46,6 +46,7 @@ impl Drop for Process {
 
 /// Does nothing unless this is one of the processes.
 #[test]
+#[allow(clippy::print_stdout, reason = "it tells the test that started it")]
 fn one_of_the_processes() {
     let Ok(role) = std::env::var(ROLE) else {
         return;

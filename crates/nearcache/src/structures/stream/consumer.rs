@@ -83,10 +83,7 @@ impl<T: Member, M: 'static> Consumer<T, M> {
         })
     }
 
-    fn work(
-        work: Box<Work<T, M>>,
-        deadline: Option<Instant>,
-    ) -> BoxFuture<'static, Worked<T, M>> {
+    fn work(work: Box<Work<T, M>>, deadline: Option<Instant>) -> BoxFuture<'static, Worked<T, M>> {
         Box::pin(async move {
             let mut work = work;
             let came = work.next(deadline).await;
