@@ -22,7 +22,7 @@ fn caches() -> Vec<Cache> {
     let redis = Redis::shared().url();
     [String::from("memory://"), redis]
         .map(|url| {
-            let builder = Cache::builder(&url).prefix(&random_prefix());
+            let builder = Cache::builder(&url).prefix(random_prefix());
             builder.timeout(Duration::from_secs(10)).build().unwrap()
         })
         .into()

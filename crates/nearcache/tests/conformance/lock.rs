@@ -145,13 +145,7 @@ async fn a_guard_that_is_dropped_releases(target: Target) {
 async fn a_wait_ends_with_an_error_or_with_the_lock(target: Target) {
     let cache = target.cache();
     let guard = try_lock(&cache, "job", "30s").await.unwrap();
-<<<<<<< HEAD
-    let error = call!(cache.lock("job").acquire().wait("50ms"))
-        .map(drop)
-        .unwrap_err();
-=======
     let error = call_as!(drop; cache.lock("job").acquire().wait("50ms")).unwrap_err();
->>>>>>> 6a35ab89bb28f28860f909e7b92c6199bb6e5c13
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("held by another"), "{error}");
     let waiting = cache.clone();
@@ -160,13 +154,7 @@ async fn a_wait_ends_with_an_error_or_with_the_lock(target: Target) {
             .enable_all()
             .build();
         runtime.unwrap().block_on(async {
-<<<<<<< HEAD
-            call!(waiting.lock("job").acquire().wait("20s"))
-                .map(drop)
-                .unwrap();
-=======
             call_as!(drop; waiting.lock("job").acquire().wait("20s")).unwrap();
->>>>>>> 6a35ab89bb28f28860f909e7b92c6199bb6e5c13
         });
     });
     assert!(release!(cache, guard).unwrap());
@@ -189,13 +177,7 @@ async fn a_lock_is_renewed_and_ends_without_renewal(target: Target) {
         }
     };
     // What another one waits for, it gets when the first one has ended by itself.
-<<<<<<< HEAD
-    call!(cache.lock("not").acquire().wait("20s"))
-        .map(drop)
-        .unwrap();
-=======
     call_as!(drop; cache.lock("not").acquire().wait("20s")).unwrap();
->>>>>>> 6a35ab89bb28f28860f909e7b92c6199bb6e5c13
     assert!(!not.is_held());
     assert!(!release!(cache, not).unwrap());
     tokio::time::sleep(Duration::from_millis(700)).await;
