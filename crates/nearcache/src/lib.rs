@@ -113,7 +113,6 @@ mod cache;
 mod client;
 mod codec;
 pub mod command;
-#[cfg(feature = "config")]
 #[cfg(any(feature = "config", feature = "simple"))]
 pub mod compat;
 #[cfg(feature = "config")]

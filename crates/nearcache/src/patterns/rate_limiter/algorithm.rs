@@ -142,6 +142,7 @@ pub(super) fn answer(reply: &Value) -> Result<Answer> {
 }
 
 /// Numbers, separated so, as the scripts read them: digits only, each below 2^53.
+#[cfg(feature = "embedded")]
 pub(super) fn numbers<const N: usize>(text: &[u8], separators: &[u8]) -> Option<[u64; N]> {
     let text = std::str::from_utf8(text).ok()?;
     let mut rest = text;
@@ -164,6 +165,7 @@ pub(super) fn numbers<const N: usize>(text: &[u8], separators: &[u8]) -> Option<
 }
 
 /// The Unix milliseconds after which what matters until this time does not any more.
+#[cfg(feature = "embedded")]
 pub(super) fn expiry(micros: u64) -> u64 {
     micros / 1_000 + 1
 }

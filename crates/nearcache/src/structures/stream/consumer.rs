@@ -39,6 +39,7 @@ type Again = Arc<Mutex<Vec<EntryId>>>;
 #[must_use = "nothing is delivered until it is asked for the next one"]
 pub struct Consumer<T, M = Async> {
     state: State<T, M>,
+    #[cfg(feature = "blocking")]
     runtime: crate::runtime::Runtime,
 }
 
@@ -54,6 +55,7 @@ enum State<T, M> {
 impl<T: Member, M: 'static> Consumer<T, M> {
     pub(super) fn new(group: Group<T, M>, name: &[u8]) -> Self {
         Consumer {
+            #[cfg(feature = "blocking")]
             runtime: group.handle.client().runtime().clone(),
             state: State::Idle(Box::new(Work::new(group, name))),
         }

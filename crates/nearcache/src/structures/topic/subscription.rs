@@ -94,6 +94,7 @@ fn listen<T: 'static, M: 'static>(
             .await?;
         Ok(Subscription {
             keyspace: core.client().keyspace().clone(),
+            #[cfg(feature = "blocking")]
             runtime: core.client().runtime().clone(),
             name,
             state: State::Idle(Box::new(link)),
@@ -116,6 +117,7 @@ fn listen<T: 'static, M: 'static>(
 /// and it hears what was kept, and then of the gap.
 pub struct Subscription<T, M = Async> {
     keyspace: Keyspace,
+    #[cfg(feature = "blocking")]
     runtime: crate::runtime::Runtime,
     name: Vec<u8>,
     state: State,
