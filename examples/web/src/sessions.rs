@@ -1,4 +1,5 @@
-//! Sessions: who is signed in, under a secret id, which ends 30 minutes after it was last used.
+//! Sessions: who is signed in, under a secret id. They end 30 minutes after they were last used, and after half a day in
+//! any case.
 //!
 //! The cache is where sessions live, and not a copy of them: while Redis is away nobody is signed in, and the client is
 //! told to try again.
@@ -20,6 +21,9 @@ use crate::limits::Limit;
 
 /// How long a session lasts after its last use.
 const IDLE: &str = "30m";
+
+/// How long it lasts at most.
+const ABSOLUTE: &str = "12h";
 
 /// How often one name may try to sign in.
 const SIGN_INS: Limit = Limit {
@@ -45,7 +49,7 @@ impl FromRequestParts<Service> for Session {
 }
 
 fn sessions(cache: &Cache) -> Sessions<Session> {
-    cache.sessions().idle(IDLE)
+    cache.sessions().idle(IDLE).absolute(ABSOLUTE)
 }
 
 /// `POST /sessions`
