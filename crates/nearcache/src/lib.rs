@@ -37,6 +37,8 @@
 //! - [`structures`]: hashes, lists, sets and sorted sets as handles; [`command`]: any other command on keys of the cache.
 //! - [`Fallback`]: what a read returns while Redis is away, and what a function of yours says instead; [`Undelivered`] and [`DataLoss`]: what happens to an
 //!   invalidation then.
+//! - [`patterns`]: rate limits, sessions, locks, queues, leaderboards, series. The crate `nearcache-tower` has layers and
+//!   stores for axum and whatever else is tower.
 //! - [`Stats`]: the statistics of a cache; [`hooks`]: observing each call, metrics and traces.
 //! - [`Codec`]: formats and compression; [`Text`] and [`Raw`]: values that are stored unchanged.
 //! - `nearcache::config` (feature `config`): caches described in TOML, JSON or the environment;

