@@ -68,12 +68,12 @@ pub(crate) fn redis() -> Result<(), String> {
 
 const PYTHON: &str = "\
 Some tests need Python 3 with the packages of xtask/python.txt, and they cannot be installed into .venv. Install python3
-with its venv module (Debian, Ubuntu: apt-get install python3 python3-venv), or set NEARCACHE_PYTHON to a Python that has
+with its venv module (Debian, Ubuntu: apt-get install python3 python3-venv), or set TESTKIT_PYTHON to a Python that has
 the packages.";
 
-/// The Python with the packages of `xtask/python.txt`: `$NEARCACHE_PYTHON`, or the one of `.venv`, which this makes.
+/// The Python with the packages of `xtask/python.txt`: `$TESTKIT_PYTHON`, or the one of `.venv`, which this makes.
 pub(crate) fn python() -> Result<PathBuf, String> {
-    if let Some(python) = env::var_os("NEARCACHE_PYTHON").filter(|python| !python.is_empty()) {
+    if let Some(python) = env::var_os("TESTKIT_PYTHON").filter(|python| !python.is_empty()) {
         return Ok(PathBuf::from(python));
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("");

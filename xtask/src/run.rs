@@ -67,7 +67,7 @@ pub(crate) fn step(step: &Step) -> Counts {
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     if let Some(python) = PYTHON.get() {
-        command.env("NEARCACHE_PYTHON", python);
+        command.env("TESTKIT_PYTHON", python);
     }
     for (name, value) in step.environment {
         command.env(name, value);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The variable that names the interpreter. `cargo xtask test` sets it, so that there nothing is skipped.
-const VARIABLE: &str = "NEARCACHE_PYTHON";
+const VARIABLE: &str = "TESTKIT_PYTHON";
 
 /// What tests import.
 const IMPORTS: &str = "import cachelib, redis";
@@ -17,11 +17,11 @@ pub struct Python {
 }
 
 impl Python {
-    /// The Python of `$NEARCACHE_PYTHON`, or of the folder `.venv`. If there is neither, it says so aloud, and the test is
+    /// The Python of `$TESTKIT_PYTHON`, or of the folder `.venv`. If there is neither, it says so aloud, and the test is
     /// to be skipped.
     ///
     /// # Panics
-    /// If `$NEARCACHE_PYTHON` is set, and is none that has the packages.
+    /// If `$TESTKIT_PYTHON` is set, and is none that has the packages.
     pub fn find() -> Option<Python> {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
         let said = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());

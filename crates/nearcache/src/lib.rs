@@ -34,9 +34,10 @@
 //! - `#[cached]` (feature `macros`): caches the results of a function.
 //! - [`Builder`]: prefix, default TTL, jitter, timeout.
 //! - [`Error`] and [`ErrorKind`]: what can go wrong.
-//! - [`structures`]: hashes, lists, sets and sorted sets as handles; [`command`]: any other command on keys of the cache.
 //! - [`Fallback`]: what a read returns while Redis is away, and what a function of yours says instead; [`Undelivered`] and [`DataLoss`]: what happens to an
 //!   invalidation then.
+//! - [`structures`]: hashes, lists, sets, sorted sets, bitmaps, HyperLogLogs, geospatial indexes, streams and topics as
+//!   handles; [`command`]: any other command on keys of the cache.
 //! - [`patterns`]: rate limits, sessions, locks, queues, leaderboards, series. The crate `nearcache-tower` has layers and
 //!   stores for axum and whatever else is tower.
 //! - [`Stats`]: the statistics of a cache; [`hooks`]: observing each call, metrics and traces.
