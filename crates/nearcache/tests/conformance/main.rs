@@ -29,6 +29,7 @@ mod lock;
 mod presence;
 mod queue;
 mod rate_limiter;
+mod series;
 mod sessions;
 mod sets;
 mod sorted_sets;

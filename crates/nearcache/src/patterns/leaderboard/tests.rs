@@ -1,9 +1,11 @@
-//! Compares the scripts with their twins.
+//! The scripts and their twins do the same; and a leaderboard is what a sorted list says.
 
 use fastrand::Rng;
+use proptest::prelude::*;
 use redis::{Cmd, Value};
 
-use super::{AROUND, STANDING, SUBMIT};
+use super::{AROUND, Ranked, STANDING, SUBMIT};
+use crate::Cache;
 use crate::script::twins::{self, Family, Step};
 use crate::script::{Input, Script};
 
@@ -90,4 +92,168 @@ fn scripts_and_their_twins_do_the_same() {
             "AROUND WRONGTYPE",
         ],
     });
+}
+
+/// In the order of their bytes, which is not that of an alphabet.
+const PLAYERS: [&str; 9] = [
+    "",
+    "07",
+    "7",
+    "A",
+    "a",
+    "aa",
+    "b",
+    "a b",
+    "\u{e4}\u{0}\u{1f980}",
+];
+
+/// Few enough that many are equal, of either sign, some fractions, and the furthest there are.
+const SCORES: [f64; 14] = [
+    -9_007_199_254_740_992.0,
+    -1e300,
+    -2.0,
+    -1.5,
+    -0.1,
+    -0.0,
+    0.0,
+    0.1,
+    1.0,
+    1.5,
+    2.0,
+    9_007_199_254_740_991.0,
+    9_007_199_254_740_992.0,
+    1e300,
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Best(usize, f64),
+    Sum(usize, f64),
+    Last(usize, f64),
+    Remove(usize),
+    Top(u32),
+    Around(usize, u32),
+    Standing(usize),
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let player = || 0..PLAYERS.len();
+    let score = || prop::sample::select(&SCORES[..]);
+    let act = prop_oneof![
+        4 => (player(), score()).prop_map(|(player, score)| Act::Best(player, score)),
+        2 => (player(), score()).prop_map(|(player, score)| Act::Sum(player, score)),
+        3 => (player(), score()).prop_map(|(player, score)| Act::Last(player, score)),
+        1 => player().prop_map(Act::Remove),
+        2 => (0..12_u32).prop_map(Act::Top),
+        3 => (player(), 0..6_u32).prop_map(|(player, beside)| Act::Around(player, beside)),
+        2 => player().prop_map(Act::Standing),
+    ];
+    prop::collection::vec(act, 1..80)
+}
+
+/// What a sorted list says: the best score first, and those with the same one by their bytes.
+#[derive(Default)]
+struct Model(Vec<(&'static str, f64)>);
+
+impl Model {
+    fn score(&self, player: &str) -> Option<f64> {
+        let line = self.0.iter().find(|line| line.0 == player);
+        line.map(|line| line.1)
+    }
+
+    fn put(&mut self, player: &'static str, score: f64) {
+        self.0.retain(|line| line.0 != player);
+        // A zero has no sign.
+        self.0.push((player, score + 0.0));
+        self.0
+            .sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(other.0)));
+    }
+
+    fn rank(&self, score: f64) -> u64 {
+        let better = self.0.iter().take_while(|line| line.1 > score);
+        1 + better.count() as u64
+    }
+
+    fn standing(&self, player: &str) -> Option<(u64, u64)> {
+        let score = self.score(player)?;
+        Some((self.rank(score), score.to_bits()))
+    }
+
+    /// So many lines, from this one on.
+    fn lines(&self, from: usize, lines: usize) -> Vec<(String, u64, u64)> {
+        let some = self.0.iter().skip(from).take(lines);
+        some.map(|(player, score)| ((*player).to_owned(), self.rank(*score), score.to_bits()))
+            .collect()
+    }
+}
+
+fn lines(found: Vec<Ranked<String>>) -> Vec<(String, u64, u64)> {
+    let line = |line: Ranked<String>| (line.player, line.rank, line.score.to_bits());
+    found.into_iter().map(line).collect()
+}
+
+async fn agree(acts: Vec<Act>) {
+    let cache = Cache::open("memory://").unwrap();
+    let board = cache.leaderboard::<String>("game");
+    let mut model = Model::default();
+    for act in acts {
+        match act {
+            Act::Best(player, score) | Act::Sum(player, score) | Act::Last(player, score) => {
+                let player = PLAYERS[player];
+                let old = model.score(player);
+                let (submit, kept) = match act {
+                    Act::Best(..) => (
+                        board.submit(player, score),
+                        old.map_or(score, |old| old.max(score)),
+                    ),
+                    Act::Sum(..) => (
+                        board.submit(player, score).sum(),
+                        old.unwrap_or(0.0) + score,
+                    ),
+                    _ => (board.submit(player, score).last(), score),
+                };
+                model.put(player, kept);
+                let found = submit.await.unwrap();
+                let found = Some((found.rank, found.score.to_bits()));
+                assert_eq!(found, model.standing(player), "{act:?}");
+            }
+            Act::Remove(player) => {
+                let player = PLAYERS[player];
+                let removed = board.remove(player).await.unwrap();
+                assert_eq!(removed, model.score(player).is_some());
+                model.0.retain(|line| line.0 != player);
+            }
+            Act::Top(players) => {
+                let top = lines(board.top(players).await.unwrap());
+                assert_eq!(top, model.lines(0, players as usize));
+            }
+            Act::Around(player, beside) => {
+                let at = model.0.iter().position(|line| line.0 == PLAYERS[player]);
+                let each_side = beside as usize;
+                let wanted = at.map_or_else(Vec::new, |at| {
+                    let from = at.saturating_sub(each_side);
+                    model.lines(from, at + each_side + 1 - from)
+                });
+                let found = board.around(PLAYERS[player], beside).await.unwrap();
+                assert_eq!(lines(found), wanted, "{act:?}");
+            }
+            Act::Standing(player) => {
+                let found = board.standing(PLAYERS[player]).await.unwrap();
+                let found = found.map(|found| (found.rank, found.score.to_bits()));
+                assert_eq!(found, model.standing(PLAYERS[player]));
+            }
+        }
+    }
+    assert_eq!(board.len().await.unwrap(), model.0.len() as u64);
+    assert_eq!(lines(board.top(99).await.unwrap()), model.lines(0, 99));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn a_leaderboard_is_what_a_sorted_list_says(acts in acts()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(agree(acts));
+    }
 }

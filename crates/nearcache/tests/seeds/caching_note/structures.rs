@@ -1,11 +1,12 @@
 //! "Data structures such as strings, hashes, lists, sets, sorted sets with range queries, bitmaps, hyperloglogs,
-//! geospatial indexes, and streams", and "message broker": beneath the cache they are as Redis has them, and every verb of
-//! the cache sees them.
+//! geospatial indexes, and streams", and "message broker": each by its handle, and as Redis and other programs have it. What
+//! the one writes the other reads.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use nearcache::redis::Value;
+use nearcache::structures::{EntryId, Heard, Km, Point};
 use nearcache::{ErrorKind, Remaining};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,11 @@ brief_suite! {
     lists,
     sets,
     sorted_sets_with_range_queries,
+    bitmaps,
+    hyperloglogs,
+    geospatial_indexes,
+    streams,
+    a_message_broker,
 }
 
 /// The text of the next message that a connection was sent.
@@ -102,7 +108,7 @@ async fn the_data_structures_of_the_overview(target: Target) {
     assert_eq!(call!(cache.clear()).unwrap(), 8);
 }
 
-/// "Used as a database, cache, and message broker".
+/// Another program subscribes on a connection of its own, and hears what another program and what the handle publish.
 #[test]
 fn messages_reach_who_subscribed() {
     for place in [Place::Embedded, Place::RedisResp3] {
@@ -128,16 +134,27 @@ async fn a_message_reaches_who_subscribed(target: Target) {
             let mut connection = cache.connection().await.unwrap();
             let _: Value = subscribe.query_async(&mut connection).await.unwrap();
             assert_eq!(publish("hello").await, Value::Int(1));
-            message(async || connection.next_push().await.ok()).await
+            assert_eq!(
+                cache.topic::<String>("news").publish("ada").await.unwrap(),
+                1
+            );
+            let mut next = async || message(async || connection.next_push().await.ok()).await;
+            [next().await, next().await]
         }
         Face::Blocking(cache) => {
             let mut connection = cache.connection().run().unwrap();
             let _: Value = subscribe.query(&mut connection).unwrap();
             assert_eq!(publish("hello").await, Value::Int(1));
-            message(async || connection.next_push(Duration::from_secs(10)).unwrap()).await
+            assert_eq!(
+                cache.topic::<String>("news").publish("ada").run().unwrap(),
+                1
+            );
+            let mut push = || connection.next_push(Duration::from_secs(10)).unwrap();
+            let mut next = async || message(async || push()).await;
+            [next().await, next().await]
         }
     };
-    assert_eq!(heard, "hello");
+    assert_eq!(heard, ["hello", "ada"]);
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -235,4 +252,162 @@ async fn sorted_sets_with_range_queries(target: Target) {
     assert!(!less.unwrap());
     let more = call!(cache.sorted_set::<String>("board").incr("ada", 15)).unwrap();
     assert_eq!(more.to_bits(), 65.0_f64.to_bits());
+}
+
+/// SETBIT, GETBIT, BITCOUNT, BITPOS.
+async fn bitmaps(target: Target) {
+    let (cache, prefix) = new(target);
+    assert!(!call!(cache.bits("seen").set(7, true).ttl("30d")).unwrap());
+    assert!(call!(cache.ttl("seen")).unwrap().duration().is_some());
+    assert_eq!(said(&cache, &prefix, "GETBIT seen 7").await, "1");
+    assert_eq!(said(&cache, &prefix, "SETBIT seen 12 1").await, "0");
+    assert!(call!(cache.bits("seen").get(12)).unwrap());
+    assert!(!call!(cache.bits("seen").get(8)).unwrap());
+    assert_eq!(said(&cache, &prefix, "BITCOUNT seen").await, "2");
+    assert_eq!(call!(cache.bits("seen").count(..)).unwrap(), 2);
+    assert_eq!(call!(cache.bits("seen").count(8..)).unwrap(), 1);
+    assert_eq!(said(&cache, &prefix, "BITPOS seen 1").await, "7");
+    assert_eq!(call!(cache.bits("seen").first(true)).unwrap(), Some(7));
+    // Who was there on both days.
+    call!(cache.bits("before").set_many([3, 12], true)).unwrap();
+    call!(cache.bits("seen").and(["before"]).into("both")).unwrap();
+    assert_eq!(said(&cache, &prefix, "BITCOUNT both").await, "1");
+    assert_eq!(said(&cache, &prefix, "GETBIT both 12").await, "1");
+}
+
+/// PFADD, PFCOUNT.
+async fn hyperloglogs(target: Target) {
+    let (cache, prefix) = new(target);
+    assert!(call!(cache.uniques("visitors").add_many(["ada", "bob"])).unwrap());
+    assert_eq!(said(&cache, &prefix, "PFCOUNT visitors").await, "2");
+    assert_eq!(said(&cache, &prefix, "PFADD visitors ada cyd").await, "1");
+    assert!(!call!(cache.uniques("visitors").add("cyd")).unwrap());
+    assert_eq!(call!(cache.uniques("visitors").len()).unwrap(), 3);
+    assert_eq!(said(&cache, &prefix, "PFADD tuesday bob dan").await, "1");
+    let both = call!(cache.uniques("visitors").len_of(["tuesday"])).unwrap();
+    assert_eq!(both, 4);
+}
+
+/// GEOADD, GEODIST, GEOSEARCH.
+async fn geospatial_indexes(target: Target) {
+    let (cache, prefix) = new(target);
+    let palermo = Point::new(13.361389, 38.115556);
+    assert!(call!(cache.geo::<String>("shops").add("Palermo", palermo)).unwrap());
+    let catania = "GEOADD shops 15.087269 37.502669 Catania";
+    assert_eq!(said(&cache, &prefix, catania).await, "1");
+    assert_eq!(
+        said(&cache, &prefix, "GEODIST shops Palermo Catania km").await,
+        "166.2742"
+    );
+    let distance = call!(cache.geo::<String>("shops").distance("Palermo", "Catania")).unwrap();
+    assert!((distance.unwrap().in_km() - 166.2742).abs() < 0.0001);
+    for (radius, wanted) in [(100, &["Catania"][..]), (200, &["Catania", "Palermo"])] {
+        let search = format!("GEOSEARCH shops FROMLONLAT 15 37 BYRADIUS {radius} km ASC");
+        assert_eq!(said(&cache, &prefix, &search).await, wanted.join(" "));
+        let here = Point::new(15.0, 37.0);
+        let radius = Km(f64::from(radius));
+        let near = call!(
+            cache
+                .geo::<String>("shops")
+                .within(here, radius)
+                .nearest(10)
+        )
+        .unwrap();
+        let names: Vec<&str> = near.iter().map(|found| &*found.member).collect();
+        assert_eq!(names, wanted);
+    }
+}
+
+/// XADD, XLEN, XRANGE, and a group of consumers.
+async fn streams(target: Target) {
+    let (cache, prefix) = new(target);
+    let person = |name: &str, age| Person {
+        name: name.to_owned(),
+        age,
+    };
+    let id = call!(
+        cache
+            .stream::<Person>("people")
+            .by_fields()
+            .append(person("ada", 36))
+            .id(EntryId::new(1, 1))
+    );
+    assert_eq!(id.unwrap(), EntryId::new(1, 1));
+    assert_eq!(
+        said(&cache, &prefix, "XRANGE people - +").await,
+        "1-1 name ada age 36"
+    );
+    let bob = "XADD people 2-1 name bob age 41";
+    assert_eq!(said(&cache, &prefix, bob).await, "2-1");
+    assert_eq!(call!(cache.stream::<Person>("people").len()).unwrap(), 2);
+    let all = call!(cache.stream::<Person>("people").by_fields().range(..)).unwrap();
+    let all: Vec<_> = all
+        .into_iter()
+        .map(|entry| (entry.id, entry.value))
+        .collect();
+    let wanted = [
+        (EntryId::new(1, 1), person("ada", 36)),
+        (EntryId::new(2, 1), person("bob", 41)),
+    ];
+    assert_eq!(all, wanted);
+    let newest = call!(cache.stream::<Person>("people").by_fields().last(1)).unwrap();
+    assert_eq!(newest[0].value, person("bob", 41));
+    // Without fields of its own, an entry has one.
+    let tea = EntryId::new(3, 0);
+    call!(
+        cache
+            .stream::<String>("orders")
+            .append("tea".to_owned())
+            .id(tea)
+    )
+    .unwrap();
+    assert_eq!(
+        said(&cache, &prefix, "XRANGE orders - +").await,
+        "3-0 value tea"
+    );
+    assert_eq!(
+        said(&cache, &prefix, "XADD orders 4-0 value cake").await,
+        "4-0"
+    );
+    let since = call!(cache.stream::<String>("orders").range(EntryId::new(4, 0)..)).unwrap();
+    assert_eq!(since.len(), 1);
+    assert_eq!(since[0].value, "cake");
+    // A group that the handle makes is one of Redis's.
+    assert!(call!(cache.stream::<String>("orders").group("billing").create()).unwrap());
+    let key = format!("{prefix}:orders");
+    let groups = raw(&cache, &[b"XINFO", b"GROUPS", key.as_bytes()]).await;
+    assert!(words(&groups).contains("name billing"), "{groups:?}");
+}
+
+/// SUBSCRIBE, PUBLISH.
+async fn a_message_broker(target: Target) {
+    let (cache, prefix) = new(target);
+    let none = call!(cache.topic::<String>("news").publish("nobody hears it"));
+    assert_eq!(none.unwrap(), 0);
+    let heard = match &cache {
+        Face::Async(by) => {
+            let mut listener = by.topic::<String>("news").subscribe().await.unwrap();
+            assert_eq!(
+                by.topic::<String>("news").publish("hello").await.unwrap(),
+                1
+            );
+            assert_eq!(said(&cache, &prefix, "PUBLISH news ada").await, "1");
+            [listener.next().await, listener.next().await]
+        }
+        Face::Blocking(by) => {
+            let mut listener = by.topic::<String>("news").subscribe().run().unwrap();
+            assert_eq!(
+                by.topic::<String>("news").publish("hello").run().unwrap(),
+                1
+            );
+            assert_eq!(said(&cache, &prefix, "PUBLISH news ada").await, "1");
+            let long = Duration::from_secs(30);
+            [listener.next_timeout(long), listener.next_timeout(long)]
+        }
+    };
+    let heard = heard.map(|heard| match heard.expect("a message").unwrap() {
+        Heard::Message(text) => text,
+        Heard::Gap => panic!("a gap"),
+    });
+    assert_eq!(heard, ["hello", "ada"]);
 }
