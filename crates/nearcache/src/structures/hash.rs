@@ -527,10 +527,22 @@ impl<M> IncrField<M> {
             command.arg(self.by);
             vec![command]
         });
-        let parse = |replies| reply::integer("HINCRBY", &first(replies));
+        // With a TTL it comes as text.
+        let parse = |replies| match first(replies) {
+            Value::BulkString(text) => exact("HINCRBY", &text),
+            reply => reply::integer("HINCRBY", &reply),
+        };
         let write = self.handle.write("hash.incr", command, parse);
         write.with_time(self.time).start()
     }
+}
+
+/// A number that a script returned as text.
+fn exact(command: &str, text: &[u8]) -> Result<i64> {
+    let number = std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    number.ok_or_else(|| Error::unexpected(command, &Value::BulkString(text.to_vec())))
 }
 
 timed!(IncrField);

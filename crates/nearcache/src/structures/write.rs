@@ -27,7 +27,8 @@ use nearcache_embedded::{Call, ScriptError};
 /// KEYS: the structure, its lease, and the keys that are only read. ARGV: the TTL in ms; "1" if only a new structure
 /// gets it; and for each command the number of its words without the key, its name, and its arguments after the key.
 ///
-/// Returns the reply of the first command. The lease is gone.
+/// Returns the reply of the first command; of HINCRBY the sum as text, because a number of Lua is exact up to 2^53
+/// only. The lease is gone.
 pub(crate) static TIMED: Script = script!(
     "local new = redis.call('EXISTS', KEYS[1]) == 0
 local at, reply = 3, nil
@@ -36,6 +37,9 @@ while ARGV[at] do
   local one = redis.call(ARGV[at + 1], KEYS[1], unpack(ARGV, at + 2, at + words))
   if at == 3 then
     reply = one
+    if ARGV[4] == 'HINCRBY' then
+      reply = redis.call('HGET', KEYS[1], ARGV[5])
+    end
   end
   at = at + words + 1
 end
@@ -59,7 +63,10 @@ fn carry_out(call: &mut Call<'_>) -> std::result::Result<Value, ScriptError> {
         let (words, after) = after.split_at(words.unwrap_or(1).clamp(1, after.len()));
         let mut command = vec![words[0], keys[0]];
         command.extend(&words[1..]);
-        let one = call.call(&command)?;
+        let mut one = call.call(&command)?;
+        if reply.is_none() && words[0] == b"HINCRBY" {
+            one = call.call(&[b"HGET", keys[0], words[1]])?;
+        }
         reply.get_or_insert(one);
         rest = after;
     }
@@ -308,8 +315,9 @@ mod tests {
     use crate::script::twins::{self, Family};
 
     const KEYS: [&[u8]; 3] = [b"{t}a", b"{t}b", b"{t}c"];
-    const LINES: [&[&str]; 9] = [
+    const LINES: [&[&str]; 10] = [
         &["HSET", "f", "1"],
+        &["HINCRBY", "f", "9007199254740993"],
         &["HDEL", "f"],
         &["RPUSH", "1", "2"],
         &["LTRIM", "0", "2"],

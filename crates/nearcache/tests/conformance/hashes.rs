@@ -142,6 +142,10 @@ async fn a_field_counts(target: Target) {
     assert_eq!(call!(cache.hash("h").incr("n")).unwrap(), 1);
     assert_eq!(call!(cache.hash("h").incr("n").by(10)).unwrap(), 11);
     assert_eq!(call!(cache.hash("h").incr("n").by(-1)).unwrap(), 10);
+    for (by, sum) in [(i64::MAX - 1, i64::MAX - 1), (1, i64::MAX)] {
+        let added = call!(cache.hash("exact").incr("n").by(by).ttl("1h"));
+        assert_eq!(added.unwrap(), sum, "to the last digit");
+    }
     let float = call!(cache.hash("h").incr_float("f", 0.5)).unwrap();
     assert_eq!(float.to_bits(), 0.5_f64.to_bits());
     let float = call!(cache.hash("h").incr_float("f", -1e300)).unwrap();

@@ -175,7 +175,8 @@ async fn a_count_that_is_too_high_changes_nothing(target: Target) {
     assert_eq!(error.kind(), ErrorKind::Overflow);
     let total = call!(cache.series("x").per(YEAR).keep(YEAR).total(YEAR));
     assert_eq!(total.unwrap(), 0);
-    call!(cache.series("x").per(YEAR).keep(YEAR).add(most)).unwrap();
+    let added = call!(cache.series("x").per(YEAR).keep(YEAR).add(most));
+    assert_eq!(added.unwrap(), most, "to the last digit");
     let error = call!(cache.series("x").per(YEAR).keep(YEAR).add(1)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overflow);
     let total = call!(cache.series("x").per(YEAR).keep(YEAR).total(YEAR));

@@ -124,8 +124,9 @@ impl<M> Series<M> {
                     format!("{n} is more than a counter has"),
                 )
             });
-        self.write("series.add", "count", "INCRBY", args, |reply| {
-            reply::count("INCRBY", &reply)
+        self.write("series.add", "count", "INCRBY", args, |count| {
+            let counts = counts_of(Value::Array(vec![count]))?;
+            Ok(counts.into_iter().sum())
         })
     }
 

@@ -11,7 +11,8 @@ use crate::script::{Script, script};
 /// its beginning on, in ms; a command, and its arguments after the key.
 ///
 /// Runs the command on the bucket of the current time, and returns `{the time in ms, its reply}`; or `{the time}` if the
-/// bucket is none of these. A bucket that is new gets its TTL.
+/// bucket is none of these. A bucket that is new gets its TTL. The reply to INCRBY is the sum as text, because a number of
+/// Lua is exact up to 2^53 only.
 pub(crate) static COUNT: Script = script!(
     "local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -22,6 +23,9 @@ if not key then
   return {now}
 end
 local reply = redis.call(ARGV[4], key, unpack(ARGV, 5))
+if ARGV[4] == 'INCRBY' then
+  reply = redis.call('GET', key)
+end
 if redis.call('PTTL', key) == -1 then
   redis.call('PEXPIRE', key, bucket * length + tonumber(ARGV[3]) - now)
 end
@@ -73,7 +77,10 @@ fn count(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     };
     let mut command = vec![args[3], *key];
     command.extend(&args[4..]);
-    let reply = call.call(&command)?;
+    let mut reply = call.call(&command)?;
+    if args[3] == b"INCRBY" {
+        reply = call.call(&[b"GET", key])?;
+    }
     if call.call(&[b"PTTL", key])? == Value::Int(-1) {
         let left = buckets.start(bucket) + number(args[2]) - now;
         call.call(&[b"PEXPIRE", key, left.to_string().as_bytes()])?;

@@ -36,6 +36,7 @@ fn step(rng: &mut Rng) -> Step {
         input.arg((2 * LENGTH).to_string().as_bytes());
         let number = rng.u8(..5).to_string();
         match rng.u8(..3) {
+            0 if rng.bool() => input.arg(b"INCRBY").arg(b"9007199254740993"),
             0 => input.arg(b"INCRBY").arg(number.as_bytes()),
             1 => input.arg(b"PFADD").arg(number.as_bytes()),
             _ => input
