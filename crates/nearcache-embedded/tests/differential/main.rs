@@ -442,6 +442,14 @@ fn same(name: &str, in_transaction: bool, ours: &Value, theirs: &Value) -> bool 
             };
             ours.len() == theirs.len() && nested(ours) == nested(theirs)
         }
+        // Of a damaged one, whose last opcode is cut, a server reads what happens to lie behind it in memory.
+        ("PFDEBUG", Value::BulkString(ours), Value::BulkString(theirs)) => {
+            let but_the_last = |text: &[u8]| {
+                let end = text.iter().rposition(|byte| *byte == b' ');
+                text[..end.unwrap_or(0)].to_vec()
+            };
+            ours == theirs || but_the_last(ours) == but_the_last(theirs)
+        }
         ("INFO", Value::BulkString(_), Value::BulkString(_)) => true,
         (
             "INFO",
