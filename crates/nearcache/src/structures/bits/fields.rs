@@ -97,6 +97,9 @@ impl BitField {
 ///
 /// The answer has one element for each of them, in their order: what was read; what a `set` replaced; what an `incr`
 /// made. `None` for a `set` or an `incr` that would overflow after [`fail`](BitFields::fail).
+///
+/// With `.ttl(..)` a server answers with numbers that are exact up to 2⁵³ (they come out of a script); what is stored is
+/// exact. To read larger numbers, leave the TTL to a call of [`expire`](crate::CacheOf::expire).
 #[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
 pub struct BitFields<M = Async> {
     handle: Handle<M>,
