@@ -234,3 +234,37 @@ proptest! {
         }
     }
 }
+
+/// A server of a Cluster says the same of every key that must share a slot, whatever prefix and name hold.
+#[test]
+fn a_server_agrees_on_the_slots_of_helpers_and_leases() {
+    let bus = nearcache_testkit::Port::unused();
+    let bus_port = bus.number().to_string();
+    let server = nearcache_testkit::Redis::start_with(&[
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        &bus_port,
+    ]);
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    let mut asked = |key: &[u8]| -> u16 {
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("KEYSLOT").arg(key);
+        command.query(&mut connection).unwrap()
+    };
+    let texts = [
+        "a", "a:b", "{", "}", "{}", "}{", "a{b", "a}b", "a{}b", "{t}", "{{t}}", "#%", "张",
+    ];
+    for prefix in ["", "app", "{app}", "a{}b", "a{b", "a}b", "{}{t}"] {
+        for text in texts {
+            let part = helper(prefix, &[text.as_bytes(), b"id"], "token");
+            let whole = helper(prefix, &[text.as_bytes(), b"id"], "");
+            assert_eq!(asked(&part), asked(&whole), "{prefix} {text}");
+            let key = keyspace(prefix).stored(text.as_bytes()).unwrap();
+            let slot = asked(key.as_bytes());
+            assert_eq!(asked(&key.lease()), slot, "the lease of {prefix} {text}");
+            assert_eq!(slot::slot(key.as_bytes()), slot, "{prefix} {text}");
+        }
+    }
+}
