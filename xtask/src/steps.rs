@@ -84,14 +84,17 @@ pub(crate) fn all(extent: Extent) -> Vec<Step> {
             ("no features", &["--no-default-features"][..]),
             ("default features", &[]),
         ] {
-            let arguments = [
-                &["clippy", "--all-targets"][..],
-                &of_libraries(),
-                flag,
-                &["--", "-D", "warnings"],
-            ]
-            .concat();
-            steps.push(cargo(&format!("lints, {features}"), &arguments, &[]));
+            // Each by itself: together, one would switch on the features of another.
+            for library in LIBRARIES {
+                let arguments = [
+                    &["clippy", "--all-targets", "--package", library][..],
+                    flag,
+                    &["--", "-D", "warnings"],
+                ]
+                .concat();
+                let name = format!("lints, {library}, {features}");
+                steps.push(cargo(&name, &arguments, &[]));
+            }
         }
     }
     if !quick {
@@ -126,8 +129,11 @@ pub(crate) fn all(extent: Extent) -> Vec<Step> {
             ("no features", &["--no-default-features"][..]),
             ("default features", &[]),
         ] {
-            let arguments = [&["test", "--no-fail-fast"][..], &of_libraries(), flag].concat();
-            steps.push(cargo(&format!("tests, {features}"), &arguments, &[]));
+            for library in LIBRARIES {
+                let arguments = [&["test", "--no-fail-fast", "--package", library][..], flag];
+                let name = format!("tests, {library}, {features}");
+                steps.push(cargo(&name, &arguments.concat(), &[]));
+            }
         }
         steps.push(cargo(
             "the protocols, in every order of their steps",
@@ -217,13 +223,6 @@ fn features() -> Vec<&'static str> {
     let names = lines.filter_map(|line| Some(line.split_once(" = ")?.0));
     names
         .filter(|name| *name != "default" && !name.starts_with('#'))
-        .collect()
-}
-
-fn of_libraries() -> Vec<&'static str> {
-    LIBRARIES
-        .iter()
-        .flat_map(|library| ["--package", library])
         .collect()
 }
 

@@ -313,7 +313,7 @@ return 1",
 
 /// The scripts, for the embedded store to register.
 #[cfg_attr(
-    not(any(feature = "serve", test)),
+    not(any(feature = "serve", all(test, feature = "embedded"))),
     allow(dead_code, reason = "for a store without Lua, on a port")
 )]
 pub(crate) static ALL: [&Script; 6] = [&PUT, &PROLONG, &RETIME, &KEEP_TAGS, &MARK, &MARK_TAG];

@@ -303,7 +303,7 @@ return 0",
 
 /// All scripts, for the embedded store to register.
 #[cfg_attr(
-    not(any(feature = "serve", test)),
+    not(any(feature = "serve", all(test, feature = "embedded"))),
     allow(dead_code, reason = "for a store without Lua, on a port")
 )]
 pub(crate) static ALL: [&Script; 5] = [&ACQUIRE, &FILL, &TAGS, &RENEW, &RELEASE];

@@ -142,7 +142,7 @@ pub(super) fn answer(reply: &Value) -> Result<Answer> {
 }
 
 /// Numbers, separated so, as the scripts read them: digits only, each below 2^53.
-#[cfg(feature = "embedded")]
+#[cfg(any(feature = "embedded", test))]
 pub(super) fn numbers<const N: usize>(text: &[u8], separators: &[u8]) -> Option<[u64; N]> {
     let text = std::str::from_utf8(text).ok()?;
     let mut rest = text;
