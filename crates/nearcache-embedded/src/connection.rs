@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use redis::{Cmd, ProtocolVersion, RedisResult, Value};
+use smallvec::SmallVec;
 
 use crate::command::{self, Args, Command, Place};
 use crate::context::Context;
@@ -57,6 +58,12 @@ impl Connection {
         self.session.protocol
     }
 
+    /// Whether the store is kept [on a disk](crate#persistence), so that a reply may have to wait for it.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.shared.log().is_some()
+    }
+
     /// Selects a database.
     ///
     /// # Errors
@@ -96,12 +103,42 @@ impl Connection {
     /// wait for each other. A command that would wait, as `BLPOP` does, replies nil at once instead, because others
     /// share the connection.
     pub fn call(&self, cmd: &Cmd) -> Value {
+        self.begin_call(cmd).wait()
+    }
+
+    /// The same as [`call`](Connection::call), for async code: the command runs at the first poll, and if its change
+    /// must be [on the disk](crate#persistence) first, the future waits for that without a thread.
+    #[cfg(feature = "aio")]
+    pub async fn call_async(&self, cmd: &Cmd) -> Value {
+        self.begin_call(cmd).settled().await
+    }
+
+    /// The same as [`call`](Connection::call), but leaves it to the caller how to wait for the disk, if there is
+    /// anything to wait for.
+    ///
+    /// ```
+    /// let connection = nearcache_embedded::Store::new().connect();
+    /// let called = connection.begin_call(redis::cmd("INCR").arg("visits"));
+    /// // This store is not kept on a disk.
+    /// assert_eq!(called.at_once().ok(), Some(redis::Value::Int(1)));
+    /// ```
+    #[inline]
+    pub fn begin_call(&self, cmd: &Cmd) -> Called {
+        wire::with_args(cmd, |args| self.begin_words(args))
+    }
+
+    /// [`begin_call`](Connection::begin_call) of a command that is given as its words.
+    ///
+    /// ```
+    /// let connection = nearcache_embedded::Store::new().connect();
+    /// assert_eq!(connection.begin_words(&[b"INCR", b"visits"]).wait(), redis::Value::Int(1));
+    /// ```
+    #[inline]
+    pub fn begin_words(&self, words: &[&[u8]]) -> Called {
         let mut session = self.session.handle();
-        wire::with_args(cmd, |args| {
-            let begun = dispatch(&self.shared, &mut session, args, Patience::Never);
-            let reply = begun.reply();
-            reply::value(session.settle().and(reply))
-        })
+        let reply = dispatch(&self.shared, &mut session, words, Patience::Never).reply();
+        let commit = session.unsettled.take();
+        Called { reply, commit }
     }
 
     /// Runs commands in one step, as if `MULTI` and `EXEC` were around them, for one of many callers that share this
@@ -119,24 +156,50 @@ impl Connection {
     /// );
     /// ```
     pub fn transaction<'c>(&self, commands: impl IntoIterator<Item = &'c Cmd>) -> Value {
-        let commands: Vec<Vec<&[u8]>> = match commands.into_iter().map(wire::args).collect() {
-            Some(commands) => commands,
-            None => return reply::value(Err(Error::new("ERR a cursor in a transaction"))),
-        };
-        let mut session = self.session.handle();
-        let reply = transact(&self.shared, &mut session, &commands);
-        reply::value(session.settle().and(reply))
+        self.begin_transaction(commands).wait()
     }
 
-    /// The same as [`call`](Connection::call), for async code: the command runs at the first poll, and if its change
-    /// must be [on the disk](crate#persistence) first, the future waits for that without a thread.
+    /// The same as [`transaction`](Connection::transaction), for async code.
     #[cfg(feature = "aio")]
-    pub async fn call_async(&self, cmd: &Cmd) -> Value {
+    pub async fn transaction_async<'c>(
+        &self,
+        commands: impl IntoIterator<Item = &'c Cmd>,
+    ) -> Value {
+        self.begin_transaction(commands).settled().await
+    }
+
+    /// The same as [`transaction`](Connection::transaction), but leaves it to the caller how to wait for the disk.
+    pub fn begin_transaction<'c>(&self, commands: impl IntoIterator<Item = &'c Cmd>) -> Called {
+        let mut words = SmallVec::<[&[u8]; 16]>::new();
+        let mut ends = SmallVec::<[usize; 4]>::new();
+        for command in commands {
+            if let Err(error) = wire::extend(&mut words, command) {
+                return Called::refused(error);
+            }
+            ends.push(words.len());
+        }
+        self.begin_transaction_of_words(&words, &ends)
+    }
+
+    /// [`begin_transaction`](Connection::begin_transaction) of commands that are given as their words: those of all
+    /// commands in a row, and where each command ends.
+    ///
+    /// ```
+    /// # use redis::Value;
+    /// let connection = nearcache_embedded::Store::new().connect();
+    /// let words: [&[u8]; 5] = [b"SET", b"price", b"42", b"DEL", b"old price"];
+    /// let called = connection.begin_transaction_of_words(&words, &[3, 5]);
+    /// assert_eq!(called.wait(), Value::Array(vec![Value::Okay, Value::Int(0)]));
+    /// ```
+    pub fn begin_transaction_of_words(&self, words: &[&[u8]], ends: &[usize]) -> Called {
+        let mut batch = match Batch::of(words, ends) {
+            Ok(batch) => batch,
+            Err(error) => return Called::refused(error),
+        };
         let mut session = self.session.handle();
-        let reply = wire::with_args(cmd, |args| {
-            dispatch(&self.shared, &mut session, args, Patience::Never).reply()
-        });
-        reply::value(settled(session.unsettled.take()).await.and(reply))
+        let reply = transact(&self.shared, &mut session, &mut batch);
+        let commit = session.unsettled.take();
+        Called { reply, commit }
     }
 
     /// Runs commands one after the other, each as by [`call`](Connection::call), but waits for the disk only once, at
@@ -163,32 +226,13 @@ impl Connection {
     ) -> (Vec<(Reply, bool)>, Option<Commit>) {
         let mut last = None;
         let run = |cmd: &Cmd| {
-            let mut session = self.session.handle();
-            let reply = wire::with_args(cmd, |args| {
-                dispatch(&self.shared, &mut session, args, Patience::Never).reply()
-            });
-            let commit = session.unsettled.take();
+            let Called { reply, commit } = self.begin_call(cmd);
             let changed = commit.is_some();
             last = commit.or(last.take());
             (reply, changed)
         };
         let replies = commands.into_iter().map(run).collect();
         (replies, last)
-    }
-
-    /// The same as [`transaction`](Connection::transaction), for async code.
-    #[cfg(feature = "aio")]
-    pub async fn transaction_async<'c>(
-        &self,
-        commands: impl IntoIterator<Item = &'c Cmd>,
-    ) -> Value {
-        let commands: Vec<Vec<&[u8]>> = match commands.into_iter().map(wire::args).collect() {
-            Some(commands) => commands,
-            None => return reply::value(Err(Error::new("ERR a cursor in a transaction"))),
-        };
-        let mut session = self.session.handle();
-        let reply = transact(&self.shared, &mut session, &commands);
-        reply::value(settled(session.unsettled.take()).await.and(reply))
     }
 
     /// Runs a command. One that waits parks the thread.
@@ -234,8 +278,8 @@ impl Connection {
     pub(crate) async fn run_async_unsettled(&mut self, cmd: &Cmd) -> (Reply, Option<Commit>) {
         let begun = wire::with_args(cmd, |args| self.begin(args, Patience::MayGo));
         let reply = match begun {
-            Begun::Done(reply) => reply,
             Begun::Waits(waiter) => Reserved::new(self.shared.clone(), waiter).await,
+            begun => begun.reply(),
         };
         (reply, self.session.unsettled.take())
     }
@@ -262,6 +306,8 @@ pub(crate) async fn settled(commit: Option<Commit>) -> Result<(), Error> {
 /// A command that was begun.
 pub(crate) enum Begun {
     Done(Reply),
+    /// It has written its reply into the output that was lent to it.
+    Replied,
     /// It waits for its reply.
     Waits(Arc<Waiter>),
 }
@@ -272,6 +318,7 @@ impl Begun {
     pub(crate) fn reply(self) -> Reply {
         match self {
             Begun::Done(reply) => reply,
+            Begun::Replied => Ok(Value::Nil),
             Begun::Waits(waiter) => waiter.park(),
         }
     }
@@ -284,10 +331,11 @@ fn dispatch(
     args: Args<'_>,
     patience: Patience,
 ) -> Begun {
-    execute(shared, session, command::resolve(args), args, patience)
+    let resolved = command::resolve(args);
+    execute(shared, session, resolved, args, patience, None)
 }
 
-/// Runs a command that has been looked up.
+/// Runs a command that has been looked up. A port lends its output: a command with a long reply writes it there.
 #[inline]
 pub(crate) fn execute(
     shared: &Arc<Shared>,
@@ -295,6 +343,7 @@ pub(crate) fn execute(
     resolved: Result<&'static Command, Error>,
     args: Args<'_>,
     patience: Patience,
+    output: Option<&mut Vec<u8>>,
 ) -> Begun {
     let command = match resolved {
         Ok(command) => command,
@@ -330,7 +379,7 @@ pub(crate) fn execute(
         transaction.queue.push(Queued { command, args });
         return Begun::Done(Ok(Value::SimpleString("QUEUED".to_owned())));
     }
-    let begun = perform(shared, session, command, args, patience);
+    let begun = perform(shared, session, command, args, patience, output);
     if let Some(tracking) = &mut session.tracking
         && tracking.caching
         && session.transaction.is_none()
@@ -342,19 +391,93 @@ pub(crate) fn execute(
     begun
 }
 
-/// Locks what all the commands need, and then runs them.
-fn transact(shared: &Arc<Shared>, session: &mut Session, commands: &[Vec<&[u8]>]) -> Reply {
-    let (mut shards, mut exclusive, mut grows) = (ShardSet::default(), false, false);
-    let mut resolved = Vec::with_capacity(commands.len());
-    for args in commands {
-        let command = command::resolve(args)?;
-        if command.place == Place::AtOnce {
-            return Err(Error::new("ERR this command cannot be in a transaction"));
+/// A command, or a transaction, that has run for one of many callers of a [`Connection`]: its reply, and what must be on
+/// [the disk](crate#persistence) before the reply may be given out.
+#[derive(Debug)]
+#[must_use = "what was changed may not be on the disk yet"]
+pub struct Called {
+    reply: Reply,
+    commit: Option<Commit>,
+}
+
+impl Called {
+    fn refused(error: Error) -> Self {
+        Called {
+            reply: Err(error),
+            commit: None,
         }
-        shards.add_all(command.shards(&shared.keyspace, args));
+    }
+
+    /// The reply, if nothing must be waited for.
+    ///
+    /// # Errors
+    /// The call itself, if something must: end it by [`wait`](Called::wait) or [`settled`](Called::settled).
+    #[inline]
+    pub fn at_once(self) -> Result<Value, Called> {
+        match self.commit {
+            None => Ok(reply::value(self.reply)),
+            Some(_) => Err(self),
+        }
+    }
+
+    /// The reply. Parks the thread while it waits.
+    pub fn wait(self) -> Value {
+        let settled = self.commit.map_or(Ok(()), |commit| commit.wait());
+        reply::value(settled.and(self.reply))
+    }
+
+    /// The reply, for async code: it waits without a thread.
+    #[cfg(feature = "aio")]
+    pub async fn settled(self) -> Value {
+        reply::value(settled(self.commit).await.and(self.reply))
+    }
+}
+
+/// The commands of a transaction.
+struct Batch<'w>(SmallVec<[Step<'w>; 4]>);
+
+struct Step<'w> {
+    command: &'static Command,
+    args: Args<'w>,
+    /// Its key with its hash, if it has exactly one.
+    hashed: Option<(&'w [u8], u64)>,
+}
+
+impl<'w> Batch<'w> {
+    fn of(words: Args<'w>, ends: &[usize]) -> Result<Self, Error> {
+        let (mut batch, mut begin) = (Batch(SmallVec::new()), 0);
+        for end in ends {
+            let args = words.get(begin..*end).unwrap_or_default();
+            let command = command::resolve(args)?;
+            if command.place == Place::AtOnce {
+                return Err(Error::new("ERR this command cannot be in a transaction"));
+            }
+            batch.0.push(Step {
+                command,
+                args,
+                hashed: None,
+            });
+            begin = *end;
+        }
+        Ok(batch)
+    }
+}
+
+/// Locks what all the commands need, and then runs them.
+fn transact(shared: &Arc<Shared>, session: &mut Session, batch: &mut Batch<'_>) -> Reply {
+    let (mut shards, mut exclusive, mut grows) = (ShardSet::default(), false, false);
+    for step in &mut batch.0 {
+        let (command, args) = (step.command, step.args);
+        match command.keys_in_a_row(args) {
+            Some(&[key]) => {
+                let hash = shared.keyspace.hash(key);
+                shards.add(shared.keyspace.shard_of(hash));
+                step.hashed = Some((key, hash));
+            }
+            _ => shards.add_all(command.shards(&shared.keyspace, args)),
+        }
         exclusive |= command.is_exclusive();
         grows |= command.grows();
-        resolved.push(command);
     }
     let out_of_memory = exclusive && shared.is_out_of_memory();
     if grows && out_of_memory {
@@ -367,9 +490,12 @@ fn transact(shared: &Arc<Shared>, session: &mut Session, commands: &[Vec<&[u8]>]
     let mut cx = Context::new(shared, session, locked);
     cx.out_of_memory = out_of_memory;
     cx.queued = true;
-    let mut replies = Vec::with_capacity(commands.len());
-    for (command, args) in resolved.into_iter().zip(commands) {
-        replies.push(reply::value(cx.run(command, args)));
+    let mut replies = Vec::with_capacity(batch.0.len());
+    for step in &batch.0 {
+        if let Some(hashed) = step.hashed {
+            cx.knows(hashed);
+        }
+        replies.push(reply::value(cx.run(step.command, step.args)));
         cx.end_command();
     }
     cx.finish();
@@ -383,6 +509,7 @@ fn perform(
     command: &'static Command,
     args: Args<'_>,
     patience: Patience,
+    output: Option<&mut Vec<u8>>,
 ) -> Begun {
     let out_of_memory = command.is_exclusive() && shared.is_out_of_memory();
     if out_of_memory && let Some(error) = refuse_to_grow(session, command) {
@@ -399,10 +526,16 @@ fn perform(
     let mut cx = Context::new(shared, session, locked);
     cx.out_of_memory = out_of_memory;
     cx.may_wait = patience != Patience::Never;
+    cx.output.set(output);
     let reply = cx.run(command, args);
     let Some(wait) = cx.waits.take() else {
+        let replied = cx.replied.get();
         cx.finish();
-        return Begun::Done(reply);
+        return if replied {
+            Begun::Replied
+        } else {
+            Begun::Done(reply)
+        };
     };
     let waiter = cx.enqueue(command, args, reply, wait, patience);
     cx.finish();

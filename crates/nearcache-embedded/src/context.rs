@@ -5,6 +5,7 @@
 //! watched keys as changed, and record the events for subscribers.
 
 mod aftermath;
+mod elements;
 mod logging;
 mod structures;
 mod telling;
@@ -26,6 +27,7 @@ use crate::store::Shared;
 use crate::waiting::Key;
 
 use aftermath::Aftermath;
+pub(crate) use elements::Form;
 pub(crate) use structures::Change;
 pub(crate) use waits::Wait;
 
@@ -60,6 +62,10 @@ pub(crate) struct Context<'c> {
     pub(crate) waits: Option<Wait>,
     /// The key because of which a command that waits is tried again.
     pub(crate) ready: Option<&'c [u8]>,
+    /// Where a port sends from, if the command may write its reply there.
+    pub(crate) output: Cell<Option<&'c mut Vec<u8>>>,
+    /// Whether it has.
+    pub(crate) replied: Cell<bool>,
     aftermath: RefCell<Option<Box<Aftermath>>>,
 }
 
@@ -88,6 +94,8 @@ impl<'c> Context<'c> {
             in_script: false,
             waits: None,
             ready: None,
+            output: Cell::new(None),
+            replied: Cell::new(false),
             aftermath: RefCell::default(),
         }
     }
@@ -101,6 +109,12 @@ impl<'c> Context<'c> {
         } else {
             self.shared.keyspace.hash(key)
         }
+    }
+
+    /// Notes the hash of the key of the next command.
+    #[inline]
+    pub(crate) fn knows(&mut self, hashed: (&'c [u8], u64)) {
+        self.hashed = hashed;
     }
 
     #[cold]
@@ -290,6 +304,15 @@ impl<'c> Context<'c> {
         change: impl FnOnce(&mut Entry) -> R,
     ) -> Option<R> {
         self.get(key)?;
+        self.edit_live(key, change)
+    }
+
+    /// The same for a key whose entry is known to be live.
+    pub(crate) fn edit_live<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<R> {
         let db = self.session.db;
         let hash = self.hash(key);
         let shard = self.shard_mut(hash)?;

@@ -131,9 +131,9 @@
 //! ```
 //!
 //! The keys, values, entries and their tables are counted at the sizes that the allocator gives them, plus 3 % for
-//! fragmentation. The result is within 15 % of what the process grows by, and mostly within 5 %. A small entry takes
-//! about 100 bytes in addition to its key and value. A server also counts its connections and a megabyte of its own;
-//! a store does not.
+//! fragmentation. The result is within 15 % of what the process grows by, and mostly within 5 %. An entry
+//! takes about 100 bytes, and these hold a key of up to 30 bytes and a string of up to 15; what is longer lies beside
+//! them. A server also counts its connections and a megabyte of its own; a store does not.
 //!
 //! Room is made after a command has released its locks, and before it returns. So between two commands the keys never
 //! exceed the limit, if any may be evicted. (A server makes room before the next command.) This means that a value
@@ -252,6 +252,7 @@ mod port;
 mod pushes;
 mod recipients;
 mod reply;
+mod resp;
 mod script;
 #[cfg(feature = "serve")]
 mod serve;
@@ -270,7 +271,7 @@ mod wire;
 pub mod __fuzz;
 
 pub use clock::Clock;
-pub use connection::Connection;
+pub use connection::{Called, Connection};
 pub use event::{Event, Subscription};
 pub use limits::{Policy, UnknownPolicy, parse_memory};
 pub use persist::{Fsync, LoadProgress, Loaded, Persist, PersistError, Truncated, UnknownFsync};

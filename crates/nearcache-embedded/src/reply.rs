@@ -130,6 +130,11 @@ pub(crate) fn double(protocol: ProtocolVersion, number: f64) -> Value {
 
 /// A number as C's `%.17g` prints it.
 pub(crate) fn double_text(number: f64) -> String {
+    // What a double holds exactly, and prints without an exponent or a sign of zero.
+    if number.abs() < 1e15 && number.fract() == 0.0 && (number != 0.0 || number.is_sign_positive())
+    {
+        return itoa::Buffer::new().format(number as i64).to_owned();
+    }
     if number.is_infinite() {
         return if number > 0.0 { "inf" } else { "-inf" }.to_owned();
     }

@@ -393,8 +393,9 @@ impl Shared {
     pub(crate) fn end(&self, waiter: &Waiter, reply: Option<Reply>) -> bool {
         // Nobody serves it meanwhile.
         let turn = self.waiting.turn.lock();
-        let ended = waiter.end(reply);
+        // When its reply is there, it does not count as one who waits any more.
         self.leave(waiter);
+        let ended = waiter.end(reply);
         drop(turn);
         if ended {
             self.pass_on(waiter);

@@ -3,6 +3,7 @@
 use redis::{Arg, Cmd, ErrorKind, RedisError, RedisResult};
 
 use crate::command::Args;
+use crate::reply::Error;
 
 /// Up to this many arguments are passed without an allocation.
 const ON_STACK: usize = 8;
@@ -34,9 +35,23 @@ pub(crate) fn with_args<R>(cmd: &Cmd, run: impl FnOnce(Args<'_>) -> R) -> R {
     run(&args)
 }
 
-/// A command's arguments, unless one is a cursor.
-pub(crate) fn args(cmd: &Cmd) -> Option<Vec<&[u8]>> {
-    collect(cmd.args_iter())
+/// Adds a command's arguments.
+///
+/// # Errors
+/// One of them is a cursor.
+pub(crate) fn extend<'a>(words: &mut impl Extend<&'a [u8]>, cmd: &'a Cmd) -> Result<(), Error> {
+    let mut has_cursor = false;
+    words.extend(cmd.args_iter().map(|arg| match arg {
+        Arg::Simple(bytes) => bytes,
+        _ => {
+            has_cursor = true;
+            &[]
+        }
+    }));
+    match has_cursor {
+        false => Ok(()),
+        true => Err(Error::new("ERR a cursor in a transaction")),
+    }
 }
 
 /// The arguments, unless one is a cursor.

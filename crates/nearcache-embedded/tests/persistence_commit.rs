@@ -102,3 +102,36 @@ async fn a_pipeline_waits_for_the_disk_once() {
     assert_eq!(replies, [Value::Int(100), Value::Int(1)]);
     assert_eq!(contents(&mut folder.copy().open().connect()).len(), 101);
 }
+
+#[cfg(feature = "serve")]
+#[test]
+fn clients_of_the_port_are_acknowledged_when_the_disk_has_it() {
+    use nearcache_embedded::Server;
+    use redis::Commands;
+    use tokio::runtime::Builder;
+
+    for mut runtime in [Builder::new_current_thread(), Builder::new_multi_thread()] {
+        let folder = Folder::new();
+        let store = folder.try_open(Fsync::Always).unwrap();
+        let runtime = runtime.enable_all().build().unwrap();
+        let server = Server::builder(&store).bind("127.0.0.1:0").start();
+        let server = runtime.block_on(server).unwrap();
+        let (handle, address) = (server.handle(), server.local_addr().unwrap());
+        let serving = std::thread::spawn(move || runtime.block_on(server.serve()));
+        let client = redis::Client::open(format!("redis://{address}")).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let mut connection = client.get_connection().unwrap();
+                scope.spawn(move || {
+                    for n in 0..25 {
+                        let () = connection.set(format!("{thread}:{n}"), 1).unwrap();
+                    }
+                });
+            }
+        });
+        // As a kill would leave it.
+        assert_eq!(contents(&mut folder.copy().open().connect()).len(), 200);
+        handle.shutdown();
+        serving.join().unwrap();
+    }
+}

@@ -25,7 +25,7 @@ fn text(value: &Value) -> String {
 
 /// The next push, as its kind and its parts.
 fn next(pushes: &mut Pushes) -> Option<(PushKind, Vec<String>)> {
-    let push = pushes.wait_for(Duration::from_secs(20))?;
+    let push = pushes.wait_for(Duration::from_secs(60))?;
     Some((push.kind, push.data.iter().map(text).collect()))
 }
 

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nearcache_embedded::{Handle, ServeError, Server, ServerBuilder, Store};
-use redis::{Commands, ProtocolVersion, Value};
+use redis::{Commands, ConnectionLike, ProtocolVersion, Value};
 
 /// A server in a thread, for one test.
 struct Port {
@@ -97,7 +97,7 @@ impl Raw {
 fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -159,6 +159,80 @@ fn replies_have_the_forms_of_their_protocol() {
     raw.ask("HGETALL h", "%1\r\n$1\r\nf\r\n$1\r\n1\r\n");
     raw.ask("BLPOP nothing 0.01", "_\r\n");
     raw.ask("SMEMBERS nothing", "~0\r\n");
+}
+
+#[test]
+fn replies_of_many_elements_are_those_of_the_process() {
+    let port = Port::open();
+    let mut inside = port.store.connect();
+    for line in [
+        "RPUSH list a bb 300 -7",
+        "HSET hash f 1 g 22",
+        "SADD numbers 1 -200000",
+        "SADD texts a b c",
+        "ZADD scores 1 one 2.5 some -inf none",
+        "SET text value",
+    ] {
+        command(line).exec(&mut inside).unwrap();
+    }
+    for protocol in [ProtocolVersion::RESP2, ProtocolVersion::RESP3] {
+        inside.set_protocol(protocol);
+        let resp3 = protocol != ProtocolVersion::RESP2;
+        let client = port.client(if resp3 { "?protocol=resp3" } else { "" });
+        let client = &mut client.get_connection().unwrap();
+        for line in [
+            "LRANGE list 0 -1",
+            "LRANGE list 5 9",
+            "LRANGE nothing 0 -1",
+            "LRANGE text 0 -1",
+            "LINDEX list 1",
+            "LINDEX list 9",
+            "HGETALL hash",
+            "HGETALL nothing",
+            "HKEYS hash",
+            "HVALS hash",
+            "HGET hash f",
+            "HGET hash x",
+            "HMGET hash f x",
+            "SMEMBERS numbers",
+            "SMEMBERS texts",
+            "SMEMBERS nothing",
+            "ZRANGE scores 0 -1",
+            "ZRANGE scores 0 -1 WITHSCORES",
+            "ZRANGE scores 0 -1 REV WITHSCORES",
+            "ZRANGEBYSCORE nothing 0 1 WITHSCORES",
+            "GET text",
+            "GET nothing",
+            "GET list",
+            "MGET text nothing list",
+        ] {
+            let command = command(line);
+            let expected = inside.execute(&command);
+            let is_error = matches!(expected, Value::ServerError(_));
+            let got = client.req_command(&command).unwrap();
+            assert_eq!(got, expected, "{line}");
+            if !is_error {
+                let mut pipeline = redis::pipe();
+                pipeline.atomic().add_command(command);
+                let alone: Vec<Value> = pipeline.query(client).unwrap();
+                assert_eq!(alone, [expected], "{line} in a transaction");
+            }
+        }
+    }
+    let mut raw = port.raw();
+    raw.send("CLIENT REPLY SKIP\r\nLRANGE list 0 -1\r\nLRANGE list 0 0\r\n");
+    raw.expect("*1\r\n$1\r\na\r\n");
+    raw.send("CLIENT REPLY OFF\r\nGET text\r\nHGETALL hash\r\nCLIENT REPLY ON\r\nGET text\r\n");
+    raw.expect("+OK\r\n$5\r\nvalue\r\n");
+}
+
+/// A command of words without spaces.
+fn command(line: &str) -> redis::Cmd {
+    let mut command = redis::Cmd::new();
+    line.split(' ').for_each(|word| {
+        command.arg(word);
+    });
+    command
 }
 
 #[test]

@@ -41,33 +41,37 @@ pub(super) fn decrby(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 }
 
 fn add(cx: &mut Context<'_>, key: &[u8], by: i64) -> Reply {
-    let current = cx.string(key)?.map_or(Ok(0), integer)?;
+    let old = cx.string(key)?;
+    let exists = old.is_some();
+    let current = old.map_or(Ok(0), integer)?;
     let sum = current
         .checked_add(by)
         .ok_or(Error::new("ERR increment or decrement would overflow"))?;
-    store(cx, key, itoa::Buffer::new().format(sum).as_bytes());
+    store(cx, key, exists, itoa::Buffer::new().format(sum).as_bytes());
     cx.notify(Class::STRING, "incrby", key);
     Ok(Value::Int(sum))
 }
 
 pub(super) fn incrbyfloat(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    let current = cx
-        .string(args[1])?
-        .map_or(Ok(Decimal::ZERO), Decimal::parse)?;
+    let old = cx.string(args[1])?;
+    let exists = old.is_some();
+    let current = old.map_or(Ok(Decimal::ZERO), Decimal::parse)?;
     let sum = current.add(Decimal::parse(args[2])?);
     let text = sum
         .to_text()
         .ok_or(Error::new("ERR increment would produce NaN or Infinity"))?;
-    store(cx, args[1], text.as_bytes());
+    store(cx, args[1], exists, text.as_bytes());
     cx.notify(Class::STRING, "incrbyfloat", args[1]);
     // Another machine might round in another way.
     cx.log_as(&[b"SET", args[1], text.as_bytes(), b"KEEPTTL"]);
     Ok(Value::BulkString(text.into_bytes()))
 }
 
-/// Stores a number, and keeps the deadline.
-fn store(cx: &mut Context<'_>, key: &[u8], text: &[u8]) {
-    if cx.edit(key, |entry| entry.data = text.into()).is_none() {
+/// Stores a number, and keeps the deadline of what is there.
+fn store(cx: &mut Context<'_>, key: &[u8], exists: bool, text: &[u8]) {
+    if exists {
+        cx.edit_live(key, |entry| entry.data = text.into());
+    } else {
         cx.put(key, text.into(), None);
     }
 }

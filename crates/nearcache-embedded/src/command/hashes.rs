@@ -8,10 +8,10 @@ use super::parse::{integer, is};
 use super::random::{self, random};
 use super::row::prelude::*;
 use super::scan::{Options, page, read_cursor};
-use crate::context::{Change, Context};
+use crate::context::{Change, Context, Form};
 use crate::keyspace::hash::{Field, Hash};
 use crate::notify::Class;
-use crate::reply::{self, Error, Reply, bulk, bulk_or_nil, count, truth};
+use crate::reply::{Error, Reply, bulk, bulk_or_nil, count, truth};
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = rows![
@@ -135,13 +135,16 @@ fn value<'c>(cx: &'c Context<'_>, args: Args<'_>) -> Result<Option<&'c [u8]>, Er
 }
 
 pub(super) fn hget(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    Ok(bulk_or_nil(value(cx, args)?))
+    cx.bulk_or_nil(value(cx, args)?)
 }
 
 pub(super) fn hmget(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let hash = cx.structure::<Hash>(args[1])?;
-    let value = |field: &&[u8]| bulk_or_nil(hash.and_then(|hash| hash.get(field)));
-    Ok(Value::Array(args[2..].iter().map(value).collect()))
+    let mut values = cx.elements(Form::Array, args.len() - 2);
+    for field in &args[2..] {
+        values.bulk_or_nil(hash.and_then(|hash| hash.get(field)));
+    }
+    values.reply()
 }
 
 pub(super) fn hexists(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
@@ -157,26 +160,30 @@ pub(super) fn hstrlen(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 }
 
 pub(super) fn hkeys(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    each(cx, args, |(field, _)| bulk(field))
+    each(cx, args, |(field, _)| field)
 }
 
 pub(super) fn hvals(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    each(cx, args, |(_, value)| bulk(value))
+    each(cx, args, |(_, value)| value)
 }
 
-fn each(cx: &Context<'_>, args: Args<'_>, part: impl Fn(Field<'_>) -> Value) -> Reply {
+fn each(cx: &Context<'_>, args: Args<'_>, part: fn(Field<'_>) -> &[u8]) -> Reply {
     let hash = cx.structure::<Hash>(args[1])?;
-    let values = |hash: &Hash| reply::values(hash.len(), hash.iter().map(part));
-    let parts = hash.map_or(Vec::new(), values);
-    Ok(Value::Array(parts))
+    let mut parts = cx.elements(Form::Array, hash.map_or(0, Hash::len));
+    for field in hash.into_iter().flat_map(Hash::iter) {
+        parts.bulk(part(field));
+    }
+    parts.reply()
 }
 
 pub(super) fn hgetall(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let hash = cx.structure::<Hash>(args[1])?;
-    let both = |(field, value): Field<'_>| (bulk(field), bulk(value));
-    let fields = |hash: &Hash| reply::values(hash.len(), hash.iter().map(both));
-    let fields = hash.map_or(Vec::new(), fields);
-    Ok(reply::map(cx.session.protocol, fields))
+    let mut fields = cx.elements(Form::Map, hash.map_or(0, Hash::len));
+    for (field, value) in hash.into_iter().flat_map(Hash::iter) {
+        fields.bulk(field);
+        fields.bulk(value);
+    }
+    fields.reply()
 }
 
 pub(super) fn hrandfield(cx: &mut Context<'_>, args: Args<'_>) -> Reply {

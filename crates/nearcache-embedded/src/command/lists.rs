@@ -7,7 +7,7 @@ use redis::Value;
 use super::Args;
 use super::parse::{at_least, integer, is};
 use super::row::prelude::*;
-use crate::context::{Change, Context};
+use crate::context::{Change, Context, Form};
 use crate::keyspace::list::{End, List, NodeSize};
 use crate::notify::Class;
 use crate::reply::{self, Error, Reply, bulk, bulk_or_nil, count};
@@ -161,7 +161,7 @@ pub(super) fn lindex(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         return Ok(Value::Nil);
     };
     let index = index(integer(args[2])?, list.len());
-    Ok(bulk_or_nil(index.and_then(|index| list.get(index))))
+    cx.bulk_or_nil(index.and_then(|index| list.get(index)))
 }
 
 /// An index that may be counted from the end. `None` if it is before the beginning.
@@ -187,8 +187,9 @@ pub(super) fn lrange(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
         return Ok(Value::Array(Vec::new()));
     };
     let range = range(start, stop, list.len());
-    let elements = list.range(range.clone()).map(bulk);
-    Ok(Value::Array(reply::values(range.len(), elements)))
+    let mut elements = cx.elements(Form::Array, range.len());
+    list.range(range).for_each(|element| elements.bulk(element));
+    elements.reply()
 }
 
 /// What `LPOS` looks for.

@@ -98,8 +98,11 @@ impl Command {
             return keyspace.every_shard();
         }
         let mut set = ShardSet::default();
-        self.keys(args)
-            .for_each(|key| set.add(keyspace.shard_of_key(key)));
+        let mut add = |key: &[u8]| set.add(keyspace.shard_of_key(key));
+        match self.keys_in_a_row(args) {
+            Some(keys) => keys.iter().for_each(|key| add(key)),
+            None => self.keys(args).for_each(add),
+        }
         set
     }
 }

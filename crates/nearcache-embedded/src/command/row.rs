@@ -213,16 +213,25 @@ impl Command {
         }
     }
 
+    /// The arguments that are keys, if they stand in a row, as those of most commands do.
+    #[inline]
+    pub(crate) fn keys_in_a_row<'s, 'a>(&self, args: &'s [&'a [u8]]) -> Option<&'s [&'a [u8]]> {
+        match self.keys {
+            Keys::Range {
+                first,
+                last,
+                step: 1,
+            } => args.get(first..end_of_range(args, last)),
+            _ => None,
+        }
+    }
+
     /// The arguments that are keys.
     pub(crate) fn keys<'a>(&self, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let (range, step, also) = match self.keys {
             Keys::Range { first, last, step } => {
-                let end = if last < 0 {
-                    args.len().wrapping_add_signed(last)
-                } else {
-                    last as usize
-                };
-                (first..end + 1, step, None)
+                let end = end_of_range(args, last);
+                (first..end, step, None)
             }
             Keys::Counted { at, also } => {
                 let count = args.get(at).and_then(|n| parse::integer(n).ok());
@@ -247,6 +256,15 @@ impl Command {
             .chain(also)
             .copied()
     }
+}
+
+/// Where the keys of a [`Keys::Range`] end.
+fn end_of_range(args: Args<'_>, last: isize) -> usize {
+    let last = match usize::try_from(last) {
+        Ok(last) => last,
+        Err(_) => args.len().wrapping_add_signed(last),
+    };
+    last.wrapping_add(1).min(args.len())
 }
 
 /// What comes after the word `STREAMS`; which may also be the name of a group, a consumer, or a stream.

@@ -45,7 +45,7 @@ fn reply_set(cx: &Context<'_>, set: &Set) -> Value {
 /// Stores a result.
 fn store(cx: &mut Context<'_>, key: &[u8], set: Set, event: &'static str) -> Value {
     let len = set.len();
-    cx.store(key, Box::new(set), Class::SET, event);
+    cx.store(key, set, Class::SET, event);
     count(len)
 }
 

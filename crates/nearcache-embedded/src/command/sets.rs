@@ -8,7 +8,7 @@ use super::parse::at_least;
 use super::random::{self, random};
 use super::row::prelude::*;
 use super::scan::{Options, page, read_cursor};
-use crate::context::{Change, Context};
+use crate::context::{Change, Context, Form};
 use crate::keyspace::set::{Member, Set};
 use crate::notify::Class;
 use crate::reply::{self, Error, Reply, count, truth};
@@ -163,9 +163,11 @@ pub(super) fn smismember(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 
 pub(super) fn smembers(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     let set = cx.structure::<Set>(args[1])?;
-    let values = |set: &Set| reply::values(set.len(), set.iter().map(bulk));
-    let members = set.map_or(Vec::new(), values);
-    Ok(reply::set(cx.session.protocol, members))
+    let mut members = cx.elements(Form::Set, set.map_or(0, Set::len));
+    for member in set.into_iter().flat_map(Set::iter) {
+        member.with(|bytes| members.bulk(bytes));
+    }
+    members.reply()
 }
 
 pub(super) fn srandmember(cx: &mut Context<'_>, args: Args<'_>) -> Reply {

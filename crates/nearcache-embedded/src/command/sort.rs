@@ -49,7 +49,9 @@ struct Options<'a> {
     alpha: bool,
     /// How many to skip, and how many to return; negative for all.
     limit: (i64, i64),
-    by: Option<&'a [u8]>,
+    by: Option<Pattern<'a>>,
+    /// Whether any `BY` was a fixed key: the elements keep their order then, whatever other `BY` there is.
+    unsorted: bool,
     get: Vec<Pattern<'a>>,
     store: Option<&'a [u8]>,
 }
@@ -61,6 +63,7 @@ impl<'a> Options<'a> {
             alpha: false,
             limit: (0, -1),
             by: None,
+            unsorted: false,
             get: Vec::new(),
             store: None,
         };
@@ -88,7 +91,9 @@ impl<'a> Options<'a> {
                     tail
                 }
                 [pattern, ref tail @ ..] if is(word, "BY") => {
-                    options.by = Some(pattern);
+                    let by = Pattern::read(pattern);
+                    options.unsorted |= !matches!(by, Pattern::Key { .. });
+                    options.by = Some(by);
                     tail
                 }
                 [pattern, ref tail @ ..] if is(word, "GET") => {
@@ -195,11 +200,8 @@ fn ordered<'c>(
     };
     let (mut elements, has_order) = elements_of(&entry.data).ok_or(Error::WRONG_TYPE)?;
     let range = options.range(elements.len());
-    let by = options.by.map(Pattern::read);
-    let is_constant = options.by.is_some() && !matches!(by, Some(Pattern::Key { .. }));
-    if !is_constant {
-        let alpha = options.alpha;
-        elements = sorted(cx, elements, by, alpha, options)?;
+    if !options.unsorted {
+        elements = sorted(cx, elements, options.by, options.alpha, options)?;
     } else if !has_order && (options.store.is_some() || cx.in_script) {
         // What is stored must be the same everywhere, and so must what scripts do.
         elements = sorted(cx, elements, None, true, options)?;
@@ -309,8 +311,8 @@ fn field_of<'d>(data: &'d Data, field: &[u8]) -> Option<&'d [u8]> {
     }
 }
 
-fn list_of(cx: &Context<'_>, elements: &[Vec<u8>]) -> Box<List> {
-    let mut list = Box::<List>::default();
+fn list_of(cx: &Context<'_>, elements: &[Vec<u8>]) -> List {
+    let mut list = List::default();
     let size = node_size(cx);
     for element in elements {
         list.push(End::Right, element, size);

@@ -8,7 +8,7 @@ use super::Args;
 use super::options::{self, EX, Expiry, Options, PX, Unit};
 use super::parse::{integer, is};
 use super::row::prelude::*;
-use crate::context::Context;
+use crate::context::{Context, Form};
 use crate::keyspace::bytes::Bytes;
 use crate::keyspace::entry::{Data, Deadline, Entry};
 use crate::notify::Class;
@@ -35,7 +35,7 @@ pub(super) const COMMANDS: &[Command] = rows![
 ];
 
 pub(super) fn get(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
-    Ok(bulk_or_nil(cx.string(args[1])?))
+    cx.bulk_or_nil(cx.string(args[1])?)
 }
 
 pub(super) fn set(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
@@ -177,8 +177,11 @@ pub(super) fn expire_at(cx: &mut Context<'_>, key: &[u8], deadline: Deadline) {
 
 pub(super) fn mget(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
     // A key of another type is nil here, and not an error.
-    let get = |key: &&[u8]| bulk_or_nil(cx.string(key).unwrap_or_default());
-    Ok(Value::Array(args[1..].iter().map(get).collect()))
+    let mut values = cx.elements(Form::Array, args.len() - 1);
+    for key in &args[1..] {
+        values.bulk_or_nil(cx.string(key).unwrap_or_default());
+    }
+    values.reply()
 }
 
 pub(super) fn mset(cx: &mut Context<'_>, args: Args<'_>) -> Reply {

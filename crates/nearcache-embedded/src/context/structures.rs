@@ -130,7 +130,7 @@ impl Context<'_> {
             let done = self.change(key, change)?;
             return done.ok_or(Error::WRONG_TYPE);
         }
-        let mut structure = Box::<S>::default();
+        let mut structure = S::default();
         let done = change(&mut structure);
         if done.changed && (S::STAYS_EMPTY || !structure.is_empty()) {
             self.put(key, S::into_data(structure).into(), None);
@@ -146,7 +146,7 @@ impl Context<'_> {
     pub(crate) fn store<S: Structure>(
         &mut self,
         key: &[u8],
-        structure: Box<S>,
+        structure: S,
         class: Class,
         event: &'static str,
     ) -> bool {

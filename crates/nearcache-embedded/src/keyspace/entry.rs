@@ -5,6 +5,7 @@ use std::num::NonZeroI64;
 use super::access::Access;
 use super::bytes::Bytes;
 use super::hash::Hash;
+use super::key::Key;
 use super::list::List;
 use super::set::Set;
 use super::size::block;
@@ -15,10 +16,11 @@ use super::stream::Stream;
 #[derive(Clone, Debug)]
 pub(crate) enum Data {
     String(Bytes),
-    /// Boxed, because the rarer types must not widen every entry.
+    /// Boxed, as most others are, because the rarer types must not widen every entry.
     List(Box<List>),
     Hash(Box<Hash>),
-    Set(Box<Set>),
+    /// Not boxed: it is two words.
+    Set(Set),
     SortedSet(Box<SortedSet>),
     Stream(Box<Stream>),
 }
@@ -30,7 +32,7 @@ pub(crate) trait Structure: Default {
 
     fn of(data: &Data) -> Option<&Self>;
     fn of_mut(data: &mut Data) -> Option<&mut Self>;
-    fn into_data(self: Box<Self>) -> Data;
+    fn into_data(self) -> Data;
     fn is_empty(&self) -> bool;
 }
 
@@ -73,8 +75,8 @@ macro_rules! structures {
                 }
             }
 
-            fn into_data(self: Box<Self>) -> Data {
-                Data::$variant(self)
+            fn into_data(self) -> Data {
+                Data::$variant(self.into())
             }
 
             fn is_empty(&self) -> bool {
@@ -153,7 +155,7 @@ impl Deadline {
 /// A key with its value, its deadline, and its uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    pub(crate) key: Bytes,
+    pub(crate) key: Key,
     pub(crate) data: Data,
     pub(crate) deadline: Option<Deadline>,
     pub(crate) access: Access,
@@ -179,6 +181,8 @@ mod tests {
 
     #[test]
     fn an_entry_is_key_value_deadline_and_last_use_and_nothing_else() {
-        assert_eq!(size_of::<Entry>(), 24 + 24 + 8 + 8);
+        assert_eq!(size_of::<Entry>(), 32 + 24 + 8 + 8);
+        // A key of 15 bytes in place would not make it smaller.
+        assert_eq!(block(size_of::<Entry>()), block(16 + 24 + 24 + 8));
     }
 }

@@ -1,48 +1,71 @@
 //! A sorted set of integers, each in as few bytes as the largest needs: how small sets of integers are kept.
+//!
+//! All of them lie in one block, with a byte before them that says how many bytes each takes. The block is just as
+//! large as that, because there are many such sets, and moving a small one is cheap.
 
 use super::size::block;
 
-#[derive(Clone, Debug)]
-pub(crate) enum Integers {
-    Two(Vec<i16>),
-    Four(Vec<i32>),
-    Eight(Vec<i64>),
+/// Two words, so that a key's entry has room for it. Nothing at all is no numbers, of [`NARROWEST`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Integers(Box<[u8]>);
+
+/// How many bytes a number takes at least.
+const NARROWEST: u8 = 2;
+
+/// The numbers, as they lie there.
+#[derive(Clone, Copy)]
+enum Numbers<'i> {
+    Two(&'i [[u8; 2]]),
+    Four(&'i [[u8; 4]]),
+    Eight(&'i [[u8; 8]]),
 }
 
-/// Does the same for whichever width.
+/// Does the same for whichever width: `$read` makes a number of its bytes.
 macro_rules! each {
-    ($integers:expr, $list:ident => $do:expr) => {
-        match $integers {
-            Integers::Two($list) => $do,
-            Integers::Four($list) => $do,
-            Integers::Eight($list) => $do,
+    ($integers:expr, ($list:ident, $read:ident) => $do:expr) => {
+        match $integers.numbers() {
+            Numbers::Two($list) => {
+                let $read = |bytes: &[u8; 2]| i64::from(i16::from_le_bytes(*bytes));
+                $do
+            }
+            Numbers::Four($list) => {
+                let $read = |bytes: &[u8; 4]| i64::from(i32::from_le_bytes(*bytes));
+                $do
+            }
+            Numbers::Eight($list) => {
+                let $read = |bytes: &[u8; 8]| i64::from_le_bytes(*bytes);
+                $do
+            }
         }
     };
 }
 
-impl Default for Integers {
-    fn default() -> Self {
-        Integers::Two(Vec::new())
-    }
-}
-
 impl Integers {
+    /// How many bytes each number takes.
+    fn width(&self) -> u8 {
+        self.0.first().map_or(NARROWEST, |width| *width)
+    }
+
+    fn numbers(&self) -> Numbers<'_> {
+        match self.0.split_first() {
+            Some((2, numbers)) => Numbers::Two(numbers.as_chunks().0),
+            Some((4, numbers)) => Numbers::Four(numbers.as_chunks().0),
+            Some((_, numbers)) => Numbers::Eight(numbers.as_chunks().0),
+            None => Numbers::Two(&[]),
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
-        each!(self, list => list.len())
+        self.0.len().saturating_sub(1) / usize::from(self.width())
     }
 
     /// How much memory it takes on the heap.
     pub(crate) fn heap(&self) -> usize {
-        let width = match self {
-            Integers::Two(_) => 2,
-            Integers::Four(_) => 4,
-            Integers::Eight(_) => 8,
-        };
-        block(each!(self, list => list.capacity()) * width)
+        block(self.0.len())
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<i64> {
-        each!(self, list => get(list, index))
+        each!(self, (list, read) => list.get(index).map(read))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = i64> {
@@ -51,7 +74,7 @@ impl Integers {
 
     /// Where a number is, or else where it belongs.
     fn find(&self, number: i64) -> Result<usize, usize> {
-        each!(self, list => find(list, number))
+        each!(self, (list, read) => list.binary_search_by(|other| read(other).cmp(&number)))
     }
 
     pub(crate) fn contains(&self, number: i64) -> bool {
@@ -64,11 +87,14 @@ impl Integers {
             return false;
         };
         self.widen(number);
-        match self {
-            Integers::Two(list) => insert(list, at, number as i16),
-            Integers::Four(list) => insert(list, at, number as i32),
-            Integers::Eight(list) => insert(list, at, number),
-        }
+        let width = usize::from(self.width());
+        let start = 1 + at * width;
+        self.change(width, |bytes| {
+            let end = bytes.len();
+            bytes.resize(end + width, 0);
+            bytes.copy_within(start..end, start + width);
+            bytes[start..start + width].copy_from_slice(&number.to_le_bytes()[..width]);
+        });
         true
     }
 
@@ -77,46 +103,44 @@ impl Integers {
         let Ok(at) = self.find(number) else {
             return false;
         };
-        each!(self, list => {
-            list.remove(at);
-            if list.capacity() > 2 * list.len() + 32 {
-                list.shrink_to_fit();
-            }
-        });
+        let width = usize::from(self.width());
+        let start = 1 + at * width;
+        self.change(0, |bytes| drop(bytes.drain(start..start + width)));
         true
+    }
+
+    /// Changes the block, which grows by so many bytes.
+    fn change(&mut self, more: usize, change: impl FnOnce(&mut Vec<u8>)) {
+        let width = self.width();
+        let mut bytes = std::mem::take(&mut self.0).into_vec();
+        if bytes.is_empty() {
+            bytes.reserve_exact(1 + more);
+            bytes.push(width);
+        }
+        bytes.reserve_exact(more);
+        change(&mut bytes);
+        self.0 = bytes.into_boxed_slice();
     }
 
     /// Makes the numbers as wide as this one.
     fn widen(&mut self, number: i64) {
-        let fits = match self {
-            Integers::Two(_) => i16::try_from(number).is_ok(),
-            Integers::Four(_) => i32::try_from(number).is_ok(),
-            Integers::Eight(_) => true,
+        let needed = if i16::try_from(number).is_ok() {
+            2
+        } else if i32::try_from(number).is_ok() {
+            4
+        } else {
+            8
         };
-        if !fits {
-            *self = if i32::try_from(number).is_ok() {
-                Integers::Four(self.iter().map(|n| n as i32).collect())
-            } else {
-                Integers::Eight(self.iter().collect())
-            };
+        if needed > self.width() {
+            let width = usize::from(needed);
+            let mut wider = Vec::with_capacity(1 + self.len() * width);
+            wider.push(needed);
+            for number in self.iter() {
+                wider.extend_from_slice(&number.to_le_bytes()[..width]);
+            }
+            self.0 = wider.into_boxed_slice();
         }
     }
-}
-
-fn get<T: Copy + Into<i64>>(list: &[T], index: usize) -> Option<i64> {
-    list.get(index).map(|number| (*number).into())
-}
-
-fn find<T: Copy + Into<i64>>(list: &[T], number: i64) -> Result<usize, usize> {
-    list.binary_search_by(|other| (*other).into().cmp(&number))
-}
-
-/// Inserts, and grows by an eighth, because such a list is small, and there are many.
-fn insert<T>(list: &mut Vec<T>, at: usize, number: T) {
-    if list.len() == list.capacity() {
-        list.reserve_exact(1 + list.len() / 8);
-    }
-    list.insert(at, number);
 }
 
 #[cfg(test)]
@@ -160,6 +184,6 @@ mod tests {
     fn small_numbers_take_two_bytes_each() {
         let mut integers = Integers::default();
         assert!((0..512).all(|n| integers.insert(n)));
-        assert!(integers.heap() <= 1_250, "{}", integers.heap());
+        assert!(integers.heap() <= block(2 * 512 + 1), "{}", integers.heap());
     }
 }

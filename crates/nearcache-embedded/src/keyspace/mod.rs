@@ -17,6 +17,7 @@ pub(crate) mod cut;
 pub(crate) mod entry;
 pub(crate) mod hash;
 mod integers;
+mod key;
 pub(crate) mod list;
 mod nodes;
 pub(crate) mod pack;
@@ -31,6 +32,7 @@ mod wide;
 
 use foldhash::quality::RandomState;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use smallvec::SmallVec;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -166,15 +168,19 @@ impl Keyspace {
     /// Locks a set of shards, in order.
     pub(crate) fn lock(&self, set: ShardSet, exclusive: bool) -> Locked<'_> {
         let held = if exclusive {
-            Held::Writes(set.iter().map(|index| (index, self.write(index))).collect())
+            let mut shards = SmallVec::new();
+            set.each(|index| shards.push((index, self.write(index))));
+            Held::Writes(shards)
         } else {
-            Held::Reads(set.iter().map(|index| (index, self.read(index))).collect())
+            let mut shards = SmallVec::new();
+            set.each(|index| shards.push((index, self.read(index))));
+            Held::Reads(shards)
         };
         Locked::from(held)
     }
 }
 
-/// A set of shards. Iterates in ascending order, which is the lock order.
+/// A set of shards. They are visited in ascending order, which is the lock order.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub(crate) struct ShardSet([u64; MAX_SHARDS / 64]);
 
@@ -189,14 +195,15 @@ impl ShardSet {
         }
     }
 
-    pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
-        (0..).step_by(64).zip(self.0).flat_map(|(first, mut word)| {
-            std::iter::from_fn(move || {
-                let bit = (word > 0).then(|| word.trailing_zeros() as usize)?;
+    /// Visits them in ascending order.
+    #[inline]
+    pub(crate) fn each(self, mut visit: impl FnMut(usize)) {
+        for (at, mut word) in self.0.into_iter().enumerate() {
+            while word != 0 {
+                visit(at * 64 + word.trailing_zeros() as usize);
                 word &= word - 1;
-                Some(first + bit)
-            })
-        })
+            }
+        }
     }
 }
 
@@ -217,14 +224,17 @@ impl<'k> From<Held<'k>> for Locked<'k> {
     }
 }
 
+/// So many shards are held without an allocation: those of a value and of what belongs to it.
+const FEW: usize = 2;
+
 /// The shards that are locked for a command.
 pub(crate) enum Held<'k> {
     /// None: for commands without keys, and for those that walk the shards one by one.
     Nothing,
     Read(usize, RwLockReadGuard<'k, Shard>),
     Write(usize, RwLockWriteGuard<'k, Shard>),
-    Reads(Vec<(usize, RwLockReadGuard<'k, Shard>)>),
-    Writes(Vec<(usize, RwLockWriteGuard<'k, Shard>)>),
+    Reads(SmallVec<[(usize, RwLockReadGuard<'k, Shard>); FEW]>),
+    Writes(SmallVec<[(usize, RwLockWriteGuard<'k, Shard>); FEW]>),
 }
 
 impl Held<'_> {

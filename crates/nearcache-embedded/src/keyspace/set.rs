@@ -3,7 +3,6 @@
 use super::bytes::Bytes;
 use super::integers::Integers;
 use super::random::{Random, at_positions};
-use super::size::block;
 use super::wide::Wide;
 
 #[derive(Clone, Debug, Default)]
@@ -69,13 +68,12 @@ impl Set {
         }
     }
 
-    /// How much memory it takes, boxed.
+    /// How much memory it takes on the heap.
     pub(crate) fn bytes(&self) -> usize {
-        let form = match &self.form {
+        match &self.form {
             Form::Integers(integers) => integers.heap(),
             Form::Wide(wide) => wide.bytes(),
-        };
-        block(size_of::<Set>()) + form
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Member<'_>> {
@@ -186,6 +184,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::keyspace::size::block;
 
     #[test]
     fn only_what_is_printed_like_that_is_an_integer() {
@@ -206,6 +205,14 @@ mod tests {
         ] {
             assert_eq!(as_integer(text.as_bytes()), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_set_is_two_words_and_small_integers_take_little_more_than_themselves() {
+        assert_eq!(size_of::<Set>(), 16);
+        let mut set = Set::default();
+        assert!((0..10).all(|n| set.insert(Member::Integer(n), 512)));
+        assert_eq!(set.bytes(), block(1 + 10 * 2));
     }
 
     #[test]

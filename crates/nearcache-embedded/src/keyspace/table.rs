@@ -29,9 +29,9 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::access::{Access, Tick};
-use super::bytes::Bytes;
 use super::cut::{Cut, Keeper};
 use super::entry::{Deadline, Entry, Given};
+use super::key::Key;
 use super::size::block;
 
 /// A segment with more entries is split rather than grown: 128 buckets hold this many.
@@ -166,7 +166,7 @@ impl Table {
             index = self.locate(hash);
         }
         let entry = Box::new(Entry {
-            key: Bytes::from(key),
+            key: Key::from(key),
             data: value.into_data(),
             deadline,
             access: Access::new(tick),

@@ -129,6 +129,12 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
+    /// Whether nobody has to wait for it, or not any more.
+    #[cfg(feature = "serve")]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.log.is_settled(self.position)
+    }
+
     /// Parks the thread until it is durable.
     pub(crate) fn wait(&self) -> Result<(), Error> {
         self.log.settle(self.position)

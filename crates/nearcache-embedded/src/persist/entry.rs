@@ -1,9 +1,10 @@
 //! A key with its value as commands that make it: the forms in which a server writes them when it rewrites its log.
 
-use super::record::{write_bulk, write_command, write_count, write_select};
+use super::record::{write_command, write_count, write_select};
 use super::stream::write_stream;
 use crate::keyspace::entry::{Data, Entry};
 use crate::reply::double_text;
+use crate::resp::bulk;
 
 /// How many elements one command adds, so that no command is too long.
 const ELEMENTS: usize = 64;
@@ -15,7 +16,7 @@ pub(crate) fn write_entry(out: &mut Vec<u8>, selected: &mut Option<u32>, db: u32
     match &entry.data {
         Data::String(value) => write(out, &[b"SET", key, value]),
         Data::List(list) => {
-            write_elements(out, &[b"RPUSH", key], list.len(), list.iter(), write_bulk);
+            write_elements(out, &[b"RPUSH", key], list.len(), list.iter(), bulk);
         }
         Data::Set(set) => {
             write_elements(
@@ -24,7 +25,7 @@ pub(crate) fn write_entry(out: &mut Vec<u8>, selected: &mut Option<u32>, db: u32
                 set.len(),
                 set.iter(),
                 |out, member| {
-                    member.with(|member| write_bulk(out, member));
+                    member.with(|member| bulk(out, member));
                 },
             );
         }
@@ -36,8 +37,8 @@ pub(crate) fn write_entry(out: &mut Vec<u8>, selected: &mut Option<u32>, db: u32
                 hash.len(),
                 fields,
                 |out, (field, value)| {
-                    write_bulk(out, field);
-                    write_bulk(out, value);
+                    bulk(out, field);
+                    bulk(out, value);
                 },
             );
         }
@@ -49,8 +50,8 @@ pub(crate) fn write_entry(out: &mut Vec<u8>, selected: &mut Option<u32>, db: u32
                 set.len(),
                 members,
                 |out, (member, score)| {
-                    write_bulk(out, double_text(score).as_bytes());
-                    write_bulk(out, member);
+                    bulk(out, double_text(score).as_bytes());
+                    bulk(out, member);
                 },
             );
         }
@@ -99,7 +100,7 @@ fn write_all<E>(
     while left > 0 {
         let count = left.min(ELEMENTS);
         write_count(out, start.len() + count * args);
-        start.iter().for_each(|arg| write_bulk(out, arg));
+        start.iter().for_each(|arg| bulk(out, arg));
         elements
             .by_ref()
             .take(count)

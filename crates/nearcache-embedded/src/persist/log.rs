@@ -478,6 +478,7 @@ impl Log {
     /// The writing thread.
     fn write_on(&self) {
         let mut quiet = 0;
+        let mut lingers = false;
         while !self.is_closed() {
             let always = self.fsync() == Fsync::Always;
             let busy = if self.is_failing() {
@@ -485,11 +486,15 @@ impl Log {
                 thread::park_timeout(RETRY);
                 continue;
             } else if always {
-                let busy = self.waiting.is_awaited() || self.has_buffered();
-                if busy {
+                // What nobody waits for yet has a moment: those who append it are at work, and will be acknowledged
+                // by one sync, not by one for each time that this thread looks.
+                let buffered = self.has_buffered();
+                let due = self.waiting.is_awaited() || buffered && lingers;
+                if due {
                     self.lead();
                 }
-                busy
+                lingers = buffered && !due;
+                due || buffered
             } else {
                 self.write_once()
             };

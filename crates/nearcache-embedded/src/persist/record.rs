@@ -2,28 +2,17 @@
 
 use std::cell::Cell;
 
+use crate::resp::{bulk, header};
+
 /// Appends a command.
 pub(crate) fn write_command<'a>(out: &mut Vec<u8>, args: impl ExactSizeIterator<Item = &'a [u8]>) {
-    write_header(out, b'*', args.len());
-    args.for_each(|arg| write_bulk(out, arg));
+    header(out, b'*', args.len());
+    args.for_each(|arg| bulk(out, arg));
 }
 
 /// Appends the beginning of a command with that many arguments, its name included.
 pub(crate) fn write_count(out: &mut Vec<u8>, count: usize) {
-    write_header(out, b'*', count);
-}
-
-/// Appends an argument.
-pub(crate) fn write_bulk(out: &mut Vec<u8>, arg: &[u8]) {
-    write_header(out, b'$', arg.len());
-    out.extend_from_slice(arg);
-    out.extend_from_slice(b"\r\n");
-}
-
-fn write_header(out: &mut Vec<u8>, marker: u8, number: usize) {
-    out.push(marker);
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    header(out, b'*', count);
 }
 
 /// Appends a `SELECT`, unless that database is selected already.

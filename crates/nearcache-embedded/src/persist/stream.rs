@@ -1,19 +1,20 @@
 //! A stream as commands that make it. As on a server, what is pending but deleted is left out; and entries are packed
 //! into nodes anew.
 
-use super::record::{write_bulk, write_command, write_count};
+use super::record::{write_command, write_count};
 use crate::keyspace::stream::{Entries, Group, Id, Stream};
+use crate::resp::bulk;
 
 pub(super) fn write_stream(out: &mut Vec<u8>, key: &[u8], stream: &Stream) {
     let entries = &stream.entries;
     for entry in entries.range(Id::MIN, Id::MAX) {
         write_count(out, 3 + 2 * entry.fields.len());
-        write_bulk(out, b"XADD");
-        write_bulk(out, key);
-        write_bulk(out, &entry.id.text());
+        bulk(out, b"XADD");
+        bulk(out, key);
+        bulk(out, &entry.id.text());
         for (field, value) in entry.fields {
-            write_bulk(out, &field.to_vec());
-            write_bulk(out, &value.to_vec());
+            bulk(out, &field.to_vec());
+            bulk(out, &value.to_vec());
         }
     }
     if entries.len() == 0 {

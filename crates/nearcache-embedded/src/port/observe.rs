@@ -16,9 +16,11 @@ impl Context<'_> {
     #[inline]
     pub(crate) fn run_observed(&mut self, command: &'static Command, args: Args<'_>) -> Reply {
         let db = self.session.db;
-        let begun = Instant::now();
+        let begun = self.session.last_end.take().unwrap_or_else(Instant::now);
         let reply = self.run_plainly(command, args);
-        let took = begun.elapsed();
+        let end = Instant::now();
+        self.session.last_end = Some(end);
+        let took = end.saturating_duration_since(begun);
         let waits = self.waits.is_some();
         let shared = self.shared;
         let failed = reply.is_err();

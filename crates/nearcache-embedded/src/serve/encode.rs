@@ -4,7 +4,8 @@
 
 use redis::{ProtocolVersion, PushKind, Value, VerbatimFormat};
 
-use crate::reply::{self, Error, Reply};
+use crate::reply::{Error, Reply};
+use crate::resp::{self, bulk, header};
 
 /// Which nils of a reply are null arrays in RESP2.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,20 +59,6 @@ fn number(out: &mut Vec<u8>, marker: u8, number: i64) {
     out.extend_from_slice(b"\r\n");
 }
 
-#[inline]
-fn length(out: &mut Vec<u8>, marker: u8, length: usize) {
-    out.push(marker);
-    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
-#[inline]
-fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
-    length(out, b'$', bytes.len());
-    out.extend_from_slice(bytes);
-    out.extend_from_slice(b"\r\n");
-}
-
 /// Appends a value.
 #[inline]
 pub(crate) fn encode(out: &mut Vec<u8>, protocol: ProtocolVersion, nils: &Nils, value: &Value) {
@@ -94,7 +81,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, protocol: ProtocolVersion, nils: &Nils, 
 }
 
 fn array(out: &mut Vec<u8>, protocol: ProtocolVersion, nils: &Nils, values: &[Value]) {
-    length(out, b'*', values.len());
+    header(out, b'*', values.len());
     match nils {
         Nils::Each(each) => {
             let each = each.iter().chain(std::iter::repeat(&Nils::Strings));
@@ -127,9 +114,9 @@ fn rare(out: &mut Vec<u8>, protocol: ProtocolVersion, nils: &Nils, value: &Value
     match value {
         Value::Map(pairs) => {
             if resp2 {
-                length(out, b'*', pairs.len().saturating_mul(2));
+                header(out, b'*', pairs.len().saturating_mul(2));
             } else {
-                length(out, b'%', pairs.len());
+                header(out, b'%', pairs.len());
             }
             for (key, value) in pairs {
                 encode(out, protocol, nils, key);
@@ -137,18 +124,10 @@ fn rare(out: &mut Vec<u8>, protocol: ProtocolVersion, nils: &Nils, value: &Value
             }
         }
         Value::Set(values) => {
-            length(out, if resp2 { b'*' } else { b'~' }, values.len());
+            header(out, if resp2 { b'*' } else { b'~' }, values.len());
             all(out, values);
         }
-        Value::Double(double) => {
-            let text = reply::double_text(*double);
-            if resp2 {
-                bulk(out, text.as_bytes());
-            } else {
-                out.push(b',');
-                line(out, text.as_bytes());
-            }
-        }
+        Value::Double(double) => resp::double(out, protocol, *double),
         Value::Boolean(yes) if resp2 => number(out, b':', i64::from(*yes)),
         Value::Boolean(yes) => out.extend_from_slice(if *yes { b"#t\r\n" } else { b"#f\r\n" }),
         Value::VerbatimString { text, .. } if resp2 => bulk(out, text.as_bytes()),
@@ -159,14 +138,14 @@ fn rare(out: &mut Vec<u8>, protocol: ProtocolVersion, nils: &Nils, value: &Value
                 VerbatimFormat::Unknown(other) => other.as_str(),
                 _ => "txt",
             };
-            length(out, b'=', text.len() + 4);
+            header(out, b'=', text.len() + 4);
             out.extend_from_slice(format.as_bytes());
             out.push(b':');
             out.extend_from_slice(text.as_bytes());
             out.extend_from_slice(b"\r\n");
         }
         Value::Push { kind, data } => {
-            length(out, if resp2 { b'*' } else { b'>' }, data.len() + 1);
+            header(out, if resp2 { b'*' } else { b'>' }, data.len() + 1);
             bulk(out, push_name(kind).as_bytes());
             all(out, data);
         }

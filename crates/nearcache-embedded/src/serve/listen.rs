@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::peer::{DROWSY, Peer};
+use super::settle::Settler;
 use crate::Store;
 use crate::port::clients::{Address, Client, ClientType};
 use crate::session::Session;
@@ -24,6 +25,8 @@ use crate::store::Shared;
 /// A store on a port: TCP and unix sockets, on which clients of any language take it for a Redis server.
 ///
 /// Each connection is a task of the runtime on which [`serve`](Server::serve) runs, and its commands run on that task.
+/// A runtime of a single thread does the least work for each command, about a third less than one of several: it serves
+/// as many as a redis-server does. More threads serve more only where there are processors for them beside the clients'.
 ///
 /// ```
 /// use nearcache_embedded::{Server, Store};
@@ -279,17 +282,31 @@ impl Server {
             stop.send_replace(true);
         }));
         accepting.spawn(keep_house(self.shared.clone(), self.stop.clone()));
+        let place = Place {
+            shared: self.shared,
+            settler: Arc::default(),
+        };
+        // It ends after all connections, because they may wait for it.
+        let mut settling = JoinSet::new();
+        let settler = place.settler.clone();
+        settling.spawn(async move { settler.run().await });
         for listener in self.tcp {
-            let (shared, stop) = (self.shared.clone(), self.stop.clone());
-            accepting.spawn(accept_tcp(listener, shared, stop));
+            accepting.spawn(accept_tcp(listener, place.clone(), self.stop.clone()));
         }
         #[cfg(unix)]
         for (listener, path) in self.unix {
-            let (shared, stop) = (self.shared.clone(), self.stop.clone());
-            accepting.spawn(accept_unix(listener, path, shared, stop));
+            let stop = self.stop.clone();
+            accepting.spawn(accept_unix(listener, path, place.clone(), stop));
         }
         while accepting.join_next().await.is_some() {}
     }
+}
+
+/// What all connections of a server share.
+#[derive(Clone)]
+struct Place {
+    shared: Arc<Shared>,
+    settler: Arc<Settler>,
 }
 
 async fn stopped(stop: &watch::Sender<bool>) {
@@ -297,7 +314,7 @@ async fn stopped(stop: &watch::Sender<bool>) {
     let _ = stop.subscribe().wait_for(|stop| *stop).await;
 }
 
-async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>, stop: watch::Sender<bool>) {
+async fn accept_tcp(listener: TcpListener, place: Place, stop: watch::Sender<bool>) {
     let mut peers = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -307,19 +324,19 @@ async fn accept_tcp(listener: TcpListener, shared: Arc<Shared>, stop: watch::Sen
         while peers.try_join_next().is_some() {}
         match accepted {
             Ok((socket, address)) => {
-                peers.spawn(welcome_tcp(socket, address, shared.clone()));
+                peers.spawn(welcome_tcp(socket, address, place.clone()));
             }
             Err(_) => after_failed_accept().await,
         }
     }
-    end(&shared, peers).await;
+    end(&place.shared, peers).await;
 }
 
 #[cfg(unix)]
 async fn accept_unix(
     listener: UnixListener,
     path: PathBuf,
-    shared: Arc<Shared>,
+    place: Place,
     stop: watch::Sender<bool>,
 ) {
     let mut peers = JoinSet::new();
@@ -332,14 +349,14 @@ async fn accept_unix(
         while peers.try_join_next().is_some() {}
         match accepted {
             Ok((socket, _)) => {
-                peers.spawn(welcome_unix(socket, path_text.clone(), shared.clone()));
+                peers.spawn(welcome_unix(socket, path_text.clone(), place.clone()));
             }
             Err(_) => after_failed_accept().await,
         }
     }
     // Nobody can be reached there any more.
     let _ = std::fs::remove_file(path);
-    end(&shared, peers).await;
+    end(&place.shared, peers).await;
 }
 
 /// There are no free file descriptors, most likely. Others may become free.
@@ -361,7 +378,8 @@ async fn end(shared: &Shared, mut peers: JoinSet<()>) {
     }
 }
 
-async fn welcome_tcp(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+async fn welcome_tcp(socket: TcpStream, peer: SocketAddr, place: Place) {
+    let shared = &place.shared;
     let local = socket.local_addr().map(|local| local.to_string());
     let address = Address {
         peer: peer.to_string(),
@@ -379,13 +397,13 @@ async fn welcome_tcp(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
             .with_interval(interval);
         let _ = socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive);
     }
-    if is_unprotected(&shared, peer) {
+    if is_unprotected(shared, peer) {
         let mut socket = socket;
         // It is closed either way.
         let _ = socket.write_all(UNPROTECTED).await;
         return;
     }
-    welcome(socket, address, shared).await;
+    welcome(socket, address, place).await;
 }
 
 /// Whether others than this machine reach a port that has no password: it may have been taken away since.
@@ -396,14 +414,14 @@ fn is_unprotected(shared: &Shared, peer: SocketAddr) -> bool {
 const UNPROTECTED: &[u8] = b"-DENIED this port has no password, so only clients of the same machine are served. Set a password to serve others.\r\n";
 
 #[cfg(unix)]
-async fn welcome_unix(socket: UnixStream, path: String, shared: Arc<Shared>) {
+async fn welcome_unix(socket: UnixStream, path: String, place: Place) {
     let address = Address {
         peer: format!("{path}:0"),
         local: format!("{path}:0"),
         is_unix: true,
         socket: number(&socket),
     };
-    welcome(socket, address, shared).await;
+    welcome(socket, address, place).await;
 }
 
 /// The number of a socket, as `CLIENT LIST` shows it.
@@ -420,7 +438,7 @@ fn number<S>(_: &S) -> i64 {
 async fn welcome<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
     mut socket: S,
     address: Address,
-    shared: Arc<Shared>,
+    Place { shared, settler }: Place,
 ) {
     const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
     let settings = &shared.settings.port;
@@ -439,7 +457,9 @@ async fn welcome<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
         mailbox,
         !settings.password.is_set(),
     ));
-    Peer::new(socket, shared, session, client).run().await;
+    Peer::new(socket, (shared, settler), session, client)
+        .run()
+        .await;
 }
 
 /// Disconnects those who have been idle for too long, and lets the others give back their buffers.

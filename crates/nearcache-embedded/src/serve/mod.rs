@@ -9,6 +9,7 @@ mod listen;
 mod nils;
 mod peer;
 pub(crate) mod request;
+mod settle;
 
 pub use listen::{Handle, ServeError, Server, ServerBuilder};
 

@@ -1,8 +1,9 @@
 //! A connection of the port: reads requests, runs them, and writes the replies of a batch at once.
 //!
-//! Commands run on the connection's task, one after the other, as many as have arrived. Then the replies are written,
-//! and the task waits for more. While a command waits, or a pause holds one up, the requests behind it stay in the
-//! buffer; but the connection is read all the same, up to a limit, so that it is noticed when the client leaves.
+//! Commands run on the connection's task, one after the other, as many as have arrived. Then the other connections with
+//! input have their turn, the replies are written, and the task waits for more. While a command waits, or a pause holds
+//! one up, the requests behind it stay in the buffer; but the connection is read all the same, up to a limit, so that it
+//! is noticed when the client leaves.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use super::encode::{self, Nils};
 use super::nils;
 use super::request::{Allowed, Progress, Request};
+use super::settle::{Settler, let_others_run};
 use crate::command::{self, Command};
 use crate::connection::{self, Begun};
 use crate::mailbox::Next;
@@ -44,6 +46,7 @@ pub(super) const DROWSY: Duration = Duration::from_secs(2);
 pub(crate) struct Peer<S> {
     socket: S,
     shared: Arc<Shared>,
+    settler: Arc<Settler>,
     session: Session,
     client: Arc<Client>,
     /// What was received; up to `start` it has been dealt with.
@@ -98,7 +101,7 @@ enum Event {
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     pub(crate) fn new(
         socket: S,
-        shared: Arc<Shared>,
+        (shared, settler): (Arc<Shared>, Arc<Settler>),
         mut session: Session,
         client: Arc<Client>,
     ) -> Self {
@@ -108,6 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         Peer {
             socket,
             shared,
+            settler,
             session,
             client,
             input: Vec::new(),
@@ -130,6 +134,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             if matches!(halt, Halt::Abort) {
                 return Ok(());
             }
+            let settled = self.session.unsettled.is_none();
+            if matches!(halt, Halt::Input) && settled && !self.output.is_empty() {
+                // The clients that are ready as well are answered together, one after the other. A program with many
+                // connections then wakes up once for all of their replies, and not for each.
+                let_others_run().await;
+            }
             self.flush().await?;
             match halt {
                 Halt::Close | Halt::Abort => return Ok(()),
@@ -143,6 +153,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     /// Runs the commands that have arrived.
     fn work(&mut self) -> Halt {
+        // Since the last command it has waited.
+        self.session.last_end = None;
         if !self.take_mail() {
             return Halt::Abort;
         }
@@ -411,7 +423,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
         if let Some(commit) = self.session.unsettled.take() {
             // What is not on the disk is not acknowledged: rather the connection ends.
-            commit
+            self.settler
+                .settled(commit)
                 .await
                 .map_err(|error| io::Error::other(error.to_string()))?;
         }
@@ -489,9 +502,11 @@ fn perform(
         client.last_command(command.name);
     }
     let known = resolved.as_ref().ok().copied();
-    let begun = connection::execute(shared, session, resolved, args, Patience::Stays);
-    let reply = match begun {
-        Begun::Done(reply) => reply,
+    let lent = (client.replies() == Replies::On).then_some(&mut *output);
+    let begun = connection::execute(shared, session, resolved, args, Patience::Stays, lent);
+    match begun {
+        Begun::Done(reply) => send(session, client, output, &nils, &reply),
+        Begun::Replied => {}
         Begun::Waits(waiter) => {
             return match known {
                 Some(command) => Outcome::Waits(Box::new(Wait {
@@ -503,8 +518,7 @@ fn perform(
                 None => Outcome::Abort,
             };
         }
-    };
-    send(session, client, output, &nils, &reply);
+    }
     let quits = known.is_some_and(|command| command.name == "quit");
     if quits || client.closing.load(Ordering::Relaxed) {
         return Outcome::Close;

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
-use super::{bounds, elements};
+use redis::{ProtocolVersion, Value};
+
+use super::bounds;
 use crate::command::Args;
 use crate::command::parse::{integer, is};
-use crate::context::{Change, Context};
+use crate::context::{Change, Context, Form};
 use crate::keyspace::sorted_set::{Members, Scores, SortedSet};
 use crate::notify::Class;
 use crate::reply::{Error, Reply, count};
@@ -180,16 +182,28 @@ pub(super) fn zrevrangebylex(cx: &mut Context<'_>, args: Args<'_>) -> Reply {
 
 fn range(cx: &mut Context<'_>, args: Args<'_>, given: Option<(Kind, bool)>) -> Reply {
     let query = Query::read(&args[2..], given, false)?;
-    let protocol = cx.session.protocol;
     let Some(set) = cx.structure::<SortedSet>(args[1])? else {
-        return Ok(elements(protocol, std::iter::empty(), false));
+        return Ok(Value::Array(Vec::new()));
     };
-    let found = set.range(query.of(set));
-    Ok(if query.backwards {
-        elements(protocol, found.rev(), query.with_scores)
+    let range = query.of(set);
+    let nested = cx.session.protocol != ProtocolVersion::RESP2;
+    let per_member = if query.with_scores && !nested { 2 } else { 1 };
+    let mut elements = cx.elements(Form::Array, range.len().saturating_mul(per_member));
+    let add = |(member, score): (&[u8], f64)| match (query.with_scores, nested) {
+        (false, _) => elements.bulk(member),
+        (true, true) => elements.pair(member, score),
+        (true, false) => {
+            elements.bulk(member);
+            elements.double(score);
+        }
+    };
+    let found = set.range(range);
+    if query.backwards {
+        found.rev().for_each(add);
     } else {
-        elements(protocol, found, query.with_scores)
-    })
+        found.for_each(add);
+    }
+    elements.reply()
 }
 
 pub(super) fn zrangestore(cx: &mut Context<'_>, args: Args<'_>) -> Reply {

@@ -124,7 +124,7 @@ fn compare(score: f64, member: &[u8], other_score: f64, other: &[u8]) -> Orderin
 
 impl SortedSet {
     /// A set of these elements, in any order, each member once.
-    pub(crate) fn of(mut pairs: Vec<(&[u8], f64)>, limits: &Compact) -> Box<Self> {
+    pub(crate) fn of(mut pairs: Vec<(&[u8], f64)>, limits: &Compact) -> Self {
         SortedSet::sort(&mut pairs);
         let fits = pairs.len() <= limits.sorted_set_entries
             && pairs
@@ -132,14 +132,14 @@ impl SortedSet {
                 .all(|(member, _)| member.len() <= limits.sorted_set_value);
         if !fits {
             let set = Large::of_sorted(pairs.into_iter());
-            return Box::new(SortedSet::Large(Box::new(set)));
+            return SortedSet::Large(Box::new(set));
         }
         let mut pack = Pack::default();
         for (member, score) in pairs {
             small::push(&mut pack, member, score);
         }
         pack.shrink();
-        Box::new(SortedSet::Small(pack))
+        SortedSet::Small(pack)
     }
 
     /// Puts elements into the order of a sorted set.
@@ -283,18 +283,19 @@ impl SortedSet {
         if members.is_empty() || len == 0 {
             return 0..0;
         }
+        let ends = [self.iter().next(), self.iter().next_back()];
+        let [first, last] = ends.map(|end| end.map(|(member, _)| member));
+        if !last.is_some_and(|member| members.is_above_min(member))
+            || !first.is_some_and(|member| members.is_below_max(member))
+        {
+            return 0..0;
+        }
         let SortedSet::Small(pack) = self else {
             let start = self.count_before(|_, member| !members.is_above_min(member));
             let end = self.count_before(|_, member| members.is_below_max(member));
             return start..end.max(start);
         };
         let mut pairs = small::pairs(pack).map(|(member, _)| member);
-        let (first, last) = (pairs.clone().next(), pairs.clone().next_back());
-        if !last.is_some_and(|member| members.is_above_min(member))
-            || !first.is_some_and(|member| members.is_below_max(member))
-        {
-            return 0..0;
-        }
         if backwards {
             let mut pairs = pairs.rev();
             let past = pairs
