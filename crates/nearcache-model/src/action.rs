@@ -137,6 +137,8 @@ listed! {
     Arrive,
     /// The replica catches up.
     Replicate,
+    /// The slot of `s` and `L` is moved to another node, which a scan may have passed.
+    MoveSlot,
     /// The replica becomes the primary, and what is there is what it had. Invalidations that had returned are
     /// replayed, and promise nothing until they are.
     FailOver,

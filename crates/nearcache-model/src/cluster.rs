@@ -91,13 +91,19 @@ impl Steps<'_> {
         self.push(who, Action::ReadEpochAgain, outcome, state);
     }
 
+    /// Whether V, read again, is as it was before the load: neither invalidated nor marked stale.
+    pub(crate) fn is_current(&self, tag: Stamp, before: Stamp) -> bool {
+        let marked = self.from.server.is_marked(before);
+        self.model.unmoved(tag, before) || marked && !self.model.has(Mechanism::FillComparesCurrent)
+    }
+
     /// V is read beside FILL, and FILL was first.
     pub(crate) fn read_tags_after_fill(&mut self, who: Who, p: usize, slot: usize, task: &Task) {
         let mut state = *self.from;
         if !self.model.has(Mechanism::TaggedJoinersByFill) {
             state.processes[p].cover(slot);
         }
-        let unmoved = self.model.unmoved(self.tag(), task.stamp);
+        let unmoved = self.is_current(self.tag(), task.stamp);
         let (at, outcome) = if unmoved {
             (At::Give, Outcome::Unmoved)
         } else {

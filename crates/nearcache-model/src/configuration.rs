@@ -60,7 +60,7 @@ pub enum Tags {
     ClusterBrought,
 }
 
-/// A replica that lags. A Cluster keeps V and the epoch on different nodes.
+/// A replica that lags. A Cluster keeps V, the epoch and `s` on different nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replica {
     /// There is none.
@@ -69,6 +69,8 @@ pub enum Replica {
     OfTag,
     /// Of the epoch's primary.
     OfEpoch,
+    /// Of the primary of `s` and `L`. It is not read from.
+    OfSlot,
 }
 
 /// What the store holds at first.
@@ -117,8 +119,12 @@ pub struct Configuration {
     pub redirects: u8,
     /// Which key's primary has a replica that lags.
     pub replica: Replica,
-    /// Failovers of that primary, at most one. All writes are `invalidate_tag` then.
+    /// Failovers of that primary, at most one. All writes are `invalidate_tag` then; or, where it is that of `s` and
+    /// `L`, each is a `delete`, or a `set`, which is replayed as a `delete`.
     pub failovers: u8,
+    /// Moves of the slot of `s` and `L` to another node while `clear` scans, at most one. (It shares its count with
+    /// `redirects`.)
+    pub moves: bool,
     /// `s` may expire or be evicted. Where `set` has two steps: not between them if `keeps_new`.
     pub evicts_entry: bool,
     /// What is set outlives the `set` of two steps.
@@ -167,6 +173,7 @@ pub const CALM: Configuration = Configuration {
     redirects: 0,
     replica: Replica::None,
     failovers: 0,
+    moves: false,
     evicts_entry: false,
     keeps_new: false,
     expires_lease: false,

@@ -95,6 +95,7 @@ mod load;
 mod mark;
 pub mod mechanism;
 mod model;
+pub mod near;
 pub mod pack;
 pub mod property;
 mod redis;

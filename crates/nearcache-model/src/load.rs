@@ -134,7 +134,7 @@ impl Steps<'_> {
             tag = state.server.tag;
             stamp = tag;
         }
-        let unmoved = self.model.unmoved(tag, stamp);
+        let unmoved = self.is_current(tag, stamp);
         let beside = self.model.configuration.tags == Tags::ClusterNamed;
         let task = &mut state.processes[p].tasks[slot];
         task.stamp = if unmoved || beside {

@@ -55,7 +55,8 @@ listed! {
     LostRefreshDeletes,
     /// `mark_stale` unlinks `L` as well.
     MarkUnlinksLease,
-    /// FILL compares V with its current version. Taken out: with any that it holds, the marked ones too.
+    /// FILL compares V with its current version; so does who reads V again beside it. Taken out: with any that it holds,
+    /// the marked ones too.
     FillComparesCurrent,
     /// An entry whose V was marked is stale. Taken out: as fresh as it was.
     MarkedIsStale,
@@ -91,8 +92,11 @@ listed! {
     /// An `invalidate_tag` caught between its two removals by a failover, or whose second one was not
     /// acknowledged, begins again. Taken out: it goes on with V.
     InterruptedBeginsAgain,
-    /// What is replayed after a failover is both removals of an `invalidate_tag`. Taken out: V's.
+    /// What is replayed after a failover is both removals of an `invalidate_tag`, and of a `delete`. Taken out: V's; that
+    /// of `s`.
     ReplayIsWhole,
+    /// `clear` goes once more through what has moved to another node since its scan began. Taken out: it returns.
+    MovedIsScannedAgain,
     /// A `delete` of which a command was redirected is sent again whole. Taken out: that command alone.
     RedirectedIsWhole,
     /// Readers compare V.

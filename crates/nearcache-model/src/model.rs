@@ -101,7 +101,7 @@ impl Model {
             }
         }
         if self.lags(&state) {
-            state.server.copy = *self.replicated(&mut state.server);
+            state.server.copy = self.replicated(&state.server);
         }
         for (at, process) in state.processes.iter_mut().enumerate() {
             for (number, caller) in process.callers.iter_mut().enumerate() {

@@ -6,8 +6,8 @@
 use std::hash::{Hash, Hasher};
 
 use crate::state::{
-    Age, At, Caller, Covered, Entry, Late, Phase, Process, Server, Stamp, State, Task, Token, Way,
-    Writer, Writing,
+    Age, At, Caller, Copied, Covered, Entry, Late, Phase, Process, Server, Stamp, State, Task,
+    Token, Way, Writer, Writing,
 };
 
 /// A state as it is kept.
@@ -75,7 +75,8 @@ fn shape(process: &Process) -> u128 {
         shape = shape << 16 | u128::from(caller_shape(caller));
     }
     let writer = &process.writer;
-    let rest = writer.left << 4 | writer.version << 2 | u8::from(writer.may_miss);
+    let flags = u8::from(writer.moved) << 1 | u8::from(writer.may_miss);
+    let rest = writer.left << 4 | writer.version << 2 | flags;
     shape << 17 | u128::from(process.refreshes) << 16 | (writer.at as u128) << 8 | u128::from(rest)
 }
 
@@ -229,7 +230,7 @@ macro_rules! fields {
 
 fields!(Task: at, way, token, seen, stale, stamp, epoch, value 2);
 fields!(Caller: phase, slot 1, covered, calls 1, floor 2);
-fields!(Writer: at, left 2, version 2, stamp, may_miss);
+fields!(Writer: at, left 2, version 2, stamp, may_miss, moved);
 fields!(Process: tasks, callers, writer, refreshes 1);
 fields!(Server: entry, lease, tag, stale, epoch, copy);
 fields!(State: server, source 2, floor 2, marked 2, loads 2, foreign 1, losses 1, redirects 1, failovers 1, late,
@@ -272,19 +273,51 @@ impl Field for Option<Entry> {
 
     #[inline(always)]
     fn take(bits: &mut Bits) -> Self {
-        let byte = bits.take(8);
-        let age = match byte & 3 {
-            0 => return None,
-            1 => Age::Fresh,
-            2 => Age::Soft,
-            _ => Age::Corrupt,
-        };
-        Some(Entry {
-            age,
-            version: byte >> 2 & 3,
-            stamp: Stamp(byte >> 4),
-        })
+        entry_of(bits.take(8))
     }
+}
+
+/// Eleven bits: those of an entry and a token. An entry that is none and yet has a version stands for V.
+impl Field for Copied {
+    #[inline(always)]
+    fn put(&self, bits: &mut Bits) {
+        match self {
+            Copied::Stamp(stamp) => {
+                bits.put(COPY_OF_V | stamp.0 << 4, 8);
+                Token::NONE.put(bits);
+            }
+            Copied::Slot(entry, token) => {
+                entry.put(bits);
+                token.put(bits);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn take(bits: &mut Bits) -> Self {
+        let byte = bits.take(8);
+        let token = Token::take(bits);
+        if byte & 0b1111 == COPY_OF_V {
+            return Copied::Stamp(Stamp(byte >> 4));
+        }
+        Copied::Slot(entry_of(byte), token)
+    }
+}
+
+const COPY_OF_V: u8 = 0b1100;
+
+fn entry_of(byte: u8) -> Option<Entry> {
+    let age = match byte & 3 {
+        0 => return None,
+        1 => Age::Fresh,
+        2 => Age::Soft,
+        _ => Age::Corrupt,
+    };
+    Some(Entry {
+        age,
+        version: byte >> 2 & 3,
+        stamp: Stamp(byte >> 4),
+    })
 }
 
 /// Its kind, and what any of the kinds may hold.

@@ -7,7 +7,7 @@ use crate::action::Action;
 use crate::configuration::Replica;
 use crate::mechanism::Mechanism;
 use crate::model::{Model, Steps};
-use crate::state::{Server, Stamp, State, Writing};
+use crate::state::{Copied, Server, Stamp, State, Writing};
 
 impl Steps<'_> {
     /// V as it is read.
@@ -22,10 +22,14 @@ impl Steps<'_> {
 
     fn read(&self, replica: Replica, primary: Stamp) -> Stamp {
         let model = self.model;
-        if model.has(Mechanism::ReadsFromPrimary) || model.configuration.replica != replica {
-            primary
-        } else {
-            self.from.server.copy
+        match self.from.server.copy {
+            Copied::Stamp(copy)
+                if !model.has(Mechanism::ReadsFromPrimary)
+                    && model.configuration.replica == replica =>
+            {
+                copy
+            }
+            _ => primary,
         }
     }
 
@@ -34,8 +38,7 @@ impl Steps<'_> {
         if !model.lags(self.from) {
             return;
         }
-        let mut server = self.from.server;
-        let primary = *model.replicated(&mut server);
+        let primary = model.replicated(&self.from.server);
         self.happens(Action::Replicate, |state| state.server.copy = primary);
         // A failover that loses nothing changes nothing.
         if self.from.failovers > 0 && self.from.server.copy != primary {
@@ -52,11 +55,22 @@ impl Model {
     }
 
     /// What the replica has a copy of.
-    pub(crate) fn replicated<'s>(&self, server: &'s mut Server) -> &'s mut Stamp {
+    pub(crate) fn replicated(&self, server: &Server) -> Copied {
         match self.configuration.replica {
-            Replica::OfTag => &mut server.tag,
-            Replica::OfEpoch => &mut server.epoch,
-            Replica::None => &mut server.copy,
+            Replica::OfTag => Copied::Stamp(server.tag),
+            Replica::OfEpoch => Copied::Stamp(server.epoch),
+            Replica::OfSlot => Copied::Slot(server.entry, server.lease),
+            Replica::None => server.copy,
+        }
+    }
+
+    /// What is there once the replica has taken over.
+    fn take_over(&self, server: &mut Server) {
+        match (self.configuration.replica, std::mem::take(&mut server.copy)) {
+            (Replica::OfTag, Copied::Stamp(stamp)) => server.tag = stamp,
+            (Replica::OfEpoch, Copied::Stamp(stamp)) => server.epoch = stamp,
+            (_, Copied::Slot(entry, lease)) => (server.entry, server.lease) = (entry, lease),
+            _ => {}
         }
     }
 }
@@ -64,8 +78,8 @@ impl Model {
 impl State {
     fn fail_over(&mut self, model: &Model) {
         self.failovers -= 1;
-        *model.replicated(&mut self.server) = self.server.copy;
-        self.server.copy = Stamp::NONE;
+        model.take_over(&mut self.server);
+        let of_slot = model.configuration.replica == Replica::OfSlot;
         self.floor = 0;
         for process in &mut self.processes {
             for caller in &mut process.callers {
@@ -73,7 +87,9 @@ impl State {
             }
             let writer = &mut process.writer;
             let whole = match writer.at {
-                Writing::EpochMoved => model.has(Mechanism::InterruptedBeginsAgain),
+                Writing::EpochMoved | Writing::LeaseDeleted => {
+                    model.has(Mechanism::InterruptedBeginsAgain)
+                }
                 Writing::Idle if writer.version > 0 => {
                     writer.left += 1;
                     model.has(Mechanism::ReplayIsWhole)
@@ -82,6 +98,8 @@ impl State {
             };
             writer.at = if whole {
                 Writing::Changed
+            } else if of_slot {
+                Writing::LeaseDeleted
             } else {
                 Writing::EpochMoved
             };

@@ -67,8 +67,23 @@ pub struct Server {
     pub stale: Stamp,
     /// What moves with every tag, for loads that learn their tags only at their end.
     pub epoch: Stamp,
-    /// V, or the epoch, as a replica has it, which lags; none where no replica matters.
-    pub copy: Stamp,
+    /// What a replica has, which lags; nothing where no replica matters.
+    pub copy: Copied,
+}
+
+/// What a replica has of its primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// V, or the epoch.
+    Stamp(Stamp),
+    /// `s` and `L`, which are in one slot.
+    Slot(Option<Entry>, Token),
+}
+
+impl Default for Copied {
+    fn default() -> Self {
+        Copied::Stamp(Stamp::NONE)
+    }
 }
 
 /// How far a run of the protocol is.
@@ -250,6 +265,8 @@ pub struct Writer {
     pub stamp: Stamp,
     /// The key that its scan looks for was absent at some moment since the scan began.
     pub may_miss: bool,
+    /// The slot was moved to another node since the scan began.
+    pub moved: bool,
 }
 
 /// One program that uses the library.
@@ -304,7 +321,7 @@ pub struct State {
     pub foreign: u8,
     /// Connections that may still be lost.
     pub losses: u8,
-    /// Commands that may still be redirected.
+    /// Commands that may still be redirected, and moves of the slot that `clear` scans.
     pub redirects: u8,
     /// Failovers that may still happen.
     pub failovers: u8,
@@ -318,6 +335,9 @@ impl State {
     /// Visits every token.
     pub fn tokens(&mut self, mut visit: impl FnMut(&mut Token)) {
         visit(&mut self.server.lease);
+        if let Copied::Slot(_, token) = &mut self.server.copy {
+            visit(token);
+        }
         match &mut self.late {
             Late::Acquire(token, _) | Late::Fill(token, ..) | Late::Take(token) => visit(token),
             Late::Nothing
@@ -345,7 +365,10 @@ impl State {
         visit(&mut self.server.tag);
         visit(&mut self.server.stale);
         visit(&mut self.server.epoch);
-        visit(&mut self.server.copy);
+        match &mut self.server.copy {
+            Copied::Stamp(stamp) => visit(stamp),
+            Copied::Slot(entry, _) => of(entry, &mut visit),
+        }
         of(&mut self.server.entry, &mut visit);
         match &mut self.late {
             Late::Nothing | Late::InvalidateEpoch | Late::Take(_) => {}

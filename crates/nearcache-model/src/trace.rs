@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use crate::action::{Action, Event, Outcome, Who};
 use crate::explorer::Traced;
 use crate::model::Model;
-use crate::state::{Age, At, Entry, Late, Stamp, State, Task, Token, Way, Writing};
+use crate::state::{Age, At, Copied, Entry, Late, Stamp, State, Task, Token, Way, Writing};
 
 /// The steps of a run, numbered, each followed by what is stored and promised after it.
 pub fn told(trace: &[Traced<Model>]) -> String {
@@ -127,8 +127,9 @@ fn what(event: Event, before: &State, after: &State) -> String {
         Action::ForeignSet => "another program changes the source, SET s".to_owned(),
         Action::Lose => format!("the connection is lost under {}", late(&after.late)),
         Action::Arrive => format!("late, the server carries out {}", late(&before.late)),
-        Action::Replicate => format!("the replica catches up: {}", stamp(after.server.copy)),
-        Action::FailOver => format!("the replica takes over: {}", stamp(before.server.copy)),
+        Action::MoveSlot => "the slot of s and L is moved to another node".to_owned(),
+        Action::Replicate => format!("the replica catches up: {}", copied(after.server.copy)),
+        Action::FailOver => format!("the replica takes over: {}", copied(before.server.copy)),
     };
     command + &outcome
 }
@@ -182,8 +183,8 @@ fn words(outcome: Outcome) -> &'static str {
 /// What is stored, and what is promised.
 fn standing(state: &State) -> impl fmt::Display {
     let replica = match state.server.copy {
-        Stamp::NONE => String::new(),
-        copy => format!(" replica {}", stamp(copy)),
+        Copied::Stamp(Stamp::NONE) => String::new(),
+        copy => format!(" replica {}", copied(copy)),
     };
     let marked = match state.marked {
         0 => String::new(),
@@ -226,6 +227,16 @@ fn token(token: Token) -> String {
         "-".to_owned()
     } else {
         format!("t{}", token.0)
+    }
+}
+
+fn copied(copy: Copied) -> String {
+    match copy {
+        Copied::Stamp(of_v) => stamp(of_v),
+        Copied::Slot(found, lease) => {
+            let found = found.map_or("-".to_owned(), |entry| format!("v{}", entry.version));
+            format!("s {found}, L {}", token(lease))
+        }
     }
 }
 

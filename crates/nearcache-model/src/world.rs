@@ -49,6 +49,27 @@ impl Steps<'_> {
             self.arrive();
         }
         self.replica();
+        if allowed.moves && self.from.redirects > 0 {
+            self.happens(Action::MoveSlot, |state| {
+                state.redirects -= 1;
+                for writer in state
+                    .processes
+                    .iter_mut()
+                    .map(|process| &mut process.writer)
+                {
+                    if matches!(
+                        writer.at,
+                        Writing::Leases
+                            | Writing::LeaseFound
+                            | Writing::Entries
+                            | Writing::EntryFound
+                    ) {
+                        // It may have passed the node to which the keys went.
+                        (writer.moved, writer.may_miss) = (true, true);
+                    }
+                }
+            });
+        }
     }
 
     /// Whether a `set` of two steps is between them.

@@ -39,12 +39,22 @@ impl Steps<'_> {
                 self.returns(who, Action::SetEnds, p, |state| state.store_new(p));
             }
             Writing::Leases | Writing::Entries => self.scan(who, p, &writer),
-            Writing::LeaseFound => self.after_leases(who, Action::ClearUnlinks, p, |state| {
-                state.server.lease = Token::NONE;
-            }),
-            Writing::EntryFound => self.after_entries(who, Action::ClearUnlinks, p, |state| {
-                state.server.entry = None;
-            }),
+            Writing::LeaseFound => {
+                self.after_leases(who, Action::ClearUnlinks, p, |state| {
+                    state.server.lease = Token::NONE;
+                });
+                if writer.moved {
+                    self.after_leases(who, Action::ClearMisses, p, |_| {});
+                }
+            }
+            Writing::EntryFound => {
+                self.after_entries(who, Action::ClearUnlinks, p, |state| {
+                    state.server.entry = None;
+                });
+                if writer.moved {
+                    self.after_entries(who, Action::ClearMisses, p, |_| {});
+                }
+            }
             Writing::LeasesDone => self.scan_entries(who, p),
             Writing::EntriesDone => self.scan_leases(who, p),
         }
@@ -144,6 +154,7 @@ impl Steps<'_> {
     fn scan_leases(&mut self, who: Who, p: usize) {
         let mut state = *self.from;
         state.processes[p].writer.at = Writing::Leases;
+        state.processes[p].writer.moved = false;
         state.processes[p].writer.may_miss = state.server.lease == Token::NONE;
         self.push(who, Action::ClearLeases, Outcome::Plain, state);
     }
@@ -151,6 +162,7 @@ impl Steps<'_> {
     fn scan_entries(&mut self, who: Who, p: usize) {
         let mut state = *self.from;
         state.processes[p].writer.at = Writing::Entries;
+        state.processes[p].writer.moved = false;
         state.processes[p].writer.may_miss = state.server.entry.is_none();
         self.push(who, Action::ClearKeys, Outcome::Plain, state);
     }
@@ -194,7 +206,12 @@ impl Steps<'_> {
         let mut state = *self.from;
         change(&mut state);
         state.processes[p].writer.may_miss = false;
-        state.processes[p].writer.at = Writing::LeasesDone;
+        state.processes[p].writer.at = if self.scans_again(p) {
+            Writing::EntriesDone
+        } else {
+            Writing::LeasesDone
+        };
+        state.processes[p].writer.moved = false;
         self.push(who, action, Outcome::Plain, state);
     }
 
@@ -205,14 +222,25 @@ impl Steps<'_> {
         p: usize,
         change: impl FnOnce(&mut State),
     ) {
-        if self.model.has(Mechanism::ClearLeasesFirst) {
+        let again = self.scans_again(p);
+        if self.model.has(Mechanism::ClearLeasesFirst) && !again {
             return self.returns(who, action, p, change);
         }
         let mut state = *self.from;
         change(&mut state);
         state.processes[p].writer.may_miss = false;
-        state.processes[p].writer.at = Writing::EntriesDone;
+        state.processes[p].writer.moved = false;
+        state.processes[p].writer.at = if again {
+            Writing::LeasesDone
+        } else {
+            Writing::EntriesDone
+        };
         self.push(who, action, Outcome::Plain, state);
+    }
+
+    /// Whether `clear` goes through the same keys once more, because the slot was moved meanwhile.
+    fn scans_again(&self, p: usize) -> bool {
+        self.from.processes[p].writer.moved && self.model.has(Mechanism::MovedIsScannedAgain)
     }
 
     /// The last step of a write: from here on, what it announced is promised.

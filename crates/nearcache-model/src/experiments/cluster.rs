@@ -162,6 +162,22 @@ fn nodes() -> Vec<Experiment> {
         ..few
     };
     let lost = Configuration { losses: 1, ..few };
+    let slot_failing_over = Configuration {
+        callers: [1, 1],
+        delete: DeleteForm::LeaseFirst,
+        replica: Replica::OfSlot,
+        failovers: 1,
+        ..UNTAGGED
+    };
+    let clears = Configuration {
+        kinds: &[Invalidation::Clear],
+        moves: true,
+        ..UNTAGGED
+    };
+    let cleared_while_moved = Configuration {
+        redirects: 1,
+        ..clears
+    };
     vec![
         found(
             Mechanism::RedirectedIsWhole,
@@ -192,6 +208,24 @@ fn nodes() -> Vec<Experiment> {
             failing_over,
             Property::Store,
             not("a failover of the epoch", tag_failing_over),
+        ),
+        found(
+            Mechanism::ReplayIsWhole,
+            slot_failing_over,
+            Property::Store,
+            not("a failover", UNTAGGED),
+        ),
+        found(
+            Mechanism::InterruptedBeginsAgain,
+            slot_failing_over,
+            Property::Store,
+            not("a failover", UNTAGGED),
+        ),
+        found(
+            Mechanism::MovedIsScannedAgain,
+            cleared_while_moved,
+            Property::Store,
+            not("a move", clears),
         ),
     ]
 }

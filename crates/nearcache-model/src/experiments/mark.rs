@@ -36,6 +36,14 @@ pub(super) fn experiments() -> Vec<Experiment> {
         tags: Tags::Brought,
         ..MARK_TAG
     };
+    let cluster = Configuration {
+        tags: Tags::ClusterNamed,
+        ..MARK_TAG
+    };
+    let cluster_brought = Configuration {
+        tags: Tags::ClusterBrought,
+        ..MARK_TAG
+    };
     let deletes = Configuration {
         kinds: &[Invalidation::Delete],
         ..MARK
@@ -54,6 +62,14 @@ pub(super) fn experiments() -> Vec<Experiment> {
             brought,
             Property::Mark,
             not("tags from the load", MARK_TAG),
+        ),
+        missed(Mechanism::FillComparesCurrent, cluster, Property::Answer),
+        missed(Mechanism::MarkedIsStale, cluster, Property::Mark),
+        found(
+            Mechanism::MarkMovesEpoch,
+            cluster_brought,
+            Property::Mark,
+            not("tags from the load", cluster),
         ),
     ]
 }

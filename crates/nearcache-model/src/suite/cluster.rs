@@ -147,6 +147,30 @@ pub(super) fn configurations() -> Vec<Configuration> {
             timeouts: false,
             ..UNTAGGED
         },
+        Configuration {
+            name: "cluster, failover",
+            shows: "the primary of s and L loses what it had, what returned is deleted again",
+            delete: DeleteForm::LeaseFirst,
+            replica: Replica::OfSlot,
+            failovers: 1,
+            kinds: &[Invalidation::Delete, Invalidation::Set],
+            callers: [1, 1],
+            errors: false,
+            timeouts: false,
+            ..UNTAGGED
+        },
+        Configuration {
+            name: "cluster, clear",
+            shows: "the slot of s and L is moved while clear scans",
+            redirects: 1,
+            moves: true,
+            kinds: &[Invalidation::Clear],
+            callers: [1, 1],
+            errors: false,
+            timeouts: false,
+            cancels: false,
+            ..UNTAGGED
+        },
         NAMED,
         Configuration {
             name: "cluster, named, all",

@@ -88,5 +88,21 @@ pub(super) fn configurations() -> Vec<Configuration> {
             kinds: &[Invalidation::MarkTag, Invalidation::Tag],
             ..TAG_MARKS
         },
+        Configuration {
+            name: "marks, cluster, named",
+            shows: "V read before the load and beside FILL, which a mark moves",
+            tags: Tags::ClusterNamed,
+            kinds: &[Invalidation::MarkTag, Invalidation::Tag],
+            writes: [1, 0],
+            ..TAG_MARKS
+        },
+        Configuration {
+            name: "marks, cluster, load",
+            shows: "V read after the load, and the epoch again, which a mark moves first",
+            tags: Tags::ClusterBrought,
+            callers: [1, 1],
+            kinds: &[Invalidation::MarkTag, Invalidation::Tag],
+            ..TAG_MARKS
+        },
     ]
 }
