@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -20,7 +20,18 @@ pub struct Impostor {
 struct Shared {
     upstream: String,
     told: Mutex<Option<Told>>,
+    signed_out: Mutex<Option<SignedOut>>,
+    /// How many clients have come.
+    clients: AtomicUsize,
     ended: AtomicBool,
+}
+
+/// The clients that came first are answered with this, after some more commands.
+#[derive(Debug)]
+struct SignedOut {
+    clients: usize,
+    left: usize,
+    answer: Vec<u8>,
 }
 
 /// The bytes, and the command that they are the answer to; `None`: to every command.
@@ -41,6 +52,8 @@ impl Impostor {
         let shared = Arc::new(Shared {
             upstream: upstream.to_owned(),
             told: Mutex::default(),
+            signed_out: Mutex::default(),
+            clients: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
         });
         let serving = Arc::clone(&shared);
@@ -69,9 +82,25 @@ impl Impostor {
         }));
     }
 
+    /// The connections that exist now serve so many commands more, all together. After that, this is the answer to
+    /// whatever is sent on them. Connections that are made later are served.
+    pub fn signs_out_after(&self, commands: usize, answer: impl Into<Vec<u8>>) {
+        self.shared.sign_out(Some(SignedOut {
+            clients: self.connections(),
+            left: commands,
+            answer: answer.into(),
+        }));
+    }
+
+    /// How many connections were made.
+    pub fn connections(&self) -> usize {
+        self.shared.clients.load(Ordering::SeqCst)
+    }
+
     /// From now on, the real server answers.
     pub fn is_honest(&self) {
         self.shared.tell(None);
+        self.shared.sign_out(None);
     }
 }
 
@@ -88,6 +117,27 @@ impl Shared {
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
     }
 
+    fn sign_out(&self, whom: Option<SignedOut>) {
+        *self
+            .signed_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = whom;
+    }
+
+    /// What a client is answered with that is served no more.
+    fn answer_to_all(&self, client: usize) -> Option<Vec<u8>> {
+        let mut signed_out = self
+            .signed_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let whom = signed_out.as_mut().filter(|whom| client < whom.clients)?;
+        if whom.left > 0 {
+            whom.left -= 1;
+            return None;
+        }
+        Some(whom.answer.clone())
+    }
+
     fn answer_to(&self, command: &[u8]) -> Option<Vec<u8>> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let Told { to, answer } = told.as_ref()?;
@@ -99,13 +149,15 @@ impl Shared {
 
     /// Serves one connection, until either side closes it.
     fn serve(&self, client: TcpStream) -> Option<()> {
+        let number = self.clients.fetch_add(1, Ordering::SeqCst);
         let mut replies = client.try_clone().ok()?;
         let mut commands = BufReader::new(client);
         let mut upstream = BufReader::new(TcpStream::connect(&self.upstream).ok()?);
         loop {
             let mut frame = Vec::new();
             copy(&mut commands, &mut frame).ok()?;
-            match self.answer_to(name(&frame)) {
+            let answer = self.answer_to_all(number);
+            match answer.or_else(|| self.answer_to(name(&frame))) {
                 Some(answer) => replies.write_all(&answer).ok()?,
                 None => {
                     upstream.get_mut().write_all(&frame).ok()?;

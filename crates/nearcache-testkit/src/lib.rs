@@ -3,14 +3,22 @@
 //!
 //! [`Redis::start`] starts a server for one test, which may kill and restart it; [`Redis::shared`] is one server for
 //! the whole test binary, where each test uses a [`random_prefix`]. [`Proxy`] is put between a client and a server;
-//! it counts what passes, and breaks connections.
+//! it counts what passes, and breaks connections. [`Cluster`] is several servers that share the keys. [`SecureRedis`]
+//! speaks TLS beside plain text, with the certificates of an [`Authority`]. [`Logs`] is what a thread logs.
 
+mod client;
+mod cluster;
 #[cfg(unix)]
 mod fork;
 mod impostor;
+mod logs;
 mod port;
 mod proxy;
 mod python;
+mod secure;
+mod sentinel;
+mod servers;
+mod tls;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -28,15 +36,23 @@ pub mod __fuzz {
     pub use crate::proxy::fuzz::frames;
 }
 
+pub use client::{Client, Reply};
+pub use cluster::{Cluster, ClusterOptions, Member, Migration, Proxies, SLOTS, View};
 #[cfg(unix)]
 pub use fork::Fork;
 pub use impostor::Impostor;
+pub use logs::Logs;
 pub use port::Port;
 pub use proxy::{Close, Counts, Direction, Fault, Frames, Hold, Proxy};
 pub use python::Python;
+pub use secure::SecureRedis;
+pub use sentinel::Sentinels;
+pub use servers::Server;
+pub use tls::{Authority, Identity, Valid};
 
-/// How long a server may take to start. Long, because a loaded machine is slow.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take to start, and anything else that is waited for. Long, because a loaded machine is slow,
+/// and who waits for so long has failed anyway.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What makes a server a Sentinel.
 const SENTINEL: &str = "--sentinel";
@@ -44,7 +60,12 @@ const SENTINEL: &str = "--sentinel";
 /// A running `redis-server`. When it is dropped, the server is killed and its folder is removed.
 #[derive(Debug)]
 pub struct Redis {
+    binary: PathBuf,
     port: Port,
+    /// The port with TLS, if there is one, and the folder of the certificates.
+    tls: Option<(Port, PathBuf)>,
+    /// Where the nodes of a Cluster talk to each other.
+    bus: Option<Port>,
     folder: PathBuf,
     arguments: Vec<String>,
     process: Option<Process>,
@@ -61,20 +82,68 @@ impl Redis {
     /// # Panics
     /// If there is no `redis-server` (the message says what to install), or if it does not start (with its log).
     pub fn start_with(arguments: &[&str]) -> Redis {
+        Redis::start_as(Server::Installed, arguments)
+    }
+
+    /// The same with another server than the one that is installed.
+    ///
+    /// # Panics
+    /// As [`Redis::start_with`].
+    pub fn start_as(server: Server, arguments: &[&str]) -> Redis {
+        Redis::start_on(server, None, arguments)
+    }
+
+    fn start_on(server: Server, tls: Option<(Port, PathBuf)>, arguments: &[&str]) -> Redis {
+        // A node of a Cluster also listens on a port for its bus: ten thousand above its own, if nothing else is said.
+        let (port, bus) = match arguments {
+            all if all.contains(&"--cluster-enabled") && !all.contains(&"--cluster-port") => {
+                let (port, bus) = cluster::ports();
+                (port, Some(bus))
+            }
+            _ => (Port::unused(), None),
+        };
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        let ports = (port, bus, tls);
+        let mut redis = Redis::on_ports(server.binary(), ports, arguments, |_| ());
+        assert!(
+            redis.waited(),
+            "redis-server did not start:\n{}",
+            redis.log()
+        );
+        redis
+    }
+
+    /// A server that was told to start, and may not have done so yet. `prepare` is given its folder before.
+    fn spawned(
+        binary: PathBuf,
+        port: Port,
+        bus: Option<Port>,
+        arguments: Vec<String>,
+        prepare: impl FnOnce(&Path),
+    ) -> Redis {
+        Redis::on_ports(binary, (port, bus, None), arguments, prepare)
+    }
+
+    /// The same on these ports: its own, that of a Cluster's bus, that with TLS.
+    fn on_ports(
+        binary: PathBuf,
+        (port, bus, tls): (Port, Option<Port>, Option<(Port, PathBuf)>),
+        arguments: Vec<String>,
+        prepare: impl FnOnce(&Path),
+    ) -> Redis {
         let folder = std::env::temp_dir().join(format!("nearcache-{}", random_name()));
         fs::create_dir(&folder).expect("a folder for the server");
-        let arguments = arguments.iter().map(ToString::to_string).collect();
+        prepare(&folder);
         let mut redis = Redis {
-            port: Port::unused(),
+            binary,
+            port,
+            bus,
+            tls,
             folder,
             arguments,
             process: None,
         };
-        assert!(
-            redis.launch(),
-            "redis-server did not start:\n{}",
-            redis.log()
-        );
+        redis.spawn();
         redis
     }
 
@@ -102,6 +171,12 @@ impl Redis {
         format!("redis://{}", self.address())
     }
 
+    /// The same with a timeout that is not over before there is an answer, however busy the machine is: for tests that
+    /// are about the answer.
+    pub fn patient_url(&self) -> String {
+        format!("{}?timeout=20s", self.url())
+    }
+
     /// `redis+unix:///.../redis.sock`.
     pub fn unix_url(&self) -> String {
         format!("redis+unix://{}", self.socket().display())
@@ -122,6 +197,11 @@ impl Redis {
             .expect("the server was killed")
             .server
             .id()
+    }
+
+    /// Whether it was not killed.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Kills the server, as a crash would. It keeps its port for [`Redis::restart`].
@@ -194,14 +274,25 @@ impl Redis {
     }
 
     fn launch(&mut self) -> bool {
+        self.spawn();
+        self.waited()
+    }
+
+    fn spawn(&mut self) {
         self.port.make_way();
+        let tls = self.tls.as_mut().map(|(port, _)| port);
+        for port in self.bus.as_mut().into_iter().chain(tls) {
+            port.make_way();
+        }
         let _ = fs::remove_file(self.socket());
         let log = fs::File::create(self.folder.join("log")).expect("a log file");
-        let mut command = Command::new(server_binary());
+        let mut command = Command::new(&self.binary);
         if self.arguments.iter().any(|argument| argument == SENTINEL) {
             // It wants a configuration that it can write, before anything else.
             let file = self.folder.join("sentinel.conf");
-            fs::write(&file, "").expect("a configuration");
+            if !file.exists() {
+                fs::write(&file, "").expect("a configuration");
+            }
             command.arg(file);
         }
         let server = command
@@ -211,20 +302,35 @@ impl Redis {
             .arg(&self.folder)
             .arg("--unixsocket")
             .arg(self.socket())
+            .args(
+                self.tls
+                    .iter()
+                    .flat_map(|(port, _)| ["--tls-port".to_owned(), port.to_string()]),
+            )
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stderr(log.try_clone().expect("a log file"))
             .stdout(log)
             .spawn()
             .expect("redis-server can be started");
-        self.process = Some(Process::watched(server, &self.folder));
+        self.process = Some(Process::watched(
+            server,
+            &self.folder,
+            self.tls.as_ref().map(|(_, folder)| folder.as_path()),
+        ));
+    }
+
+    /// Waits until it answers. Whether it does.
+    fn waited(&mut self) -> bool {
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
             // A server that asks for a password is running, too.
             if inline(self.port(), "PING").is_ok_and(|reply| reply.starts_with(['+', '-'])) {
                 return true;
             }
-            let process = self.process.as_mut().expect("just started");
+            let Some(process) = self.process.as_mut() else {
+                break;
+            };
             if !matches!(process.server.try_wait(), Ok(None)) {
                 break;
             }
@@ -259,15 +365,16 @@ struct Process {
 }
 
 impl Process {
-    fn watched(server: Child, folder: &Path) -> Process {
+    fn watched(server: Child, folder: &Path, certificates: Option<&Path>) -> Process {
         // The shell's input is a pipe from this process, so its `read` returns when this process is gone.
         let watch = Command::new("sh")
             .args([
                 "-c",
-                r#"read _; kill -9 "$0"; rm -rf "$1""#,
+                r#"read _; kill -9 "$0"; rm -rf "$@""#,
                 &server.id().to_string(),
             ])
             .arg(folder)
+            .args(certificates)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -316,7 +423,7 @@ pub fn random_prefix() -> String {
 /// Waits until a condition holds that depends on something outside this process.
 ///
 /// # Panics
-/// If it does not hold within 20 seconds.
+/// If it does not hold within a minute.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
     while !holds() {
@@ -357,14 +464,14 @@ impl Inline {
     /// Nobody listens on this port of 127.0.0.1.
     pub fn open(port: u16) -> io::Result<Inline> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(15)))?;
         Ok(Inline(BufReader::new(stream)))
     }
 
     /// Runs one command. Returns the text of a string reply; of any other reply, its line.
     ///
     /// # Errors
-    /// The server closes the connection, or does not answer within 5 seconds.
+    /// The server closes the connection, or does not answer within 15 seconds.
     pub fn ask(&mut self, command: &str) -> io::Result<String> {
         self.0
             .get_mut()
@@ -377,9 +484,45 @@ impl Inline {
         else {
             return Ok(reply);
         };
+        self.bulk(length)
+    }
+
+    fn bulk(&mut self, length: usize) -> io::Result<String> {
         let mut bulk = vec![0; length + 2];
         self.0.read_exact(&mut bulk)?;
         bulk.truncate(length);
         Ok(String::from_utf8_lossy(&bulk).into_owned())
+    }
+
+    /// Runs one command that is answered by an array. Returns the texts in it, and in the arrays in it, in their
+    /// order. Any other reply is an array of one.
+    ///
+    /// # Errors
+    /// Those of [`Inline::ask`].
+    pub fn list(&mut self, command: &str) -> io::Result<Vec<String>> {
+        self.0
+            .get_mut()
+            .write_all(format!("{command}\r\n").as_bytes())?;
+        let (mut left, mut texts) = (1, Vec::new());
+        while left > 0 {
+            left -= 1;
+            let mut line = String::new();
+            self.0.read_line(&mut line)?;
+            let line = line.trim_end();
+            let length = |mark| {
+                let digits: Option<&str> = line.strip_prefix(mark);
+                digits.and_then(|digits| digits.parse::<usize>().ok())
+            };
+            if let Some(length) = length('*') {
+                left += length;
+            } else if let Some(length) = length('$') {
+                texts.push(self.bulk(length)?);
+            } else if line.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            } else {
+                texts.push(line.to_owned());
+            }
+        }
+        Ok(texts)
     }
 }

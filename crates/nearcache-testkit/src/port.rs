@@ -22,15 +22,30 @@ pub struct Port {
 impl Port {
     /// A port on which nobody listens.
     ///
+    /// # Panics
     /// If there is none.
-    /// When there is none.
     pub fn unused() -> Port {
-        Port::at((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port")
+        Port::free((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port")
     }
 
+    /// This port, which nobody else has, not even somebody who does not listen there yet.
+    pub(crate) fn free(address: SocketAddr) -> io::Result<Port> {
+        let port = Port::bound(address, false)?;
+        // Only now others may bind to it.
+        if let Some(reservation) = &port.reservation {
+            reservation.set_reuse_address(true)?;
+        }
+        Ok(port)
+    }
+
+    /// This port, which may be somebody's who does not listen there.
     pub(crate) fn at(address: SocketAddr) -> io::Result<Port> {
+        Port::bound(address, true)
+    }
+
+    fn bound(address: SocketAddr, is_shared: bool) -> io::Result<Port> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
+        socket.set_reuse_address(is_shared)?;
         socket.bind(&address.into())?;
         Ok(Port {
             address: socket.local_addr()?.as_socket().unwrap_or(address),
@@ -82,7 +97,22 @@ mod tests {
         drop(others);
         let listener = TcpListener::bind(port.address()).unwrap();
         TcpStream::connect(port.address()).unwrap();
+        // Another test's process may hold a copy of it for a moment, so it has to end, not only to be dropped.
+        socket2::SockRef::from(&listener)
+            .shutdown(std::net::Shutdown::Both)
+            .unwrap();
         drop(listener);
         assert!(TcpStream::connect(port.address()).is_err());
+        TcpListener::bind(port.address()).unwrap();
+    }
+
+    #[test]
+    fn a_port_that_must_be_free_is_not_one_that_somebody_keeps() {
+        let port = Port::unused();
+        assert_eq!(
+            Port::free(port.address()).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+        Port::at(port.address()).unwrap();
     }
 }

@@ -108,6 +108,8 @@ struct State {
     connections: BTreeMap<u64, Connection>,
     ports: Vec<Port>,
     threads: Vec<JoinHandle<()>>,
+    /// The ports that replies name, and what they name instead.
+    renames: Vec<(u16, u16)>,
     ids: u64,
     /// How often `changed` was notified.
     changes: u64,
@@ -166,6 +168,11 @@ impl Proxy {
     /// `127.0.0.1:PORT`. It stays the same while connections are refused.
     pub fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// The port on which it listens.
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// `redis://127.0.0.1:PORT`.
@@ -229,6 +236,19 @@ impl Proxy {
         Hold { shared, id }
     }
 
+    /// From now on replies that name one of these ports of 127.0.0.1 name the other one instead. For the nodes of a
+    /// Cluster, which tell their clients where the others are: so the clients are told of proxies. Both have as many
+    /// digits.
+    ///
+    /// # Panics
+    /// If they have not.
+    pub fn rename_ports(&self, renames: Vec<(u16, u16)>) {
+        for (from, to) in &renames {
+            assert_eq!(from.to_string().len(), to.to_string().len(), "{from}, {to}");
+        }
+        self.shared.lock().renames = renames;
+    }
+
     /// What passed.
     pub fn counts(&self) -> Counts {
         self.shared.lock().counts()
@@ -278,7 +298,7 @@ impl Proxy {
     /// Waits until the counts satisfy a condition.
     ///
     /// # Panics
-    /// If they do not within 20 seconds.
+    /// If they do not within a minute.
     #[track_caller]
     pub fn wait_until(&self, what: &str, holds: impl FnMut(&Counts) -> bool) {
         expect(self.shared.wait_until(what, holds));
@@ -532,7 +552,9 @@ mod tests {
     #[test]
     fn dropping_the_proxy_ends_its_threads_and_sockets() {
         let redis = Redis::start();
-        let proxy = Proxy::start(&redis.address());
+        // Nobody else is given it afterwards.
+        let port = crate::Port::unused();
+        let proxy = Proxy::listen(port.address(), &redis.address()).expect("it listens");
         let mut clients: Vec<_> = (0..5)
             .map(|_| TcpStream::connect(proxy.address()).expect("it listens"))
             .collect();
@@ -546,12 +568,11 @@ mod tests {
         // Every thread of the proxy shares ownership of this.
         let shared = Arc::downgrade(&proxy.shared);
         assert!(shared.strong_count() > 5 * 4);
-        let address = proxy.address();
         let folder = proxy.folder.clone();
         drop(proxy);
         assert_eq!(shared.strong_count(), 0);
         assert!(!folder.exists());
-        assert!(TcpStream::connect(address).is_err());
+        assert!(TcpStream::connect(port.address()).is_err());
         for client in &mut clients {
             let mut rest = Vec::new();
             client.read_to_end(&mut rest).expect("an orderly end");

@@ -36,7 +36,7 @@ impl Hold {
     /// Waits until at least `count` of the frames are kept back.
     ///
     /// # Panics
-    /// If they are not within 20 seconds.
+    /// If they are not within a minute.
     #[track_caller]
     pub fn wait_until_held(&self, count: usize) {
         expect(self.shared.wait_until_held(self.id, count));

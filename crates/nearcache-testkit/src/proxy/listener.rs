@@ -133,6 +133,16 @@ impl Listener {
             Listener::Unix(listener) => Ok(Stream::Unix(listener.accept()?.0)),
         }
     }
+
+    /// From now on connecting is refused. Dropping it would not do: a process that another test is just starting holds
+    /// a copy between its fork and its exec, and the kernel goes on accepting for it.
+    fn end(self) {
+        // Not every system lets a listener be shut down; there dropping it has to do.
+        let _ = match &self {
+            Listener::Tcp(listener) => SockRef::from(listener).shutdown(Shutdown::Both),
+            Listener::Unix(listener) => SockRef::from(listener).shutdown(Shutdown::Both),
+        };
+    }
 }
 
 /// An address that stays reserved for the proxy, whether somebody listens on it or not.
@@ -211,7 +221,7 @@ pub(super) fn accept(shared: &Arc<Shared>, port: usize) {
             let accepted = listener.accept();
             let mut state = shared.lock();
             if state.ended || state.faults.refuse() {
-                drop(listener);
+                listener.end();
                 state.ports[port].open = false;
                 shared.tell(&mut state);
                 break;

@@ -319,6 +319,9 @@ impl Pump {
                 return false;
             }
             let label = connection.label(self.direction, &mut frame);
+            if frame.kind == Kind::Reply {
+                rename(&mut frame.bytes, &state.renames);
+            }
             if frame.kind == Kind::Request && !label.name.is_empty() {
                 state.counts.requests += 1;
                 state.commands.push(label.text());
@@ -522,6 +525,27 @@ impl Pump {
             state.connections.remove(&self.id);
         }
         self.shared.tell(&mut state);
+    }
+}
+
+/// Changes ports where they stand: as numbers, and after a host.
+fn rename(bytes: &mut [u8], renames: &[(u16, u16)]) {
+    const HOST: &[u8] = b"127.0.0.1";
+    if renames.is_empty() || !bytes.windows(HOST.len()).any(|at| at == HOST) {
+        return;
+    }
+    let mut at = 0;
+    while let Some(colon) = bytes[at..].iter().position(|byte| *byte == b':') {
+        at += colon + 1;
+        let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit());
+        let end = at + digits.count();
+        let found = renames
+            .iter()
+            .find(|(from, _)| from.to_string().as_bytes() == &bytes[at..end]);
+        if let Some((_, to)) = found {
+            bytes[at..end].copy_from_slice(to.to_string().as_bytes());
+        }
+        at = end;
     }
 }
 
