@@ -172,7 +172,7 @@ impl Expansion {
             quote!()
         };
         let (bound_cache, bound_key) = (own("__cache"), own("__key"));
-        let (get_cache, get_key) = (self.cache(), self.key()?);
+        let (get_cache, get_key, get_call_key) = (self.cache(), self.key()?, self.call_key()?);
         let apart = self.function.taken_apart();
         let (asking, priming) = (self.asking()?, self.priming()?);
         let (force, value) = (own("__force"), own("__value"));
@@ -232,7 +232,7 @@ impl Expansion {
             #vis #asyncness fn #invalidate #generics (#inputs) -> #home::Result<bool> #where_clause {
                 #apart
                 let #bound_cache: #get_cache;
-                let #bound_key = #get_key?;
+                let #bound_key = #get_call_key?;
                 #bound_cache.delete(#bound_key)#carried_out
             }
 
@@ -251,7 +251,7 @@ impl Expansion {
                 #apart
                 let #value = #support::Primes::into_returned(#value);
                 let #bound_cache: #get_cache;
-                let #bound_key = #get_key;
+                let #bound_key = #get_call_key;
                 #priming
             }
         })
@@ -332,15 +332,23 @@ impl Expansion {
         }
     }
 
-    /// The key: a `Result<Key>`.
+    /// The key, for users: a `Result<Key>`.
     fn key(&self) -> Result<TokenStream> {
+        let (support, key) = (&self.support, self.call_key()?);
+        let span = self.attribute.key.as_ref().map(Spanned::span);
+        let span = span.unwrap_or_else(Span::call_site);
+        Ok(quote_spanned!(span=> #support::key(#key)))
+    }
+
+    /// The key of a call: a `Result<CallKey>`.
+    fn call_key(&self) -> Result<TokenStream> {
         let support = &self.support;
         if let Some(key) = &self.attribute.key {
             let expr = match text(key) {
-                Some(template) => template::expression(template, &self.function, support)?,
+                Some(template) => template::key(template, &self.function, support)?,
                 None => self.expression(key)?,
             };
-            return Ok(quote_spanned!(key.span()=> #support::key(#expr)));
+            return Ok(quote_spanned!(key.span()=> #support::call_key(#expr)));
         }
         let name = bare(self.name());
         let mut written = if self.method {
@@ -539,14 +547,14 @@ impl Expansion {
         };
         let (said, told) = (Ident::new(said, span), at(support, span));
         let on_error = quote_spanned!(span=> #told::#said);
-        let (get_key, get_options) = (self.key()?, self.options(true)?);
+        let (get_key, get_options) = (self.call_key()?, self.options(true)?);
         let (kind, storing) = (self.kind(), self.storing());
         let scope = self.kinds_in_scope();
         // Errors in the types of the call are mostly about the return type, so they point at it.
         let span = self.function.returned.span();
         let remember = at(&remember, span);
         let asked = quote_spanned! {span=>
-            #remember(#cache, #key, #options, #kind, #on_error, #values, #call, #storing)#awaited
+            #remember(#cache, #key, #options, #kind, #on_error, move || #values, #call, #storing)#awaited
         };
         Ok(quote! {
             #condition

@@ -12,6 +12,27 @@ pub(crate) fn expression(
     function: &Function,
     support: &TokenStream,
 ) -> Result<TokenStream> {
+    let written = |format, values| quote!(::std::format!(#format, #values));
+    filled(template, function, support, written)
+}
+
+/// The template of a key, likewise. What is filled in is written where the key is.
+pub(crate) fn key(
+    template: &LitStr,
+    function: &Function,
+    support: &TokenStream,
+) -> Result<TokenStream> {
+    let written =
+        |format, values| quote!(#support::filled_key(::core::format_args!(#format, #values)));
+    filled(template, function, support, written)
+}
+
+fn filled(
+    template: &LitStr,
+    function: &Function,
+    support: &TokenStream,
+    written: impl FnOnce(LitStr, TokenStream) -> TokenStream,
+) -> Result<TokenStream> {
     let mut filling = Filling {
         template,
         function,
@@ -36,7 +57,7 @@ pub(crate) fn expression(
     let format = LitStr::new(&format, template.span());
     let named = named.iter().map(|name| quote!(#name = #name));
     let values = values.into_iter().chain(named);
-    Ok(quote!(::std::format!(#format, #(#values),*)))
+    Ok(written(format, quote!(#(#values),*)))
 }
 
 struct Filling<'f> {

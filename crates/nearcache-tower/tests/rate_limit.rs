@@ -343,7 +343,7 @@ async fn while_redis_is_killed_nobody_gets_an_error() {
     for (_, site) in &sites {
         let since = Instant::now();
         while site.keyed("bob").await.field("ratelimit").is_none() {
-            assert!(since.elapsed() < Duration::from_secs(5), "Redis is back");
+            assert!(since.elapsed() < Duration::from_secs(60), "Redis is back");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -61,7 +61,7 @@ fn in_a_keyspace(data: &mut Unstructured<'_>) -> Result<()> {
         assert_eq!(stored.as_bytes(), [whole.as_bytes(), key].concat());
         assert_eq!(space.user(stored.as_bytes()), Some(key), "promise 1");
         assert_eq!(stored.user(), key);
-        let lease = stored.lease();
+        let lease = stored.lease().to_vec();
         assert_eq!(
             slot::slot(&lease),
             slot::slot(stored.as_bytes()),
@@ -194,7 +194,7 @@ fn of_arguments(data: &mut Unstructured<'_>) -> Result<()> {
     };
     let space = Keyspace::new("app", ":").expect("a prefix");
     for key in key(&one).iter().chain(&key(&other)) {
-        assert!(space.stored(key.as_bytes()).is_ok(), "promise 1: {key:?}");
+        assert!(space.stored(key.as_ref()).is_ok(), "promise 1: {key:?}");
     }
     for (one_key, other_key) in key(&one).iter().zip(&key(&other)) {
         assert_eq!(

@@ -4,6 +4,7 @@
 //! 2. There are as many replies as commands, or an error after which the socket is not used again.
 //! 3. A reply is read as what it says: a lease is ours only with as many versions as tags that were asked for, and a
 //!    version has 16 bytes.
+//! 4. However the bytes are cut into pieces, the same replies are found, and read as redis-rs reads them.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -13,15 +14,46 @@ use std::time::{Duration, Instant};
 use redis::Value;
 
 use crate::connect::ServerInfo;
+use crate::connect::frames::{Frames, value};
 use crate::connect::socket::Socket;
 use crate::error::Error;
 use crate::read_through::lease::{Acquired, Seen, versions};
 use crate::read_through::presence::Found;
 use crate::read_through::tags::versions_of;
 
+/// Promise 4.
+fn in_pieces(piece: usize, data: &[u8]) {
+    let lengths = |piece: usize| {
+        let (mut frames, mut start, mut there, mut lengths) = (Frames::new(), 0, 0, Vec::new());
+        loop {
+            match frames.next(&data[start..there]) {
+                Ok(Some(length)) => {
+                    start += length;
+                    lengths.push(length);
+                }
+                Ok(None) if there == data.len() => return (lengths, true),
+                Ok(None) => there = (there + piece).min(data.len()),
+                Err(_) => return (lengths, false),
+            }
+        }
+    };
+    let whole = lengths(data.len().max(1));
+    assert_eq!(lengths(piece + 1), whole, "promise 4");
+    let mut rest = data;
+    for length in whole.0 {
+        let (reply, after) = rest.split_at(length);
+        let (ours, theirs) = (value(reply), redis::parse_redis_value(reply));
+        // As text, because not every number is itself.
+        let told = |read: Option<Value>| format!("{read:?}");
+        assert_eq!(told(ours.ok()), told(theirs.ok()), "promise 4");
+        rest = after;
+    }
+}
+
 /// The first byte of the data says how many replies are expected; the rest is what the server sends.
 pub fn replies(data: &[u8]) {
     let [first, data @ ..] = data else { return };
+    in_pieces(usize::from(*first), data);
     let (offset, count) = (usize::from(first & 3), usize::from(first >> 2 & 3));
     let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
     // A larger write would block until somebody reads.

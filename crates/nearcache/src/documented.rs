@@ -39,7 +39,7 @@ const TEXTS: &[(&str, &str)] = texts![
     "src/connect/dial.rs",
     "src/connect/embedded.rs",
     "src/connect/mod.rs",
-    "src/connect/multiplexed.rs",
+    "src/connect/vain.rs",
     "src/connect/common.rs",
     "src/connect/pace.rs",
     "src/connect/target.rs",
@@ -47,7 +47,7 @@ const TEXTS: &[(&str, &str)] = texts![
     "src/hooks/mod.rs",
     "src/hooks/spans.rs",
     "src/keyspace.rs",
-    "src/read_through/last_seen.rs",
+    "src/read_through/near/mod.rs",
     "src/read_through/lead.rs",
     "src/resilience/breaker.rs",
     "src/resilience/fallback.rs",
@@ -128,13 +128,13 @@ const SAID: &[(&str, &str, &str, &str)] = &[
     (
         "failure.md",
         "of 100 ms or more, or for three shorter ones in a row",
-        "multiplexed.rs",
+        "vain.rs",
         "SILENT: Duration = Duration::from_millis(100)",
     ),
     (
         "failure.md",
         "of 100 ms or more, or for three shorter ones in a row",
-        "multiplexed.rs",
+        "vain.rs",
         "SHORT_CALLS: u32 = 3",
     ),
     (
@@ -244,19 +244,19 @@ const SAID: &[(&str, &str, &str, &str)] = &[
     (
         "failure.md",
         "at most 10,000 values, of 64 MiB in total",
-        "last_seen.rs",
+        "near/mod.rs",
         "ENTRIES: usize = 10_000",
     ),
     (
         "failure.md",
         "at most 10,000 values, of 64 MiB in total",
-        "last_seen.rs",
+        "near/mod.rs",
         "BYTES: u64 = 64 * 1024 * 1024",
     ),
     (
         "fallback.rs",
         "up to 10,000 values (64 MiB)",
-        "last_seen.rs",
+        "near/mod.rs",
         "ENTRIES: usize = 10_000",
     ),
     (

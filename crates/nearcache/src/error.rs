@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::keyspace::{Key, Redacted, StoredKey, in_message};
 
 mod chain;
+mod denied;
 
 pub(crate) use chain::boxed;
 
@@ -34,9 +35,11 @@ const QUOTED: usize = 8;
 pub enum ErrorKind {
     /// No connection could be made, or it broke: the host is unknown, or the server refused or closed the connection.
     Connect,
-    /// The server refused the user or the password.
+    /// The server refused the user or the password, or the application's
+    /// [`CredentialsProvider`](crate::CredentialsProvider) gave none.
     Auth,
-    /// The server does not permit this user the command or the key (`NOPERM`).
+    /// The server does not permit this user the command, the key or the channel (`NOPERM`). The message has the rule of
+    /// `ACL SETUSER` that permits it.
     Denied,
     /// Redis did not answer within the call's timeout: a write may or may not have happened. Or `close` did not wait any
     /// longer.
@@ -92,7 +95,7 @@ impl ErrorKind {
         match self {
             ErrorKind::Connect => "cannot reach Redis",
             ErrorKind::Auth => "Redis refused the credentials",
-            ErrorKind::Denied => "Redis denies this user the command or the key",
+            ErrorKind::Denied => "Redis denies this user the command, the key or the channel",
             ErrorKind::Timeout => "Redis did not answer in time",
             ErrorKind::Unavailable => "Redis is not serving",
             ErrorKind::PoolExhausted => "all connections are in use",
@@ -181,11 +184,26 @@ struct Inner {
     deferred: bool,
     /// Not sent, because the server is not the one that the caller knew.
     outdated: bool,
+    /// The failure of a connect that another call has told of.
+    echo: bool,
 }
+
+/// The codes of errors that stand in the place of a reply. No server has such ones.
+#[cfg(feature = "cluster")]
+const AS_REPLY: [(ErrorKind, &str); 7] = [
+    (ErrorKind::Auth, "#AUTH"),
+    (ErrorKind::Connect, "#CONNECT"),
+    (ErrorKind::InvalidConfig, "#CONFIG"),
+    (ErrorKind::PoolExhausted, "#POOL"),
+    (ErrorKind::Protocol, "#PROTOCOL"),
+    (ErrorKind::Timeout, "#TIMEOUT"),
+    (ErrorKind::Unavailable, "#UNAVAILABLE"),
+];
 
 impl Error {
     /// What to say of a node of a cluster.
-    pub(crate) const CLUSTER: &str = "this is a Redis Cluster node; Cluster is not supported yet";
+    pub(crate) const CLUSTER: &str =
+        "this is a node of a Redis Cluster, so write redis-cluster:// in the URL";
 
     /// An option of nearcache-tower is not valid.
     #[doc(hidden)]
@@ -205,6 +223,7 @@ impl Error {
             words: None,
             deferred: false,
             outdated: false,
+            echo: false,
         }))
     }
 
@@ -263,6 +282,47 @@ impl Error {
         chain::find(self.source())
     }
 
+    /// Keys of a Cluster that one command names are in several slots.
+    pub(crate) fn in_several_slots() -> Self {
+        Error::new(
+            ErrorKind::InvalidKey,
+            "CROSSSLOT these keys are in several slots of the Cluster, so nothing can be done with them together; give \
+             them one hash tag, as in {user:1}:name and {user:1}:mail",
+        )
+    }
+
+    /// What the server said, as it said it: code and detail.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn said(&self) -> Option<&str> {
+        self.detail().rsplit("it said: ").next()
+    }
+
+    /// This error in the place of a reply among others, if only some of several servers failed. Reading the reply
+    /// with [`from_server`](Error::from_server) gives the error again.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn as_reply(&self) -> redis::Value {
+        let host = self
+            .host()
+            .map(|host| format!("{host}: "))
+            .unwrap_or_default();
+        let code = AS_REPLY.iter().find(|(kind, _)| *kind == self.kind());
+        let (code, detail) = match code {
+            Some((_, code)) => (*code, format!("{host}{}", self.detail())),
+            // An error reply already.
+            None => self
+                .detail()
+                .split_once(' ')
+                .map_or((self.detail(), String::new()), |(code, detail)| {
+                    (code, detail.to_owned())
+                }),
+        };
+        let reply = redis::make_extension_error(code.to_owned(), Some(detail));
+        match redis::ServerError::try_from(reply) {
+            Ok(reply) => redis::Value::ServerError(reply),
+            Err(_) => redis::Value::Nil,
+        }
+    }
+
     /// The command was not sent, because its connection leads to another server than its caller knew. The outbox must
     /// be sent first. Users never see this error.
     pub(crate) fn outdated() -> Self {
@@ -277,6 +337,15 @@ impl Error {
         self.0.outdated
     }
 
+    /// The call waited for a connect together with others, and one of those has told of its failure: it is one failure.
+    pub(crate) fn into_echo(self) -> Self {
+        self.with(|inner| inner.echo = true)
+    }
+
+    pub(crate) fn is_echo(&self) -> bool {
+        self.0.echo
+    }
+
     pub(crate) fn deferred(self) -> Self {
         self.with(|inner| inner.deferred = true)
     }
@@ -284,6 +353,12 @@ impl Error {
     /// A call that took longer than it may, for another reason than that Redis does not answer, which these words say.
     pub(crate) fn too_late(words: &'static str, detail: String) -> Self {
         Error::new(ErrorKind::Timeout, detail).with(|inner| inner.words = Some(words))
+    }
+
+    /// The application's provider of credentials gave none.
+    pub(crate) fn no_credentials(why: &'static str) -> Self {
+        let words = "the credentials provider gave no credentials";
+        Error::new(ErrorKind::Auth, why).with(|inner| inner.words = Some(words))
     }
 
     pub(crate) fn caused_by(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -341,6 +416,7 @@ impl Error {
                 words: shared.0.words,
                 deferred: shared.0.deferred,
                 outdated: shared.0.outdated,
+                echo: shared.0.echo,
                 source: shared
                     .0
                     .source
@@ -362,6 +438,10 @@ impl Error {
             .split(", with args beginning with")
             .next()
             .unwrap_or_default();
+        #[cfg(feature = "cluster")]
+        if let Some((kind, _)) = AS_REPLY.iter().find(|(_, code)| *code == error.code()) {
+            return Error::new(*kind, detail.to_owned());
+        }
         let (code, detail) = match error.code() {
             // `EXEC` itself was refused: its reason follows.
             "EXECABORT" => match detail.split_once("because of: NOPERM ") {
@@ -371,6 +451,9 @@ impl Error {
             "ERR" => within_script(detail).unwrap_or(("ERR", detail)),
             code => (code, detail),
         };
+        if let Some(detail) = denied::explained(code, detail) {
+            return Error::new(ErrorKind::Denied, detail);
+        }
         let kind = match code {
             "WRONGTYPE" => ErrorKind::WrongType,
             "NOAUTH" | "WRONGPASS" => ErrorKind::Auth,
@@ -378,7 +461,8 @@ impl Error {
             "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "OOM" | "BUSY" | "TRYAGAIN"
             | "MISCONF" | "NOREPLICAS" => ErrorKind::Unavailable,
             // A node of a cluster, or a Sentinel, whose INFO this user may not ask.
-            "MOVED" | "ASK" | "CROSSSLOT" => {
+            "CROSSSLOT" => return Error::in_several_slots(),
+            "MOVED" | "ASK" => {
                 let why = format!("{}; it said: {code} {detail}", Self::CLUSTER);
                 return Error::new(ErrorKind::InvalidConfig, why);
             }
@@ -525,6 +609,7 @@ impl fmt::Display for Error {
             words,
             deferred,
             outdated: _,
+            echo: _,
         } = &*self.0;
         f.write_str(words.unwrap_or_else(|| kind.words()))?;
         if let Some(host) = host {

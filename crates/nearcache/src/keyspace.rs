@@ -6,6 +6,8 @@
 //!    is escaped in every pattern, and the keys that a server lists are checked again.
 //! 3. nearcache's own keys (leases, versions of tags) are never listed, and cannot be named by a user.
 
+mod search;
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -17,6 +19,7 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::slot;
+use search::{contains, has};
 
 /// The default text between prefix and key.
 pub(crate) const SEPARATOR: &str = ":";
@@ -27,6 +30,9 @@ const OWN: &[u8] = b"#nearcache:";
 /// A lease key consists of its entry's key and this marker (and in rare cases a suffix), so no user's key may contain
 /// the marker.
 const LEASE_MARKER: &[u8] = b"#nearcache:lease";
+
+/// By how many bytes a lease's name is longer than its key's, mostly: the marker, and two braces.
+pub(crate) const LEASE_EXTRA: usize = LEASE_MARKER.len() + 2;
 
 /// After the prefix, a tag's version key is this and the tag.
 const TAG: &[u8] = b"#nearcache:tag:";
@@ -223,8 +229,16 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Stored keys of up to this many bytes need no allocation.
-const IN_PLACE: usize = 128;
+/// Up to how many bytes a key is kept in place. It is moved with each operation on it, so more would cost every call.
+const IN_PLACE: usize = 64;
+
+/// The name of a lease: in place if its key mostly is.
+pub(crate) type LeaseKey = SmallVec<[u8; 2 * IN_PLACE]>;
+
+/// A key as a caller gave it: it is not checked yet whether it is one, and it has no prefix.
+///
+/// The near tier is asked with it. Only what is not there is checked, and gets a name in Redis ([`Keyspace::stored`]).
+pub(crate) type GivenKey = SmallVec<[u8; IN_PLACE]>;
 
 /// A key as it is in Redis, with the prefix.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -248,17 +262,19 @@ impl StoredKey {
     }
 
     /// The key as the user wrote it.
+    #[inline]
     pub(crate) fn user(&self) -> &[u8] {
         &self.bytes[self.prefix_len()..]
     }
 
     /// The key's lease key. It is in the same cluster slot and under the same prefix. The forms must never change:
     /// processes of all versions must agree on them.
-    pub(crate) fn lease(&self) -> Vec<u8> {
+    pub(crate) fn lease(&self) -> LeaseKey {
         lease_of(self.as_bytes(), self.prefix_len())
     }
 
     /// The length of the prefix, with its separator.
+    #[inline]
     pub(crate) fn prefix_len(&self) -> usize {
         self.prefix as usize
     }
@@ -270,16 +286,38 @@ impl StoredKey {
 }
 
 /// The lease key of a stored key whose prefix has this length.
-pub(crate) fn lease_of(key: &[u8], prefix: usize) -> Vec<u8> {
-    if slot::hash_tag(key).is_some() {
-        return [key, LEASE_MARKER].concat();
+pub(crate) fn lease_of(key: &[u8], prefix: usize) -> LeaseKey {
+    let braced = has(key, b'{') || has(key, b'}');
+    let length = prefix + key.len() + LEASE_EXTRA;
+    if !braced && length <= 2 * IN_PLACE {
+        // With every write: copied into place part by part, without asking each time whether there is room.
+        let mut name = [0; 2 * IN_PLACE];
+        let parts = [&key[..prefix], b"{", key, b"}", LEASE_MARKER];
+        let mut rest = &mut name[..];
+        for part in parts {
+            let (place, after) = rest.split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = after;
+        }
+        return LeaseKey::from_buf_and_len(name, length);
     }
-    if !key.iter().any(|byte| matches!(byte, b'{' | b'}')) {
-        return [&key[..prefix], b"{", key, b"}", LEASE_MARKER].concat();
+    let mut lease = LeaseKey::new();
+    if !braced {
+        lease.extend_from_slice(&key[..prefix]);
+        lease.push(b'{');
+        lease.extend_from_slice(key);
+        lease.extend_from_slice(b"}");
+        lease.extend_from_slice(LEASE_MARKER);
+        return lease;
+    }
+    lease.extend_from_slice(key);
+    lease.extend_from_slice(LEASE_MARKER);
+    if slot::hash_tag(key).is_some() {
+        return lease;
     }
     // A brace, but no hash tag: the whole key decides the slot, and so does the whole lease key, so a suffix is needed.
-    let mut lease = [key, LEASE_MARKER].concat();
-    lease.extend(slot::suffix(&lease, slot::slot(key)));
+    let suffix = slot::suffix(&lease, slot::slot(key));
+    lease.extend_from_slice(&suffix);
     lease
 }
 
@@ -369,6 +407,11 @@ impl Keyspace {
     /// The length of the prefix, with its separator.
     pub(crate) fn prefix_len(&self) -> usize {
         self.prefix.len()
+    }
+
+    /// What all its keys begin with.
+    pub(crate) fn beginning(&self) -> &[u8] {
+        &self.prefix
     }
 
     /// The stored form of a user's key.
@@ -560,7 +603,14 @@ pub(crate) fn literally(beginning: &[u8], pattern: &[u8]) -> Vec<u8> {
 }
 
 fn is_own(key: &[u8]) -> bool {
-    key.starts_with(OWN) || contains(key, LEASE_MARKER)
+    // Both begin so, and hardly any other key has it.
+    has(key, b'#') && (key.starts_with(OWN) || contains(key, LEASE_MARKER))
+}
+
+/// Whether a key can be that of a lease, of whatever cache. No key of a user is named so.
+#[inline]
+pub(crate) fn is_named_like_a_lease(key: &[u8]) -> bool {
+    has(key, LEASE_MARKER[0]) && contains(key, LEASE_MARKER)
 }
 
 /// Appends a part of a name. What separates parts, and what decides the slot, is written as `%` and two hexadecimal
@@ -572,18 +622,6 @@ fn escape(part: &[u8], out: &mut Vec<u8>) {
             byte => out.push(byte),
         }
     }
-}
-
-/// Searches for `#` first, because most keys contain none.
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    let mut rest = haystack;
-    while let Some(at) = rest.iter().position(|byte| *byte == needle[0]) {
-        if rest[at..].starts_with(needle) {
-            return true;
-        }
-        rest = &rest[at + 1..];
-    }
-    false
 }
 
 #[cfg(test)]

@@ -68,13 +68,17 @@
 //! | `memory://name` | in this process, in a store shared by all caches of that name; it lives as long as one of them does |
 //! | `redis://[[user]:password@]host[:port][/db]` | Redis over TCP; the defaults are port 6379 and database 0 |
 //! | `redis+unix://[[user]:password@]/path/to.sock` | Redis over a unix socket |
-//! | `valkey://…`, `valkey+unix://…` | Valkey, in the same forms |
+//! | `redis-sentinel://[[user]:password@]host[:port],…/name[/db]` | the primary that Sentinels know by this name |
+//! | `redis-cluster://[[user]:password@]host[:port],…` | the Cluster to which these nodes belong (feature `cluster`): see `docs/deployments.md` |
+//! | `rediss://…`, `rediss-sentinel://…`, `rediss-cluster://…` | the same over TLS (feature `tls`): see `docs/deployments.md` |
+//! | `valkey://…`, `valkeys://…`, `valkey+unix://…`, `valkey-sentinel://…` | Valkey, in the same forms |
 //!
 //! Options follow a `?` and are joined by `&`: `prefix`, `separator`, `version`, `format`, `compression`,
 //! `default_ttl`, `ttl_jitter`, `timeout`, `connect_timeout`, `breaker`, `db`, `username`, `password`, `client_name`, `protocol`,
-//! `pool_size`, `redact_keys`. The [`Builder`]'s method of the same name describes each. `memory://` also has `maxmemory` (such as
+//! `pool_size`, `redact_keys`, `near`, `near_bytes`, `near_ttl`, `near_heartbeat`; with Sentinels also `read`, `sentinel_username`, `sentinel_password`. The [`Builder`]'s method of the same name describes each. `memory://` also has `maxmemory` (such as
 //! `64mb`; the default is 256 MiB, and 0 means no limit) and `policy` (what is evicted then: a `maxmemory-policy` of
-//! Redis, by default `allkeys-lfu`). Special characters are percent-encoded (`%40` for `@`).
+//! Redis, by default `allkeys-lfu`). `rediss://` and `valkeys://` also have `ca`, `cert`, `key` (files in PEM),
+//! `server_name` and `tls_verify`: see `Tls`. Special characters are percent-encoded (`%40` for `@`).
 //!
 //! # Features
 //! | feature | | what it adds |
@@ -84,6 +88,8 @@
 //! | `anyhow` | default | [`Error::downcast_ref`] finds what a loader returned inside an `anyhow::Error` |
 //! | `eyre` | | the same for an `eyre::Report` |
 //! | `blocking` | | `nearcache::blocking`, for code without an async runtime |
+//! | `tls` | | `rediss://` and `valkeys://`: TLS by rustls, client certificates included |
+//! | `sentinel` | | `redis-sentinel://`: a primary that Sentinels name, and its replicas |
 //! | `msgpack`, `postcard` | | these formats, in addition to JSON |
 //! | `zstd`, `lz4`, `zlib` | | compression |
 //! | `metrics` | | `hooks::MetricsFacade`: the `metrics` crate, and so Prometheus and others |
@@ -114,6 +120,7 @@
 pub mod blocking;
 mod cache;
 mod client;
+mod coarse;
 mod codec;
 pub mod command;
 #[cfg(any(feature = "config", feature = "simple"))]
@@ -172,9 +179,14 @@ pub type Cache = CacheOf<operation::Async>;
 
 pub use cache::{Bound, Builder, CacheOf, SharedConnection, operation};
 pub use codec::{Codec, Compression, Decode, Encode, Format, Raw, Serializer, Text};
-pub use connect::{Connection, Protocol, ServerInfo, ServerKind};
+#[cfg(feature = "tls")]
+pub use connect::Tls;
+pub use connect::credentials::{
+    Credentials, CredentialsProvider, IntoCredentialsProvider, ProvidedCredentials,
+};
+pub use connect::{Connection, Protocol, ReadFrom, ServerInfo, ServerKind};
 pub use error::{BoxError, Error, ErrorKind, Result};
-pub use hooks::Stats;
+pub use hooks::{NearTracking, Stats};
 pub use keyspace::Key;
 pub use read_through::delivery::Undelivered;
 pub use read_through::load::{Loadable, Loaded};
@@ -248,6 +260,14 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/failure.md")]
 struct Failure;
+
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/near.md")]
+struct Near;
+
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../../docs/performance.md")]
+struct Performance;
 
 #[cfg(all(doctest, feature = "embedded"))]
 #[doc = include_str!("../../../docs/protocols.md")]

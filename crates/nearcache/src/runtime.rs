@@ -4,6 +4,8 @@
 //! thread with `block_on`, over backends whose futures are ready at once. Tests can use a clock that they move.
 
 use std::future::Future;
+#[cfg(feature = "cluster")]
+use std::pin::Pin;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -60,6 +62,14 @@ impl Runtime {
             Runtime::Threads => first(work(), threads::Alarm::after(limit)).await.ok(),
             #[cfg(test)]
             Runtime::Moved(clock) => clock.timeout(limit, work()).await,
+        }
+    }
+
+    /// What is left of a limit since then; all of it if the clock was not read.
+    pub(crate) fn left_of(&self, limit: Duration, begun: Option<Instant>) -> Duration {
+        match begun {
+            Some(begun) => limit.saturating_sub(self.now().saturating_duration_since(begun)),
+            None => limit,
         }
     }
 
@@ -127,6 +137,30 @@ pub(crate) async fn first<T, E>(
         Poll::Pending => end.as_mut().poll(context).map(Err),
     })
     .await
+}
+
+/// The outputs of all, in their order. They go on side by side, or one after another if they block the thread.
+#[cfg(feature = "cluster")]
+pub(crate) async fn all<T: Send>(
+    works: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>,
+) -> Vec<T> {
+    let mut works: Vec<_> = works.into_iter().map(Some).collect();
+    let mut outputs: Vec<Option<T>> = works.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (work, output) in works.iter_mut().zip(&mut outputs) {
+            if let Some(running) = work
+                && let Poll::Ready(ended) = running.as_mut().poll(context)
+            {
+                (*work, *output) = (None, Some(ended));
+            }
+        }
+        match works.iter().all(Option::is_none) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    outputs.into_iter().flatten().collect()
 }
 
 #[cfg(feature = "blocking")]

@@ -52,6 +52,11 @@ impl Script {
         self.sha1.get_or_init(|| sha1_hex(self.lua.as_bytes()))
     }
 
+    /// The size of its text in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lua.len()
+    }
+
     /// The command that runs the script by its hash. A server that has not seen the script answers with [`unknown`].
     pub(crate) fn by_name(&self, call: &Input) -> Cmd {
         call.command("EVALSHA", self.sha1())

@@ -5,7 +5,8 @@
 
 use std::sync::LazyLock;
 
-const SLOTS: u16 = 16_384;
+/// How many there are.
+pub(crate) const SLOTS: u16 = 16_384;
 
 /// The slot of a key.
 pub(crate) fn slot(key: &[u8]) -> u16 {

@@ -50,6 +50,7 @@ impl Ttl {
 
     /// # Errors
     /// [`ErrorKind::InvalidTtl`] for 0 and for more than [`Ttl::MAX`].
+    #[inline]
     pub fn from_millis(millis: u64) -> Result<Ttl> {
         Ttl::checked(Some(u128::from(millis)), || format!("{millis} ms"))
     }

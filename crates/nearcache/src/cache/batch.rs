@@ -5,19 +5,20 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use redis::Pipeline;
-
 use super::CacheOf;
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
-use super::write::{Life, set_command, tagged_head};
-use crate::client::batch::{parts, unlink_leases};
-use crate::codec::{self, Body, Decode, Encode};
+use super::write::{Life, millis, set_step, tagged_head};
+use crate::client::batch::parts;
+use crate::codec::{Bodies, Decode, Encode, Piece};
 use crate::error::Result;
 use crate::hooks::{CallKeys, Outcome};
 use crate::keyspace::StoredKey;
 use crate::read_through::ReadThrough;
 use crate::read_through::delivery::{self, Delivery};
+use crate::read_through::near::Shape;
+use crate::read_through::presence::Stay;
 use crate::read_through::tags::Tag;
+use crate::resilience::Steps;
 use crate::ttl::{IntoTtl, Ttl};
 
 impl<M> CacheOf<M> {
@@ -47,7 +48,7 @@ impl<M> CacheOf<M> {
             core: &self.core,
             keys: stored(&self.core, keys),
             extend: None,
-            value: PhantomData,
+            near: Some(Shape::cloned()),
             mode: PhantomData,
         }
     }
@@ -99,7 +100,8 @@ pub struct GetMany<'c, T, M = Async> {
     core: &'c ReadThrough,
     keys: Result<Vec<StoredKey>>,
     extend: Option<Result<Ttl>>,
-    value: PhantomData<fn() -> T>,
+    /// How near values are taken; `None` if Redis is to be asked.
+    near: Option<Shape<T>>,
     mode: Marked<M>,
 }
 
@@ -110,8 +112,14 @@ impl<'c, T: Decode, M> GetMany<'c, T, M> {
         self
     }
 
+    /// Asks Redis, whatever the near tier holds: see [`Get::skip_near`](super::operation::Get::skip_near).
+    pub fn skip_near(mut self) -> Self {
+        self.near = None;
+        self
+    }
+
     pub(crate) fn start(self) -> CacheFuture<'c, Vec<Option<T>>> {
-        let core = self.core;
+        let (core, near) = (self.core, self.near);
         let extend = match self.extend.transpose() {
             Ok(extend) => extend,
             Err(error) => return CacheFuture::ready(Err(error)),
@@ -120,7 +128,7 @@ impl<'c, T: Decode, M> GetMany<'c, T, M> {
             Ok(keys) if keys.is_empty() => CacheFuture::ready(Ok(Vec::new())),
             Ok(keys) => CacheFuture::asking(async move {
                 core.perform("get_many", CallKeys::Stored(&keys), async |core| {
-                    core.look_up_many(&keys, extend).await
+                    core.look_up_many(&keys, extend, near).await
                 })
                 .await
             }),
@@ -135,7 +143,8 @@ operation!(GetMany<'c, T: Decode> -> Vec<Option<T>>);
 #[must_use = "nothing is stored until it is carried out, by `.await` or `.run()`"]
 pub struct SetMany<'c, M = Async> {
     core: &'c ReadThrough,
-    entries: Result<Vec<(StoredKey, Body)>>,
+    entries: Result<Vec<(StoredKey, Piece)>>,
+    bodies: Bodies,
     life: Life,
     tags: Vec<Vec<u8>>,
     mode: Marked<M>,
@@ -147,20 +156,20 @@ impl<'c, M> SetMany<'c, M> {
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
         // The entries are encoded now, because the iterator is the caller's and cannot be kept.
+        let (mut bodies, codec) = (Bodies::default(), core.client().codec());
         let entries = entries
             .into_iter()
             .map(|(key, value)| {
                 let key = core.client().stored(key.as_ref())?;
-                let codec = core.client().codec();
-                let value = codec::encode(&value, codec)
-                    .and_then(|body| body.packed(codec))
-                    .map_err(|error| error.for_key(&key))?;
-                Ok((key, value))
+                let body = bodies.encode(&value, codec);
+                let body = body.map_err(|error| error.for_key(&key))?;
+                Ok((key, body))
             })
             .collect();
         SetMany {
             core,
             entries,
+            bodies,
             life: Life::Default,
             tags: Vec::new(),
             mode: PhantomData,
@@ -196,6 +205,7 @@ impl<'c, M> SetMany<'c, M> {
         let SetMany {
             core,
             entries,
+            bodies,
             life,
             tags,
             mode: _,
@@ -204,7 +214,7 @@ impl<'c, M> SetMany<'c, M> {
             Ok(entries) if entries.is_empty() => CacheFuture::ready(Ok(())),
             Ok(entries) => CacheFuture::asking(async move {
                 core.invalidate("set_many", CallKeys::Entries(&entries), async |core| {
-                    write_many(core, &entries, &life, &tags, &stored).await
+                    write_many(core, (&entries, &bodies), &life, &tags, &stored).await
                 })
                 .await
             }),
@@ -217,43 +227,101 @@ operation!(SetMany<'c> -> ());
 
 async fn write_many(
     core: &ReadThrough,
-    entries: &[(StoredKey, Body)],
+    (entries, bodies): (&[(StoredKey, Piece)], &Bodies),
     life: &Life,
     tags: &[Vec<u8>],
     stored: &AtomicUsize,
 ) -> Result<()> {
     let stay = life.settle(core)?;
     let tags = Tag::of_entry(core.client().keyspace(), tags)?;
-    let all = Delivery::keys(core, entries.iter().map(|(key, _)| key));
-    let head = match tagged_head(core, &tags, stay).await {
-        Ok(head) => head,
-        Err(error) => return all.fail(error),
-    };
-    let size = |(key, value): &(StoredKey, Body)| key.as_bytes().len() + value.bytes.len();
+    let size = |(key, body): &(StoredKey, Piece)| key.as_bytes().len() + body.len();
     // Create every part's delivery before the first is sent: if one part fails, the parts after it go to the outbox
     // too.
     let parts: Vec<_> = parts(entries, size)
         .map(|part| (part, Delivery::keys(core, part.iter().map(|(key, _)| key))))
         .collect();
-    all.hand_over();
-    for (part, delivery) in parts {
-        let mut pipeline = Pipeline::with_capacity(part.len() + 1);
-        pipeline.atomic();
-        let mut sizes = Vec::with_capacity(part.len());
-        for (key, value) in part {
-            let entry = head.seal(value);
-            sizes.push(entry.len());
-            pipeline.add_command(set_command(core, key, &entry, stay));
+    let head = match tagged_head(core, &tags, stay).await {
+        Ok(head) => head,
+        Err(error) => {
+            let ended = parts.into_iter().map(|(_, part)| part.fail(error.clone()));
+            // One that is not kept for later must not be hidden by those that are.
+            let worst = ended.reduce(|one: Result<()>, other| match &one {
+                Err(error) if error.is_deferred() => other,
+                _ => one,
+            });
+            return worst.unwrap_or(Ok(()));
         }
-        pipeline.add_command(unlink_leases(part.iter().map(|(key, _)| key)));
-        delivery.send(&pipeline).await?;
-        stored.fetch_add(part.len(), Ordering::Relaxed);
-        for size in sizes {
-            core.client().count_write(size);
-            core.client().note(Outcome::Stored, size);
+    };
+    let spread = core.client().is_spread();
+    for (part, delivery) in parts {
+        let sealed: Vec<_> = part
+            .iter()
+            .map(|(_, body)| head.seal_as(body.form, bodies.of(body)))
+            .collect();
+        let texts = Texts::of(core, part, stay);
+        let mut steps = Steps::with_capacity(2 * part.len(), 7 * part.len());
+        for (at, (key, _)) in part.iter().enumerate() {
+            set_step(&mut steps, key, &sealed[at], texts.ttl(at));
+            if spread {
+                steps.step(&[b"UNLINK", texts.lease(at)]);
+            }
+        }
+        let note = |entry: &[u8]| {
+            stored.fetch_add(1, Ordering::Relaxed);
+            core.client().count_write(entry.len());
+            core.client().note(Outcome::Stored, entry.len());
+        };
+        if spread {
+            // Each slot has a transaction of its own, and what failed may be the others' success.
+            let keys: Vec<&StoredKey> = part.iter().map(|(key, _)| key).collect();
+            let pipeline = steps.pipeline();
+            let sent = delivery.send_pairs(&keys, &pipeline, |at, _| note(&sealed[at]));
+            sent.await?;
+        } else {
+            steps.word(b"UNLINK");
+            (0..part.len()).for_each(|at| steps.word(texts.lease(at)));
+            steps.end();
+            delivery.send_steps(&steps).await?;
+            sealed.iter().for_each(|entry| note(entry));
         }
     }
     Ok(())
+}
+
+/// The TTL and the lease of each entry, as they are sent, in one piece of memory.
+struct Texts {
+    bytes: Vec<u8>,
+    /// Of each entry, where its lease begins and ends.
+    leases: Vec<(usize, usize)>,
+}
+
+impl Texts {
+    fn of(core: &ReadThrough, part: &[(StoredKey, Piece)], stay: Stay) -> Self {
+        let mut texts = Texts {
+            bytes: Vec::with_capacity(part.len() * 64),
+            leases: Vec::with_capacity(part.len()),
+        };
+        for (key, _) in part {
+            if let Some(ttl) = millis(core, stay, &mut itoa::Buffer::new()) {
+                texts.bytes.extend_from_slice(ttl);
+            }
+            let begin = texts.bytes.len();
+            texts.bytes.extend_from_slice(&key.lease());
+            texts.leases.push((begin, texts.bytes.len()));
+        }
+        texts
+    }
+
+    fn lease(&self, at: usize) -> &[u8] {
+        let (begin, end) = self.leases[at];
+        &self.bytes[begin..end]
+    }
+
+    /// In milliseconds; `None`: it does not expire.
+    fn ttl(&self, at: usize) -> Option<&[u8]> {
+        let begin = at.checked_sub(1).map_or(0, |before| self.leases[before].1);
+        Some(&self.bytes[begin..self.leases[at].0]).filter(|ttl| !ttl.is_empty())
+    }
 }
 
 impl<T, M> fmt::Debug for GetMany<'_, T, M> {

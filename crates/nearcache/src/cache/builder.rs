@@ -1,23 +1,30 @@
-//! Building a cache from a URL, options and defaults.
+//! The options of a cache. `build` makes a cache of them.
+
+mod build;
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+#[cfg(doc)]
 use super::CacheOf;
-use super::operation::{Async, Executor, Marked};
-use crate::client::{Client, Parts, TIMEOUTS, check_timeout, duration_of, timeout_of};
+use super::operation::{Async, Marked};
+use crate::client::{duration_of, timeout_of};
 use crate::codec::Codec;
-use crate::connect::target::{PORT, Place, Target};
-use crate::connect::{Mode, Protocol};
-use crate::error::{Error, ErrorKind, Result};
-use crate::hooks::{Hook, Hooks, Telemetry};
-use crate::keyspace::{Keyspace, SEPARATOR};
+use crate::connect::credentials::IntoCredentialsProvider;
+use crate::connect::supply::Supply;
+use crate::connect::target::Target;
+use crate::connect::tls::Tls;
+use crate::connect::{Protocol, ReadFrom};
+use crate::error::Result;
+#[cfg(doc)]
+use crate::error::{Error, ErrorKind};
+use crate::hooks::{Hook, Hooks};
 use crate::read_through::delivery::Undelivered;
-use crate::read_through::{ReadThrough, Settings};
-use crate::resilience::{self, DataLoss, Fallback};
+use crate::read_through::near;
+use crate::resilience::{DataLoss, Fallback};
 use crate::ttl::{IntoTtl, Ttl};
-use crate::url::{self, MAX_POOL_SIZE, Parsed};
+use crate::url::{self, Parsed};
 
 /// The default time limit for one call to Redis.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(500);
@@ -55,17 +62,26 @@ pub struct Builder<M = Async> {
     timeout: Option<Result<Duration>>,
     username: Option<String>,
     password: Option<String>,
+    credentials: Option<Supply>,
     db: Option<u32>,
+    sentinel_username: Option<String>,
+    sentinel_password: Option<String>,
+    read: Option<ReadFrom>,
     client_name: Option<String>,
     protocol: Option<Protocol>,
     pool_size: Option<usize>,
     breaker: Option<bool>,
     connect_timeout: Option<Result<Duration>>,
+    near: near::Asked,
+    near_ttl: Option<Result<Duration>>,
+    near_heartbeat: Option<Result<Duration>>,
+    tls: Option<Tls>,
     fallback: Fallback,
     log_on_fallback: bool,
     undelivered: Undelivered,
     data_loss: DataLoss,
     lease: Option<Result<Duration>>,
+    spread: bool,
     max_loads: Option<usize>,
     hooks: Hooks,
     codec: Option<Codec>,
@@ -91,17 +107,26 @@ impl<M> Builder<M> {
             timeout: None,
             username: None,
             password: None,
+            credentials: None,
             db: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            read: None,
             client_name: None,
             protocol: None,
             pool_size: None,
             breaker: None,
             connect_timeout: None,
+            near: near::Asked::default(),
+            near_ttl: None,
+            near_heartbeat: None,
+            tls: None,
             fallback: Fallback::Error,
             log_on_fallback: true,
             undelivered: Undelivered::Error,
             data_loss: DataLoss::Replay,
             lease: None,
+            spread: false,
             max_loads: None,
             hooks: Hooks::default(),
             codec: None,
@@ -225,6 +250,88 @@ impl<M> Builder<M> {
         self
     }
 
+    /// Keeps up to so many values in this process, in front of Redis: the near tier. A read that finds its value there
+    /// takes no round trip. Default: none; 0 is none, too.
+    ///
+    /// The values are those of Redis: a change by this process is seen at once, and one by another process as soon as
+    /// Redis has told (`CLIENT TRACKING`, Redis 6 and later). While Redis does not tell, because the connection is lost or
+    /// silent, nothing is answered from here. A value never stays longer than in Redis. Where the server does not tell
+    /// at all, [`near_ttl`](Builder::near_ttl) bounds how old a value may be. Behind Sentinels and in a Cluster it is the
+    /// same, for each primary by itself; what a replica says is not kept. See the guide
+    /// [`docs/near.md`](https://github.com/nearcache/nearcache/blob/main/docs/near.md).
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// use std::sync::Arc;
+    /// use nearcache::Cache;
+    ///
+    /// let cache = Cache::builder("memory://").near(10_000).build()?;
+    /// cache.set("page:home", "<h1>Hello</h1>").await?;
+    /// let first: Option<Arc<String>> = cache.get_arc("page:home").await?; // from the store
+    /// let again: Option<Arc<String>> = cache.get_arc("page:home").await?; // from the near tier
+    /// assert_eq!(first, again);
+    /// assert_eq!(cache.stats().near_hits, 1);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn near(mut self, entries: usize) -> Self {
+        self.near.entries = Some(entries);
+        self
+    }
+
+    /// Keeps values in this process, as [`near`](Builder::near) does, up to so many bytes: of their keys, and of the
+    /// values as they are in Redis. (The values that were read take their own memory on top of that.) At least 64 KiB; 0
+    /// is no near tier. Together with `near`, both limits hold.
+    pub fn near_bytes(mut self, bytes: u64) -> Self {
+        self.near.bytes = Some(bytes);
+        self
+    }
+
+    /// How long the near tier may answer with a value that it has read once, from 20 ms to 24 h. Default: as long as
+    /// Redis tells of changes; and 1 s where the server does not tell: one before Redis 6, a connection that speaks
+    /// RESP2, a proxy, a user who may not call `CLIENT TRACKING`. There a value may be as old as this after another
+    /// process has changed it.
+    pub fn near_ttl(mut self, ttl: impl IntoTtl) -> Self {
+        self.near_ttl = Some(duration_of("near_ttl", "20ms to 24h", ttl));
+        self
+    }
+
+    /// How often the connection that tells of changes is asked for a sign of life (`PING`), from 50 ms to 1 min. Default:
+    /// 1 s. If it gives none for twice this time, the near tier answers nothing until it does.
+    pub fn near_heartbeat(mut self, time: impl IntoTtl) -> Self {
+        self.near_heartbeat = Some(duration_of("near_heartbeat", "50ms to 1m", time));
+        self
+    }
+
+    /// How the connections over TLS are made, with a `rediss://` or `valkeys://` URL: the CA, the client's certificate,
+    /// the server's name. What is set here goes before the same option of the URL. With another URL this is
+    /// [`ErrorKind::InvalidConfig`]: the URL says whether there is TLS.
+    ///
+    /// ```
+    /// use nearcache::{Cache, ErrorKind, Tls};
+    ///
+    /// // Certificates from memory, as a secret store gives them.
+    /// # fn secret(name: &str) -> String { name.to_owned() }
+    /// let tls = Tls::new()
+    ///     .ca_pem(secret("redis-ca"))
+    ///     .identity_pem(secret("client-cert"), secret("client-key"));
+    /// let opened = Cache::builder("rediss://db.example.com:6380").tls(tls).build();
+    /// // These are no certificates, and that is found at once.
+    /// assert_eq!(opened.unwrap_err().kind(), ErrorKind::InvalidConfig);
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(self, tls: Tls) -> Self {
+        self.tls_of(tls)
+    }
+
+    /// The same, whatever is built in.
+    #[cfg(any(feature = "tls", feature = "config"))]
+    pub(crate) fn tls_of(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// The user to authenticate as (Redis 6 and later).
     pub fn username(mut self, username: impl Into<String>) -> Self {
         self.username = Some(username.into());
@@ -234,6 +341,68 @@ impl<M> Builder<M> {
     /// The password to authenticate with. It appears in no error, log or `Debug`.
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(password.into());
+        self
+    }
+
+    /// The user to authenticate as at the Sentinels of `redis-sentinel://`, which have users of their own. Elsewhere it
+    /// has no meaning.
+    pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
+        self.sentinel_username = Some(username.into());
+        self
+    }
+
+    /// The password to authenticate with at the Sentinels of `redis-sentinel://`. It appears in no error, log or
+    /// `Debug`. Default: none, also if there is a [`password`](Builder::password), which is for the servers.
+    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel_password = Some(password.into());
+        self
+    }
+
+    /// Which servers may answer what only reads, behind `redis-sentinel://` and `redis-cluster://`. Elsewhere it has no
+    /// meaning. Default: [`ReadFrom::Primary`].
+    ///
+    /// With [`ReadFrom::Replica`], a read may return what the replica has not heard of yet: it may be older than an
+    /// invalidation of this very process, by the time that replication lags behind (usually milliseconds, and without a
+    /// bound while the replica cannot reach its primary). What decides about a load or a fill is always asked of the
+    /// primary, so `remember` is not affected.
+    pub fn read(mut self, from: ReadFrom) -> Self {
+        self.read = Some(from);
+        self
+    }
+
+    /// Who gives the user and the password, if they change: the tokens of managed services, passwords that are rotated.
+    /// A closure that returns them, also an async one, or a [`CredentialsProvider`](crate::CredentialsProvider), or an
+    /// `Arc` of one, by whose clones caches share their connections.
+    ///
+    /// It is asked on each connect. If the server refuses what it gave, it is asked once more, at once: the password may
+    /// have been changed. Credentials that [expire](crate::Credentials::expires_in) are renewed before, on the
+    /// connections themselves, and no call waits for it. While the provider fails or hangs, connections go on with what
+    /// they have until it expires; then, and where there was nothing yet, a call fails with
+    /// [`ErrorKind::Auth`], or at its limit with [`ErrorKind::Timeout`], and the circuit breaker counts it. The
+    /// provider's own error is the [source](std::error::Error::source).
+    ///
+    /// A [`connection`](CacheOf::connection), and a subscription, keep the credentials that they began with; when the
+    /// server closes it, a subscription is made again with new ones. An embedded store asks nobody.
+    ///
+    /// ```
+    /// # fn main() -> nearcache::Result<()> {
+    /// use std::time::Duration;
+    /// use nearcache::{BoxError, Cache, Credentials};
+    ///
+    /// # async fn fetch_token() -> Result<String, BoxError> { Ok(String::new()) }
+    /// let cache = Cache::builder("redis://localhost?prefix=app")
+    ///     .credentials(|| async {
+    ///         let token = fetch_token().await?;
+    ///         Ok::<_, BoxError>(Credentials::new("app", token).expires_in(Duration::from_secs(900)))
+    ///     })
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A user or a password in the URL or on the builder as well is [`ErrorKind::InvalidConfig`].
+    pub fn credentials<K>(mut self, provider: impl IntoCredentialsProvider<K>) -> Self {
+        self.credentials = Some(Supply::new(provider.into_provider()));
         self
     }
 
@@ -320,6 +489,13 @@ impl<M> Builder<M> {
         self
     }
 
+    /// Does everything in the form for a Cluster, wherever the keys are: for tests of that form.
+    #[doc(hidden)]
+    pub fn as_on_a_cluster(mut self) -> Self {
+        self.spread = true;
+        self
+    }
+
     /// How many loaders may run at the same time, for all keys together. Default: no limit. A caller that finds no free
     /// place waits for one (see [`Remember::load_timeout`](super::operation::Remember)), and then fails with
     /// [`ErrorKind::Overloaded`]. A loader that itself calls `remember` keeps its place while it waits for the inner
@@ -347,8 +523,11 @@ impl<M> Builder<M> {
     /// ```
     ///
     /// Options that are set on the builder or in the URL ([`db`](Builder::db), [`username`](Builder::username), ...)
-    /// override those of the client. A client that uses TLS is [`ErrorKind::InvalidConfig`] for now; so is a URL that
-    /// names a server itself.
+    /// override those of the client. A URL that names a server itself is [`ErrorKind::InvalidConfig`].
+    ///
+    /// A client that uses TLS is one here, too (feature `tls`). Certificates that were given to the client cannot be read
+    /// from it: give them to the builder as well, with `Builder::tls`, or building is [`ErrorKind::InvalidConfig`]. A
+    /// client that accepts any certificate (`#insecure`) makes a cache that does, with a warning.
     pub fn client(mut self, client: &redis::Client) -> Self {
         self.client = Some(Target::from_client(client));
         self
@@ -393,206 +572,6 @@ impl<M> Builder<M> {
     pub fn persist(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
         self.folder = Some(folder.into());
         self
-    }
-
-    fn build_core(self, mode: Mode) -> Result<ReadThrough> {
-        let mut parsed = self.url?;
-        #[cfg(feature = "embedded")]
-        if let Some(path) = self.folder {
-            if parsed.target.place != (Place::Embedded { name: None }) {
-                return invalid(format!(
-                    "a folder was given, but the URL is for {}; a folder needs the URL memory://",
-                    parsed.target.place
-                ));
-            }
-            parsed.target.place = Place::Folder { path };
-        }
-        if let Some(client) = self.client {
-            parsed.target = of_client(client?, parsed.target)?;
-        }
-        let target = Target {
-            username: self.username.or(parsed.target.username),
-            password: self.password.or(parsed.target.password),
-            db: self.db.unwrap_or(parsed.target.db),
-            client_name: self.client_name.or(parsed.target.client_name),
-            protocol: self.protocol.or(parsed.target.protocol),
-            pool_size: self.pool_size.unwrap_or(parsed.target.pool_size),
-            breaker: self.breaker.unwrap_or(parsed.target.breaker),
-            connect_timeout: self
-                .connect_timeout
-                .transpose()?
-                .or(parsed.target.connect_timeout),
-            bounds: parsed.target.bounds,
-            place: parsed.target.place,
-        };
-        target.check()?;
-        if target.bounds.appendfsync.is_some() && !matches!(target.place, Place::Folder { .. }) {
-            return invalid(format!(
-                "appendfsync is for a store that is kept in a folder, but the URL is for {}; write \
-                 memory:///FOLDER?appendfsync=everysec",
-                target.place
-            ));
-        }
-        let prefix = self.prefix.or(parsed.prefix).unwrap_or_default();
-        let separator = self.separator.or(parsed.separator);
-        let ttl_jitter = self.ttl_jitter.or(parsed.ttl_jitter).unwrap_or(0.0);
-        let limit = self
-            .timeout
-            .transpose()?
-            .or(parsed.timeout)
-            .unwrap_or(TIMEOUT);
-        let default_ttl = self.default_ttl.transpose()?.or(parsed.default_ttl);
-
-        if !(0.0..=1.0).contains(&ttl_jitter) {
-            return invalid(format!(
-                "ttl_jitter is {ttl_jitter}; it is a ratio from 0 to 1, as in 0.1 for ± 10 %"
-            ));
-        }
-        check_timeout(limit)?;
-        if let Some(time) = target
-            .connect_timeout
-            .filter(|time| !TIMEOUTS.contains(time))
-        {
-            return invalid(format!("connect_timeout is {time:?}; it is from 1ms to 1h"));
-        }
-        if !(1..=MAX_POOL_SIZE).contains(&target.pool_size) {
-            return invalid(format!(
-                "pool_size is {}; it is from 1 to {MAX_POOL_SIZE}",
-                target.pool_size
-            ));
-        }
-        let lease_time = self.lease.transpose()?.unwrap_or(LEASE);
-        if !(LEASES.0..=LEASES.1).contains(&lease_time) {
-            return invalid(format!("lease is {lease_time:?}; it is from 100ms to 1h"));
-        }
-        if self
-            .max_loads
-            .is_some_and(|loads| !(1..=MAX_LOADS).contains(&loads))
-        {
-            return invalid(format!(
-                "max_loads is {}; it is from 1 to {MAX_LOADS}",
-                self.max_loads.unwrap_or(0)
-            ));
-        }
-        let codec = self.codec.unwrap_or_else(|| {
-            let codec = Codec::new(parsed.format.unwrap_or_default());
-            match parsed.compression {
-                Some(compression) => codec.compressed(compression),
-                None => codec,
-            }
-        });
-        codec.check()?;
-        let separator = separator.as_deref().unwrap_or(SEPARATOR);
-        let prefix = match self.version.or(parsed.version) {
-            Some(version) if version.is_empty() => {
-                return invalid(
-                    "version is empty; it is a part of every key, as in \"v2\"".to_owned(),
-                );
-            }
-            Some(version) if prefix.is_empty() => version,
-            Some(version) => format!("{prefix}{separator}{version}"),
-            None => prefix,
-        };
-        let redact = self.redact_keys.or(parsed.redact_keys).unwrap_or(false);
-        let keyspace = Keyspace::new(&prefix, separator)?.redacted(redact);
-        if self.data_loss == DataLoss::Clear && !keyspace.has_prefix() {
-            return invalid(
-                "on_data_loss(DataLoss::Clear) needs a prefix: without one it would delete every key of the database, other programs' too"
-                    .to_owned(),
-            );
-        }
-
-        #[cfg(feature = "embedded")]
-        let guarded = match &self.store {
-            Some(store) => guarded_of(store, &target, mode)?,
-            None => resilience::open(&target, mode)?,
-        };
-        #[cfg(not(feature = "embedded"))]
-        let guarded = resilience::open(&target, mode)?;
-
-        let client = Client::new(Parts {
-            guarded,
-            target,
-            keyspace,
-            telemetry: Telemetry::new(self.hooks),
-            data_loss: self.data_loss,
-            limit,
-            codec,
-        });
-        client.attach_hooks();
-        let settings = Settings {
-            default_ttl,
-            ttl_jitter,
-            fallback: self.fallback,
-            log_on_fallback: self.log_on_fallback,
-            undelivered: self.undelivered,
-            lease: lease_time,
-            max_loads: self.max_loads,
-            heal: self.heal,
-        };
-        Ok(ReadThrough::new(client, settings))
-    }
-}
-
-/// The target of a client, with the options of a URL that names no server itself.
-fn of_client(client: Target, url: Target) -> Result<Target> {
-    let nothing_said = Place::Tcp {
-        host: "localhost".to_owned(),
-        port: PORT,
-    };
-    if url.place != nothing_said {
-        return invalid(format!(
-            "a client was given, but the URL names {}; with a client, the URL may only contain options, as in \
-             redis://?prefix=app",
-            url.place
-        ));
-    }
-    Ok(Target {
-        place: client.place,
-        username: url.username.or(client.username),
-        password: url.password.or(client.password),
-        db: if url.db == 0 { client.db } else { url.db },
-        protocol: url.protocol.or(client.protocol),
-        ..url
-    })
-}
-
-#[cfg(feature = "embedded")]
-fn guarded_of(
-    store: &nearcache_embedded::Store,
-    target: &Target,
-    mode: Mode,
-) -> Result<std::sync::Arc<resilience::Guarded>> {
-    use crate::connect::over_store;
-    use crate::connect::target::Bounds;
-    if target.place != (Place::Embedded { name: None }) {
-        return invalid(format!(
-            "a store was given, but the URL is for {}; a store needs the URL memory://",
-            target.place
-        ));
-    }
-    if target.bounds != Bounds::default() {
-        return invalid(
-            "a store was given, which has its own limits: remove maxmemory and policy from the URL"
-                .to_owned(),
-        );
-    }
-    let backend = over_store(store, target, mode.runtime())?;
-    Ok(resilience::Guarded::new(backend, target))
-}
-
-fn invalid<T>(why: String) -> Result<T> {
-    Err(Error::new(ErrorKind::InvalidConfig, why))
-}
-
-impl<M: Executor> Builder<M> {
-    /// Builds the cache. It does not connect yet: the first call does.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidUrl`], [`ErrorKind::InvalidTtl`] or [`ErrorKind::InvalidConfig`], for the first invalid
-    /// option.
-    pub fn build(self) -> Result<CacheOf<M>> {
-        Ok(CacheOf::from_core(self.build_core(M::MODE)?))
     }
 }
 

@@ -171,7 +171,7 @@ impl Step {
     fn pipeline(self, key: &StoredKey) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(3);
         pipeline.atomic();
-        if let Some(ttl) = self.ttl.filter(|_| !self.is_impossible()) {
+        if let Some(ttl) = self.ttl {
             // Only a new counter gets the TTL.
             pipeline
                 .cmd("SET")
@@ -182,7 +182,7 @@ impl Step {
                 .arg("NX");
         }
         pipeline.cmd(self.direction.command()).arg(key).arg(self.by);
-        pipeline.cmd("UNLINK").arg(key.lease());
+        pipeline.cmd("UNLINK").arg(&*key.lease());
         pipeline
     }
 
@@ -194,13 +194,20 @@ impl Step {
         }
     }
 
-    /// Whether Redis refuses the amount, whatever the counter is. (Any other amount can be added to 0.)
+    /// Whether the amount is too much for any counter. (Any other amount can be added to 0.) Redis refuses it, but some
+    /// versions of 6.2 add it.
     fn is_impossible(self) -> bool {
         matches!(self.direction, Direction::Down) && self.by == i64::MIN
     }
 }
 
 async fn count(core: &ReadThrough, key: &StoredKey, step: Step) -> Result<i64> {
+    if step.is_impossible() {
+        return Err(Error::new(
+            ErrorKind::Overflow,
+            "no counter can go down by i64::MIN, which has no positive counterpart",
+        ));
+    }
     let _poison = Poison::key(core, key);
     match count_once(core, key, step).await {
         // What is no counter may be the rest of an entry that is not there any more.

@@ -81,13 +81,34 @@ impl<M: Executor> CacheOf<M> {
     /// A Redis connection for the caller alone, for commands that the cache has no method for. It does not reconnect;
     /// [`shared_connection`](CacheOf::shared_connection) does.
     ///
+    /// In a Cluster it is a connection to one of the primaries, which answers `MOVED` to a command about a key of
+    /// another one: [`connection_for`](CacheOf::connection_for) is one to the node of a key, and a shared connection
+    /// sends each command to the node that it is for.
+    ///
     /// # Errors
     /// Those of [`ping`](CacheOf::ping).
     pub fn connection(&self) -> Pending<'_, M::Connection, M> {
         let client = self.core.client();
         Pending::new(async move {
             let pass = client.enter()?;
-            let raw = pass.guarded().dedicated(client.limit()).await?;
+            let raw = pass.guarded().dedicated(None, client.limit()).await?;
+            Ok(M::connection(raw, i64::from(client.db()), client.limit()))
+        })
+    }
+
+    /// Like [`connection`](CacheOf::connection), to the node of a Cluster that has this key now. Elsewhere it is the same.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey), and those of [`ping`](CacheOf::ping).
+    pub fn connection_for(&self, key: impl AsRef<[u8]>) -> Pending<'_, M::Connection, M> {
+        let client = self.core.client();
+        let key = client.stored(key.as_ref());
+        Pending::new(async move {
+            let (pass, key) = (client.enter()?, key?);
+            let raw = pass
+                .guarded()
+                .dedicated(Some(key.as_bytes()), client.limit())
+                .await?;
             Ok(M::connection(raw, i64::from(client.db()), client.limit()))
         })
     }

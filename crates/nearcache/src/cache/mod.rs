@@ -9,6 +9,7 @@ mod bound;
 mod builder;
 mod counter;
 pub(crate) mod expiry;
+mod in_place;
 mod kept;
 mod manage;
 pub mod operation;
@@ -166,6 +167,7 @@ impl<M> CacheOf<M> {
         }
     }
 
+    #[inline]
     pub(crate) fn core(&self) -> &ReadThrough {
         &self.core
     }

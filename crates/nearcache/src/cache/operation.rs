@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 pub use super::batch::{GetMany, SetMany};
 pub use super::counter::Incr;
 pub use super::expiry::Touch;
+pub use super::in_place::InPlace;
 pub use super::manage::Close;
 pub use super::own_error::{Failure, Own};
 pub use super::read::{Get, LookUp};
@@ -106,6 +107,7 @@ enum State<'c, T, E> {
 }
 
 impl<'c, T, E> CacheFuture<'c, T, E> {
+    #[inline]
     pub(crate) fn ready(answer: Result<T, E>) -> Self {
         CacheFuture(State::Ready(Some(answer)))
     }
@@ -121,6 +123,7 @@ impl<T, E> Unpin for CacheFuture<'_, T, E> {}
 impl<T, E> Future for CacheFuture<'_, T, E> {
     type Output = Result<T, E>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, E>> {
         match &mut self.0 {
             State::Ready(answer) => match answer.take() {
@@ -178,8 +181,36 @@ impl<T, M> fmt::Debug for Pending<'_, T, M> {
 }
 
 /// Implements `.await` for an operation and, if it is marked `Blocking`, `.run()`. The operation must have a method
-/// `start`, which returns its [`CacheFuture`]. One that owns its cache has no lifetime.
+/// `start`, which returns its [`CacheFuture`]; or, `in place` and with its call, a method `prepare`, which returns what is
+/// [`Prepared`](crate::cache::in_place::Prepared). One that owns its cache has no lifetime.
 macro_rules! operation {
+    (in place $call:ty: $name:ident<$life:lifetime $(, $generic:ident: $bound:path)*> -> $output:ty) => {
+        impl<$life $(, $generic: $bound + $life)* > std::future::IntoFuture
+            for $name<$life $(, $generic)* , $crate::cache::operation::Async>
+        {
+            type Output = $crate::error::Result<$output>;
+            type IntoFuture = $crate::cache::in_place::InPlace<$life, $call>;
+
+            #[inline]
+            fn into_future(self) -> Self::IntoFuture {
+                self.prepare().future()
+            }
+        }
+
+        #[cfg(feature = "blocking")]
+        impl<$life $(, $generic: $bound + $life)* >
+            $name<$life $(, $generic)* , $crate::cache::operation::Blocking>
+        {
+            /// Carries the operation out on this thread.
+            ///
+            /// # Errors
+            /// Those of the method that returned the operation.
+            #[inline]
+            pub fn run(self) -> $crate::error::Result<$output> {
+                self.prepare().run()
+            }
+        }
+    };
     ($name:ident<$($generic:ident: $bound:path),*> -> $output:ty) => {
         impl<$($generic: $bound + 'static),*> std::future::IntoFuture
             for $name<$($generic,)* $crate::cache::operation::Async>

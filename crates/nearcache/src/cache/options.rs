@@ -22,6 +22,7 @@ pub(super) struct Options {
     pub(super) load_timeout: Option<Result<Ttl>>,
     pub(super) soft_timeout: Option<Result<Ttl>>,
     pub(super) way: Way,
+    pub(super) skip_near: bool,
 }
 
 impl Options {
@@ -36,7 +37,29 @@ impl Options {
             load_timeout: None,
             soft_timeout: None,
             way,
+            skip_near: false,
         }
+    }
+
+    /// Whether the options are valid and ask for a value that may be near. (That of tags, and of what is rare, is left
+    /// to [`settle`](Options::settle).)
+    #[inline]
+    pub(super) fn may_be_near(&self) -> bool {
+        let wrong = |time: &Option<Result<Ttl>>| matches!(time, Some(Err(_)));
+        self.way == Way::Miss
+            && !self.skip_near
+            && self.tags.is_empty()
+            && (0.0..=100.0).contains(&self.early_refresh)
+            && !matches!(self.life, Life::For(Err(_)))
+            && ![
+                &self.negative_ttl,
+                &self.stale_for,
+                &self.stale_if_error,
+                &self.load_timeout,
+                &self.soft_timeout,
+            ]
+            .into_iter()
+            .any(wrong)
     }
 
     pub(super) fn settle(self, core: &ReadThrough) -> Result<Plan> {
@@ -65,6 +88,7 @@ impl Options {
             load_timeout: self.load_timeout.transpose()?.map(Ttl::as_duration),
             soft_timeout: self.soft_timeout.transpose()?.map(Ttl::as_duration),
             way: self.way,
+            skip_near: self.skip_near,
         })
     }
 }
@@ -113,6 +137,13 @@ macro_rules! options {
         /// This does not limit the loader itself: give the loader a timeout of its own.
         pub fn load_timeout(mut self, time: impl $crate::ttl::IntoTtl) -> Self {
             self.options.load_timeout = Some(time.into_ttl());
+            self
+        }
+
+        /// Asks Redis, whatever the near tier holds: for a value that another process may have changed a moment ago.
+        /// What is read goes near. Without a near tier it changes nothing.
+        pub fn skip_near(mut self) -> Self {
+            self.options.skip_near = true;
             self
         }
 

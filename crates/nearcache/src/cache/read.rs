@@ -7,12 +7,14 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::CacheOf;
+use super::in_place::{Call, Prepared};
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
 use crate::codec::Decode;
 use crate::error::Result;
 use crate::hooks::{CallKeys, Outcome};
-use crate::keyspace::StoredKey;
+use crate::keyspace::{GivenKey, StoredKey};
 use crate::read_through::ReadThrough;
+use crate::read_through::near::Shape;
 use crate::read_through::read::Lookup;
 use crate::ttl::{IntoTtl, Ttl};
 
@@ -34,8 +36,9 @@ impl<M> CacheOf<M> {
     /// # Errors
     /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) if the key holds a list, a hash or the like;
     /// [`ErrorKind::InvalidKey`](crate::ErrorKind::InvalidKey); and those of every call (see [`CacheOf`]).
+    #[inline]
     pub fn get<T: Decode + Clone>(&self, key: impl AsRef<[u8]>) -> Get<'_, T, M> {
-        Get::new(&self.core, key.as_ref())
+        Get::new(&self.core, key.as_ref(), Shape::cloned())
     }
 
     /// Like [`get`](CacheOf::get), for a value that is shared instead of cloned: `T` need not be `Clone`.
@@ -58,11 +61,12 @@ impl<M> CacheOf<M> {
     ///
     /// # Errors
     /// Those of [`get`](CacheOf::get).
+    #[inline]
     pub fn get_arc<T>(&self, key: impl AsRef<[u8]>) -> Get<'_, Arc<T>, M>
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
-        Get::new(&self.core, key.as_ref())
+        Get::new(&self.core, key.as_ref(), Shape::shared())
     }
 
     /// Like [`get`](CacheOf::get), but tells a cached `None` from a miss.
@@ -83,7 +87,7 @@ impl<M> CacheOf<M> {
     /// # Errors
     /// Those of [`get`](CacheOf::get).
     pub fn lookup<T: Decode + Clone>(&self, key: impl AsRef<[u8]>) -> LookUp<'_, T, M> {
-        LookUp(Get::new(&self.core, key.as_ref()))
+        LookUp(Get::new(&self.core, key.as_ref(), Shape::cloned()))
     }
 
     /// Returns the value of a key and deletes it, in one step: if many callers take the same key, one of them gets it.
@@ -130,19 +134,21 @@ impl<M> CacheOf<M> {
 #[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
 pub struct Get<'c, T, M = Async> {
     core: &'c ReadThrough,
-    key: Result<StoredKey>,
+    key: GivenKey,
     extend: Option<Result<Ttl>>,
-    value: PhantomData<fn() -> T>,
+    /// How a near value is taken; `None` if Redis is to be asked.
+    near: Option<Shape<T>>,
     mode: Marked<M>,
 }
 
 impl<'c, T: Decode, M> Get<'c, T, M> {
-    pub(crate) fn new(core: &'c ReadThrough, key: &[u8]) -> Self {
+    #[inline]
+    fn new(core: &'c ReadThrough, key: &[u8], shape: Shape<T>) -> Self {
         Get {
             core,
-            key: core.client().stored(key),
+            key: GivenKey::from_slice(key),
             extend: None,
-            value: PhantomData,
+            near: Some(shape),
             mode: PhantomData,
         }
     }
@@ -171,21 +177,106 @@ impl<'c, T: Decode, M> Get<'c, T, M> {
         self
     }
 
-    pub(crate) fn start(self) -> CacheFuture<'c, Option<T>> {
-        let Get {
-            core, key, extend, ..
-        } = self;
-        if let Some(ttl) = extend {
-            return start_extending(core, key, ttl);
+    /// Asks Redis, whatever the near tier holds: for a value that another process may have changed a moment ago. What
+    /// is read goes near. Without a near tier it changes nothing.
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://?near=1000")?;
+    /// cache.set("balance", &42).await?;
+    /// assert_eq!(cache.get("balance").skip_near().await?, Some(42));
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn skip_near(mut self) -> Self {
+        self.near = None;
+        self
+    }
+
+    /// The answer, if it is near. It is looked up before the key is checked, and before anything is boxed.
+    #[inline]
+    fn near(&self) -> Option<Lookup<T>> {
+        let (Some(shape), None) = (self.near, &self.extend) else {
+            return None;
+        };
+        // Hooks are told of the call, so they need its future.
+        if self.core.client().has_hooks() {
+            return None;
         }
-        CacheFuture::asking(async move {
-            // The key is lent, not moved: it is large.
-            let key = key.as_ref().map_err(Clone::clone)?;
-            core.perform("get", CallKeys::One(key.user()), async |core| {
-                Ok(core.look_up(key).await?.hit())
-            })
-            .await
+        self.core.look_near(&self.key, shape)
+    }
+
+    #[inline]
+    fn prepare(self) -> Prepared<'c, GetCall<'c, T>> {
+        match self.near() {
+            Some(found) => Prepared::Done(Ok(found.hit())),
+            None => self.prepare_far(),
+        }
+    }
+
+    /// Apart, so that a near hit moves nothing that only this needs.
+    #[inline(never)]
+    fn prepare_far(self) -> Prepared<'c, GetCall<'c, T>> {
+        let Get {
+            core,
+            key,
+            extend,
+            near,
+            ..
+        } = self;
+        let key = core.client().stored(&key);
+        match (key, extend) {
+            (Ok(key), None) => {
+                // Otherwise it was looked up already.
+                let near = near.filter(|_| core.client().has_hooks());
+                Prepared::Call(GetCall { core, key, near })
+            }
+            (key, Some(ttl)) => Prepared::Asking(start_extending(core, key, ttl)),
+            (Err(error), None) => Prepared::Done(Err(error)),
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "simple"),
+        allow(dead_code, reason = "for its compatible face")
+    )]
+    pub(crate) fn start(self) -> CacheFuture<'c, Option<T>> {
+        self.prepare().start()
+    }
+}
+
+/// A `get`, ready to go.
+pub struct GetCall<'c, T> {
+    core: &'c ReadThrough,
+    key: StoredKey,
+    near: Option<Shape<T>>,
+}
+
+impl<T> fmt::Debug for GetCall<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GetCall").field(&self.key).finish()
+    }
+}
+
+impl<T: Decode> Call for GetCall<'_, T> {
+    type Output = Option<T>;
+
+    fn is_at_once(&self) -> bool {
+        self.core.client().guarded().is_at_once()
+    }
+
+    #[inline]
+    fn at_once(&self) -> Option<Option<T>> {
+        self.core.look_up_here(&self.key).map(Lookup::hit)
+    }
+
+    async fn carry_out(&self) -> Result<Option<T>> {
+        let GetCall { core, key, near } = self;
+        core.perform("get", CallKeys::One(key.user()), async |core| {
+            Ok(core.look_up(key, *near).await?.hit())
         })
+        .await
     }
 }
 
@@ -203,29 +294,41 @@ fn start_extending<T: Decode>(
     })
 }
 
-operation!(Get<'c, T: Decode> -> Option<T>);
+operation!(in place GetCall<'c, T>: Get<'c, T: Decode> -> Option<T>);
 
 /// A pending `lookup`.
 #[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
 pub struct LookUp<'c, T, M = Async>(Get<'c, T, M>);
 
 impl<'c, T: Decode, M> LookUp<'c, T, M> {
+    /// Asks Redis, whatever the near tier holds: see [`Get::skip_near`].
+    pub fn skip_near(self) -> Self {
+        LookUp(self.0.skip_near())
+    }
+
     /// Restarts the TTL in the same step: see [`Get::extend`].
     pub fn extend(self, ttl: impl IntoTtl) -> Self {
         LookUp(self.0.extend(ttl))
     }
 
     fn start(self) -> CacheFuture<'c, Lookup<T>> {
+        if let Some(found) = self.0.near() {
+            return CacheFuture::ready(Ok(found));
+        }
         let Get {
-            core, key, extend, ..
+            core,
+            key,
+            extend,
+            near,
+            ..
         } = self.0;
         CacheFuture::asking(async move {
-            let key = key?;
+            let key = core.client().stored(&key)?;
             if let Some(ttl) = extend {
                 return read_and_extend(core, "lookup", key, ttl?).await;
             }
             core.perform("lookup", CallKeys::One(key.user()), async |core| {
-                core.look_up(&key).await
+                core.look_up(&key, near).await
             })
             .await
         })
@@ -246,10 +349,17 @@ async fn read_and_extend<T: Decode>(
     .await
 }
 
+impl<T, M> Get<'_, T, M> {
+    /// The key in `Debug`, or why it is none.
+    fn shown_key(&self) -> Result<StoredKey> {
+        self.core.client().stored(&self.key)
+    }
+}
+
 impl<T, M> fmt::Debug for LookUp<'_, T, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LookUp")
-            .field("key", &self.0.key)
+            .field("key", &self.0.shown_key())
             .finish_non_exhaustive()
     }
 }
@@ -257,7 +367,7 @@ impl<T, M> fmt::Debug for LookUp<'_, T, M> {
 impl<T, M> fmt::Debug for Get<'_, T, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Get")
-            .field("key", &self.key)
+            .field("key", &self.shown_key())
             .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ use super::options::{Options, options, options_beside, own_error};
 use crate::codec::{Decode, Encode};
 use crate::error::{BoxError, Error, Result};
 use crate::hooks::CallKeys;
-use crate::keyspace::StoredKey;
+use crate::keyspace::{GivenKey, StoredKey};
 use crate::read_through::ReadThrough;
 use crate::read_through::load::Loadable;
 #[cfg(feature = "blocking")]
@@ -23,7 +23,7 @@ use crate::read_through::plan::{Plan, Way};
 #[must_use = "nothing happens until it is carried out, by `.await` or `.run()`"]
 pub struct Remember<'c, T, F, M = Async, R = Error> {
     core: &'c ReadThrough,
-    key: Result<StoredKey>,
+    key: GivenKey,
     load: F,
     options: Options,
     value: PhantomData<fn() -> T>,
@@ -267,7 +267,7 @@ impl<'c, T, F, M> Remember<'c, T, F, M> {
     pub(crate) fn new(core: &'c ReadThrough, key: &[u8], load: F, way: Way) -> Self {
         Remember {
             core,
-            key: core.client().stored(key),
+            key: GivenKey::from_slice(key),
             load,
             options: Options::new(way),
             value: PhantomData,
@@ -337,6 +337,15 @@ where
     }
 }
 
+/// The value, if it is near. It is looked up before the key is checked, and before anything is boxed.
+#[inline]
+fn near<T: Decode + Clone>(core: &ReadThrough, key: &GivenKey, options: &Options) -> Option<T> {
+    if !options.may_be_near() {
+        return None;
+    }
+    core.remember_hit(key, options.early_refresh)
+}
+
 /// The body of `remember`, async and blocking.
 ///
 /// It maps the error itself: a future around this one would hold it twice.
@@ -375,9 +384,13 @@ where
     type IntoFuture = CacheFuture<'c, T, R::Error>;
 
     fn into_future(self) -> Self::IntoFuture {
+        if let Some(value) = near(self.core, &self.key, &self.options) {
+            return CacheFuture::ready(Ok(value));
+        }
         let loader = Spawned(One::new(self.load));
         let plan = self.options.settle(self.core);
-        CacheFuture::asking(remember::<T, R>(self.core, self.key, plan, loader))
+        let key = self.core.client().stored(&self.key);
+        CacheFuture::asking(remember::<T, R>(self.core, key, plan, loader))
     }
 }
 
@@ -398,19 +411,23 @@ where
     /// # Errors
     /// Those of the method that returned the operation.
     pub fn run(self) -> Result<T, R::Error> {
+        if let Some(value) = near(self.core, &self.key, &self.options) {
+            return Ok(value);
+        }
         let loader = crate::read_through::loader::InPlace {
             loader: One::new(self.load),
             beside: self.beside,
         };
         let plan = self.options.settle(self.core);
-        crate::runtime::block_on(remember::<T, R>(self.core, self.key, plan, loader))
+        let key = self.core.client().stored(&self.key);
+        crate::runtime::block_on(remember::<T, R>(self.core, key, plan, loader))
     }
 }
 
 impl<T, F, M, R> fmt::Debug for Remember<'_, T, F, M, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remember")
-            .field("key", &self.key)
+            .field("key", &self.core.client().stored(&self.key))
             .field("options", &self.options)
             .finish_non_exhaustive()
     }

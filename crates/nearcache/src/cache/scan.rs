@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use redis::{Pipeline, Value};
 
@@ -22,7 +21,7 @@ use crate::read_through::ReadThrough;
 use crate::read_through::delivery::Poison;
 use crate::read_through::presence::those_there;
 use crate::resilience::sweep::PAGE;
-use crate::resilience::{Guarded, leaves_open};
+use crate::resilience::{Primary, leaves_open};
 
 impl<M> CacheOf<M> {
     /// Deletes the keys that a glob pattern matches and returns how many. The pattern may contain `*`, `?` and `[a-c]`;
@@ -100,34 +99,38 @@ impl<M> CacheOf<M> {
 
 /// The position of a scan through every primary.
 struct Scan {
-    /// Still to be scanned; the current one is the last.
-    primaries: Vec<Arc<Guarded>>,
+    /// Still to be scanned; the current one is the last. `None`: not asked for yet.
+    primaries: Option<Vec<Primary>>,
     cursor: u64,
     pattern: Vec<u8>,
     page: usize,
 }
 
 impl Scan {
-    fn new(client: &Client, pattern: &[u8], page: usize) -> Result<Self> {
-        Ok(Scan {
-            primaries: client.enter()?.guarded().primaries().to_vec(),
+    fn new(client: &Client, pattern: &[u8], page: usize) -> Self {
+        Scan {
+            primaries: None,
             cursor: 0,
             pattern: client.keyspace().pattern(pattern),
             page,
-        })
+        }
     }
 
     /// The next page of stored keys, or `None` at the end. A page may be empty.
     async fn next(&mut self, client: &Client) -> Result<Option<Vec<Vec<u8>>>> {
-        let _pass = client.enter()?;
-        let Some(primary) = self.primaries.last() else {
+        let pass = client.enter()?;
+        let primaries = match &mut self.primaries {
+            Some(primaries) => primaries,
+            none => none.insert(pass.guarded().primaries(client.limit()).await?),
+        };
+        let Some(primary) = primaries.last() else {
             return Ok(None);
         };
         let page = primary.page(self.cursor, &self.pattern, self.page, client.limit());
         let (cursor, keys) = page.await?;
         self.cursor = cursor;
         if cursor == 0 {
-            self.primaries.pop();
+            primaries.pop();
         }
         Ok(Some(keys))
     }
@@ -161,7 +164,7 @@ async fn sweep(core: &ReadThrough, pattern: &[u8]) -> Result<u64> {
 
 /// Deletes the helpers' keys. Returns how many there were.
 async fn sweep_helpers(client: &Client) -> Result<u64> {
-    let mut scan = Scan::new(client, Keyspace::HELPERS, PAGE)?;
+    let mut scan = Scan::new(client, Keyspace::HELPERS, PAGE);
     let mut deleted = 0;
     while let Some(mut page) = scan.next(client).await? {
         page.retain(|key| client.keyspace().is_helpers(key));
@@ -261,7 +264,7 @@ async fn flush(core: &ReadThrough) -> Result<u64> {
     let mut flushed = 0;
     let pass = client.enter()?;
     let _poison = Poison::all(core);
-    for primary in pass.guarded().primaries() {
+    for primary in pass.guarded().primaries(client.limit()).await? {
         match &primary.pipeline(&pipeline, client.limit()).await?[..] {
             [size, Value::Okay] => flushed += reply::count("DBSIZE", size)?,
             [_, Value::ServerError(error)] | [Value::ServerError(error), _] => {
@@ -345,14 +348,14 @@ impl<'c, M> Keys<'c, M> {
         let client = self.client;
         let scan = match std::mem::replace(&mut self.state, State::Ended) {
             State::NotStarted => Scan::new(client, &self.pattern, self.page),
-            State::Between(scan) => Ok(scan),
+            State::Between(scan) => scan,
             other => {
                 self.state = other;
                 return;
             }
         };
         self.state = State::Asking(Box::pin(async move {
-            let mut scan = scan?;
+            let mut scan = scan;
             let Some(mut keys) = scan.next(client).await? else {
                 return Ok((scan, None));
             };

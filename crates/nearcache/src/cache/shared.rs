@@ -15,6 +15,7 @@ use crate::client::Client;
 #[cfg(feature = "blocking")]
 use crate::connect::packed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::resilience::keepers::announce_all;
 
 /// The cache's own connections, for every command, through redis-rs: pooled, and reconnecting by themselves. Keep it for
 /// as long as you like; clones are cheap, and all tasks and threads may use it at once.
@@ -129,7 +130,7 @@ async fn one(client: &Client, command: Cmd) -> RedisResult<Value> {
     let mut pipeline = Pipeline::with_capacity(1);
     pipeline.add_command(command);
     // As a pipeline, whose replies are as the server gave them, errors included.
-    let replies = client.pipeline(&pipeline).await.map_err(into_redis)?;
+    let replies = send(client, &pipeline).await?;
     replies
         .into_iter()
         .next()
@@ -142,11 +143,29 @@ async fn many(client: &Client, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
     for command in pipeline.cmd_iter() {
         check(command).map_err(into_redis)?;
     }
-    let replies = client.pipeline(pipeline).await.map_err(into_redis)?;
+    let replies = send(client, pipeline).await?;
     Ok(match pipeline.is_transaction() {
         true => vec![Value::Array(replies)],
         false => replies,
     })
+}
+
+/// Sends a pipeline. What may write keys that it does not name is announced to those who keep copies.
+async fn send(client: &Client, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+    let hides = pipeline.cmd_iter().any(hides_keys);
+    let _announced = hides.then(|| announce_all(client.host()));
+    client.pipeline(pipeline).await.map_err(into_redis)
+}
+
+/// Whether a command may write keys that are not among its arguments.
+fn hides_keys(command: &Cmd) -> bool {
+    let hiding = ["EVAL", "EVALSHA", "FCALL", "FLUSHALL", "FLUSHDB", "SWAPDB"];
+    match command.args_iter().next() {
+        Some(redis::Arg::Simple(verb)) => hiding
+            .iter()
+            .any(|name| verb.eq_ignore_ascii_case(name.as_bytes())),
+        _ => false,
+    }
 }
 
 /// The commands that change a connection for all who share it, or keep it busy.

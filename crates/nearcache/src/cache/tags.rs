@@ -1,21 +1,19 @@
 //! Invalidating by tag, and marking stale by tag.
 
-use redis::Pipeline;
-
 use super::CacheOf;
 use super::operation::Pending;
 use crate::error::Result;
 use crate::hooks::CallKeys;
 use crate::read_through::ReadThrough;
-use crate::read_through::delivery::Delivery;
+use crate::read_through::delivery::{self, Delivery};
 use crate::read_through::tags::Tag;
 
-/// How many tags are sent together.
+/// How many tags are marked together.
 const PART: usize = 500;
 
 impl<M> CacheOf<M> {
     /// Invalidates every entry that carries this tag, however many there are and whichever process stored them, in one
-    /// round trip. See [`invalidate_tags`](CacheOf::invalidate_tags).
+    /// round trip (two in a Redis Cluster). See [`invalidate_tags`](CacheOf::invalidate_tags).
     ///
     /// ```
     /// # async fn example() -> nearcache::Result<()> {
@@ -56,7 +54,7 @@ impl<M> CacheOf<M> {
 }
 
 impl<M> CacheOf<M> {
-    /// Marks every entry that carries this tag stale, in one round trip: see
+    /// Marks every entry that carries this tag stale, in one round trip (two in a Redis Cluster): see
     /// [`mark_tags_stale`](CacheOf::mark_tags_stale).
     ///
     /// # Errors
@@ -128,18 +126,7 @@ fn in_parts(core: &ReadThrough, names: &[Vec<u8>]) -> Result<Vec<Vec<Tag>>> {
         .collect()
 }
 
-/// model: Action::InvalidateTag
 async fn invalidate(core: &ReadThrough, names: &[Vec<u8>]) -> Result<()> {
-    let tags = in_parts(core, names)?;
-    // Create every part's delivery before the first is sent: if one part fails, the parts after it go to the outbox
-    // too.
-    let parts: Vec<_> = tags.iter().map(|part| Delivery::tags(core, part)).collect();
-    for delivery in parts {
-        let mut pipeline = Pipeline::with_capacity(2 * delivery.invalidations().len());
-        for invalidation in delivery.invalidations() {
-            invalidation.add_to(&mut pipeline);
-        }
-        delivery.send(&pipeline).await?;
-    }
-    Ok(())
+    let tags: Vec<Tag> = in_parts(core, names)?.into_iter().flatten().collect();
+    delivery::invalidate_tags(core, &tags).await
 }

@@ -16,7 +16,9 @@ use std::marker::PhantomData;
 use redis::{Cmd, Pipeline, Value};
 
 use super::CacheOf;
+use super::in_place::{Call, Prepared};
 use super::operation::{Async, CacheFuture, Marked, Pending, operation};
+use crate::client::batch::unlink_leases;
 use crate::client::reply;
 use crate::codec::envelope::Head;
 use crate::codec::{self, Body, Encode};
@@ -27,6 +29,7 @@ use crate::read_through::ReadThrough;
 use crate::read_through::delivery::{self, Delivery};
 use crate::read_through::presence::{Condition, Stay};
 use crate::read_through::tags::{self, Tag};
+use crate::resilience::Steps;
 use crate::ttl::{IntoTtl, Ttl};
 
 impl<M> CacheOf<M> {
@@ -156,6 +159,32 @@ impl Life {
     }
 }
 
+/// The TTL of an entry with its jitter, in milliseconds; `None`: it does not expire.
+pub(super) fn millis<'d>(
+    core: &ReadThrough,
+    stay: Stay,
+    digits: &'d mut itoa::Buffer,
+) -> Option<&'d [u8]> {
+    match stay {
+        Stay::For(ttl) => Some(digits.format(core.jittered(ttl).as_millis()).as_bytes()),
+        Stay::Forever | Stay::Keep => None,
+    }
+}
+
+/// `SET key value`, with this TTL in milliseconds.
+pub(super) fn set_step<'w>(
+    steps: &mut Steps<'w>,
+    key: &'w StoredKey,
+    value: &'w [u8],
+    ttl: Option<&'w [u8]>,
+) {
+    let key = key.as_bytes();
+    match ttl {
+        Some(ttl) => steps.step(&[b"SET", key, value, b"PX", ttl]),
+        None => steps.step(&[b"SET", key, value]),
+    };
+}
+
 /// `SET key value`, with the TTL and its jitter.
 pub(super) fn set_command(core: &ReadThrough, key: &StoredKey, value: &[u8], stay: Stay) -> Cmd {
     // Capacity for SET, the key, the value, PX and a number.
@@ -183,7 +212,7 @@ pub(super) async fn tagged_head(core: &ReadThrough, tags: &[Tag], stay: Stay) ->
         Stay::Forever | Stay::Keep => 0,
     };
     // Boxed: most writes have no tags.
-    let versions = Box::pin(tags::make_versions(core.client(), tags, ttl)).await?;
+    let versions = Box::pin(tags::make_versions(&core.quiet(), tags, ttl)).await?;
     for (tag, version) in tags.iter().zip(versions) {
         head.tags.push((tag.name.clone(), version));
     }
@@ -279,7 +308,7 @@ impl<'c, V: Encode, M, A> Set<'c, V, M, A> {
     }
 
     /// Encodes the value now, so that it need be neither `Send` nor outlive this call.
-    fn prepare(self) -> Result<SetCommand<'c>> {
+    fn prepare_command(self) -> Result<SetCommand<'c>> {
         let key = self.key?;
         let client = self.core.client();
         let value = codec::encode(&self.value, client.codec())
@@ -295,14 +324,53 @@ impl<'c, V: Encode, M, A> Set<'c, V, M, A> {
         })
     }
 
+    fn ready(self) -> Prepared<'c, SetCall<'c, A>>
+    where
+        A: From<Stored> + Send + 'c,
+    {
+        match self.prepare_command() {
+            Ok(command) => Prepared::Call(SetCall(command, PhantomData)),
+            Err(error) => Prepared::Done(Err(error)),
+        }
+    }
+
     pub(crate) fn start(self) -> CacheFuture<'c, A>
     where
-        A: From<Stored> + 'c,
+        A: From<Stored> + Send + 'c,
     {
-        match self.prepare() {
-            Ok(command) => CacheFuture::asking(async move { command.send().await.map(A::from) }),
-            Err(error) => CacheFuture::ready(Err(error)),
-        }
+        self.ready().start()
+    }
+}
+
+impl<'c, V: Encode, M> Set<'c, V, M> {
+    fn prepare(self) -> Prepared<'c, SetCall<'c, ()>> {
+        self.ready()
+    }
+}
+
+/// A `set`, ready to go.
+pub struct SetCall<'c, A>(SetCommand<'c>, PhantomData<fn() -> A>);
+
+impl<A> fmt::Debug for SetCall<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SetCall").field(&self.0.key[0]).finish()
+    }
+}
+
+impl<A: From<Stored> + Send> Call for SetCall<'_, A> {
+    type Output = A;
+
+    fn is_at_once(&self) -> bool {
+        self.0.core.client().guarded().is_at_once()
+    }
+
+    #[inline]
+    fn at_once(&self) -> Option<A> {
+        self.0.store_at_once().map(A::from)
+    }
+
+    async fn carry_out(&self) -> Result<A> {
+        self.0.send().await.map(A::from)
     }
 }
 
@@ -320,7 +388,7 @@ impl From<Stored> for bool {
     }
 }
 
-operation!(Set<'c, V: Encode> -> ());
+operation!(in place SetCall<'c, ()>: Set<'c, V: Encode> -> ());
 
 impl<'c, V: Encode> IntoFuture for SetIf<'c, V> {
     type Output = Result<bool>;
@@ -338,7 +406,7 @@ impl<V: Encode> SetIf<'_, V, super::operation::Blocking> {
     /// # Errors
     /// Those of the verb that made the operation.
     pub fn run(self) -> Result<bool> {
-        crate::runtime::block_on(self.start())
+        self.ready().run()
     }
 }
 
@@ -365,6 +433,20 @@ impl SetCommand<'_> {
             .await
     }
 
+    /// The short way, in a store in this process: of a `set` without conditions and tags.
+    #[inline]
+    fn store_at_once(&self) -> Option<Stored> {
+        let plain = self.condition == Condition::Always && self.tags.is_empty();
+        if !plain || matches!(self.stay, Stay::Keep) || !self.core.is_short() {
+            return None;
+        }
+        let (core, [key]) = (self.core, &self.key);
+        let (entry, mut digits) = (Head::default().seal(&self.value), itoa::Buffer::new());
+        let ttl = millis(core, self.stay, &mut digits);
+        core.store_here(key, &entry, ttl)?;
+        Some(Stored(true))
+    }
+
     async fn store(&self, core: &ReadThrough) -> Result<Stored> {
         let [key] = &self.key;
         let delivery = match self.condition {
@@ -380,11 +462,12 @@ impl SetCommand<'_> {
         let entry = head.seal(&self.value);
         let stored = match (self.condition, self.stay) {
             (Condition::Always, Stay::For(_) | Stay::Forever) => {
-                let mut pipeline = Pipeline::with_capacity(2);
-                pipeline.atomic();
-                pipeline.add_command(set_command(core, key, &entry, self.stay));
-                pipeline.cmd("UNLINK").arg(key.lease());
-                let replies = delivery.send(&pipeline).await;
+                let (lease, mut digits) = (key.lease(), itoa::Buffer::new());
+                let ttl = millis(core, self.stay, &mut digits);
+                let mut steps = Steps::default();
+                set_step(&mut steps, key, &entry, ttl);
+                steps.step(&[b"UNLINK", &lease]);
+                let replies = delivery.send_steps(&steps).await;
                 replies.and_then(|replies| {
                     reply::stored("SET", replies.first().unwrap_or(&Value::Int(0)))
                 })
@@ -415,7 +498,7 @@ impl SetCommand<'_> {
         set.arg("NX");
         let mut pipeline = Pipeline::with_capacity(3);
         pipeline.atomic().add_command(set);
-        pipeline.cmd("UNLINK").arg(key.lease());
+        pipeline.add_command(unlink_leases([key]));
         let beginning = codec::envelope::MAGIC.len() - 1;
         pipeline.cmd("GETRANGE").arg(key).arg(0).arg(beginning);
         let mut replies = core.client().pipeline(&pipeline).await?;

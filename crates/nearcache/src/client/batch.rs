@@ -3,7 +3,7 @@
 
 use redis::Cmd;
 
-use crate::keyspace::StoredKey;
+use crate::keyspace::{LEASE_EXTRA, StoredKey};
 
 /// The maximum number of keys in one part.
 const KEYS: usize = 1_000;
@@ -13,9 +13,16 @@ const BYTES: usize = 4 * 1024 * 1024;
 
 /// `UNLINK` of the leases of keys.
 pub(crate) fn unlink_leases<'k>(keys: impl IntoIterator<Item = &'k StoredKey>) -> Cmd {
-    let mut command = redis::cmd("UNLINK");
+    let (mut keys, verb) = (keys.into_iter().peekable(), "UNLINK");
+    // Allocated once, if the keys are about as long as the first.
+    let count = keys.size_hint().0;
+    let each = keys
+        .peek()
+        .map_or(0, |key| key.as_bytes().len() + LEASE_EXTRA);
+    let mut command = Cmd::with_capacity(1 + count, verb.len() + count * each);
+    command.arg(verb);
     for key in keys {
-        command.arg(key.lease());
+        command.arg(&*key.lease());
     }
     command
 }

@@ -4,16 +4,17 @@
 //! the observers (`hooks`). It sends commands, pipelines and scripts through the [`Gate`], which `close` shuts. It does
 //! not know what the commands are for: that is the task of the layers above, `read_through` and `cache`.
 //!
-//! `batch` splits what is too large for one round trip; `reply` parses the replies of commands; `commands` asks the
-//! server which arguments of a command are keys.
+//! `scripts` runs scripts, one or many; `batch` splits what is too large for one round trip; `reply` parses the replies of
+//! commands; `commands` asks the server which arguments of a command are keys.
 
 pub(crate) mod batch;
 mod commands;
 pub(crate) mod reply;
+mod scripts;
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value};
@@ -23,14 +24,12 @@ use crate::connect::LinkEvent;
 use crate::connect::target::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{
-    Call, CallKeys, Counters, Outcome, Stats, StatsHandle, Telemetry, Telling, Watch,
+    Call, CallKeys, Counter, Counters, Outcome, Stats, StatsHandle, Telemetry, Telling, Watch,
 };
 use crate::keyspace::{Keyspace, StoredKey};
-use crate::resilience::{Closing, DataLoss, Gate, Guarded, Outbox, Pass, Seldom};
+use crate::resilience::{Closing, DataLoss, Gate, Guarded, Outbox, Pass, Seldom, Steps, Words};
 use crate::runtime::Runtime;
-use crate::script::{self, Input, Script};
 use crate::ttl::IntoTtl;
-use batch::parts;
 
 /// A connection to the server, as a cache uses it. Cheap to clone; clones share everything except limit and codec.
 #[derive(Clone)]
@@ -38,11 +37,13 @@ pub(crate) struct Client {
     shared: Arc<Shared>,
     /// How long Redis may take for one call.
     limit: Duration,
-    /// Why the limit is none; it is zero then.
+    /// Why the limit is none, or out of its range: then calls fail.
     no_limit: Option<Error>,
     codec: Codec,
     /// Where the running call notes its outcome, if there are hooks.
     watch: Option<Arc<Watch>>,
+    /// The near tier that knows what this client writes; 0: none does.
+    sender: usize,
     /// The load that this client serves. It may send its commands while the cache closes.
     load: Option<Arc<Load>>,
 }
@@ -56,6 +57,9 @@ impl Drop for Load {
     }
 }
 
+/// Adds to the statistics what others count.
+type Count = dyn Fn(&mut Stats) + Send + Sync;
+
 /// The part that clones share.
 struct Shared {
     gate: Gate,
@@ -63,9 +67,13 @@ struct Shared {
     keyspace: Keyspace,
     telemetry: Telemetry,
     data_loss: DataLoss,
+    /// Whether it does as if the keys were spread over several slots, wherever they are.
+    spread: bool,
     listener: u64,
     /// What the server says about its commands.
     commands: commands::Commands,
+    /// Adds to the statistics.
+    more: Arc<OnceLock<Box<Count>>>,
     /// When it was last logged that Redis refuses, and that a loaded value cannot be stored.
     said_degraded: Seldom,
     said_not_stored: Seldom,
@@ -80,6 +88,8 @@ pub(crate) struct Parts {
     pub(crate) data_loss: DataLoss,
     pub(crate) limit: Duration,
     pub(crate) codec: Codec,
+    /// Whether it does as if the keys were spread over several slots, wherever they are.
+    pub(crate) spread: bool,
 }
 
 impl Client {
@@ -92,6 +102,7 @@ impl Client {
             data_loss,
             limit,
             codec,
+            spread,
         } = parts;
         if data_loss == DataLoss::Clear {
             guarded.clear_on_loss(&keyspace);
@@ -100,7 +111,10 @@ impl Client {
         let listener = guarded.listen(Arc::new(move |event| match event {
             LinkEvent::Ready { .. } => links.counters().connects.add(1),
             LinkEvent::Lost => links.counters().losses.add(1),
-            LinkEvent::Dropped => {}
+            LinkEvent::Dropped
+            | LinkEvent::Moved
+            | LinkEvent::Invalidated { .. }
+            | LinkEvent::Flushed => {}
         }));
         let shared = Shared {
             gate: Gate::new(guarded),
@@ -108,25 +122,34 @@ impl Client {
             keyspace,
             telemetry,
             data_loss,
+            spread,
             listener,
             commands: commands::Commands::default(),
+            more: Arc::default(),
             said_degraded: Seldom::default(),
             said_not_stored: Seldom::default(),
         };
         Client {
             shared: Arc::new(shared),
             limit,
-            no_limit: None,
+            no_limit: check_timeout(limit).err(),
             codec,
             watch: None,
+            sender: 0,
             load: None,
         }
     }
 
     /// Gives the hooks a handle to this client's statistics.
     pub(crate) fn attach_hooks(&self) {
-        let counted = self.shared.telemetry.clone();
-        let handle = StatsHandle::new(&self.shared, Shared::stats, move || counted.stats());
+        let (counted, more) = (self.shared.telemetry.clone(), Arc::clone(&self.shared.more));
+        let handle = StatsHandle::new(&self.shared, Shared::stats, move || {
+            let mut stats = counted.stats();
+            if let Some(more) = more.get() {
+                more(&mut stats);
+            }
+            stats
+        });
         self.shared.telemetry.hooks().attached(&handle);
     }
 
@@ -145,13 +168,14 @@ impl Client {
             data_loss: self.shared.data_loss,
             limit: self.limit,
             codec: self.codec.clone(),
+            spread: self.shared.spread,
         }))
     }
 
     /// The same client with another time limit. If that is none, its calls fail with this error.
     pub(crate) fn within(&self, limit: Result<Duration>) -> Self {
         let (limit, no_limit) = match limit {
-            Ok(limit) => (limit, None),
+            Ok(limit) => (limit, check_timeout(limit).err()),
             Err(error) => (Duration::ZERO, Some(error)),
         };
         Client {
@@ -177,6 +201,25 @@ impl Client {
         }
     }
 
+    /// The same client, whose writes this near tier announces to itself.
+    pub(crate) fn sending_for(&self, tier: usize) -> Self {
+        Client {
+            sender: tier,
+            ..self.clone()
+        }
+    }
+
+    /// Whether a call may be answered without asking Redis: the cache is open, and its limit is one.
+    #[inline]
+    pub(crate) fn may_answer(&self) -> bool {
+        self.shared.gate.is_open() && self.no_limit.is_none()
+    }
+
+    /// Adds to the statistics what others count. What only grows is still asked for when the client is gone.
+    pub(crate) fn count_more(&self, count: impl Fn(&mut Stats) + Send + Sync + 'static) {
+        let _ = self.shared.more.set(Box::new(count));
+    }
+
     /// Tells the hooks that a call begins, if there are any.
     pub(crate) fn telling<'c>(
         &'c self,
@@ -193,11 +236,13 @@ impl Client {
     }
 
     /// Whether there are hooks.
+    #[inline]
     pub(crate) fn has_hooks(&self) -> bool {
         !self.shared.telemetry.hooks().is_empty()
     }
 
     /// Notes the outcome of the call, for its hooks.
+    #[inline]
     pub(crate) fn note(&self, outcome: Outcome, bytes: usize) {
         if let Some(watch) = &self.watch {
             watch.note(outcome, bytes);
@@ -243,7 +288,10 @@ impl Client {
     }
 
     fn check_limit(&self) -> Result<()> {
-        check_timeout(self.limit).map_err(|error| self.no_limit.clone().unwrap_or(error))
+        match &self.no_limit {
+            None => Ok(()),
+            Some(error) => Err(error.clone()),
+        }
     }
 
     /// The same client for a load, which may end while the cache closes.
@@ -271,6 +319,10 @@ impl Client {
     /// Sends one command.
     pub(crate) async fn request(&self, command: &Cmd) -> Result<Value> {
         let pass = self.enter()?;
+        if self.sender != 0 {
+            let sent = pass.guarded().request_by(self.sender, command, self.limit);
+            return Box::pin(sent).await;
+        }
         pass.guarded().request(command, self.limit).await
     }
 
@@ -281,66 +333,82 @@ impl Client {
             .map_err(|error| error.for_key(key))
     }
 
+    /// Sends a command about one key that only reads, to a replica where that is asked for.
+    pub(crate) async fn read_for(&self, key: &StoredKey, command: &Cmd) -> Result<Value> {
+        let pass = self.enter()?;
+        let reply = pass.guarded().read(command, self.limit).await;
+        reply.map_err(|error| error.for_key(key))
+    }
+
+    /// Sends a command about one key that only reads, given as its words.
+    pub(crate) async fn request_words(&self, words: &[&[u8]]) -> Result<Value> {
+        let pass = self.enter()?;
+        let guarded = pass.guarded();
+        guarded.request_words(Words(words), self.limit).await
+    }
+
+    /// The reply of a store in this process to a command about one key, given as its words. `None`: send it the usual
+    /// way, which also says what is wrong.
+    #[inline]
+    pub(crate) fn words_here(&self, words: &[&[u8]]) -> Option<Value> {
+        if !self.guarded().is_here() {
+            return None;
+        }
+        let pass = self.enter().ok()?;
+        pass.guarded().words_here(words)
+    }
+
+    /// Its replies to commands that take effect together, given as their words in a row and where each of them ends.
+    #[inline]
+    pub(crate) fn steps_here(&self, words: &[&[u8]], ends: &[usize]) -> Option<Vec<Value>> {
+        let pass = self.enter().ok()?;
+        pass.guarded().steps_here(words, ends)
+    }
+
+    /// [`request_words`](Client::request_words), to a replica where that is asked for.
+    pub(crate) async fn read_words(&self, words: &[&[u8]]) -> Result<Value> {
+        let pass = self.enter()?;
+        pass.guarded().read_words(Words(words), self.limit).await
+    }
+
+    /// Sends commands that take effect together. Error replies are among the replies.
+    pub(crate) async fn steps(&self, steps: &Steps<'_>) -> Result<Vec<Value>> {
+        let pass = self.enter()?;
+        if self.sender != 0 {
+            let sent = pass.guarded().steps_by(self.sender, steps, self.limit);
+            return Box::pin(sent).await;
+        }
+        pass.guarded().steps(steps, self.limit).await
+    }
+
+    /// Sends a command that only reads, to a replica where that is asked for.
+    pub(crate) async fn read(&self, command: &Cmd) -> Result<Value> {
+        let pass = self.enter()?;
+        pass.guarded().read(command, self.limit).await
+    }
+
+    /// The same for commands that only read.
+    pub(crate) async fn read_together(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
+        let pass = self.enter()?;
+        pass.guarded().read_together(pipeline, self.limit).await
+    }
+
     /// Sends commands together. Error replies are among the replies.
     pub(crate) async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
         let pass = self.enter()?;
+        if self.sender != 0 {
+            let sent = pass
+                .guarded()
+                .pipeline_by(self.sender, pipeline, self.limit);
+            return Box::pin(sent).await;
+        }
         pass.guarded().pipeline(pipeline, self.limit).await
     }
 
-    /// Runs a script by its hash, or by its text if the server does not know it yet.
-    pub(crate) async fn run(&self, script: &'static Script, input: &Input) -> Result<Value> {
-        match self.request(&script.by_name(input)).await {
-            Err(error) if script::unknown(&error) => {
-                self.guarded().learn(&[script]);
-                self.request(&script.by_text(input)).await
-            }
-            reply => reply,
-        }
-    }
-
-    /// Runs a script once for each input, in as few round trips as the size allows. The replies are in the order of the
-    /// inputs.
-    pub(crate) async fn run_many(
-        &self,
-        script: &'static Script,
-        inputs: &[Input],
-    ) -> Result<Vec<Result<Value>>> {
-        if let [input] = inputs {
-            return Ok(vec![self.run(script, input).await]);
-        }
-        self.guarded().learn(&[script]);
-        let mut replies = Vec::with_capacity(inputs.len());
-        for part in parts(inputs, Input::bytes) {
-            let [first, rest @ ..] = part else { continue };
-            // The first one teaches the script to a server that does not know it yet.
-            let text = script.by_text(first);
-            let named = rest.iter().map(|input| script.by_name(input));
-            let replied = self.send_all(std::iter::once(text).chain(named)).await?;
-            for (reply, input) in replied.into_iter().zip(part) {
-                replies.push(match reply {
-                    // It has forgotten the script between two commands, or a proxy has spread them over servers.
-                    Err(error) if script::unknown(&error) => {
-                        self.request(&script.by_text(input)).await
-                    }
-                    reply => reply,
-                });
-            }
-        }
-        Ok(replies)
-    }
-
-    /// Sends commands together. An error reply is an error.
-    async fn send_all(&self, commands: impl Iterator<Item = Cmd>) -> Result<Vec<Result<Value>>> {
-        let mut pipeline = Pipeline::new();
-        for command in commands {
-            pipeline.add_command(command);
-        }
-        let replies = self.pipeline(&pipeline).await?;
-        let reply = |reply| match reply {
-            Value::ServerError(error) => Err(Error::from_server(&error).on_host(self.host())),
-            reply => Ok(reply),
-        };
-        Ok(replies.into_iter().map(reply).collect())
+    /// Sends commands that a caller wants to take effect together or not at all.
+    pub(crate) async fn transaction(&self, pipeline: &Pipeline) -> Result<Vec<Value>> {
+        let pass = self.enter()?;
+        pass.guarded().transaction(pipeline, self.limit).await
     }
 
     pub(crate) fn keyspace(&self) -> &Keyspace {
@@ -392,6 +460,11 @@ impl Client {
         self.guarded().store_millis()
     }
 
+    /// Whether the keys are in several slots, as in a Cluster: then a script or a `MULTI` names keys of one slot only.
+    pub(crate) fn is_spread(&self) -> bool {
+        self.shared.spread || self.guarded().is_spread()
+    }
+
     pub(crate) fn outbox(&self) -> &Outbox {
         self.guarded().outbox()
     }
@@ -399,6 +472,15 @@ impl Client {
     /// The counters of this thread.
     pub(crate) fn counters(&self) -> &Counters {
         self.shared.telemetry.counters()
+    }
+
+    /// Adds to some counters of this thread: what is done with every call.
+    #[inline]
+    pub(crate) fn count<const N: usize>(
+        &self,
+        which: impl for<'c> Fn(&'c Counters) -> [(&'c Counter, u64); N],
+    ) {
+        self.shared.telemetry.count(which);
     }
 
     pub(crate) fn count_write(&self, bytes: usize) {
@@ -455,13 +537,20 @@ impl fmt::Debug for Client {
 impl Shared {
     fn stats(&self) -> Stats {
         let guarded = self.gate.guarded();
-        Stats {
-            breaker: guarded.breaker().state(),
-            breaker_openings: guarded.breaker().openings(),
+        let (batches, batched_calls) = guarded.batches();
+        let mut stats = Stats {
+            batches,
+            batched_calls,
+            breaker: guarded.breaker_state(),
+            breaker_openings: guarded.breaker_openings(),
             invalidations_waiting: guarded.outbox().waiting() as u64,
             sweeps_waiting: guarded.outbox().sweeps() as u64,
             ..self.telemetry.stats()
+        };
+        if let Some(more) = self.more.get() {
+            more(&mut stats);
         }
+        stats
     }
 }
 

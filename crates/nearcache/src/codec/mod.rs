@@ -162,12 +162,9 @@ impl Body {
         self.form == Form::default() && V::NOTHING == Some(&self.bytes)
     }
 
-    /// The same value, compressed if the codec asks for it and it helps.
+    /// The same, compressed, if the codec says so and it gets smaller.
     pub(crate) fn packed(self, codec: &Codec) -> Result<Self> {
-        let Some(compression) = &codec.compression else {
-            return Ok(self);
-        };
-        Ok(match compression.pack(&self.bytes)? {
+        Ok(match pack(&self.bytes, codec)? {
             Some((packing, bytes)) => Body {
                 bytes,
                 form: Form {
@@ -182,15 +179,21 @@ impl Body {
 
 /// Encodes a value, and checks that Redis takes one of this size. Does not compress it.
 pub(crate) fn encode<V: Encode + ?Sized>(value: &V, codec: &Codec) -> Result<Body> {
+    // Enough for most structs, in one allocation.
+    let mut bytes = Vec::with_capacity(256);
+    let form = encode_in(value, codec, &mut bytes)?;
+    Ok(Body { bytes, form })
+}
+
+/// Encodes a value in an empty vector.
+fn encode_in<V: Encode + ?Sized>(value: &V, codec: &Codec, bytes: &mut Vec<u8>) -> Result<Form> {
     codec.check()?;
-    // Enough for a small struct, in one allocation.
-    let mut bytes = Vec::with_capacity(128);
     let format = match V::NOTHING {
         Some(nothing) if codec.format != Format::Json && value.is_nothing() => {
             bytes.extend_from_slice(nothing);
             Format::Json
         }
-        _ => value.encode(codec, &mut bytes)?,
+        _ => value.encode(codec, bytes)?,
     };
     if bytes.len() > MAX_VALUE {
         return Err(Error::new(
@@ -202,11 +205,61 @@ pub(crate) fn encode<V: Encode + ?Sized>(value: &V, codec: &Codec) -> Result<Bod
             ),
         ));
     }
-    let form = Form {
+    Ok(Form {
         format,
         packing: None,
-    };
-    Ok(Body { bytes, form })
+    })
+}
+
+fn pack(bytes: &[u8], codec: &Codec) -> Result<Option<(Packing, Vec<u8>)>> {
+    match &codec.compression {
+        Some(compression) => compression.pack(bytes),
+        None => Ok(None),
+    }
+}
+
+/// Encoded values, one behind the other, so that many take few allocations.
+#[derive(Debug, Default)]
+pub(crate) struct Bodies {
+    bytes: Vec<u8>,
+    /// What is being encoded: a serializer may do with its vector what it likes.
+    scratch: Vec<u8>,
+}
+
+/// Where one of [`Bodies`] is, and in what form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    begin: usize,
+    end: usize,
+    pub(crate) form: Form,
+}
+
+impl Piece {
+    pub(crate) fn len(&self) -> usize {
+        self.end - self.begin
+    }
+}
+
+impl Bodies {
+    /// Encodes a value, compressed if the codec says so and it gets smaller.
+    pub(crate) fn encode<V: Encode + ?Sized>(&mut self, value: &V, codec: &Codec) -> Result<Piece> {
+        self.scratch.clear();
+        let mut form = encode_in(value, codec, &mut self.scratch)?;
+        let begin = self.bytes.len();
+        match pack(&self.scratch, codec)? {
+            Some((packing, packed)) => {
+                form.packing = Some(packing);
+                self.bytes.extend_from_slice(&packed);
+            }
+            None => self.bytes.extend_from_slice(&self.scratch),
+        }
+        let end = self.bytes.len();
+        Ok(Piece { begin, end, form })
+    }
+
+    pub(crate) fn of(&self, piece: &Piece) -> &[u8] {
+        &self.bytes[piece.begin..piece.end]
+    }
 }
 
 #[allow(dead_code, reason = "unused if all formats are in the build")]

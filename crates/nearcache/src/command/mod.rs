@@ -52,6 +52,7 @@ pub use reply::{FromReply, Reply};
 
 use crate::cache::CacheOf;
 use crate::cache::operation::{Async, Marked, Pending};
+use crate::client::Client;
 use crate::client::batch::unlink_leases;
 use crate::error::{Error, Result};
 use crate::hooks::CallKeys;
@@ -177,15 +178,30 @@ async fn send(core: &ReadThrough, cmd: &Cmd, keys: &[StoredKey]) -> Result<Value
         return client.request(cmd).await;
     }
     let _poisons: Vec<_> = keys.iter().map(|key| Poison::key(core, key)).collect();
-    let mut pipeline = redis::Pipeline::with_capacity(2);
+    let mut pipeline = redis::Pipeline::with_capacity(3);
     pipeline.atomic();
+    let fences = fence_first(client, &mut pipeline, keys);
     pipeline.add_command(cmd.clone());
     pipeline.add_command(unlink_leases(keys));
     let replies = client.pipeline(&pipeline).await?;
-    match replies.into_iter().next() {
+    match replies.into_iter().nth(fences) {
         Some(Value::ServerError(error)) => Err(Error::from_server(&error).on_host(client.host())),
         reply => Ok(reply.unwrap_or(Value::Nil)),
     }
+}
+
+/// Unlinks the leases before the commands as well, where their slot may be being moved: the commands are then carried out
+/// one after the other. What removes a key must come after this, and what stores one before the other. Returns how many
+/// commands it has added.
+fn fence_first<'k>(
+    client: &Client,
+    pipeline: &mut redis::Pipeline,
+    keys: impl IntoIterator<Item = &'k StoredKey>,
+) -> usize {
+    if client.is_spread() {
+        pipeline.add_command(unlink_leases(keys));
+    }
+    pipeline.len()
 }
 
 impl<M> Clone for Command<M> {

@@ -1,7 +1,7 @@
 //! Several commands in one round trip.
 //!
 //! A fence of loads is in the same step as the change if the pipeline is atomic. If it is not, the leases are unlinked
-//! before the commands, in the same round trip: a load that began before is fenced, and one that begins after it has
+//! before the commands, in the same round trip (in a Cluster in one of their own): a load that began before is fenced, and one that begins after it has
 //! seen what the caller had changed before this call.
 
 use std::fmt;
@@ -97,7 +97,7 @@ async fn send(core: &ReadThrough, commands: &[Built], atomic: bool) -> Result<Ve
         if !changed.is_empty() {
             pipeline.add_command(unlink_leases(changed.iter().copied()));
         }
-        let mut replies = client.pipeline(&pipeline).await?;
+        let mut replies = client.transaction(&pipeline).await?;
         replies.truncate(commands.len());
         return checked(client, replies);
     }
@@ -112,6 +112,11 @@ async fn send(core: &ReadThrough, commands: &[Built], atomic: bool) -> Result<Ve
                     pipeline.add_command(unlink_leases([key]));
                 }
             }
+        }
+        if client.is_spread() && !pipeline.is_empty() {
+            // Before the commands, wherever the leases are by now.
+            checked(client, client.pipeline(&pipeline).await?)?;
+            pipeline = redis::Pipeline::new();
         }
         let fences = pipeline.len();
         for (one, _) in part {

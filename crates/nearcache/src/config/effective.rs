@@ -4,12 +4,13 @@ use std::net::Ipv6Addr;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::{CacheConfig, Config, OnUnavailable, Url};
+use super::{CacheConfig, Config, OnUnavailable, TlsVerify, Url};
 use crate::Cache;
 use crate::cache::operation::Async;
 use crate::cache::{Builder, LEASE, TIMEOUT};
 use crate::codec::{Codec, Format};
-use crate::connect::target::{Bounds, PORT, Place};
+use crate::connect::target::{Addresses, Bounds, PORT, Place};
+use crate::connect::tls::{Pem, Tls};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::SEPARATOR;
 use crate::read_through::delivery::Undelivered;
@@ -32,6 +33,11 @@ pub(super) fn is_host(text: &str) -> bool {
     bare.is_some_and(|bare| {
         !bare.is_empty() && bare.chars().all(legal) && (!bare.contains(':') || address(bare))
     })
+}
+
+/// The scheme of a server over TCP.
+fn scheme(tls: bool) -> &'static str {
+    if tls { "rediss" } else { "redis" }
 }
 
 impl CacheConfig {
@@ -60,7 +66,7 @@ impl CacheConfig {
     }
 
     /// These options, completed with the others. If these options have a URL or a host, the others' location (URL,
-    /// host, port), credentials and database number are not used, because they belong to another server. An option in
+    /// host, port), credentials, options of TLS and database number are not used, because they belong to another server. An option in
     /// the URL also goes before the others' option of that name.
     pub(crate) fn over(self, mut other: CacheConfig) -> CacheConfig {
         if self.url.is_some() || self.host.is_some() {
@@ -69,7 +75,15 @@ impl CacheConfig {
             other.port = None;
             other.username = None;
             other.password = None;
+            other.sentinel_username = None;
+            other.sentinel_password = None;
             other.db = None;
+            other.tls = None;
+            other.ca = None;
+            other.cert = None;
+            other.key = None;
+            other.server_name = None;
+            other.tls_verify = None;
         }
         if let Some(url) = &self.url {
             let query = url.as_str().split_once('?').map_or("", |(_, query)| query);
@@ -90,13 +104,23 @@ impl CacheConfig {
             "timeout" => self.timeout = None,
             "connect_timeout" => self.connect_timeout = None,
             "client_name" => self.client_name = None,
+            "read" => self.read = None,
             "protocol" => self.protocol = None,
             "pool_size" => self.pool_size = None,
             "breaker" => self.breaker = None,
+            "near" => self.near = None,
+            "near_bytes" => self.near_bytes = None,
+            "near_ttl" => self.near_ttl = None,
+            "near_heartbeat" => self.near_heartbeat = None,
             "redact_keys" => self.redact_keys = None,
             "version" => self.version = None,
             "format" => self.format = None,
             "compression" => self.compression = None,
+            "ca" => self.ca = None,
+            "cert" => self.cert = None,
+            "key" => self.key = None,
+            "server_name" => self.server_name = None,
+            "tls_verify" => self.tls_verify = None,
             _ => {}
         }
     }
@@ -126,8 +150,17 @@ impl CacheConfig {
             url: _,
             host: _,
             port: _,
+            tls: _,
+            ca,
+            cert,
+            key,
+            server_name,
+            tls_verify,
             username,
             password,
+            sentinel_username,
+            sentinel_password,
+            read,
             db,
             prefix,
             separator,
@@ -145,6 +178,10 @@ impl CacheConfig {
             client_name,
             protocol,
             pool_size,
+            near,
+            near_bytes,
+            near_ttl,
+            near_heartbeat,
             lease,
             max_loads,
             on_unavailable,
@@ -166,8 +203,22 @@ impl CacheConfig {
             }
             builder = builder.codec(codec);
         }
+        let file = |path: Option<String>| path.map(|path| Pem::File(path.into()));
+        let tls = Tls {
+            ca: file(ca),
+            cert: file(cert),
+            key: file(key),
+            server_name,
+            verify: tls_verify.map(|verify| verify == TlsVerify::Full),
+            ..Tls::default()
+        };
+        if !tls.is_default() {
+            builder = builder.tls_of(tls);
+        }
         let username = username.filter(|name| !name.is_empty());
         let password = password.filter(|password| !password.expose().is_empty());
+        let sentinel_username = sentinel_username.filter(|name| !name.is_empty());
+        let sentinel_password = sentinel_password.filter(|password| !password.expose().is_empty());
         macro_rules! give {
             ($($option:ident),*) => {
                 $(if let Some(value) = $option {
@@ -188,6 +239,7 @@ impl CacheConfig {
         );
         give!(version, heal, redact_keys);
         give!(client_name, protocol, pool_size, lease, max_loads);
+        give!(near, near_bytes, near_ttl, near_heartbeat);
         let on_unavailable = on_unavailable.map(Fallback::from);
         give!(
             on_unavailable,
@@ -195,8 +247,12 @@ impl CacheConfig {
             on_undelivered,
             on_data_loss
         );
+        give!(sentinel_username, read);
         if let Some(password) = password {
             builder = builder.password(password.expose());
+        }
+        if let Some(password) = sentinel_password {
+            builder = builder.sentinel_password(password.expose());
         }
         Ok(builder)
     }
@@ -209,7 +265,18 @@ impl CacheConfig {
             (Some(_), None, Some(_)) => {
                 wrong("both url and port are there; write the port into the URL")
             }
-            (Some(url), None, None) => Ok(url.clone()),
+            (Some(url), None, None) => {
+                let secured = url::parse(url.as_str()).map(|parsed| parsed.target.tls.is_some());
+                match (self.tls, secured) {
+                    (Some(true), Ok(false)) => wrong(
+                        "tls is true, but the url is not over TLS; write rediss:// or valkeys://",
+                    ),
+                    (Some(false), Ok(true)) => {
+                        wrong("tls is false, but the url is over TLS; write redis:// or valkey://")
+                    }
+                    _ => Ok(url.clone()),
+                }
+            }
             (None, Some(host), _) if !is_host(host) => {
                 wrong("host is neither a host name nor an address; write localhost, or 127.0.0.1")
             }
@@ -221,7 +288,8 @@ impl CacheConfig {
                         .to_owned(),
                     port: port.unwrap_or(PORT),
                 };
-                Ok(Url(format!("redis://{place}")))
+                let scheme = scheme(self.tls == Some(true));
+                Ok(Url(format!("{scheme}://{place}")))
             }
             (None, None, _) => wrong(
                 "neither url nor host is there; write url = \"redis://HOST:PORT\", or \"memory://\" for a \
@@ -281,7 +349,18 @@ impl CacheConfig {
                     settings => format!("{place}?{}", settings.join("&")),
                 }
             }
-            place @ Place::Tcp { .. } => format!("redis://{place}"),
+            place @ (Place::Tcp { .. } | Place::Node(_)) => {
+                format!("{}://{place}", scheme(target.tls.is_some()))
+            }
+            Place::Sentinel { sentinels, master } => {
+                let scheme = scheme(target.tls.is_some());
+                let sentinels = Addresses(sentinels);
+                let master = utf8_percent_encode(master, IN_A_PATH);
+                format!("{scheme}-sentinel://{sentinels}/{master}")
+            }
+            place @ Place::Cluster { .. } => {
+                format!("{}-cluster://{place}", scheme(target.tls.is_some()))
+            }
             Place::Unix { path } => {
                 let path = path.to_string_lossy();
                 format!("redis+unix://{}", utf8_percent_encode(&path, IN_A_PATH))
@@ -291,16 +370,41 @@ impl CacheConfig {
             url: Some(Url(place)),
             host: None,
             port: None,
+            tls: None,
             username: self.username.clone().filter(|name| !name.is_empty()),
             password: self
                 .password
                 .clone()
                 .filter(|password| !password.expose().is_empty()),
+            sentinel_username: self
+                .sentinel_username
+                .clone()
+                .filter(|name| !name.is_empty()),
+            sentinel_password: self
+                .sentinel_password
+                .clone()
+                .filter(|password| !password.expose().is_empty()),
             ..self.clone()
         };
+        let tls = target.tls.unwrap_or_default();
+        let file = |pem| match pem {
+            Some(Pem::File(path)) => Some(path.to_string_lossy().into_owned()),
+            _ => None,
+        };
         let in_url = CacheConfig {
+            ca: file(tls.ca),
+            cert: file(tls.cert),
+            key: file(tls.key),
+            server_name: tls.server_name,
+            tls_verify: tls.verify.map(|verify| match verify {
+                true => TlsVerify::Full,
+                false => TlsVerify::None,
+            }),
             username: target.username,
             password: target.password.map(Into::into),
+            sentinel_username: target.sentinel_username,
+            sentinel_password: target.sentinel_password.map(Into::into),
+            read: Some(target.read),
             db: Some(target.db),
             prefix: parsed.prefix,
             separator: parsed.separator,
@@ -316,6 +420,10 @@ impl CacheConfig {
             client_name: target.client_name,
             protocol: target.protocol,
             pool_size: Some(target.pool_size),
+            near: parsed.near.entries,
+            near_bytes: parsed.near.bytes,
+            near_ttl: parsed.near.ttl,
+            near_heartbeat: parsed.near.heartbeat,
             ..CacheConfig::default()
         };
         let defaults = CacheConfig {

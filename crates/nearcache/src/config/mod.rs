@@ -71,7 +71,7 @@ pub use options::{CacheConfig, OPTIONS, OptionInfo};
 pub use reader::Reader;
 pub(crate) use reader::{Source, suggestion};
 pub(crate) use setting::Setting;
-pub use setting::{OnUnavailable, Secret};
+pub use setting::{OnUnavailable, Secret, TlsVerify};
 
 use crate::Cache;
 use crate::error::{Error, ErrorKind, Result};
@@ -188,8 +188,8 @@ impl Config {
     }
 
     /// The options of a cache: its own, and the defaults for what it does not set. For a cache with its own `url` or
-    /// `host`, the user, the password and the database number of the defaults do not apply: they belong to another
-    /// server.
+    /// `host`, the user, the password, the database number and the options of TLS of the defaults do not apply: they
+    /// belong to another server.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`]: there is no cache of that name.

@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use super::Url;
 use super::effective::is_host;
-use super::setting::{OnUnavailable, Secret, Setting};
+use super::setting::{OnUnavailable, Secret, Setting, TlsVerify};
 use crate::cache::{LEASES, MAX_LOADS};
 use crate::client::TIMEOUTS;
 use crate::codec::{Compression, Format};
-use crate::connect::Protocol;
+use crate::connect::{Protocol, ReadFrom};
 use crate::read_through::delivery::Undelivered;
+use crate::read_through::near;
 use crate::resilience::DataLoss;
 use crate::ttl::Ttl;
 use crate::url::{self, MAX_POOL_SIZE};
@@ -125,7 +126,7 @@ macro_rules! options {
 options! {
     url: Url,
     default = "none: `url` or `host` is required",
-    range = "a URL with `memory://`, `redis://`, `redis+unix://`, `valkey://` or `valkey+unix://`",
+    range = "a URL with `memory://`, `redis://`, `rediss://`, `redis+unix://` or `redis-sentinel://`; `valkey` in place of `redis` is the same",
     about = "Where the cache is. Options in the URL (`?timeout=1s`) apply unless they are also set outside it",
     check = |url| url::parse(url.as_str()).is_ok();
 
@@ -141,6 +142,36 @@ options! {
     about = "The port of `host`",
     check = |port| *port > 0;
 
+    tls: bool,
+    default = "false",
+    range = "`true` or `false` (`\"on\"` or `\"off\"`); goes with `host`",
+    about = "Whether the connection to `host` is over TLS. A URL says it by `rediss://`. It needs the feature `tls`";
+
+    ca: String,
+    default = "none: the roots that the system trusts",
+    range = "the path of a PEM file; needs TLS",
+    about = "The certificates that the server's must be signed by";
+
+    cert: String,
+    default = "none",
+    range = "the path of a PEM file; goes with `key`; needs TLS",
+    about = "The client's certificate. It is read again at each connect";
+
+    key: String,
+    default = "none",
+    range = "the path of a PEM file; goes with `cert`; needs TLS",
+    about = "The private key of the client's certificate, without a passphrase";
+
+    server_name: String,
+    default = "the host",
+    range = "a DNS name or an IP address; needs TLS",
+    about = "The name that the server's certificate must have";
+
+    tls_verify: TlsVerify,
+    default = "`\"full\"`",
+    range = "`\"full\"`, or `\"none\"`: **any** certificate is accepted, which is logged as a warning; needs TLS",
+    about = "Whether the server's certificate is checked";
+
     username: String,
     default = "none: the server's default user",
     range = "text; empty means none",
@@ -150,6 +181,21 @@ options! {
     default = "none",
     range = "text; empty means none",
     about = "The password to authenticate with. It is shown nowhere";
+
+    sentinel_username: String,
+    default = "none: the Sentinels' default user",
+    range = "text; empty means none; for `redis-sentinel://`",
+    about = "The user to authenticate as at the Sentinels, which have users of their own";
+
+    sentinel_password: Secret,
+    default = "none",
+    range = "text; empty means none; for `redis-sentinel://`",
+    about = "The password to authenticate with at the Sentinels. It is shown nowhere";
+
+    read: ReadFrom,
+    default = "`\"primary\"`",
+    range = "`\"primary\"` or `\"replica\"`; for `redis-sentinel://` and `redis-cluster://`",
+    about = "Which servers may answer what only reads: a replica may answer with what is older than the last writes";
 
     db: u32,
     default = "0",
@@ -242,6 +288,30 @@ options! {
     range = "a number of connections from 1 to 1024",
     about = "The maximum number of connections for blocking callers; async callers share one",
     check = |size| (1..=MAX_POOL_SIZE).contains(size);
+
+    near: usize,
+    default = "none: no near tier",
+    range = "a number of entries from 0 to 1073741824; 0 means no near tier",
+    about = "How many values this process keeps in front of Redis: the near tier",
+    check = |entries| *entries <= near::MOST_ENTRIES;
+
+    near_bytes: u64,
+    default = "none: no limit of bytes",
+    range = "a number of bytes, 65536 at least; 0 means no near tier",
+    about = "How many bytes of keys and values this process keeps in front of Redis, with or without `near`",
+    check = |bytes| *bytes == 0 || *bytes >= near::FEWEST_BYTES;
+
+    near_ttl: Duration,
+    default = "none; 1 s where the server does not tell of changes",
+    range = "a time from 20 ms to 24 h",
+    about = "How long the near tier may answer with a value that it has read once",
+    check = |ttl| near::TTLS.contains(ttl);
+
+    near_heartbeat: Duration,
+    default = "1 s",
+    range = "a time from 50 ms to 1 min",
+    about = "How often the connection that tells of changes is asked for a sign of life; without one for twice this time, the near tier answers nothing",
+    check = |time| near::HEARTBEATS.contains(time);
 
     lease: Duration,
     default = "10 s",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Number, Value};
 
 use crate::codec::{Compression, Format};
-use crate::connect::Protocol;
+use crate::connect::{Protocol, ReadFrom};
 use crate::read_through::delivery::Undelivered;
 use crate::resilience::{DataLoss, Fallback};
 use crate::ttl::{IntoTtl, Ttl};
@@ -139,7 +139,7 @@ macro_rules! whole_numbers {
     )*};
 }
 
-whole_numbers!(u16, u32, usize);
+whole_numbers!(u16, u32, u64, usize);
 
 impl Setting for f64 {
     fn read(value: &Value) -> Result<Self, String> {
@@ -217,6 +217,17 @@ impl From<OnUnavailable> for Fallback {
     }
 }
 
+/// Whether the certificate of a server over TLS is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TlsVerify {
+    /// It must be valid, for the server's name, and signed by one of the roots.
+    #[default]
+    Full,
+    /// **Any** certificate is accepted: whoever is on the way to the server can read and change everything.
+    None,
+}
+
 /// The name, and optionally a colon and the level: `zstd`, `zlib:9`.
 impl Setting for Compression {
     fn read(value: &Value) -> Result<Self, String> {
@@ -272,10 +283,18 @@ choices! {
         "resp2" | "2" => Protocol::Resp2,
         "resp3" | "3" => Protocol::Resp3,
     }
+    ReadFrom: "\"primary\" or \"replica\"" {
+        "primary" => ReadFrom::Primary,
+        "replica" => ReadFrom::Replica,
+    }
     OnUnavailable: "\"error\", \"miss\" or \"stale\"" {
         "error" => OnUnavailable::Error,
         "miss" => OnUnavailable::Miss,
         "stale" => OnUnavailable::Stale,
+    }
+    TlsVerify: "\"full\" or \"none\"" {
+        "full" => TlsVerify::Full,
+        "none" => TlsVerify::None,
     }
     Undelivered: "\"error\" or \"deferred\"" {
         "error" => Undelivered::Error,

@@ -8,14 +8,17 @@ use parking_lot::Mutex;
 use redis::{ServerError, Value};
 
 use super::Terms;
+use super::carrier::Carriers;
 use super::doubts::Doubts;
 use super::events::{LinkEvent, Listeners};
 use super::pace::Pace;
+#[cfg(feature = "sentinel")]
+use super::sentinel::Sentinels;
 use super::target::Target;
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
 
-/// How often a replica is left at most, to look for the primary.
+/// How often a replica, or a connection without a user, is left at most.
 const LEAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// The parts that every backend has.
@@ -26,13 +29,23 @@ pub(crate) struct Common {
     runtime: Runtime,
     epoch: Epoch,
     wall: Wall,
-    /// When a replica was left last.
+    /// When a connection was left last, to connect anew.
     left: Mutex<Option<Instant>>,
     pace: Pace,
     doubts: Doubts,
     /// The process that the connections belong to.
     process: AtomicU32,
     said_no_transactions: AtomicBool,
+    carriers: Carriers,
+    said_no_tracking: AtomicBool,
+    /// How often all connections that tasks share were left.
+    partings: AtomicU64,
+    /// How many batches were sent, and how many calls in them.
+    batches: AtomicU64,
+    batched: AtomicU64,
+    /// Those who name the primary.
+    #[cfg(feature = "sentinel")]
+    sentinels: Option<Arc<Sentinels>>,
 }
 
 /// The source of the time of day.
@@ -46,6 +59,8 @@ enum Wall {
 impl Common {
     pub(crate) fn new(target: &Target, runtime: Runtime) -> Self {
         Common {
+            #[cfg(feature = "sentinel")]
+            sentinels: Sentinels::of(target, &runtime),
             host: target.host(),
             listeners: Listeners::default(),
             runtime,
@@ -56,6 +71,11 @@ impl Common {
             doubts: Doubts::default(),
             process: AtomicU32::new(std::process::id()),
             said_no_transactions: AtomicBool::new(false),
+            carriers: Carriers::default(),
+            said_no_tracking: AtomicBool::new(false),
+            partings: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            batched: AtomicU64::new(0),
         }
     }
 
@@ -63,6 +83,8 @@ impl Common {
     #[cfg(all(feature = "blocking", feature = "embedded"))]
     pub(super) fn for_runtime(&self, runtime: Runtime) -> Self {
         Common {
+            #[cfg(feature = "sentinel")]
+            sentinels: None,
             host: Arc::clone(&self.host),
             listeners: Listeners::default(),
             runtime,
@@ -73,6 +95,11 @@ impl Common {
             doubts: Doubts::default(),
             process: AtomicU32::new(std::process::id()),
             said_no_transactions: AtomicBool::new(false),
+            carriers: Carriers::default(),
+            said_no_tracking: AtomicBool::new(false),
+            partings: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            batched: AtomicU64::new(0),
         }
     }
 
@@ -85,9 +112,24 @@ impl Common {
         }
     }
 
+    /// Shares the epoch of others.
+    #[cfg(feature = "cluster")]
+    pub(super) fn with_epoch(self, epoch: &Epoch) -> Self {
+        Common {
+            epoch: epoch.clone(),
+            ..self
+        }
+    }
+
     /// The host, as it appears in messages.
     pub(crate) fn host(&self) -> &Arc<str> {
         &self.host
+    }
+
+    /// Those who name the primary, if the place is behind Sentinels.
+    #[cfg(feature = "sentinel")]
+    pub(super) fn sentinels(&self) -> Option<&Arc<Sentinels>> {
+        self.sentinels.as_ref()
     }
 
     /// The runtime, which also provides the time.
@@ -127,6 +169,15 @@ impl Common {
         }
     }
 
+    /// Whether that clock is one that a test advances, if it is in this process.
+    pub(crate) fn has_manual_clock(&self) -> Option<bool> {
+        match &self.wall {
+            Wall::System => None,
+            #[cfg(feature = "embedded")]
+            Wall::Store(clock) => Some(clock.is_manual()),
+        }
+    }
+
     /// Checks whether a command with these terms may be sent on an existing connection.
     ///
     /// # Errors
@@ -148,6 +199,7 @@ impl Common {
     /// The parent's connections were put aside: those that follow belong to this process.
     pub(super) fn take_over(&self) {
         self.process.store(std::process::id(), Ordering::Release);
+        self.carriers.abandon();
         self.tell(&LinkEvent::Dropped);
     }
 
@@ -161,10 +213,34 @@ impl Common {
         &self.doubts
     }
 
-    /// Whether the connection with these replies is of no use any more: it is stuck in a transaction, or leads to a
-    /// read-only replica (promise 6 of [`Backend`](super::Backend)).
+    /// Leaves the connection with these replies, if it is of no use any more: it is stuck in a transaction, leads to a
+    /// read-only replica, or has no user (promise 6 of [`Backend`](super::Backend)).
+    ///
+    /// That it was left is noted only afterwards: whoever is told the same and need not leave it any more is sure to
+    /// find another connection. (Those who are told at the same time may leave the next one, too.)
+    pub(super) fn leave_if_useless(&self, replies: &[Value], leave: impl FnOnce()) {
+        if super::is_stuck(replies) {
+            leave();
+            return;
+        }
+        let why = if super::is_replica(replies) {
+            "is a read-only replica; the primary may have moved"
+        } else if replies.iter().any(super::is_signed_out) {
+            "takes no command without credentials any more"
+        } else {
+            return;
+        };
+        if self.may_leave() {
+            leave();
+            self.note_left(why);
+        }
+    }
+
+    /// Whether the connection with these replies is of no use any more, for one who leaves it before anyone learns of them.
     pub(super) fn must_leave(&self, replies: &[Value]) -> bool {
-        super::is_stuck(replies) || (super::is_replica(replies) && self.may_leave())
+        let mut must = false;
+        self.leave_if_useless(replies, || must = true);
+        must
     }
 
     /// Logs, once, that the commands of a transaction are carried out one by one.
@@ -178,21 +254,65 @@ impl Common {
         }
     }
 
-    /// Whether to leave a server that says that it is a replica, and connect anew: after a failover its name leads to
-    /// the new primary. Rarely enough that a cache on a replica for good can go on reading.
-    fn may_leave(&self) -> bool {
-        let now = self.runtime.now();
-        let mut left = self.left.lock();
-        let due = left.is_none_or(|at| now.saturating_duration_since(at) >= LEAVE_EVERY);
-        if due {
-            *left = Some(now);
-            drop(left);
-            tracing::warn!(host = %self.host, "Redis is a read-only replica: connecting anew, because the primary may have moved");
-        }
-        due
+    /// Counts a batch of so many calls.
+    pub(super) fn note_batch(&self, calls: usize) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.batched.fetch_add(calls as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn tell(&self, event: &LinkEvent) {
+    /// How many batches were sent, and how many calls in them.
+    pub(crate) fn batches(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.batches), count(&self.batched))
+    }
+
+    /// Logs, once, that the server does not tell of changes.
+    pub(super) fn warn_of_no_tracking(&self, refused: Option<&Error>) {
+        if self.said_no_tracking.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let host = &self.host;
+        let text = "the near tier keeps values for a bounded time (near_ttl), because the server does not tell of changes";
+        match refused {
+            Some(error) => tracing::warn!(%host, %error, "{text}; permit CLIENT TRACKING"),
+            None => tracing::warn!(%host, "{text}: that needs RESP3"),
+        }
+    }
+
+    /// Whether to leave a server that says this, and connect anew. After a failover its name leads to the new primary,
+    /// and a new connection has the credentials of now. Rarely enough that a cache on a replica for good can go on
+    /// reading.
+    fn may_leave(&self) -> bool {
+        let now = self.runtime.now();
+        let left = *self.left.lock();
+        left.is_none_or(|at| now.saturating_duration_since(at) >= LEAVE_EVERY)
+    }
+
+    fn note_left(&self, why: &'static str) {
+        *self.left.lock() = Some(self.runtime.now());
+        tracing::warn!(host = %self.host, why, "connecting anew, because of what Redis says");
+    }
+
+    /// Later calls of tasks go over new connections. Those that are running stay.
+    pub(super) fn part(&self) {
+        self.partings.fetch_add(1, Ordering::Release);
+        self.carriers.end();
+        self.tell(&LinkEvent::Dropped);
+    }
+
+    /// How often that was so.
+    #[inline]
+    pub(super) fn partings(&self) -> u64 {
+        self.partings.load(Ordering::Acquire)
+    }
+
+    /// What carries the news of changed keys.
+    pub(crate) fn carriers(&self) -> &Carriers {
+        &self.carriers
+    }
+
+    /// Tells the listeners.
+    pub(crate) fn tell(&self, event: &LinkEvent) {
         self.listeners.tell(event);
     }
 }

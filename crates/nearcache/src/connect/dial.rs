@@ -37,28 +37,43 @@ where
     T: Send + 'static,
     F: Future<Output = io::Result<T>> + Send + 'static,
 {
-    let mut failure = no_address();
+    first_of(addresses, STAGGER, runtime, dial).await
+}
+
+/// Tries several things as invariants 2 and 3 say, and takes the first that succeeds.
+pub(super) async fn first_of<A, T, E, F>(
+    things: Vec<A>,
+    stagger: Duration,
+    runtime: &Runtime,
+    attempt: impl Fn(A) -> F,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<io::Error> + Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+{
+    let mut failure = no_address().into();
     let mut tries = JoinSet::new();
-    let mut addresses = addresses.into_iter();
+    let mut things = things.into_iter();
     loop {
-        let next = addresses.next();
+        let next = things.next();
         let last = next.is_none();
-        if let Some(address) = next {
-            tries.spawn(dial(address));
+        if let Some(thing) = next {
+            tries.spawn(attempt(thing));
         }
         let ended = if last {
             Some(tries.join_next().await)
         } else {
-            runtime.timeout(STAGGER, || tries.join_next()).await
+            runtime.timeout(stagger, || tries.join_next()).await
         };
         match ended {
             // The time of the newest try alone is over.
             None => {}
             Some(None) if last => return Err(failure),
             Some(None) => {}
-            Some(Some(Ok(Ok(connection)))) => return Ok(connection),
+            Some(Some(Ok(Ok(done)))) => return Ok(done),
             Some(Some(Ok(Err(error)))) => failure = error,
-            Some(Some(Err(ended))) => failure = io::Error::other(ended),
+            Some(Some(Err(ended))) => failure = io::Error::other(ended).into(),
         }
     }
 }
@@ -109,31 +124,49 @@ pub(super) mod blocking {
         Ok(stream)
     }
 
-    /// Takes the first connection of `dial`. Each try has a thread, unless there is only one: the system connects one
-    /// socket at a time for a caller that blocks. A try that lost ends by the deadline, and closes what it connected.
+    /// Takes the first connection of `dial`.
     pub(super) fn race<T: Send + 'static>(
         addresses: Vec<SocketAddr>,
         deadline: Instant,
         dial: impl Fn(SocketAddr) -> io::Result<T> + Send + Sync + 'static,
     ) -> io::Result<T> {
-        if let [address] = *addresses {
-            return dial(address);
+        first_of(addresses, STAGGER, deadline, dial)
+    }
+
+    /// Tries several things, and takes the first that succeeds. Each try has a thread, unless there is only one: the
+    /// system connects one socket at a time for a caller that blocks. A try that lost ends by the deadline, and closes
+    /// what it connected.
+    pub(in super::super) fn first_of<A, T, E>(
+        things: Vec<A>,
+        stagger: Duration,
+        deadline: Instant,
+        attempt: impl Fn(A) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<T, E>
+    where
+        A: Send + 'static,
+        T: Send + 'static,
+        E: From<io::Error> + Send + 'static,
+    {
+        let mut failure = no_address().into();
+        let mut things = things.into_iter();
+        if things.len() == 1
+            && let Some(thing) = things.next()
+        {
+            return attempt(thing);
         }
-        let dial = Arc::new(dial);
+        let attempt = Arc::new(attempt);
         let (tell, told) = mpsc::channel();
-        let mut failure = no_address();
         let mut running = 0;
-        let mut addresses = addresses.into_iter();
         loop {
-            let next = addresses.next();
+            let next = things.next();
             let last = next.is_none();
-            if let Some(address) = next {
-                let (tell, dial) = (tell.clone(), Arc::clone(&dial));
+            if let Some(thing) = next {
+                let (tell, attempt) = (tell.clone(), Arc::clone(&attempt));
                 thread::Builder::new()
                     .name("nearcache-connect".into())
                     .spawn(move || {
                         // The caller may have another connection by now.
-                        let _ = tell.send(dial(address));
+                        let _ = tell.send(attempt(thing));
                     })?;
                 running += 1;
             }
@@ -144,9 +177,9 @@ pub(super) mod blocking {
             match told.recv_timeout(if last {
                 patience
             } else {
-                patience.min(STAGGER)
+                patience.min(stagger)
             }) {
-                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Ok(done)) => return Ok(done),
                 Ok(Err(error)) => {
                     running -= 1;
                     failure = error;

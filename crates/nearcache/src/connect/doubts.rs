@@ -125,10 +125,12 @@ pub(super) fn kill(ids: &[i64]) -> Pipeline {
 mod tests {
     use super::*;
 
+    #[allow(clippy::needless_update, reason = "there is more of it with Sentinels")]
     fn met(run_id: &str, id: i64) -> Met {
         Met {
             run_id: Some(run_id.to_owned()),
             id: Some(id),
+            ..Met::default()
         }
     }
 

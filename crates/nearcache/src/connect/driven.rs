@@ -1,21 +1,15 @@
-//! A connection to a server that many tasks share, and the task that drives it.
-//!
-//! 1. The driver ends with the connection. The loss of the connection is reported once, whatever the cause: the
-//!    connection broke, the driver's runtime ended, or a caller got no reply.
-//! 2. Commands of tasks that are ready together are sent in one write.
+//! A connection to a server that many tasks share. `driver` has the task that drives it, `alive` what the two know of
+//! each other, `lane` the calls that are on their way.
 
 use std::future::Future;
 use std::io;
-use std::mem::MaybeUninit;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Pipeline, PushInfo, PushKind, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, Pipeline, PushInfo, PushKind, RedisResult};
 use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 #[cfg(unix)]
@@ -23,11 +17,23 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::doubts::Settled;
+use super::alive::{Alive, Seen};
+use super::carrier::{self, Beat, Carrier};
+use super::driver::Driver;
 use super::greeting::{self, Met};
-use super::target::{Place, Protocol, Target};
-use super::{Common, LAIN_IDLE, LinkEvent, dial};
+use super::lane::{Lane, Wire};
+use super::led::{self, Led};
+use super::pushes::{KEPT_PUSHES, Kept, Pushes, keep_in, size, too_many_pushes, without_pushes};
+use super::renewal;
+use super::supply::Held;
+use super::target::{Address, Place, Protocol, Target};
+#[cfg(feature = "tls")]
+use super::tls;
+use super::tls::perhaps_needed;
+use super::{Common, LAIN_IDLE, LONG_IDLE, LinkEvent, dial};
+use crate::coarse;
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::first;
 
 /// TCP keepalive: after how much silence the peer is probed, and how often after that.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
@@ -41,83 +47,11 @@ pub(super) fn set_up(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
+/// How often a driver is waited for that has something to read: a few turns of the scheduler, and then a millisecond each.
+const CATCH_UP: usize = 20;
+
 /// How many commands may be queued for writing. Further callers wait for room in the queue.
 const QUEUE: usize = 1_024;
-
-/// How many messages of the server are kept for a reader who is slow. With one more, the connection ends for it: there
-/// is a gap, which it must learn of.
-pub(super) const KEPT_PUSHES: usize = 100_000;
-
-/// And how many bytes they may have together.
-pub(super) const KEPT_BYTES: usize = 32 << 20;
-
-/// About how many bytes a message takes.
-pub(super) fn size(push: &PushInfo) -> usize {
-    fn of(value: &redis::Value) -> usize {
-        let inside = match value {
-            redis::Value::BulkString(bytes) => bytes.len(),
-            redis::Value::SimpleString(text) => text.len(),
-            redis::Value::Array(values) | redis::Value::Set(values) => values.iter().map(of).sum(),
-            _ => 0,
-        };
-        size_of::<redis::Value>() + inside
-    }
-    size_of::<PushInfo>() + push.data.iter().map(of).sum::<usize>()
-}
-
-/// What becomes of messages that the server sends by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pushes {
-    Dropped,
-    Kept,
-}
-
-/// The messages that are kept, and their bytes.
-#[derive(Debug)]
-struct Kept {
-    messages: tokio::sync::Mutex<mpsc::Receiver<PushInfo>>,
-    bytes: Arc<AtomicUsize>,
-}
-
-fn keep_in(
-    sender: mpsc::Sender<PushInfo>,
-    bytes: Arc<AtomicUsize>,
-) -> impl Fn(PushInfo) -> std::result::Result<(), ()> + Send + Sync + 'static {
-    let sender = Mutex::new(Some(sender));
-    move |push| {
-        let mut open = sender.lock();
-        let (size, ends) = (size(&push), push.kind == PushKind::Disconnection);
-        let kept = open.as_ref().is_some_and(|sender| {
-            let fits = ends || bytes.load(Ordering::Relaxed) + size <= KEPT_BYTES;
-            // Counted first: the reader takes it off again.
-            bytes.fetch_add(size, Ordering::Relaxed);
-            fits && sender.try_send(push).is_ok()
-        });
-        if !kept {
-            // The reader gets what is there, and then learns that there is no more.
-            *open = None;
-        }
-        kept.then_some(()).ok_or(())
-    }
-}
-
-pub(super) fn too_many_pushes() -> RedisError {
-    io::Error::other(format!(
-        "more than {KEPT_PUSHES} messages of the server, or {} MiB, were not read: the rest is lost, so open another \
-         connection",
-        KEPT_BYTES >> 20
-    ))
-    .into()
-}
-
-pub(super) fn without_pushes() -> RedisError {
-    io::Error::new(
-        io::ErrorKind::Unsupported,
-        "the connection speaks RESP2, in which the server sends no messages beside its replies: they need RESP3 \
-         (Redis 6 or later, and no protocol=2)",
-    )
-    .into()
-}
 
 /// A connection, and the task that drives it and ends with it.
 #[derive(Debug)]
@@ -127,25 +61,62 @@ pub(crate) struct Driven {
     driver: AbortHandle,
     /// What the server said when the connection was made.
     pub(super) met: Met,
+    /// How often all connections had been left when it was made.
+    partings: u64,
     /// When it was made, and in milliseconds from then, when a call last used it.
     made: Instant,
     used: AtomicU64,
     /// The calls in a row that got no reply, and since when.
     in_vain: AtomicU32,
     in_vain_since: Mutex<Option<Instant>>,
+    /// In the same milliseconds, when its credentials end.
+    expires: AtomicU64,
+    renewer: Option<AbortHandle>,
+    /// Whether it was idle for long, and has not answered since.
+    doubtful: AtomicBool,
+    proving: tokio::sync::Mutex<()>,
     /// A weak reference for the driver, which shows how many calls hold the connection.
     itself: Arc<OnceLock<Weak<Driven>>>,
     /// The messages that the server sends by itself, if they are kept.
     pushes: Option<Kept>,
+    /// Where the place led to.
+    led: Option<Led>,
 }
 
 impl Driven {
-    /// Connects, and does the handshake.
+    /// Connects, and does the handshake, with the credentials of the target's provider if it has one.
     pub(super) async fn open(
         target: &Target,
         pushes: Pushes,
         common: &Arc<Common>,
     ) -> Result<Self> {
+        let Some(supply) = &target.supply else {
+            return Self::open_with(target, pushes, common).await;
+        };
+        let mut held = supply.ask(common.runtime(), None).await?;
+        let user = target.with_credentials(&held.credentials);
+        let mut opened = Self::open_with(&user, pushes, common).await;
+        if let Err(error) = &opened
+            && error.kind() == ErrorKind::Auth
+        {
+            let anew = supply.ask(common.runtime(), Some(&held)).await?;
+            // The same once more would be refused once more.
+            if !anew.credentials.are_those_of(&held.credentials) {
+                let user = target.with_credentials(&anew.credentials);
+                held = anew;
+                opened = Self::open_with(&user, pushes, common).await;
+            }
+        }
+        let mut connected = opened?;
+        connected.note_expiry(&held);
+        // Nobody knows what else is going on on a connection that somebody has for himself, such as a transaction.
+        if pushes != Pushes::Kept && held.renewal().is_some() {
+            connected.renewer = Some(renewal::keep(supply, held, &connected.itself, common));
+        }
+        Ok(connected)
+    }
+
+    async fn open_with(target: &Target, pushes: Pushes, common: &Arc<Common>) -> Result<Self> {
         match target.protocol {
             Some(protocol) => Self::open_as(target, protocol, pushes, common).await,
             None => match Self::open_as(target, Protocol::Resp3, pushes, common).await {
@@ -166,12 +137,20 @@ impl Driven {
     ) -> Result<Self> {
         let failed = |error: io::Error| Error::from_redis(error.into());
         match &target.place {
-            Place::Tcp { host, port } => {
+            #[cfg(feature = "tls")]
+            Place::Tcp { host, port } | Place::Node(Address { host, port })
+                if target.tls.is_some() =>
+            {
+                Self::over_tls(host, *port, target, (protocol, pushes), common).await
+            }
+            Place::Tcp { host, port } | Place::Node(Address { host, port }) => {
                 let stream = dial::tcp(host, *port, common.runtime())
                     .await
                     .map_err(failed)?;
                 let view = SockRef::from(&stream).try_clone().ok();
-                Self::over(stream, view, target, (protocol, pushes), common).await
+                Self::over(stream, view, target, (protocol, pushes), common)
+                    .await
+                    .map_err(perhaps_needed)
             }
             #[cfg(unix)]
             Place::Unix { path } => {
@@ -181,6 +160,25 @@ impl Driven {
             }
             place => Err(failed(io::Error::other(format!("{place} is not a server")))),
         }
+    }
+
+    #[cfg(feature = "tls")]
+    async fn over_tls(
+        host: &str,
+        port: u16,
+        target: &Target,
+        how: (Protocol, Pushes),
+        common: &Arc<Common>,
+    ) -> Result<Self> {
+        let tls = target.tls.clone().unwrap_or_default();
+        // Files are read before there is a connection to keep waiting.
+        let secured = tls::handshake::prepare(&tls, host).await?;
+        let stream = dial::tcp(host, port, common.runtime()).await;
+        let stream = stream.map_err(|error| Error::from_redis(error.into()))?;
+        let view = SockRef::from(&stream).try_clone().ok();
+        let stream = secured.over(stream).await?;
+        let connected = Self::over(stream, view, target, how, common).await;
+        connected.map_err(|error| secured.why(error))
     }
 
     async fn over<S>(
@@ -206,7 +204,17 @@ impl Driven {
                 bytes,
             });
         }
+        if pushes == Pushes::Told && protocol == Protocol::Resp3 {
+            let listeners = Arc::clone(common);
+            config = config.set_push_sender(move |push| {
+                carrier::deliver(&listeners, push);
+                Ok::<(), ()>(())
+            });
+        }
         let handshake = target.handshake(protocol);
+        // Somebody has the connection for himself, and may ask for what is answered otherwise: SUBSCRIBE, MONITOR.
+        let alone = pushes == Pushes::Kept;
+        let (wire, stream) = Wire::over(stream, alone);
         let (connection, driver) =
             MultiplexedConnection::new_with_config(&handshake, stream, config)
                 .await
@@ -218,27 +226,31 @@ impl Driven {
             given_up: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             met: OnceLock::new(),
+            carrier: OnceLock::new(),
             common: Arc::clone(common),
+            lane: Lane::new(matches!(target.place, Place::Node(_))),
         });
         let itself = Arc::<OnceLock<Weak<Driven>>>::default();
-        let driver = common.runtime().spawn(Gathering {
-            driver: Box::pin(driver),
-            alive: Arc::clone(&alive),
-            calls: Arc::clone(&itself),
-            gathering: false,
-        });
+        let driver = Driver::new(wire, Box::pin(driver), &alive, &itself);
+        let driver = common.runtime().spawn(driver);
         // From here on, dropping this value ends the driver.
         let mut connected = Driven {
             connection,
             alive,
             driver,
             met: Met::default(),
+            partings: common.partings(),
             made: common.runtime().now(),
             used: AtomicU64::new(0),
+            expires: AtomicU64::new(u64::MAX),
+            renewer: None,
+            doubtful: AtomicBool::new(false),
+            proving: tokio::sync::Mutex::default(),
             in_vain: AtomicU32::new(0),
             in_vain_since: Mutex::default(),
             itself,
             pushes: kept,
+            led: None,
         };
         let mut greeting = Pipeline::new();
         greeting::write(target, &mut greeting);
@@ -249,7 +261,66 @@ impl Driven {
             .map_err(Error::from_redis)?;
         connected.met = greeting::read(target, replies)?;
         let _ = connected.alive.met.set(connected.met.clone());
+        if pushes == Pushes::Told {
+            connected.track(target, protocol).await?;
+        }
         Ok(connected)
+    }
+
+    /// Asks the server to tell of changes of what is read over this connection. Whatever it answers, the connection has
+    /// a carrier then.
+    async fn track(&mut self, target: &Target, protocol: Protocol) -> Result<()> {
+        let Some(tracking) = &target.tracking else {
+            return Ok(());
+        };
+        let (mut refused, mut known) = (None, None);
+        let asked = coarse::now();
+        if protocol == Protocol::Resp3 {
+            let mut asking = Pipeline::with_capacity(2);
+            asking.cmd("CLIENT").arg("TRACKING").arg("ON").arg("NOLOOP");
+            if tracking.of_cluster {
+                asking.add_command(Beat::command(tracking));
+            }
+            let sending = self
+                .connection
+                .send_packed_commands(&asking, 0, asking.len());
+            let replies = sending.await;
+            let mut replies = replies.map_err(Error::from_redis)?.into_iter();
+            let reply = replies.next().unwrap_or(redis::Value::Nil);
+            refused = super::result_of(reply).err();
+            known = replies.next();
+        }
+        let common = &self.alive.common;
+        let carrier = if protocol == Protocol::Resp3 && refused.is_none() {
+            let run_id = self.met.run_id.clone();
+            let carrier = Carrier::tracking(asked, tracking, run_id);
+            common.runtime().spawn(carrier::listen_for(
+                Arc::clone(&carrier),
+                self.connection.clone(),
+                Arc::clone(common),
+                Beat::new(tracking, known.as_ref()),
+            ));
+            carrier
+        } else {
+            common.warn_of_no_tracking(refused.as_ref());
+            Carrier::silent()
+        };
+        let _ = self.alive.carrier.set(carrier);
+        Ok(())
+    }
+
+    /// What carries the news of changed keys, if they are told.
+    pub(super) fn carrier(&self) -> Option<&Arc<Carrier>> {
+        self.alive.carrier.get()
+    }
+
+    /// Where the place led to when it was made.
+    #[cfg(feature = "sentinel")]
+    pub(super) fn set_led(&mut self, led: Led) {
+        if let Some(carrier) = self.carrier() {
+            carrier.set_led(led.clone());
+        }
+        self.led = Some(led);
     }
 
     /// Moves it behind an `Arc`, whose count tells the driver how many calls are running.
@@ -269,7 +340,8 @@ impl Driven {
         let Some(Kept { messages, bytes }) = &self.pushes else {
             return Err(without_pushes());
         };
-        match messages.lock().await.recv().await {
+        let next = async { messages.lock().await.recv().await };
+        match self.while_current(async { Ok(next.await) }).await? {
             Some(push) if push.kind != PushKind::Disconnection => {
                 bytes.fetch_sub(size(&push), Ordering::Relaxed);
                 Ok(push)
@@ -279,13 +351,72 @@ impl Driven {
         }
     }
 
-    /// Begins a call. `writes`: whether it changes anything.
-    pub(super) fn begin(&self, writes: bool) -> Call<'_> {
-        self.alive.submitted.store(true, Ordering::Relaxed);
+    /// Waits for a reply on a connection of the caller's own, but no longer than the place leads there.
+    pub(super) async fn while_current<T>(
+        &self,
+        reply: impl Future<Output = RedisResult<T>>,
+    ) -> RedisResult<T> {
+        match &self.led {
+            Some(led) => match first(reply, led.turned()).await {
+                Ok(reply) => reply,
+                Err(()) => Err(led::turned_away()),
+            },
+            None => reply.await,
+        }
+    }
+
+    /// Whether the place still leads there.
+    pub(super) fn is_current(&self) -> bool {
+        self.led.as_ref().is_none_or(Led::is_current)
+    }
+
+    /// Begins to ask something through redis-rs.
+    pub(super) fn begin(&self) -> Call<'_> {
         Call {
             connected: self,
-            after: self.alive.given_up.load(Ordering::Acquire),
-            writes,
+            after: self.announce(),
+        }
+    }
+
+    /// The reply has come to something that was sent when so many writes had been given up.
+    #[inline]
+    pub(super) fn note_answer(&self, after: u64) {
+        if self.doubtful.load(Ordering::Relaxed) {
+            self.doubtful.store(false, Ordering::Relaxed);
+        }
+        if self.in_vain.load(Ordering::Relaxed) != 0 {
+            self.in_vain.store(0, Ordering::Relaxed);
+            *self.in_vain_since.lock() = None;
+        }
+        // Replies come in turn: the server is done with what was sent before.
+        if after > self.alive.settled.load(Ordering::Relaxed) {
+            self.alive.settled.fetch_max(after, Ordering::AcqRel);
+        }
+    }
+
+    /// The calls of the tasks that share it.
+    pub(super) fn lane(&self) -> &Lane {
+        &self.alive.lane
+    }
+
+    /// Says that something is about to be sent. Returns how many writes have been given up so far.
+    pub(super) fn announce(&self) -> u64 {
+        self.alive.submitted.store(true, Ordering::Relaxed);
+        self.alive.given_up.load(Ordering::Acquire)
+    }
+
+    /// The parts that every backend has.
+    pub(super) fn common(&self) -> &Arc<Common> {
+        &self.alive.common
+    }
+
+    /// A write that was sent is not waited for any more.
+    pub(super) fn give_up(&self) {
+        // In one order with the end of the connection: either this sees it, or `end` sees the write.
+        let alive = &self.alive;
+        alive.given_up.fetch_add(1, Ordering::SeqCst);
+        if !alive.alive.load(Ordering::SeqCst) {
+            alive.doubt();
         }
     }
 
@@ -317,23 +448,105 @@ impl Driven {
 
     /// Whether a call that begins now can use it. On a runtime that stood still, the driver has not seen yet that the
     /// server closed the connection. So the kernel is asked, if the connection was idle for a while: that is a system
-    /// call.
+    /// call. If there is something that the driver has not read, the answer is no as well, until it has
+    /// [caught up](Driven::catch_up).
     pub(super) fn is_usable(&self, now: Instant) -> bool {
-        if !self.is_alive() {
+        if !self.is_alive() || !self.is_current() || self.partings != self.alive.common.partings() {
             return false;
         }
         let millis = now.saturating_duration_since(self.made).as_millis() as u64;
         let last = self.used.load(Ordering::Relaxed);
-        if last != millis {
+        let idle = Duration::from_millis(millis.saturating_sub(last));
+        let seen = match idle < LAIN_IDLE {
+            true => Seen::Nothing,
+            false => self.alive.look(),
+        };
+        if seen != Seen::Unread && last != millis {
             self.used.store(millis, Ordering::Relaxed);
         }
-        if Duration::from_millis(millis.saturating_sub(last)) < LAIN_IDLE
-            || self.alive.is_connected()
-        {
-            return true;
+        if millis >= self.expires.load(Ordering::Relaxed) {
+            self.leave();
+            return false;
         }
+        match seen {
+            Seen::Closed => self.leave(),
+            _ if idle >= LONG_IDLE => self.doubtful.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+        seen == Seen::Nothing
+    }
+
+    /// Lets the driver read what is there: it may be a message, or the last one before the end (over TLS, the end itself
+    /// is one). What it has not read after a moment is not waited for.
+    pub(super) async fn catch_up(&self, now: Instant) {
+        let millis = now.saturating_duration_since(self.made).as_millis() as u64;
+        let last = self.used.load(Ordering::Relaxed);
+        if Duration::from_millis(millis.saturating_sub(last)) < LAIN_IDLE {
+            return;
+        }
+        for turn in 0..CATCH_UP {
+            match self.alive.look() {
+                Seen::Closed => return,
+                Seen::Nothing => break,
+                Seen::Unread if turn < 4 => tokio::task::yield_now().await,
+                Seen::Unread => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+        if Duration::from_millis(millis.saturating_sub(last)) >= LONG_IDLE {
+            self.doubtful.store(true, Ordering::Relaxed);
+        }
+        self.used.store(millis, Ordering::Relaxed);
+    }
+
+    /// Ends it for later calls. No call has failed because of it.
+    pub(super) fn leave(&self) {
         self.alive.end(&LinkEvent::Dropped);
-        false
+    }
+
+    /// Notes that the server has these credentials from the connection.
+    pub(super) fn note_expiry(&self, held: &Held) {
+        let millis = held.end().map_or(u64::MAX, |end| {
+            end.saturating_duration_since(self.made).as_millis() as u64
+        });
+        self.expires.store(millis, Ordering::Relaxed);
+    }
+
+    #[cfg(all(test, feature = "blocking"))]
+    pub(super) fn is_good_for(&self, clock: &crate::runtime::moved::Clock, time: Duration) -> bool {
+        let then = crate::runtime::Runtime::Moved(clock.clone()).now() + time;
+        let millis = then.saturating_duration_since(self.made).as_millis() as u64;
+        millis < self.expires.load(Ordering::Relaxed)
+    }
+
+    /// Whether it must answer before a call is trusted to it.
+    #[inline]
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it has answered: those who come together ask once. Otherwise it is not used again.
+    pub(super) async fn answers(&self, patience: Duration) -> bool {
+        let ask = async || {
+            let _turn = self.proving.lock().await;
+            if !self.is_alive() || !self.is_doubtful() {
+                return self.is_alive();
+            }
+            let call = self.begin();
+            let ping = redis::cmd("PING");
+            let answer = call.connection().send_packed_command(&ping).await;
+            // Whatever it says, it is there.
+            if answer.is_ok_and(|_| self.is_alive()) {
+                call.answered();
+                return true;
+            }
+            false
+        };
+        let runtime = self.alive.common.runtime();
+        let answered = runtime.timeout(patience, ask).await == Some(true);
+        if !answered {
+            self.leave();
+        }
+        answered
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -346,12 +559,11 @@ impl Driven {
     }
 }
 
-/// A call on a connection. If it is dropped without a reply, it was given up.
+/// Something that is asked through redis-rs, and changes nothing that anybody reads.
 pub(super) struct Call<'d> {
     connected: &'d Driven,
     /// How many writes had been given up on the connection when it began.
     after: u64,
-    writes: bool,
 }
 
 impl Call<'_> {
@@ -359,37 +571,9 @@ impl Call<'_> {
         self.connected.connection.clone()
     }
 
-    /// The call got its reply.
-    pub(super) fn answered(mut self) {
-        self.writes = false;
-        let Driven {
-            in_vain,
-            in_vain_since,
-            alive,
-            ..
-        } = self.connected;
-        if in_vain.load(Ordering::Relaxed) != 0 {
-            in_vain.store(0, Ordering::Relaxed);
-            *in_vain_since.lock() = None;
-        }
-        // Replies come in turn: the server is done with what was sent before.
-        if self.after > alive.settled.load(Ordering::Relaxed) {
-            alive.settled.fetch_max(self.after, Ordering::AcqRel);
-        }
-    }
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        if !self.writes {
-            return;
-        }
-        // In one order with the end of the connection: either this sees it, or `end` sees the write.
-        let alive = &self.connected.alive;
-        alive.given_up.fetch_add(1, Ordering::SeqCst);
-        if !alive.alive.load(Ordering::SeqCst) {
-            alive.doubt();
-        }
+    /// It got its reply.
+    pub(super) fn answered(self) {
+        self.connected.note_answer(self.after);
     }
 }
 
@@ -397,107 +581,12 @@ impl Drop for Driven {
     fn drop(&mut self) {
         // Closed on purpose, so no loss is reported.
         self.alive.alive.store(false, Ordering::Release);
+        self.alive.end_carrier();
         self.alive.view.lock().take();
         self.alive.doubt();
+        if let Some(renewer) = &self.renewer {
+            renewer.abort();
+        }
         self.driver.abort();
-    }
-}
-
-/// Drives a connection, but one turn of the scheduler late, so that tasks that are ready by then can add their commands
-/// to the same write. A single call is not delayed.
-///
-/// Otherwise every command would be a system call, a packet and a wake-up of the server, because `TCP_NODELAY` is set
-/// (so that the network does not delay single commands).
-struct Gathering<D> {
-    driver: Pin<Box<D>>,
-    alive: Arc<Alive>,
-    calls: Arc<OnceLock<Weak<Driven>>>,
-    gathering: bool,
-}
-
-/// The references to an idle connection: its link, and the lock-free `latest`.
-const HOLDERS: usize = 2;
-
-impl<D> Gathering<D> {
-    /// Whether there are other calls to wait for. Every running call holds the connection.
-    fn in_company(&self) -> bool {
-        self.calls
-            .get()
-            .is_some_and(|connected| connected.strong_count() > HOLDERS + 1)
-    }
-}
-
-impl<D: Future<Output = ()>> Future for Gathering<D> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // Without commands to write there is no delay: replies are read at once.
-        self.gathering = !self.gathering
-            && self.alive.submitted.swap(false, Ordering::Relaxed)
-            && self.in_company();
-        if self.gathering {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.driver.as_mut().poll(context)
-    }
-}
-
-/// The driver may also be dropped with its runtime.
-impl<D> Drop for Gathering<D> {
-    fn drop(&mut self) {
-        self.alive.lose();
-    }
-}
-
-/// The state that callers and driver share.
-#[derive(Debug)]
-struct Alive {
-    /// Whether the connection can still be used.
-    alive: AtomicBool,
-    /// Whether there are commands that the driver has not seen yet.
-    submitted: AtomicBool,
-    /// The driver's socket once more, to look at.
-    view: Mutex<Option<Socket>>,
-    /// How many writes were given up.
-    given_up: AtomicU64,
-    /// With how many of them the server is done.
-    settled: AtomicU64,
-    met: OnceLock<Met>,
-    common: Arc<Common>,
-}
-
-impl Alive {
-    /// Reports the loss, once.
-    fn lose(&self) {
-        self.end(&LinkEvent::Lost);
-    }
-
-    fn end(&self, event: &LinkEvent) {
-        if self.alive.swap(false, Ordering::SeqCst) {
-            self.view.lock().take();
-            self.doubt();
-            self.common.tell(event);
-        }
-    }
-
-    /// The connection is not used for new calls any more: see [`doubts`](super::doubts).
-    fn doubt(&self) -> Option<Settled> {
-        if self.given_up.load(Ordering::SeqCst) <= self.settled.load(Ordering::Acquire) {
-            return None;
-        }
-        self.common.doubts().add(self.met.get()?)
-    }
-
-    /// Whether the server has not closed the connection, as far as the kernel knows.
-    fn is_connected(&self) -> bool {
-        // The socket does not block, because tokio's does not.
-        match self.view.lock().as_ref() {
-            Some(socket) => match socket.peek(&mut [MaybeUninit::uninit()]) {
-                Ok(seen) => seen != 0,
-                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-            },
-            None => true,
-        }
     }
 }

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use nearcache_embedded::{Connection, Fsync, Policy, Store};
+use nearcache_embedded::{Called, Connection, Event, Fsync, Policy, Store, Subscription};
 use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, ProtocolVersion, Value};
 
+use super::carrier::Carrier;
 use super::raw::Dedicated;
 use super::target::{Bounds, Place, Target};
-use super::{Backend, BoxFuture, Common, Terms, result_of};
+use super::{Answer, Backend, BoxFuture, Common, LinkEvent, Terms, result_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
 use crate::script::Script;
@@ -27,9 +28,12 @@ struct Embedded {
     protocol: ProtocolVersion,
     /// Whether a caller that has to wait for the disk parks its thread.
     parks: bool,
-    common: Common,
+    common: Arc<Common>,
     /// Keeps a named store alive.
     store: Arc<Store>,
+    /// Tells of changes for as long as it is there, if that is asked for.
+    #[cfg_attr(not(feature = "blocking"), allow(dead_code))]
+    tells: Option<Subscription>,
 }
 
 /// The default memory limit of a store, in bytes.
@@ -161,58 +165,119 @@ pub(super) fn over(
     if let Some(protocol) = target.protocol {
         client.set_protocol(protocol.into());
     }
+    let parks = runtime.parks();
+    let common = Common::new(target, runtime).with_clock(store.clock().clone());
+    let common = Arc::new(common);
     Ok(Arc::new(Embedded {
+        tells: target
+            .tracking
+            .as_ref()
+            .map(|_| tell(&store, target.db, &common)),
         client,
         protocol: target
             .protocol
             .map_or(ProtocolVersion::RESP3, ProtocolVersion::from),
-        parks: runtime.parks(),
-        common: Common::new(target, runtime).with_clock(store.clock().clone()),
+        parks,
+        common,
         store,
     }))
 }
 
+/// Tells the listeners of every change in a database, whoever makes it, before the command that makes it returns.
+fn tell(store: &Store, db: u32, common: &Arc<Common>) -> Subscription {
+    let listeners = Arc::downgrade(common);
+    let subscription = store.subscribe(move |event| {
+        let Some(common) = listeners.upgrade() else {
+            return;
+        };
+        match event {
+            Event::Changed { db: of, keys, .. } if *of == db => {
+                let keys = keys.iter().map(|key| key.to_vec()).collect();
+                common.tell(&LinkEvent::Invalidated { keys });
+            }
+            Event::Flushed { db: of, .. } if of.is_none_or(|of| of == db) => {
+                common.tell(&LinkEvent::Flushed);
+            }
+            _ => {}
+        }
+    });
+    common.carriers().put(None, Carrier::always());
+    subscription
+}
+
 impl Embedded {
-    /// Runs a command. A write to a store with `appendfsync=always` waits for the disk; nothing else waits.
-    async fn call(&self, command: &Cmd) -> Value {
-        if self.parks {
-            self.client.call(command)
-        } else {
-            self.client.call_async(command).await
+    /// The reply of what has run. A write to a store with `appendfsync=always` waits for the disk; nothing else waits.
+    #[inline]
+    fn answer<'a, T: Send + 'a>(
+        &self,
+        called: Called,
+        read: fn(Value) -> Result<T>,
+    ) -> Answer<'a, T> {
+        match called.at_once() {
+            Ok(reply) => Answer::Now(read(reply)),
+            Err(called) if self.parks => Answer::Now(read(called.wait())),
+            Err(called) => Answer::Later(Box::pin(async move { read(called.settled().await) })),
         }
     }
 }
 
+/// The replies of a transaction.
+fn replies_of(reply: Value) -> Result<Vec<Value>> {
+    match result_of(reply)? {
+        Value::Array(replies) => Ok(replies),
+        other => Err(Error::unexpected("EXEC", &other)),
+    }
+}
+
 impl Backend for Embedded {
-    fn request<'a>(&'a self, command: &'a Cmd, _: Terms) -> BoxFuture<'a, Result<Value>> {
-        Box::pin(async move { result_of(self.call(command).await) })
+    fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>> {
+        self.begin(command, terms).boxed()
     }
 
     fn pipeline<'a>(
         &'a self,
         pipeline: &'a Pipeline,
-        _: Terms,
+        terms: Terms,
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
-        Box::pin(async move {
-            let commands = pipeline.cmd_iter();
-            if !pipeline.is_transaction() {
-                // They wait for the disk once.
-                return Ok(if self.parks {
-                    self.client.pipeline(commands)
-                } else {
-                    self.client.pipeline_async(commands).await
-                });
-            }
-            let reply = if self.parks {
-                self.client.transaction(commands)
-            } else {
-                self.client.transaction_async(commands).await
-            };
-            match result_of(reply)? {
-                Value::Array(replies) => Ok(replies),
-                other => Err(Error::unexpected("EXEC", &other)),
-            }
-        })
+        self.begin_together(pipeline, terms).boxed()
+    }
+
+    #[inline]
+    fn begin<'a>(&'a self, command: &'a Cmd, _: Terms) -> Answer<'a, Value> {
+        self.answer(self.client.begin_call(command), result_of)
+    }
+
+    fn begin_together<'a>(&'a self, pipeline: &'a Pipeline, _: Terms) -> Answer<'a, Vec<Value>> {
+        let commands = pipeline.cmd_iter();
+        if pipeline.is_transaction() {
+            return self.answer(self.client.begin_transaction(commands), replies_of);
+        }
+        // They wait for the disk once, if there is one.
+        if self.is_at_once() {
+            return Answer::Now(Ok(self.client.pipeline(commands)));
+        }
+        Answer::Later(Box::pin(async move {
+            Ok(self.client.pipeline_async(pipeline.cmd_iter()).await)
+        }))
+    }
+
+    #[inline]
+    fn begin_words<'a>(&'a self, words: &'a [&'a [u8]], _: Terms) -> Answer<'a, Value> {
+        self.answer(self.client.begin_words(words), result_of)
+    }
+
+    fn begin_steps<'a>(
+        &'a self,
+        words: &'a [&'a [u8]],
+        ends: &'a [usize],
+        _: Terms,
+    ) -> Answer<'a, Vec<Value>> {
+        let called = self.client.begin_transaction_of_words(words, ends);
+        self.answer(called, replies_of)
+    }
+
+    fn is_at_once(&self) -> bool {
+        self.parks || !self.client.is_kept()
     }
 
     fn learn(&self, scripts: &[&'static Script]) {
@@ -223,11 +288,14 @@ impl Backend for Embedded {
 
     #[cfg(feature = "blocking")]
     fn in_mode(&self, mode: super::Mode) -> Option<Arc<dyn Backend>> {
+        let common = Arc::new(self.common.for_runtime(mode.runtime()));
+        let db = u32::try_from(self.client.db()).unwrap_or_default();
         Some(Arc::new(Embedded {
+            tells: self.tells.as_ref().map(|_| tell(&self.store, db, &common)),
             client: self.client.clone(),
             protocol: self.protocol,
             parks: mode.runtime().parks(),
-            common: self.common.for_runtime(mode.runtime()),
+            common,
             store: Arc::clone(&self.store),
         }))
     }

@@ -20,6 +20,16 @@ pub(crate) enum LinkEvent {
     Lost,
     /// Connections were closed on purpose, or one was found dead before it was used. No call failed because of it.
     Dropped,
+    /// These keys were changed, or may have been: a copy of what was read of them is old. Told before the reply to any
+    /// command that follows on the same connection.
+    Invalidated {
+        /// As they are in Redis.
+        keys: Vec<Vec<u8>>,
+    },
+    /// Every key may have been changed.
+    Flushed,
+    /// The place leads to another server from now on; or a node of a Cluster knows of another configuration.
+    Moved,
 }
 
 type Listener = dyn Fn(&LinkEvent) + Send + Sync;

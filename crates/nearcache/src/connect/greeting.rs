@@ -8,7 +8,9 @@ use redis::{Pipeline, Value};
 
 use super::result_of;
 use super::server::{self, ServerInfo};
-use super::target::Target;
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+use super::target::Part;
+use super::target::{Place, Target};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a connection has learnt of its server.
@@ -18,6 +20,9 @@ pub(super) struct Met {
     pub(super) run_id: Option<String>,
     /// The connection's id there, to close it by.
     pub(super) id: Option<i64>,
+    /// The part that it has, if it was asked.
+    #[cfg(feature = "sentinel")]
+    pub(super) role: Option<Role>,
 }
 
 /// Adds what follows `HELLO` or `AUTH`. [`read`] takes the replies.
@@ -36,6 +41,14 @@ pub(super) fn write(target: &Target, greeting: &mut Pipeline) {
     }
     greeting.cmd("INFO").arg("server");
     greeting.cmd("CLIENT").arg("ID");
+    #[cfg(feature = "sentinel")]
+    if matches!(target.part, Part::Primary | Part::Replica) {
+        greeting.cmd("ROLE");
+    }
+    #[cfg(feature = "cluster")]
+    if target.part == Part::ReadOnly {
+        greeting.cmd("READONLY");
+    }
 }
 
 /// Reads the replies to what [`write`] added.
@@ -44,13 +57,24 @@ pub(super) fn write(target: &Target, greeting: &mut Pipeline) {
 /// `InvalidConfig` for a server of a kind that cannot be used; the server's own if it refuses the database.
 pub(super) fn read(target: &Target, mut replies: Vec<Value>) -> Result<Met> {
     let mut met = Met::default();
+    #[cfg(feature = "cluster")]
+    if target.part == Part::ReadOnly
+        && let Some(Err(error)) = replies.pop().map(result_of)
+    {
+        tracing::debug!(%error, "READONLY was refused: the primary is read from");
+    }
+    #[cfg(feature = "sentinel")]
+    if matches!(target.part, Part::Primary | Part::Replica) {
+        // A user who may not ask it is told by the first write whether this is a replica.
+        met.role = replies.pop().and_then(|role| role_of(&role));
+    }
     if let Some(Value::Int(id)) = replies.pop() {
         met.id = Some(id);
     }
     match replies.pop().map(result_of) {
         Some(Ok(info)) => {
             if let Ok(info) = ServerInfo::from_info(&info) {
-                usable(&info)?;
+                usable(target, &info)?;
             }
             met.run_id = server::run_id(&info);
         }
@@ -73,11 +97,60 @@ pub(super) fn read(target: &Target, mut replies: Vec<Value>) -> Result<Met> {
 }
 
 /// Whether a server of this kind holds the keys that it is asked for.
-fn usable(server: &ServerInfo) -> Result<()> {
+fn usable(target: &Target, server: &ServerInfo) -> Result<()> {
+    #[cfg(feature = "sentinel")]
+    if target.part == Part::Sentinel {
+        return match &*server.mode {
+            "sentinel" => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::InvalidConfig,
+                super::sentinel::NO_SENTINEL,
+            )),
+        };
+    }
+    let of_cluster = matches!(target.place, Place::Node(_));
     let why = match &*server.mode {
+        "cluster" if of_cluster => return Ok(()),
         "cluster" => Error::CLUSTER,
-        "sentinel" => "this is a Sentinel; give the address of the primary",
+        "standalone" if of_cluster && server.is_at_least(3, 0) => {
+            "this server belongs to no Cluster, so write redis:// in the URL"
+        }
+        "sentinel" => {
+            "this is a Sentinel; give the address of the primary, or redis-sentinel://HOST:PORT/NAME"
+        }
         _ => return Ok(()),
     };
     Err(Error::new(ErrorKind::InvalidConfig, why))
+}
+
+/// The part that a server says to have.
+#[cfg(feature = "sentinel")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Primary,
+    /// `linked`: whether its primary tells it what is written.
+    Replica {
+        linked: bool,
+    },
+    Other,
+}
+
+/// Reads the reply of `ROLE`: `master ...`, or `slave HOST PORT STATE OFFSET`.
+#[cfg(feature = "sentinel")]
+fn role_of(reply: &Value) -> Option<Role> {
+    let Value::Array(parts) = reply else {
+        return None;
+    };
+    let word = |at: usize| match parts.get(at)? {
+        Value::BulkString(word) => Some(&word[..]),
+        Value::SimpleString(word) => Some(word.as_bytes()),
+        _ => None,
+    };
+    Some(match word(0)? {
+        b"master" => Role::Primary,
+        b"slave" | b"replica" => Role::Replica {
+            linked: word(3) == Some(b"connected"),
+        },
+        _ => Role::Other,
+    })
 }

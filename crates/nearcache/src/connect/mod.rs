@@ -4,42 +4,66 @@
 //! A backend only sends commands within a time limit, and reports when its connection is made or lost. `resilience`,
 //! above it, decides whether a command is sent, sent again, or kept for later.
 //!
+//! A backend is for one server. `cluster` is what is known of several that belong together.
+//!
 //! `target` is the place and the user, `open` makes a backend for it. Three files implement the trait: `embedded` (a
 //! store in this process), `multiplexed` (a server, for async callers, over connections of `driven`) and `pooled` (a
 //! server, for blocking callers, over a pool of `socket`s, each on a `stream` with a deadline). `common` and `events`
-//! are shared by all of them. `dial` finds which address of a host answers, `greeting` what
-//! is asked first on a connection, `pace` how often connecting is tried,
-//! `doubts` which old connections are closed first. `raw` has the connections for commands that bypass the cache, and
-//! `waits` says how long such a command may take.
+//! are shared by all of them. `tls` secures the connections to a server. `dial` finds which address of a host answers,
+//! `greeting` what is asked first on a connection, `pace` how often connecting is tried, `led` where a place leads to, which
+//! `sentinel` decides for a primary behind Sentinels, `doubts` which old connections are closed first, and `vain` when one
+//! is given up. A connection of `driven` is written and read by its `driver`; `lane` has the calls that are on their way,
+//! `packed` their bytes, and `frames` those of the replies. `raw` has the connections for commands that bypass the cache, and
+//! `waits` says how long such a command may take. `carrier` brings the news of changed keys to those who keep copies;
+//! for a pool, over a connection of its own (`broadcast`). `pushes` keeps messages of a server for who reads them.
 
+mod alive;
+mod ask;
+#[cfg(feature = "blocking")]
+mod broadcast;
+mod carrier;
+#[cfg(feature = "cluster")]
+pub(crate) mod cluster;
 mod common;
+pub(crate) mod credentials;
 mod dial;
 mod doubts;
 mod driven;
+mod driver;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod events;
+pub(crate) mod frames;
 mod greeting;
+mod lane;
+mod led;
 mod multiplexed;
 mod open;
 mod pace;
-#[cfg(feature = "blocking")]
 pub(crate) mod packed;
 #[cfg(feature = "blocking")]
 mod pooled;
+mod pushes;
 mod raw;
+mod renewal;
+mod sent;
+#[cfg(feature = "sentinel")]
+mod sentinel;
 mod server;
 #[cfg(feature = "blocking")]
 pub(crate) mod socket;
 #[cfg(feature = "blocking")]
 mod stream;
+pub(crate) mod supply;
 pub(crate) mod target;
+pub(crate) mod tls;
+mod vain;
 mod waits;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use redis::{Arg, Cmd, Pipeline, ServerError, Value};
@@ -47,24 +71,103 @@ use redis::{Arg, Cmd, Pipeline, ServerError, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::Script;
 use crate::ttl::in_millis;
+use sent::{Next, OfOutcome, Sent};
 
+pub(crate) use carrier::Carried;
 pub(crate) use common::{Common, Epoch};
 #[cfg(feature = "embedded")]
 pub(crate) use embedded::over_store;
 pub(crate) use events::LinkEvent;
+#[cfg(feature = "cluster")]
+pub(crate) use open::open_node;
 pub(crate) use open::{Mode, open};
 #[cfg(feature = "blocking")]
 pub use raw::BlockingConnection;
 pub use raw::Connection;
 pub(crate) use raw::{Alone, Dedicated};
 pub use server::{ServerInfo, ServerKind};
-pub use target::Protocol;
+pub use target::{Protocol, ReadFrom};
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 
 /// A connection that was idle for longer is looked at before it is used: the server may have closed it.
 const LAIN_IDLE: Duration = Duration::from_millis(100);
 
+/// A connection that was idle for longer answers a `PING` before it is used: a firewall may have dropped it silently,
+/// which the system does not know.
+const LONG_IDLE: Duration = Duration::from_secs(10);
+
+/// How long a connection may take for that, in a call with this limit. Enough is left to make another one.
+fn time_to_prove(limit: Duration) -> Duration {
+    (limit / 4).max(Duration::from_millis(5)).min(limit)
+}
+
 /// A boxed future, as backends return it.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A reply: it is here already, or it is on its way, or a future brings it.
+pub(crate) enum Answer<'a, T> {
+    #[cfg(any(feature = "embedded", feature = "blocking"))]
+    Now(Result<T>),
+    /// Without a future in memory of its own.
+    Sent(Sent<'a>),
+    Later(BoxFuture<'a, Result<T>>),
+    /// It was given out.
+    #[cfg(any(feature = "embedded", feature = "blocking"))]
+    Given,
+}
+
+impl<'a, T: OfOutcome + Send + Unpin + 'a> Future for Answer<'a, T> {
+    type Output = Result<T>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        loop {
+            match &mut *self {
+                Answer::Sent(sent) => {
+                    let again = match ready!(sent.poll_reply(context)) {
+                        Ok(Next::Replied(reply)) => return Poll::Ready(Ok(reply)),
+                        Ok(Next::Again(call)) => sent.again(call),
+                        Err(error) => return Poll::Ready(Err(error)),
+                    };
+                    *self = Answer::Later(again);
+                }
+                Answer::Later(reply) => return reply.as_mut().poll(context),
+                #[cfg(any(feature = "embedded", feature = "blocking"))]
+                Answer::Now(_) => {
+                    if let Answer::Now(reply) = std::mem::replace(&mut *self, Answer::Given) {
+                        return Poll::Ready(reply);
+                    }
+                }
+                // Polled after its end, which `.await` never does.
+                #[cfg(any(feature = "embedded", feature = "blocking"))]
+                Answer::Given => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<T> Answer<'_, T> {
+    /// The reply, if it is here already.
+    #[inline]
+    pub(crate) fn at_once(self) -> Option<Result<T>> {
+        match self {
+            #[cfg(any(feature = "embedded", feature = "blocking"))]
+            Answer::Now(reply) => Some(reply),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(feature = "embedded")]
+impl<'a, T: OfOutcome + Send + Unpin + 'a> Answer<'a, T> {
+    fn boxed(self) -> BoxFuture<'a, Result<T>> {
+        match self {
+            Answer::Later(reply) => reply,
+            other => Box::pin(other),
+        }
+    }
+}
 
 /// A place that answers Redis commands.
 ///
@@ -80,8 +183,9 @@ pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// 5. A command is not sent if the epoch has advanced past that of its terms; the call fails with
 ///    [`Error::is_outdated`]. Listeners are told of a new connection before anyone can use it, and may begin a new
 ///    epoch.
-/// 6. After a reply that says that the server is a read-only replica, later calls go over a new connection to whatever
-///    the place leads to by then, at most once a second.
+/// 6. After a reply that says that the server is a read-only replica, or that the connection has no user any more, later
+///    calls go over a new connection to whatever the place leads to by then, with the credentials of then, at most once
+///    a second. Of commands without a user none was carried out.
 /// 7. A write that was given up, on a connection that is not used any more, does not happen after a later call, if the
 ///    server permits `CLIENT KILL` (see `doubts`).
 pub(crate) trait Backend: fmt::Debug + Send + Sync {
@@ -97,10 +201,48 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
         terms: Terms,
     ) -> BoxFuture<'a, Result<Vec<Value>>>;
 
-    /// The servers that hold keys of their own, if there are several (a cluster's primaries). A command for all keys,
-    /// such as a scan, goes to each. Empty: this is the only one.
-    fn nodes(&self) -> Vec<Arc<dyn Backend>> {
-        Vec::new()
+    /// [`request`](Backend::request), carried out as far as it can be: a place that has the reply at once, and one whose
+    /// callers block, need no future.
+    fn begin<'a>(&'a self, command: &'a Cmd, terms: Terms) -> Answer<'a, Value> {
+        Answer::Later(self.request(command, terms))
+    }
+
+    /// The same of [`pipeline`](Backend::pipeline).
+    fn begin_together<'a>(
+        &'a self,
+        pipeline: &'a Pipeline,
+        terms: Terms,
+    ) -> Answer<'a, Vec<Value>> {
+        Answer::Later(self.pipeline(pipeline, terms))
+    }
+
+    /// [`begin`](Backend::begin) of a command that is given as its words.
+    fn begin_words<'a>(&'a self, words: &'a [&'a [u8]], terms: Terms) -> Answer<'a, Value> {
+        let command = command_of(words);
+        Answer::Later(Box::pin(async move { self.request(&command, terms).await }))
+    }
+
+    /// [`begin_together`](Backend::begin_together) of commands that take effect together, given as their words in a row
+    /// and where each of them ends.
+    fn begin_steps<'a>(
+        &'a self,
+        words: &'a [&'a [u8]],
+        ends: &'a [usize],
+        terms: Terms,
+    ) -> Answer<'a, Vec<Value>> {
+        let mut pipeline = Pipeline::with_capacity(ends.len());
+        pipeline.atomic();
+        for command in each_of(words, ends) {
+            pipeline.add_command(command_of(command));
+        }
+        Answer::Later(Box::pin(
+            async move { self.pipeline(&pipeline, terms).await },
+        ))
+    }
+
+    /// Whether the reply is always here at once, so that a call needs to keep nothing while it waits.
+    fn is_at_once(&self) -> bool {
+        false
     }
 
     /// Registers the Rust twins of these scripts, for a backend without Lua. A server learns a script when it is run.
@@ -111,7 +253,7 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// A backend of the same place for the other kind of caller, if the place cannot be opened a second time: a store
     /// in this process.
     #[cfg(feature = "blocking")]
-    fn in_mode(&self, mode: Mode) -> Option<Arc<dyn Backend>> {
+    fn in_mode(&self, mode: Mode) -> Option<std::sync::Arc<dyn Backend>> {
         let _ = mode;
         None
     }
@@ -128,6 +270,19 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
 
     /// Closes the connections. A later call opens new ones.
     fn disconnect(&self);
+
+    /// The place leads elsewhere from now on: closes the connections to where it led before. Running calls stay.
+    #[cfg_attr(not(feature = "sentinel"), allow(dead_code))]
+    fn follow(&self) {}
+
+    /// Notes whether a cache uses it. What goes on in the background is only for that.
+    fn note_use(&self, used: bool) {
+        #[cfg(feature = "sentinel")]
+        if let Some(sentinels) = self.common().sentinels() {
+            sentinels.note_use(used);
+        }
+        let _ = used;
+    }
 
     /// The parts that every backend has.
     fn common(&self) -> &Common;
@@ -158,6 +313,12 @@ fn is_replica(replies: &[Value]) -> bool {
             .any(|reply| matches!(reply, Value::ServerError(error) if error.code() == "READONLY")),
         _ => false,
     })
+}
+
+/// Whether this reply says that the connection has no user any more: the server, or a proxy before it, takes no command
+/// on it (promise 6).
+fn is_signed_out(reply: &Value) -> bool {
+    matches!(reply, Value::ServerError(error) if matches!(error.code(), "NOAUTH" | "WRONGPASS"))
 }
 
 /// How long connecting may take in a call with this limit.
@@ -231,6 +392,35 @@ fn reads(verb: &[u8]) -> bool {
     )
 }
 
+/// A command that is given as its words.
+pub(crate) fn command_of(words: &[&[u8]]) -> Cmd {
+    let bytes = words.iter().map(|word| word.len()).sum();
+    // Allocated once, with the final size.
+    let mut command = Cmd::with_capacity(words.len(), bytes);
+    for word in words {
+        command.arg(word);
+    }
+    command
+}
+
+/// Whether a command that is given as its words changes nothing at the server.
+pub(crate) fn changes_nothing(words: &[&[u8]]) -> bool {
+    words.first().is_some_and(|verb| reads(verb))
+}
+
+/// Commands that are given as their words in a row, and where each of them ends.
+pub(crate) fn each_of<'s, 'w>(
+    words: &'s [&'w [u8]],
+    ends: &'s [usize],
+) -> impl Iterator<Item = &'s [&'w [u8]]> {
+    let mut begin = 0;
+    ends.iter().map(move |end| {
+        let command = words.get(begin..*end).unwrap_or_default();
+        begin = *end;
+        command
+    })
+}
+
 /// Whether none of the commands changes anything at the server.
 pub(crate) fn change_nothing<'c>(commands: impl IntoIterator<Item = &'c Cmd>) -> bool {
     commands
@@ -261,10 +451,29 @@ fn is_stuck(replies: &[Value]) -> bool {
 ///
 /// A server that refuses `MULTI` (to this user, or because a proxy is before it) carries the commands out one by one, in
 /// their order. Then these are the replies.
-fn replies(common: &Common, pipeline: &Pipeline, mut replies: Vec<Value>) -> Result<Vec<Value>> {
-    if !pipeline.is_transaction() {
-        return Ok(replies);
+///
+/// If the connection has no user, the error is that of the whole pipeline.
+#[cfg(feature = "blocking")]
+fn replies(common: &Common, pipeline: &Pipeline, replies: Vec<Value>) -> Result<Vec<Value>> {
+    replies_of(common, pipeline.is_transaction(), replies)
+}
+
+/// The same, where it is known whether it is a transaction.
+fn replies_of(common: &Common, transaction: bool, replies: Vec<Value>) -> Result<Vec<Value>> {
+    if let Some(Value::ServerError(refused)) = replies.first()
+        && replies.iter().all(is_signed_out)
+    {
+        return Err(Error::from_server(refused));
     }
+    if transaction {
+        inside(common, replies)
+    } else {
+        Ok(replies)
+    }
+}
+
+/// The same, of a transaction.
+fn inside(common: &Common, mut replies: Vec<Value>) -> Result<Vec<Value>> {
     let end = replies.pop();
     if let (Some(Value::ServerError(refused)), Some(Value::ServerError(_))) =
         (replies.first(), &end)
@@ -312,6 +521,8 @@ fn timed_out(limit: Duration, doing: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use nearcache_testkit::Redis;
 

@@ -5,33 +5,43 @@
 //!    with any number of runtimes, at the same time or one after another.
 //! 2. Callers share a connect: those that come while it is in progress wait for it, each within its own limit, and a
 //!    caller that stops waiting does not stop it.
+//!    Those who wait together and fail are one failure: all but the first return an [echo](Error::is_echo) of it.
 //! 3. A connection whose driver has ended is never used again; the next call makes a new one.
-//! 4. If a call of at least [`SILENT`] gets no reply, or [`SHORT_CALLS`] shorter ones in a row over as long a time, the
-//!    connection is retired: the running calls stay on it, later calls use another. (It may be half-open, or out of step
-//!    because the server sent garbage.)
-//! 5. redis-rs's own timeouts are off. Ours is the only one, and includes connecting, unless the target has a time for
+//! 4. If a call of at least [`SILENT`](super::vain::SILENT) gets no reply, or
+//!    [`SHORT_CALLS`](super::vain::SHORT_CALLS) shorter ones in a row over as long a time, the connection is retired: the
+//!    running calls stay on it, later calls use another. (It may be half-open, or out of step because the server sent
+//!    garbage.)
+//! 5. redis-rs's own timeouts are off. Ours is the only one, and includes unless the target has a time for
 //!    that.
 //! 6. A connection that the server closed while it was idle is found before a command is written to it, even if the
 //!    runtime stood still meanwhile.
 //! 7. After a fork, the child connects anew, on a runtime of its own, and does not touch its parent's connections.
+//! 8. A connection that was idle for [`LONG_IDLE`](super::LONG_IDLE) answers a `PING` before a call is sent on it. If it does not within a
+//!    quarter of the call's limit, another one is made: a firewall may have dropped it silently. A busy connection costs
+//!    that nothing.
+//! 9. Calls that are made together leave together: see [`lane`](super::lane).
 
-use std::future::Future;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use redis::{Arg, Cmd, Pipeline, Value};
+use smallvec::SmallVec;
 use tokio::runtime::{self, Handle};
 use tokio::sync::watch;
 
-use super::driven::{Driven, Pushes};
+use super::ask::Ask;
+use super::driven::Driven;
+use super::lane::fenced_set;
+use super::led::connect;
+use super::pushes::Pushes;
 use super::raw::Dedicated;
+use super::sent::{Next, OfOutcome, Sent};
 use super::target::Target;
 use super::{
-    Backend, BoxFuture, Common, LinkEvent, Terms, change_nothing, count, doubts, replies,
-    result_of, time_to_connect, timed_out,
+    Answer, Backend, BoxFuture, Common, LinkEvent, Terms, time_to_connect, time_to_prove, timed_out,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
@@ -39,16 +49,9 @@ use crate::runtime::Runtime;
 /// How long a connect goes on at least, even if nobody waits for it any more.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// A call that waits this long without a reply retires its connection. A shorter limit is the caller's choice: a single
-/// such call does not mean that the connection is bad.
-const SILENT: Duration = Duration::from_millis(100);
-
-/// How many calls in a row must have waited in vain to retire a connection, if each was shorter than [`SILENT`].
-const SHORT_CALLS: u32 = 3;
-
 /// A server, and a link for each runtime that has called.
 #[derive(Debug)]
-pub(super) struct Multiplexed {
+pub(crate) struct Multiplexed {
     target: Target,
     common: Arc<Common>,
     links: Mutex<Vec<(runtime::Id, Arc<Link>)>>,
@@ -68,18 +71,22 @@ impl Multiplexed {
         let (runtime, pace) = (self.common.runtime(), self.common.pace());
         pace.admit(runtime.now())?;
         let limit = time_to_connect(target, limit);
-        let opening = Driven::open(target, Pushes::Kept, &self.common);
+        let opening = connect(target, Pushes::Kept, &self.common, limit);
         let opened = runtime.timeout(limit, || opening).await;
-        let opened = opened.unwrap_or_else(|| Err(timed_out(limit, "while connecting")));
+        let opened = opened.unwrap_or_else(|| Err(timed_out(limit, target.connecting())));
         pace.note(&opened, runtime.now());
         Ok(Dedicated::Multiplexed(opened?.shared()))
     }
 
     pub(super) fn new(target: Target, runtime: Runtime) -> Self {
-        let common = Arc::new(Common::new(&target, runtime));
+        let common = Common::new(&target, runtime);
+        Self::with(target, common)
+    }
+
+    pub(super) fn with(target: Target, common: Common) -> Self {
         Multiplexed {
             target,
-            common,
+            common: Arc::new(common),
             links: Mutex::default(),
             latest: ArcSwapOption::empty(),
         }
@@ -98,11 +105,17 @@ impl Multiplexed {
     }
 
     /// The last used connection, if it is alive and belongs to this runtime.
-    fn ready(&self, runtime: runtime::Id) -> Option<Arc<Driven>> {
+    #[inline]
+    pub(super) fn ready(&self, runtime: runtime::Id, now: Instant) -> Option<Arc<Driven>> {
         let latest = self.latest.load();
         let latest = latest.as_ref()?;
-        (latest.runtime == runtime && latest.connected.is_usable(self.common.runtime().now()))
+        (latest.runtime == runtime && latest.connected.is_usable(now))
             .then(|| Arc::clone(&latest.connected))
+    }
+
+    #[cfg(test)]
+    pub(super) fn found(&self, runtime: runtime::Id) -> Option<Arc<Driven>> {
+        self.ready(runtime, self.common.runtime().now())
     }
 
     /// The runtime's connection, and what is left of the limit.
@@ -113,22 +126,24 @@ impl Multiplexed {
     ) -> Result<(Arc<Driven>, Duration)> {
         let begun = self.common.runtime().now();
         let patience = time_to_connect(&self.target, limit);
-        let Some(outcome) = self
+        let found = self
             .common
             .runtime()
             .timeout(patience, || self.find_or_connect(runtime, patience))
-            .await
-        else {
-            return Err(timed_out(patience, "while connecting"));
+            .await;
+        let Some(outcome) = found else {
+            let error = timed_out(patience, self.target.connecting());
+            return Err(self.as_one(runtime, begun, error));
         };
         let connected = outcome.map_err(|error| {
             // What was given up on is a connect that is shared. The caller is told its own limit.
             let given_up =
                 error.kind() == ErrorKind::Timeout && std::error::Error::source(&error).is_none();
-            match given_up {
-                true => timed_out(patience, "while connecting").on_host(self.common.host()),
+            let error = match given_up {
+                true => timed_out(patience, self.target.connecting()).on_host(self.common.host()),
                 false => error,
-            }
+            };
+            self.as_one(runtime, begun, error)
         })?;
         self.latest.store(Some(Arc::new(Latest {
             runtime,
@@ -144,6 +159,18 @@ impl Multiplexed {
         Ok((connected, left))
     }
 
+    /// The error of a call that has waited for a connect since `begun`. If others have waited with it, the first who fails
+    /// tells of it (invariant 2).
+    fn as_one(&self, runtime: runtime::Id, begun: Instant, error: Error) -> Error {
+        let (link, now) = (self.link(runtime), self.common.runtime().now());
+        let told = &mut *link.told.lock();
+        if told.is_some_and(|told| begun < told) {
+            return error.into_echo();
+        }
+        *told = Some(now);
+        error
+    }
+
     /// The runtime's connection: the existing one, the one that another call is making, or a new one.
     async fn find_or_connect(&self, runtime: runtime::Id, limit: Duration) -> Result<Arc<Driven>> {
         // Here, and not for each call, because it is a system call. The child's runtime is a new one, so its first call
@@ -152,6 +179,9 @@ impl Multiplexed {
             self.start_afresh();
         }
         let link = self.link(runtime);
+        if let Some(connected) = link.current() {
+            connected.catch_up(self.common.runtime().now()).await;
+        }
         let mut outcome = match link.look(self.common.runtime().now()) {
             Found::Ready(connected) => return Ok(connected),
             Found::Connecting(outcome) => outcome,
@@ -201,15 +231,24 @@ impl Multiplexed {
         // The connect may take longer than this caller waits: later callers can use the connection.
         let patience = limit.max(CONNECT);
         self.common.runtime().spawn(async move {
-            let opening = Driven::open(&target, Pushes::Dropped, &common);
+            let pushes = match target.tracking {
+                Some(_) => Pushes::Told,
+                None => Pushes::Dropped,
+            };
+            let opening = connect(&target, pushes, &common, limit);
             let outcome = match common.runtime().timeout(patience, || opening).await {
                 Some(outcome) => outcome.map(Driven::shared),
                 // What is told is how long a caller waits.
-                None => Err(timed_out(limit, "while connecting")),
+                None => Err(timed_out(limit, target.connecting())),
             };
             common.pace().note(&outcome, common.runtime().now());
             let outcome = outcome.map_err(|error| error.on_host(common.host()));
             if let Ok(connected) = &outcome {
+                // Before anyone can use the connection: what is read over it is carried from the start.
+                if let (Some(carrier), Ok(runtime)) = (connected.carrier(), Handle::try_current()) {
+                    let of = Some(runtime.id());
+                    common.carriers().put(of, Arc::clone(carrier));
+                }
                 // Tell the listeners before anyone can use the connection.
                 let run_id = connected.met.run_id.clone();
                 common.tell(&LinkEvent::Ready { run_id });
@@ -223,112 +262,122 @@ impl Multiplexed {
         });
     }
 
-    /// See promise 6 of [`Backend`]. Calls that are running stay on their connection.
-    fn leave_if_useless(&self, replies: &[Value]) {
-        if self.common.must_leave(replies) {
-            self.disconnect();
-        }
-    }
-
-    /// Runs `work` on the connection, with these terms.
-    async fn within<T, F>(
-        &self,
-        terms: Terms,
-        writes: bool,
-        work: impl FnOnce(MultiplexedConnection) -> F,
-    ) -> Result<T>
-    where
-        F: Future<Output = RedisResult<T>>,
-    {
+    /// The connection for a call with these terms, which may be sent on it; and what is left of the limit.
+    async fn admitted(&self, terms: Terms) -> Result<(Arc<Driven>, Duration)> {
         let limit = terms.limit;
         let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?.id();
-        let (connected, mut left) = match self.ready(runtime) {
+        let (mut connected, mut left) = match self.ready(runtime, self.common.runtime().now()) {
             Some(connected) => (connected, limit),
             // Boxed, because it is rare and large: without it, every call's future would be larger.
             None => Box::pin(self.connection_within(runtime, limit)).await?,
         };
+        if connected.is_doubtful() {
+            (connected, left) = Box::pin(self.proven(runtime, connected, left)).await?;
+        }
         self.common.check(terms)?;
         if self.common.doubts().any() {
-            left = Box::pin(self.close_doubtful(&connected, left)).await?;
+            left = Box::pin(connected.close_doubtful(left)).await?;
         }
-        let call = connected.begin(writes);
-        match self
-            .common
-            .runtime()
-            .timeout(left, || work(call.connection()))
-            .await
+        Ok((connected, left))
+    }
+
+    /// Sends a call at once, if there is a connection that it may use.
+    #[inline]
+    fn send_now<'a>(&'a self, call: Ask<'a>, terms: Terms) -> Option<Sent<'a>> {
+        let runtime = Handle::try_current().ok()?.id();
+        let now = self.common.runtime().now();
+        let connected = self.ready(runtime, now)?;
+        if connected.is_doubtful()
+            || self.common.doubts().any()
+            || self.common.check(terms).is_err()
         {
-            Some(Ok(output)) => {
-                call.answered();
-                Ok(output)
-            }
-            Some(Err(error)) => {
-                drop(call);
-                if error.is_unrecoverable_error() {
-                    connected.lose();
+            return None;
+        }
+        self.send_over(connected, call, terms, (terms.limit, now))
+    }
+
+    /// Sends a call over a connection, with what is left of its limit now.
+    #[inline]
+    fn send_over<'a>(
+        &'a self,
+        connected: Arc<Driven>,
+        call: Ask<'a>,
+        terms: Terms,
+        (left, now): (Duration, Instant),
+    ) -> Option<Sent<'a>> {
+        let deadline = now + left;
+        let on_its_way = call.send(connected, (terms.epoch, deadline))?;
+        Some(Sent {
+            server: self,
+            call,
+            terms,
+            left,
+            deadline,
+            on_its_way,
+        })
+    }
+
+    /// Sends a call of whose limit so much is left, and waits for its replies.
+    pub(super) async fn send<T: OfOutcome>(
+        &self,
+        mut call: Ask<'_>,
+        terms: Terms,
+        mut left: Duration,
+    ) -> Result<T> {
+        while !left.is_zero() {
+            let limit = left;
+            let (connected, limit) = self.admitted(Terms { limit, ..terms }).await?;
+            let now = self.common.runtime().now();
+            if let Some(mut sent) = self.send_over(connected, call, terms, (limit, now)) {
+                match poll_fn(|context| sent.poll_reply(context)).await? {
+                    Next::Replied(reply) => return Ok(reply),
+                    Next::Again(again) => call = again,
                 }
-                Err(Error::from_redis(error))
             }
-            None => {
-                drop(call);
-                self.note_silence(&connected, left);
-                Err(timed_out(limit, ""))
-            }
+            left = self.until(now + limit);
+        }
+        Err(timed_out(terms.limit, ""))
+    }
+
+    /// How long it is until then.
+    pub(super) fn until(&self, deadline: Instant) -> Duration {
+        deadline.saturating_duration_since(self.common.runtime().now())
+    }
+
+    fn begin_call<'a, T: OfOutcome + Send + 'a>(
+        &'a self,
+        call: Ask<'a>,
+        terms: Terms,
+    ) -> Answer<'a, T> {
+        match self.send_now(call, terms) {
+            Some(sent) => Answer::Sent(sent),
+            None => Answer::Later(Box::pin(self.send(call, terms, terms.limit))),
         }
     }
 
-    /// A call on the connection waited so long in vain (invariant 4).
-    fn note_silence(&self, connected: &Arc<Driven>, time: Duration) {
-        let (calls, together) = connected.waited(time, self.common.runtime().now());
-        if time >= SILENT || (calls >= SHORT_CALLS && together >= SILENT) {
-            connected.lose();
-            connected.ask_whether_settled(CONNECT);
-        }
-    }
-
-    /// Promise 7 of [`Backend`]. Returns what is left of the limit.
-    async fn close_doubtful(&self, connected: &Arc<Driven>, limit: Duration) -> Result<Duration> {
-        let (doubts, runtime) = (self.common.doubts(), self.common.runtime());
-        let ids = doubts.before(&connected.met);
-        if ids.is_empty() {
-            return Ok(limit);
-        }
-        let begun = runtime.now();
-        let kill = doubts::kill(&ids);
-        let call = connected.begin(false);
-        let mut connection = call.connection();
-        let closing = connection.send_packed_commands(&kill, 0, ids.len());
-        match runtime.timeout(limit, || closing).await {
-            Some(Ok(replies)) => {
-                call.answered();
-                doubts.killed(&ids, &replies, self.common.host());
-                let took = runtime.now().saturating_duration_since(begun);
-                Ok(limit.saturating_sub(took))
-            }
-            Some(Err(error)) => {
-                if error.is_unrecoverable_error() {
-                    connected.lose();
-                }
-                Err(Error::from_redis(error))
-            }
-            None => {
-                self.note_silence(connected, limit);
-                Err(timed_out(limit, ""))
-            }
+    /// A connection that was idle for long, if it answers, or another one (invariant 8); and what is left of the limit.
+    async fn proven(
+        &self,
+        runtime: runtime::Id,
+        connected: Arc<Driven>,
+        limit: Duration,
+    ) -> Result<(Arc<Driven>, Duration)> {
+        let begun = self.common.runtime().now();
+        let answers = connected.answers(time_to_prove(limit)).await;
+        let took = self.common.runtime().now().saturating_duration_since(begun);
+        let left = limit.saturating_sub(took);
+        if answers {
+            Ok((connected, left))
+        } else {
+            drop(connected);
+            self.connection_within(runtime, left).await
         }
     }
 }
 
 impl Backend for Multiplexed {
     fn request<'a>(&'a self, command: &'a Cmd, terms: Terms) -> BoxFuture<'a, Result<Value>> {
-        Box::pin(async move {
-            let send = async |mut connection: MultiplexedConnection| {
-                connection.send_packed_command(command).await
-            };
-            let reply = self.within(terms, !change_nothing([command]), send).await?;
-            self.leave_if_useless(std::slice::from_ref(&reply));
-            result_of(reply)
-        })
+        Box::pin(self.send(Ask::Command(command), terms, terms.limit))
     }
 
     fn pipeline<'a>(
@@ -336,16 +385,45 @@ impl Backend for Multiplexed {
         pipeline: &'a Pipeline,
         terms: Terms,
     ) -> BoxFuture<'a, Result<Vec<Value>>> {
-        let count = count(pipeline);
-        Box::pin(async move {
-            let send = async |mut connection: MultiplexedConnection| {
-                connection.send_packed_commands(pipeline, 0, count).await
-            };
-            let writes = !change_nothing(pipeline.cmd_iter());
-            let all = self.within(terms, writes, send).await?;
-            self.leave_if_useless(&all);
-            replies(&self.common, pipeline, all)
-        })
+        if pipeline.is_empty() {
+            return Box::pin(std::future::ready(Ok(Vec::new())));
+        }
+        if let Some((words, end)) = set_of(pipeline) {
+            return Box::pin(async move {
+                let ends = [end, words.len()];
+                self.send(Ask::Steps(&words, &ends), terms, terms.limit)
+                    .await
+            });
+        }
+        Box::pin(self.send(Ask::Pipeline(pipeline), terms, terms.limit))
+    }
+
+    fn begin<'a>(&'a self, command: &'a Cmd, terms: Terms) -> Answer<'a, Value> {
+        self.begin_call(Ask::Command(command), terms)
+    }
+
+    fn begin_together<'a>(
+        &'a self,
+        pipeline: &'a Pipeline,
+        terms: Terms,
+    ) -> Answer<'a, Vec<Value>> {
+        match pipeline.is_empty() || set_of(pipeline).is_some() {
+            true => Answer::Later(self.pipeline(pipeline, terms)),
+            false => self.begin_call(Ask::Pipeline(pipeline), terms),
+        }
+    }
+
+    fn begin_words<'a>(&'a self, words: &'a [&'a [u8]], terms: Terms) -> Answer<'a, Value> {
+        self.begin_call(Ask::Words(words), terms)
+    }
+
+    fn begin_steps<'a>(
+        &'a self,
+        words: &'a [&'a [u8]],
+        ends: &'a [usize],
+        terms: Terms,
+    ) -> Answer<'a, Vec<Value>> {
+        self.begin_call(Ask::Steps(words, ends), terms)
     }
 
     fn dedicated(&self, limit: Duration) -> BoxFuture<'_, Result<Dedicated>> {
@@ -360,14 +438,50 @@ impl Backend for Multiplexed {
         if self.common.is_fork() {
             self.start_afresh();
         }
+        self.common.carriers().end();
         self.common.tell(&LinkEvent::Dropped);
         self.links.lock().clear();
         self.latest.store(None);
     }
 
+    fn follow(&self) {
+        for (_, link) in &*self.links.lock() {
+            link.follow();
+        }
+        let latest = self.latest.load();
+        if latest
+            .as_ref()
+            .is_some_and(|latest| !latest.connected.is_current())
+        {
+            self.latest.compare_and_swap(&latest, None);
+        }
+        // Calls that are running may keep the connections, which go on telling.
+        self.common.carriers().follow();
+        self.common.tell(&LinkEvent::Dropped);
+    }
+
     fn common(&self) -> &Common {
         &self.common
     }
+}
+
+/// The words of a [fenced set](fenced_set), if a pipeline is one, and where the `SET` ends.
+fn set_of(pipeline: &Pipeline) -> Option<(SmallVec<[&[u8]; 7]>, usize)> {
+    if !pipeline.is_transaction() || pipeline.len() != 2 {
+        return None;
+    }
+    let (mut words, mut end) = (SmallVec::new(), 0);
+    for command in pipeline.cmd_iter() {
+        for arg in command.args_iter() {
+            let Arg::Simple(word) = arg else { return None };
+            words.push(word);
+        }
+        if end == 0 {
+            end = words.len();
+        }
+    }
+    fenced_set(&words, &[end, words.len()])?;
+    Some((words, end))
 }
 
 impl Drop for Multiplexed {
@@ -380,7 +494,11 @@ impl Drop for Multiplexed {
 
 /// One runtime's connection to the server.
 #[derive(Debug, Default)]
-struct Link(Mutex<LinkState>);
+struct Link {
+    state: Mutex<LinkState>,
+    /// When a call failed last that had waited for a connect, and was the first to tell of it.
+    told: Mutex<Option<Instant>>,
+}
 
 /// The outcome of a connect; `None` until it is known.
 type Connecting = Option<Result<Arc<Driven>>>;
@@ -404,7 +522,7 @@ enum Found {
 
 impl Link {
     fn look(&self, now: Instant) -> Found {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         match &*state {
             LinkState::Ready(connected) if connected.is_usable(now) => {
                 Found::Ready(Arc::clone(connected))
@@ -421,15 +539,32 @@ impl Link {
         }
     }
 
+    /// The connection, whether it is usable or not.
+    fn current(&self) -> Option<Arc<Driven>> {
+        match &*self.state.lock() {
+            LinkState::Ready(connected) => Some(Arc::clone(connected)),
+            _ => None,
+        }
+    }
+
     fn settle(&self, connected: Option<&Arc<Driven>>) {
-        *self.0.lock() = match connected {
+        *self.state.lock() = match connected {
             Some(connected) => LinkState::Ready(Arc::clone(connected)),
             None => LinkState::Empty,
         };
     }
 
+    /// Lets go of a connection that the place does not lead to any more.
+    #[cfg_attr(not(feature = "sentinel"), allow(dead_code))]
+    fn follow(&self) {
+        let mut state = self.state.lock();
+        if matches!(&*state, LinkState::Ready(connected) if !connected.is_current()) {
+            *state = LinkState::Empty;
+        }
+    }
+
     fn is_in_use(&self) -> bool {
-        match &*self.0.lock() {
+        match &*self.state.lock() {
             LinkState::Empty => false,
             LinkState::Connecting(outcome) => outcome.has_changed().is_ok(),
             LinkState::Ready(connected) => connected.is_alive(),
@@ -438,162 +573,4 @@ impl Link {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::LAIN_IDLE;
-    use super::super::target::Place;
-    use super::*;
-    use crate::runtime::moved;
-
-    /// Long enough that a test would notice if real time counted.
-    const LIMIT: Duration = Duration::from_secs(600);
-    const TERMS: Terms = Terms {
-        limit: LIMIT,
-        epoch: 0,
-    };
-
-    /// A server with a moved clock, and its listener: the kernel accepts the connection, but nobody reads from it.
-    fn silent() -> (Arc<Multiplexed>, moved::Clock, std::net::TcpListener) {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let place = Place::Tcp {
-            host: address.ip().to_string(),
-            port: address.port(),
-        };
-        let clock = moved::Clock::new();
-        let server = Multiplexed::new(Target::new(place), Runtime::Moved(clock.clone()));
-        (Arc::new(server), clock, listener)
-    }
-
-    /// The runtime of this test has one thread, and the driver does not run while the test itself does.
-    #[tokio::test]
-    async fn invariant_6_what_the_server_closed_while_it_was_idle_is_found_before_a_write() {
-        let redis = nearcache_testkit::Redis::start();
-        for url in [redis.url(), redis.unix_url()] {
-            let url = url.replace("redis+unix", "unix");
-            let client = redis::Client::open(url).unwrap();
-            let clock = moved::Clock::new();
-            let target = Target::from_client(&client).unwrap();
-            let server = Multiplexed::new(target, Runtime::Moved(clock.clone()));
-            let mut write = redis::cmd("INCR");
-            write.arg("n");
-            for _ in 0..3 {
-                server.request(&write, TERMS).await.unwrap();
-                redis.inline("CLIENT KILL TYPE normal");
-                nearcache_testkit::eventually("the connection is closed", || {
-                    redis.inline("CLIENT LIST").lines().count() == 1
-                });
-                clock.advance(LAIN_IDLE);
-            }
-            server.request(&write, TERMS).await.unwrap();
-        }
-        assert_eq!(redis.inline("GET n"), "8");
-    }
-
-    /// A real server whose way goes silent, and calls that are each too short to be a proof.
-    #[tokio::test]
-    async fn invariant_4_short_calls_in_vain_retire_a_silent_connection_too() {
-        let redis = nearcache_testkit::Redis::start();
-        let proxy = nearcache_testkit::Proxy::start(&redis.address());
-        let client = redis::Client::open(proxy.url()).unwrap();
-        let clock = moved::Clock::new();
-        let server = Arc::new(Multiplexed::new(
-            Target::from_client(&client).unwrap(),
-            Runtime::Moved(clock.clone()),
-        ));
-        let ping = redis::cmd("PING");
-        let runtime = Handle::current().id();
-        let limit = SILENT / 2;
-        let in_vain = async || {
-            let mut call = server.request(&ping, Terms { limit, epoch: 0 });
-            assert!(futures_util::poll!(&mut call).is_pending());
-            clock.advance(limit);
-            call.await.unwrap_err();
-        };
-        server.request(&ping, TERMS).await.unwrap();
-        proxy.set(nearcache_testkit::Fault::delay(
-            nearcache_testkit::Frames::replies(),
-            Duration::from_secs(600),
-        ));
-        for _ in 1..SHORT_CALLS {
-            in_vain().await;
-            assert!(server.ready(runtime).is_some(), "too early");
-        }
-        in_vain().await;
-        assert!(server.ready(runtime).is_none());
-
-        // A reply in between starts the count again.
-        proxy.heal();
-        server.request(&ping, TERMS).await.unwrap();
-        for _ in 0..2 * SHORT_CALLS {
-            let hold = proxy.hold(nearcache_testkit::Frames::replies());
-            in_vain().await;
-            drop(hold);
-            server.request(&ping, TERMS).await.unwrap();
-        }
-        assert!(server.ready(runtime).is_some());
-        assert_eq!(proxy.connections(), 2);
-    }
-
-    async fn settle() {
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_call_ends_when_its_limit_has_passed_and_not_before() {
-        let (server, clock, _listener) = silent();
-        let call = tokio::spawn(async move { server.request(&redis::cmd("PING"), TERMS).await });
-        settle().await;
-        clock.advance(LIMIT - Duration::from_millis(1));
-        settle().await;
-        assert!(!call.is_finished());
-        clock.advance(Duration::from_millis(1));
-        assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
-    }
-
-    /// The connect goes on for longer than a call waits, and its end reaches whoever waits then.
-    #[tokio::test]
-    async fn a_call_that_waits_for_a_connect_is_told_its_own_limit() {
-        let (server, clock, _listener) = silent();
-        let limit = Duration::from_millis(500);
-        let call = || {
-            let (server, terms) = (Arc::clone(&server), Terms { limit, epoch: 0 });
-            tokio::spawn(async move { server.request(&redis::cmd("PING"), terms).await })
-        };
-        let first = call();
-        settle().await;
-        clock.advance(CONNECT - limit / 2);
-        let error = first.await.unwrap().unwrap_err();
-        assert!(error.to_string().contains("gave up after 500ms"), "{error}");
-        let second = call();
-        settle().await;
-        clock.advance(limit / 2);
-        let error = second.await.unwrap().unwrap_err();
-        assert!(error.to_string().contains("gave up after 500ms"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_caller_that_gives_up_does_not_stop_the_connect_that_others_wait_for() {
-        let (server, _clock, listener) = silent();
-        let ping = redis::cmd("PING");
-        let mut first = server.request(&ping, TERMS);
-        assert!(futures_util::poll!(&mut first).is_pending());
-        settle().await;
-        let second = tokio::spawn({
-            let server = Arc::clone(&server);
-            async move { server.request(&redis::cmd("PING"), TERMS).await }
-        });
-        settle().await;
-        drop(first);
-        settle().await;
-        assert!(!second.is_finished());
-        assert!(listener.accept().is_ok());
-        listener.set_nonblocking(true).unwrap();
-        assert!(
-            listener.accept().is_err(),
-            "the second caller opened a connection of its own"
-        );
-        second.abort();
-    }
-}
+mod tests;

@@ -1,8 +1,10 @@
-//! Commands in the bytes that redis-rs hands over to a blocking connection.
+//! Commands in the bytes that are sent: a cache's own, and those that redis-rs hands over to a blocking connection.
 
+#[cfg(feature = "blocking")]
 use redis::{Cmd, Pipeline, RedisError, RedisResult};
 
 /// A pipeline. Of a transaction, `MULTI` and `EXEC` are its `atomic`.
+#[cfg(feature = "blocking")]
 pub(crate) fn pipeline(packed: &[u8], transaction: bool) -> RedisResult<Pipeline> {
     let mut commands = commands(packed)?;
     let is = |command: Option<&Cmd>, name: &[u8]| {
@@ -24,6 +26,7 @@ pub(crate) fn pipeline(packed: &[u8], transaction: bool) -> RedisResult<Pipeline
 }
 
 /// The commands of `*<count>` and their arguments of `$<length>`.
+#[cfg(feature = "blocking")]
 pub(crate) fn commands(mut packed: &[u8]) -> RedisResult<Vec<Cmd>> {
     let mut commands = Vec::new();
     while !packed.is_empty() {
@@ -39,7 +42,48 @@ pub(crate) fn commands(mut packed: &[u8]) -> RedisResult<Vec<Cmd>> {
     Ok(commands)
 }
 
+/// Commands that are given as their words.
+#[cfg(feature = "blocking")]
+pub(super) fn pack<'w>(commands: impl IntoIterator<Item = &'w [&'w [u8]]>) -> Vec<u8> {
+    // Enough for a small value, in one allocation.
+    let mut packed = Vec::with_capacity(256);
+    for words in commands {
+        write_words(&mut packed, words);
+    }
+    packed
+}
+
+/// Adds a command that is given as its words.
+#[inline]
+pub(super) fn write_words(packed: &mut Vec<u8>, words: &[&[u8]]) {
+    line(packed, b'*', words.len());
+    for word in words {
+        write_word(packed, word);
+    }
+}
+
+/// Adds a word of a command.
+#[inline]
+pub(super) fn write_word(packed: &mut Vec<u8>, word: &[u8]) {
+    line(packed, b'$', word.len());
+    packed.extend_from_slice(word);
+    packed.extend_from_slice(b"\r\n");
+}
+
+/// Adds a line with a number.
+#[inline]
+pub(super) fn line(packed: &mut Vec<u8>, sign: u8, number: usize) {
+    packed.push(sign);
+    // Most are of one digit, and a number is formatted for longer than it is written.
+    match number {
+        0..10 => packed.push(b'0' + number as u8),
+        _ => packed.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+    }
+    packed.extend_from_slice(b"\r\n");
+}
+
 /// The number of a line that begins with this sign.
+#[cfg(feature = "blocking")]
 fn number(packed: &mut &[u8], sign: u8) -> RedisResult<usize> {
     let end = packed
         .iter()
@@ -53,13 +97,26 @@ fn number(packed: &mut &[u8], sign: u8) -> RedisResult<usize> {
     number.ok_or_else(broken)
 }
 
+#[cfg(feature = "blocking")]
 fn broken() -> RedisError {
     (redis::ErrorKind::Client, "these are no packed commands").into()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "blocking"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_packed_as_redis_rs_packs_them() {
+        let words: [&[u8]; 4] = [b"SET", b"", b"\r\n\xff", &[b'v'; 1_000]];
+        let mut command = Cmd::new();
+        for word in words {
+            command.arg(word);
+        }
+        let one = command.get_packed_command();
+        assert_eq!(pack([&words[..]]), one);
+        assert_eq!(pack([&words[..], &words[..]]), [one.clone(), one].concat());
+    }
 
     #[test]
     fn a_packed_pipeline_is_read_as_it_was_written() {

@@ -27,7 +27,13 @@ pub(crate) enum Dedicated {
 }
 
 /// A connection for one caller of the cache itself, whichever way it waits.
-pub(crate) enum Alone {
+pub(crate) struct Alone {
+    way: Way,
+    /// Told when the server says that it does not serve the key any more.
+    moved: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+enum Way {
     Async(Box<Connection>),
     #[cfg(feature = "blocking")]
     Blocking(Box<BlockingConnection>),
@@ -35,17 +41,27 @@ pub(crate) enum Alone {
 
 impl Alone {
     pub(crate) fn new(dedicated: Dedicated, runtime: &Runtime, limit: Duration) -> Self {
-        #[cfg(feature = "blocking")]
-        if matches!(runtime, Runtime::Threads) {
-            return Alone::Blocking(Box::new(BlockingConnection::new(dedicated, 0, limit)));
-        }
         let _ = runtime;
-        Alone::Async(Box::new(Connection::new(dedicated, 0, limit)))
+        let way = match runtime {
+            #[cfg(feature = "blocking")]
+            Runtime::Threads => {
+                Way::Blocking(Box::new(BlockingConnection::new(dedicated, 0, limit)))
+            }
+            _ => Way::Async(Box::new(Connection::new(dedicated, 0, limit))),
+        };
+        Alone { way, moved: None }
+    }
+
+    /// The same, for a key that may move to another server: then this is told, and the connection counts as broken.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn telling(self, moved: impl Fn() + Send + Sync + 'static) -> Self {
+        let moved = Some(Box::new(moved) as Box<_>);
+        Alone { moved, ..self }
     }
 
     /// Whether a request blocks the thread.
     pub(crate) fn is_blocking(&self) -> bool {
-        !matches!(self, Alone::Async(_))
+        !matches!(self.way, Way::Async(_))
     }
 
     /// The next message that the server sends beside its replies; `None` if none comes within the time. A blocking
@@ -55,29 +71,75 @@ impl Alone {
         runtime: &Runtime,
         time: Duration,
     ) -> crate::error::Result<Option<PushInfo>> {
-        let next = match self {
-            Alone::Async(connection) => {
+        let next = match &mut self.way {
+            Way::Async(connection) => {
                 let next = runtime.timeout(time, || connection.next_push()).await;
                 next.transpose()
             }
             #[cfg(feature = "blocking")]
-            Alone::Blocking(connection) => connection.next_push(time),
+            Way::Blocking(connection) => connection.next_push(time),
         };
         next.map_err(crate::error::Error::from_redis)
     }
 
+    /// Sends commands together. Error replies are among the replies.
+    #[cfg(feature = "sentinel")]
+    pub(super) async fn pipeline(
+        &mut self,
+        pipeline: &Pipeline,
+    ) -> crate::error::Result<Vec<Value>> {
+        let count = pipeline.len();
+        let replies = match &mut self.way {
+            Way::Async(connection) => {
+                redis::aio::ConnectionLike::req_packed_commands(
+                    &mut **connection,
+                    pipeline,
+                    0,
+                    count,
+                )
+                .await
+            }
+            #[cfg(feature = "blocking")]
+            Way::Blocking(connection) => redis::ConnectionLike::req_packed_commands(
+                &mut **connection,
+                &pipeline.get_packed_pipeline(),
+                0,
+                count,
+            ),
+        };
+        replies.map_err(crate::error::Error::from_redis)
+    }
+
     /// Sends a command. One that waits may take that long, and the limit.
     pub(crate) async fn request(&mut self, command: &Cmd) -> crate::error::Result<Value> {
-        let reply = match self {
-            Alone::Async(connection) => {
+        let reply = match &mut self.way {
+            Way::Async(connection) => {
                 redis::aio::ConnectionLike::req_packed_command(&mut **connection, command).await
             }
             #[cfg(feature = "blocking")]
-            Alone::Blocking(connection) => {
+            Way::Blocking(connection) => {
                 redis::ConnectionLike::req_command(&mut **connection, command)
             }
         };
-        super::result_of(reply.map_err(crate::error::Error::from_redis)?)
+        let reply = reply.map_err(crate::error::Error::from_redis);
+        reply
+            .and_then(super::result_of)
+            .map_err(|error| self.elsewhere(error))
+    }
+
+    /// An error that says that the key is at another server now is that of a connection that leads there no more.
+    fn elsewhere(&self, error: crate::error::Error) -> crate::error::Error {
+        match &self.moved {
+            #[cfg(feature = "cluster")]
+            Some(moved) if super::cluster::Redirect::of(&error, "").is_some() => {
+                moved();
+                crate::error::Error::new(
+                    crate::error::ErrorKind::Connect,
+                    "this part of the keys has moved to another node of the Cluster",
+                )
+            }
+            _ => error,
+        }
     }
 }
 
@@ -171,7 +233,7 @@ impl Connection {
             Kind::Embedded { pushes, .. } => {
                 let push = pushes.lock().await.next().await;
                 push.filter(|push| push.kind != redis::PushKind::Disconnection)
-                    .ok_or_else(super::driven::too_many_pushes)
+                    .ok_or_else(super::pushes::too_many_pushes)
             }
             Kind::Multiplexed(connected) => connected.next_push().await,
         }
@@ -186,7 +248,11 @@ impl redis::aio::ConnectionLike for Connection {
             Kind::Multiplexed(connected) => {
                 let mut connection = connected.connection();
                 let limit = Wait::of(cmd).limit(self.limit);
-                Box::pin(async move { within(limit, connection.send_packed_command(cmd)).await })
+                let connected = Arc::clone(connected);
+                Box::pin(async move {
+                    let reply = connected.while_current(connection.send_packed_command(cmd));
+                    within(limit, reply).await
+                })
             }
         }
     }
@@ -205,12 +271,10 @@ impl redis::aio::ConnectionLike for Connection {
             Kind::Multiplexed(connected) => {
                 let mut connection = connected.connection();
                 let limit = Wait::of_all(pipeline.cmd_iter()).limit(self.limit);
+                let connected = Arc::clone(connected);
                 Box::pin(async move {
-                    within(
-                        limit,
-                        connection.send_packed_commands(pipeline, offset, count),
-                    )
-                    .await
+                    let replies = connection.send_packed_commands(pipeline, offset, count);
+                    within(limit, connected.while_current(replies)).await
                 })
             }
         }
@@ -295,6 +359,9 @@ fn exchange(
 ) -> RedisResult<Vec<Value>> {
     let commands = super::packed::commands(packed)?;
     let limit = Wait::of_all(&commands).limit(limit).unwrap_or(FOREVER);
+    if !socket.is_current() {
+        return Err(super::led::turned_away());
+    }
     let now = Instant::now();
     if let [command] = &commands[..]
         && let Some(confirmations) = confirmations(command)
@@ -374,7 +441,7 @@ impl BlockingConnection {
             BlockingKind::Embedded(_, pushes) => match pushes.wait_for(timeout) {
                 Some(push) if push.kind != redis::PushKind::Disconnection => Ok(Some(push)),
                 None if !pushes.was_cut() => Ok(None),
-                _ => Err(super::driven::too_many_pushes()),
+                _ => Err(super::pushes::too_many_pushes()),
             },
             BlockingKind::Socket(socket) => socket.next_push(Instant::now() + timeout.min(FOREVER)),
         }

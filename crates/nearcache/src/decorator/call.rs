@@ -5,17 +5,19 @@
 //! 2. The caller gets what the function returned, even if it could not be stored: the errand keeps the error, and a
 //!    value that was dropped on its way to the cache.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 
 use super::kind::{Kind, OnError};
-use super::{Options, Storing};
+use super::{CallKey, Options, Storing};
 use crate::Cache;
 use crate::codec::{Codec, Decode, Encode, Format, Stored, sealed};
 use crate::error::BoxError;
 use crate::error::{Error, Result};
-use crate::keyspace::Key;
+use crate::read_through::ReadThrough;
 use crate::read_through::load::{self, Loadable, Loaded};
 
 /// Holds a value that was dropped on its way to the cache.
@@ -236,14 +238,82 @@ macro_rules! beside {
     }};
 }
 
-/// A call on an async cache.
+/// What the function would return, if its value is near. It is looked up as the value itself, which other reads of the
+/// key share.
+#[inline]
+fn near<K: Kind>(
+    core: &ReadThrough,
+    options: &Options,
+    key: &Result<CallKey>,
+) -> Option<K::Returned> {
+    let value = options.near::<K::Value>(core, key)?;
+    Some(K::join(Ok(value)))
+}
+
+/// The answer to a call: known at once if its value is near.
+///
+/// What else there is lies in a box. A near hit should not carry it, through the future of each function around this one.
+enum Answer<R, F> {
+    Near(Option<R>),
+    Asked(Pin<Box<F>>),
+}
+
+/// `Unpin` is safe: only the boxed future needs pinning, and its box does that.
+impl<R, F> Unpin for Answer<R, F> {}
+
+impl<R, F: Future<Output = R>> Future for Answer<R, F> {
+    type Output = R;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
+        match &mut *self {
+            Answer::Near(returned) => match returned.take() {
+                Some(returned) => Poll::Ready(returned),
+                None => Poll::Pending, // polled after completion, which `.await` never does
+            },
+            Answer::Asked(asked) => asked.as_mut().poll(context),
+        }
+    }
+}
+
+/// A call on an async cache. The value is looked up at once, so call it where it is awaited. The arguments are packed if it
+/// is not near.
 #[allow(clippy::too_many_arguments, reason = "each is a part of the attribute")]
-pub async fn remember<K, M, A, C, F, S, const TAGS: bool>(
+#[inline]
+pub fn remember<K, M, P, A, C, F, S, const TAGS: bool>(
     cache: &Cache,
-    key: Result<Key>,
-    mut options: Options,
+    key: Result<CallKey>,
+    options: Options,
     _kind: K,
     _on_error: M,
+    arguments: P,
+    call: C,
+    storing: S,
+) -> impl Future<Output = K::Returned>
+where
+    K: Kind<Error: Send>,
+    M: OnError<K>,
+    P: FnOnce() -> A,
+    A: Send + 'static,
+    C: FnOnce(A) -> F + Copy + Send + 'static,
+    F: Future<Output = K::Returned> + Send + 'static,
+    S: FnOnce(&K::Value) -> Storing<TAGS> + Send + 'static,
+{
+    match near::<K>(cache.core(), &options, &key) {
+        Some(returned) => Answer::Near(Some(returned)),
+        None => {
+            let asked =
+                ask::<K, M, A, C, F, S, TAGS>(cache, key, options, arguments(), call, storing);
+            Answer::Asked(Box::pin(asked))
+        }
+    }
+}
+
+/// The same, of a value that is not near.
+async fn ask<K, M, A, C, F, S, const TAGS: bool>(
+    cache: &Cache,
+    key: Result<CallKey>,
+    mut options: Options,
     arguments: A,
     call: C,
     storing: S,
@@ -278,7 +348,7 @@ where
 /// Stores a value without running the function.
 pub async fn prime<K: Kind, const TAGS: bool>(
     cache: &Cache,
-    key: Result<Key>,
+    key: Result<CallKey>,
     options: Options,
     _kind: K,
     storing: impl FnOnce(&K::Value) -> Storing<TAGS>,
@@ -297,29 +367,33 @@ pub async fn prime<K: Kind, const TAGS: bool>(
 /// The same for a blocking cache.
 #[cfg(feature = "blocking")]
 pub mod blocking {
-    use super::{Arc, End, Errand, Key, Kind, OnError, Options, Result, Storing};
+    use super::{Arc, CallKey, End, Errand, Kind, OnError, Options, Result, Storing, near};
     use crate::blocking::Cache;
     use crate::codec::Encode;
 
     /// A call whose function runs on the caller's thread, and may borrow from it.
     #[allow(clippy::too_many_arguments, reason = "each is a part of the attribute")]
-    pub fn remember<K, M, A, C, S, const TAGS: bool>(
+    pub fn remember<K, M, P, A, C, S, const TAGS: bool>(
         cache: &Cache,
-        key: Result<Key>,
+        key: Result<CallKey>,
         mut options: Options,
         _kind: K,
         _on_error: M,
-        arguments: A,
+        arguments: P,
         call: C,
         storing: S,
     ) -> K::Returned
     where
         K: Kind,
         M: OnError<K>,
+        P: FnOnce() -> A,
         C: FnOnce(A) -> K::Returned + Copy,
         S: FnOnce(&K::Value) -> Storing<TAGS>,
     {
-        let errand = Errand::<A, K>::new(arguments);
+        if let Some(value) = near::<K>(cache.core(), &options, &key) {
+            return value;
+        }
+        let errand = Errand::<A, K>::new(arguments());
         let load = || errand.bring(call(errand.take()?), storing);
         let asked = key.and_then(|key| options.onto(cache.remember(key, load))?.run());
         match errand.end::<M>(asked) {
@@ -330,24 +404,28 @@ pub mod blocking {
 
     /// A call whose function may run on a thread of its own.
     #[allow(clippy::too_many_arguments, reason = "each is a part of the attribute")]
-    pub fn remember_beside<K, M, A, C, S, const TAGS: bool>(
+    pub fn remember_beside<K, M, P, A, C, S, const TAGS: bool>(
         cache: &Cache,
-        key: Result<Key>,
+        key: Result<CallKey>,
         mut options: Options,
         _kind: K,
         _on_error: M,
-        arguments: A,
+        arguments: P,
         call: C,
         storing: S,
     ) -> K::Returned
     where
         K: Kind<Error: Send>,
         M: OnError<K>,
+        P: FnOnce() -> A,
         A: Send + 'static,
         C: FnOnce(A) -> K::Returned + Copy + Send + 'static,
         S: FnOnce(&K::Value) -> Storing<TAGS> + Send + 'static,
     {
-        let errand = Arc::new(Errand::<A, K>::new(arguments));
+        if let Some(value) = near::<K>(cache.core(), &options, &key) {
+            return value;
+        }
+        let errand = Arc::new(Errand::<A, K>::new(arguments()));
         let load = {
             let errand = Arc::clone(&errand);
             move || errand.bring(call(errand.take()?), storing)
@@ -365,7 +443,7 @@ pub mod blocking {
     /// Stores a value without running the function.
     pub fn prime<K: Kind, const TAGS: bool>(
         cache: &Cache,
-        key: Result<Key>,
+        key: Result<CallKey>,
         options: Options,
         _kind: K,
         storing: impl FnOnce(&K::Value) -> Storing<TAGS>,

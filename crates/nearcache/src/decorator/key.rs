@@ -11,11 +11,73 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde::ser::{self, Serialize};
+use smallvec::SmallVec;
 
 use super::of_the_caller;
 use crate::error::BoxError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Key;
+
+/// The key of a call. A short one is made without an allocation, and so is what a near hit is looked up by.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallKey(SmallVec<[u8; 64]>);
+
+impl CallKey {
+    fn new() -> Self {
+        CallKey(SmallVec::new())
+    }
+
+    #[inline]
+    fn push_str(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn push(&mut self, char: char) {
+        self.push_str(char.encode_utf8(&mut [0; 4]));
+    }
+}
+
+impl AsRef<[u8]> for CallKey {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&[u8]> for CallKey {
+    fn from(bytes: &[u8]) -> Self {
+        CallKey(SmallVec::from_slice(bytes))
+    }
+}
+
+impl std::fmt::Write for CallKey {
+    #[inline]
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.push_str(text);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for CallKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Key::from(self.as_ref()).fmt(f)
+    }
+}
+
+/// The key that a template is filled to.
+///
+/// # Errors
+/// `InvalidKey`: an argument could not be written.
+pub fn filled_key(template: std::fmt::Arguments<'_>) -> Result<CallKey> {
+    let mut key = CallKey::new();
+    match key.write_fmt(template) {
+        Ok(()) => Ok(key),
+        Err(_) => Err(Error::new(
+            ErrorKind::InvalidKey,
+            "an argument in the key's template cannot be written: its `Display` failed",
+        )),
+    }
+}
 
 /// What an expression for a key may evaluate to.
 #[diagnostic::on_unimplemented(
@@ -24,15 +86,15 @@ use crate::keyspace::Key;
     note = "give text or bytes, or a `Result` of them"
 )]
 pub trait IntoKey {
-    fn into_key(self) -> Result<Key>;
+    fn into_key(self) -> Result<CallKey>;
 }
 
 macro_rules! into_key {
     ($($type:ty $(where const $n:ident)?),* $(,)?) => {$(
         impl$(<const $n: usize>)? IntoKey for $type {
-            fn into_key(self) -> Result<Key> {
+            fn into_key(self) -> Result<CallKey> {
                 let bytes: &[u8] = AsRef::<[u8]>::as_ref(&*self);
-                Ok(Key::from(bytes))
+                Ok(CallKey::from(bytes))
             }
         }
     )*};
@@ -44,13 +106,21 @@ into_key!(
 );
 
 impl IntoKey for Key {
-    fn into_key(self) -> Result<Key> {
+    fn into_key(self) -> Result<CallKey> {
+        Ok(CallKey::from(self.as_bytes()))
+    }
+}
+
+impl IntoKey for CallKey {
+    #[inline]
+    fn into_key(self) -> Result<CallKey> {
         Ok(self)
     }
 }
 
 impl<K: IntoKey, E: Into<BoxError>> IntoKey for Result<K, E> {
-    fn into_key(self) -> Result<Key> {
+    #[inline]
+    fn into_key(self) -> Result<CallKey> {
         match self {
             Ok(key) => key.into_key(),
             Err(error) => Err(of_the_caller(ErrorKind::InvalidKey, error)),
@@ -60,6 +130,12 @@ impl<K: IntoKey, E: Into<BoxError>> IntoKey for Result<K, E> {
 
 /// The key that an expression evaluates to.
 pub fn key(key: impl IntoKey) -> Result<Key> {
+    Ok(Key::from(key.into_key()?.as_ref()))
+}
+
+/// The same, for a call.
+#[inline]
+pub fn call_key(key: impl IntoKey) -> Result<CallKey> {
     key.into_key()
 }
 
@@ -67,7 +143,7 @@ pub fn key(key: impl IntoKey) -> Result<Key> {
 #[derive(Debug)]
 #[must_use]
 pub struct ArgumentKey {
-    text: String,
+    text: CallKey,
     within: Option<char>,
     error: Option<Error>,
 }
@@ -76,7 +152,7 @@ impl ArgumentKey {
     /// Starts the key of a free function. `T` is a type declared next to it, with the function's name.
     pub fn of<T: ?Sized>() -> Self {
         ArgumentKey {
-            text: type_name::<T>().to_owned(),
+            text: CallKey::from(type_name::<T>().as_bytes()),
             within: None,
             error: None,
         }
@@ -143,7 +219,8 @@ impl ArgumentKey {
         }
     }
 
-    pub fn finish(mut self) -> Result<Key> {
+    /// The key of a call.
+    pub fn finish(mut self) -> Result<CallKey> {
         self.text.push_str(match self.within {
             None => "()",
             Some('<') => ">()",
@@ -151,7 +228,7 @@ impl ArgumentKey {
         });
         match self.error {
             Some(error) => Err(error),
-            None => Ok(Key::from(&*self.text)),
+            None => Ok(self.text),
         }
     }
 }
@@ -177,7 +254,7 @@ impl ser::Error for Unwritten {
 type Written = std::result::Result<(), Unwritten>;
 
 /// Writes a value so that no other value of its type is written in the same way.
-struct Writer<'t>(&'t mut String);
+struct Writer<'t>(&'t mut CallKey);
 
 impl<'t> Writer<'t> {
     fn display(self, value: impl std::fmt::Display) -> Written {
@@ -367,7 +444,7 @@ impl<'t> ser::Serializer for Writer<'t> {
         Ok(Entries {
             text: self.0,
             entries: Vec::new(),
-            entry: String::new(),
+            entry: CallKey::new(),
         })
     }
 
@@ -394,7 +471,7 @@ impl<'t> ser::Serializer for Writer<'t> {
 
 /// Writes values in brackets.
 struct Several<'t> {
-    text: &'t mut String,
+    text: &'t mut CallKey,
     close: char,
     first: bool,
 }
@@ -453,9 +530,9 @@ several!(
 /// Writes the entries of a map in sorted order, so that equal maps give the same key. An empty map differs from an
 /// empty list.
 struct Entries<'t> {
-    text: &'t mut String,
-    entries: Vec<String>,
-    entry: String,
+    text: &'t mut CallKey,
+    entries: Vec<CallKey>,
+    entry: CallKey,
 }
 
 impl ser::SerializeMap for Entries<'_> {
@@ -469,14 +546,20 @@ impl ser::SerializeMap for Entries<'_> {
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
         self.entry.push(':');
         value.serialize(Writer(&mut self.entry))?;
-        self.entries.push(std::mem::take(&mut self.entry));
+        let entry = std::mem::replace(&mut self.entry, CallKey::new());
+        self.entries.push(entry);
         Ok(())
     }
 
     fn end(mut self) -> Written {
         self.entries.sort_unstable();
         self.text.push_str("[:");
-        self.text.push_str(&self.entries.join(","));
+        for (at, entry) in self.entries.iter().enumerate() {
+            if at > 0 {
+                self.text.push(',');
+            }
+            self.text.0.extend_from_slice(entry.as_ref());
+        }
         self.text.push(']');
         Ok(())
     }

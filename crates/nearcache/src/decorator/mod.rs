@@ -14,7 +14,7 @@ mod owned;
 pub use self::call::blocking;
 pub use self::call::{prime, remember};
 pub use self::fill::{AsOption, Field, Filled, FillsDisplay, FillsOption, filled};
-pub use self::key::{ArgumentKey, IntoKey, key};
+pub use self::key::{ArgumentKey, CallKey, IntoKey, call_key, filled_key, key};
 pub use self::kind::{
     Copied, Execute, Fallible, FallibleKind, FromCache, Kind, OnError, Plain, PlainKind, Primes,
     Probe, Raise, Sharing, SharingKind, Usual,
@@ -24,12 +24,14 @@ pub use self::owned::own;
 use std::time::Duration;
 
 use crate::cache::operation::{Remember, Set};
-use crate::codec::Encode;
+use crate::codec::{Decode, Encode};
 use crate::error::BoxError;
 use crate::error::{Error, ErrorKind, Result};
+use crate::read_through::ReadThrough;
 use crate::ttl::{IntoTtl, Ttl};
 
 /// A TTL that the macro has parsed.
+#[inline]
 pub fn ttl(millis: u64) -> Result<Ttl> {
     Ttl::from_millis(millis)
 }
@@ -110,6 +112,7 @@ pub struct Options {
 
 impl Options {
     /// The defaults of the cache.
+    #[inline]
     pub fn new() -> Self {
         Options::default()
     }
@@ -119,6 +122,7 @@ impl Options {
         self
     }
 
+    #[inline]
     pub fn forever(mut self, forever: bool) -> Self {
         self.forever = forever;
         self
@@ -139,6 +143,7 @@ impl Options {
         self
     }
 
+    #[inline]
     pub fn early_refresh(mut self, beta: f64) -> Self {
         self.early_refresh = Some(beta);
         self
@@ -164,15 +169,40 @@ impl Options {
         self.tags([tag])
     }
 
+    #[inline]
     pub fn bypass(mut self, bypass: bool) -> Self {
         self.bypass = bypass;
         self
     }
 
     /// A call is forced if any of the options ask for it.
+    #[inline]
     pub fn force(mut self, force: bool) -> Self {
         self.force |= force;
         self
+    }
+
+    /// The value, if it is near: looked up before anything is made that only a load needs. Wrong options, and a wrong
+    /// key, are left to the call.
+    #[inline]
+    fn near<T: Decode + Clone>(&self, core: &ReadThrough, key: &Result<CallKey>) -> Option<T> {
+        let wrong = |time: &Option<Result<Ttl>>| matches!(time, Some(Err(_)));
+        let may_be_near = !self.bypass
+            && !self.force
+            && self.tags.is_empty()
+            && (0.0..=100.0).contains(&self.early_refresh.unwrap_or_default())
+            && ![
+                &self.ttl,
+                &self.negative_ttl,
+                &self.stale_for,
+                &self.stale_if_error,
+                &self.soft_timeout,
+                &self.load_timeout,
+            ]
+            .into_iter()
+            .any(wrong);
+        let key = key.as_ref().ok().filter(|_| may_be_near)?;
+        core.remember_hit(key.as_ref(), self.early_refresh.unwrap_or_default())
     }
 
     /// Sets the options of a call, except those that need a loader which can run in the background.

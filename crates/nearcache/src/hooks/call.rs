@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::codec::Body;
+use crate::codec::Piece;
 use crate::error::ErrorKind;
 use crate::keyspace::{Key, StoredKey, in_message};
 
@@ -23,7 +23,7 @@ pub(crate) enum CallKeys<'c> {
     None,
     One(&'c [u8]),
     Stored(&'c [StoredKey]),
-    Entries(&'c [(StoredKey, Body)]),
+    Entries(&'c [(StoredKey, Piece)]),
     Names(&'c [Vec<u8>]),
 }
 

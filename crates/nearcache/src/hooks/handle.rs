@@ -49,10 +49,19 @@ impl fmt::Debug for StatsHandle {
 /// The caches of a hook, whose counts are summed. What a cache has counted stays in the sum when the cache is
 /// dropped, because a counter must not fall.
 #[cfg(any(feature = "metrics", feature = "otel"))]
-#[derive(Default)]
 pub(super) struct Caches {
     alive: Vec<StatsHandle>,
     gone: [u64; COUNTED.len()],
+}
+
+#[cfg(any(feature = "metrics", feature = "otel"))]
+impl Default for Caches {
+    fn default() -> Self {
+        Caches {
+            alive: Vec::new(),
+            gone: [0; COUNTED.len()],
+        }
+    }
 }
 
 #[cfg(any(feature = "metrics", feature = "otel"))]

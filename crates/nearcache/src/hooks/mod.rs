@@ -52,8 +52,8 @@ pub use otel::{OpenTelemetry, OpenTelemetryBuilder};
 pub use scope::Scope;
 use scope::Scopes;
 pub use spans::Tracing;
-pub(crate) use stats::Counters;
-pub use stats::Stats;
+pub(crate) use stats::{Counter, Counters};
+pub use stats::{NearTracking, Stats};
 pub(crate) use telemetry::Telemetry;
 pub(crate) use watch::{Telling, Watch};
 
@@ -167,6 +167,7 @@ impl Hooks {
         self.hooks.push(Box::new(hook));
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.hooks.is_empty()
     }

@@ -3,7 +3,7 @@
 
 #![cfg_attr(not(any(feature = "metrics", feature = "otel")), allow(dead_code))]
 
-use super::Stats;
+use super::{NearTracking, Stats};
 use crate::resilience::BreakerState;
 
 /// How long calls take.
@@ -108,6 +108,22 @@ macro_rules! counted {
                 about: "1 while calls are turned away because Redis does not answer, else 0",
             },
             value: Value::Gauge(|stats| (stats.breaker == BreakerState::Open).into()),
+        }, Counted {
+            instrument: Instrument {
+                otel: "nearcache.near_entries",
+                prometheus: "nearcache_near_entries",
+                unit: "{entry}",
+                about: "Entries that the near tier has",
+            },
+            value: Value::Gauge(|stats| stats.near_entries),
+        }, Counted {
+            instrument: Instrument {
+                otel: "nearcache.near_tracking",
+                prometheus: "nearcache_near_tracking",
+                unit: "1",
+                about: "1 while the near tier is told of changed keys, else 0",
+            },
+            value: Value::Gauge(|stats| (stats.near_tracking == NearTracking::On).into()),
         }]
     };
 }
@@ -137,6 +153,11 @@ pub(crate) const COUNTED: &[Counted] = counted! {
     losses in "{connection}", "Connections that broke";
     fallbacks in "{call}", "Calls that were answered by the fallback, because Redis did not";
     breaker_openings in "{opening}", "How often the breaker has opened";
+    batches in "{batch}", "Batches sent: calls of several tasks that left together";
+    batched_calls in "{call}", "Calls that were sent in batches";
+    near_hits in "{read}", "Hits that the near tier has answered";
+    near_evictions in "{entry}", "Entries that the near tier has evicted, because it was full";
+    near_invalidations in "{key}", "Keys that the near tier was told to be changed";
 };
 
 #[cfg(test)]

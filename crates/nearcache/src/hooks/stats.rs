@@ -5,6 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::resilience::BreakerState;
 use crate::striped::Striped;
 
+/// Whether the near tier is told of changed keys, so that it can answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NearTracking {
+    /// There is no near tier.
+    #[default]
+    Off,
+    /// It is told, and answers.
+    On,
+    /// There is no connection yet, or it was lost or is silent. All reads go to Redis until it is told again.
+    Waiting,
+    /// The server does not tell, or not this user. Entries are answers for a bounded time: `near_ttl`, or 1 s.
+    Refused,
+}
+
 /// What a cache and its clones have done since the cache was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -62,10 +77,24 @@ pub struct Stats {
     pub losses: u64,
     /// Calls that were answered by the fallback, because Redis did not.
     pub fallbacks: u64,
+    /// How many of the hits the near tier has answered.
+    pub near_hits: u64,
+    /// How many entries it has now.
+    pub near_entries: u64,
+    /// How many entries it has evicted, because it was full.
+    pub near_evictions: u64,
+    /// How many keys it was told to be changed: by Redis, or by the embedded store.
+    pub near_invalidations: u64,
+    /// Whether it is told.
+    pub near_tracking: NearTracking,
     /// The state of the circuit breaker. Caches that share a connection share the breaker.
     pub breaker: BreakerState,
     /// How often the breaker has opened.
     pub breaker_openings: u64,
+    /// How many messages carried several calls together. Caches that share a connection share this number and the next.
+    pub batches: u64,
+    /// How many calls they carried: divided by `batches`, how many leave together.
+    pub batched_calls: u64,
 }
 
 impl Stats {
@@ -91,6 +120,13 @@ impl Counter {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// The same for the only thread that adds to it.
+    #[inline]
+    fn add_alone(&self, count: u64) {
+        let sum = self.0.load(Ordering::Relaxed).wrapping_add(count);
+        self.0.store(sum, Ordering::Relaxed);
+    }
+
     fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -104,12 +140,26 @@ macro_rules! counters {
         }
 
         impl Counters {
+            /// Adds to some of this thread's.
+            #[inline]
+            pub(super) fn count<const N: usize>(
+                all: &Striped<Counters>,
+                which: impl for<'c> Fn(&'c Counters) -> [(&'c Counter, u64); N],
+            ) {
+                match all.alone() {
+                    Some(mine) => which(mine).map(|(counter, count)| counter.add_alone(count)),
+                    None => which(all.mine()).map(|(counter, count)| counter.add(count)),
+                };
+            }
+
             /// The sum over all threads.
             pub(crate) fn sum(all: &Striped<Counters>) -> Stats {
                 let mut stats = Stats::default();
                 for counters in all.all() {
                     $(stats.$name += counters.$name.get();)*
                 }
+                // Counted once: a near hit costs little more than that.
+                stats.hits += stats.near_hits;
                 stats
             }
         }
@@ -131,6 +181,7 @@ counters!(
     invalidations,
     invalidations_deferred,
     nothings,
+    near_hits,
     misses,
     undecodable,
     writes,

@@ -71,7 +71,7 @@ fn a_lease_lies_in_its_keys_slot_under_its_prefix_and_is_hidden() {
     ] {
         let space = keyspace(prefix);
         let stored = space.stored(key.as_bytes()).unwrap();
-        assert_eq!(String::from_utf8(stored.lease()).unwrap(), lease);
+        assert_eq!(String::from_utf8(stored.lease().to_vec()).unwrap(), lease);
         assert_eq!(slot::slot(&stored.lease()), slot::slot(stored.as_bytes()));
         assert_eq!(space.user(&stored.lease()), None);
         let lease = stored.lease();
@@ -178,6 +178,22 @@ proptest! {
             prop_assert_eq!(slot::slot(&stored.lease()), slot::slot(stored.as_bytes()));
             prop_assert!(stored.lease().starts_with(&space.prefix));
         }
+    }
+
+    #[test]
+    fn a_byte_is_found_wherever_it_is(bytes in prop::collection::vec(any::<u8>(), 0..30), byte: u8) {
+        prop_assert_eq!(has(&bytes, byte), bytes.contains(&byte));
+        for found in &bytes {
+            prop_assert!(has(&bytes, *found));
+        }
+    }
+
+    #[test]
+    fn a_lease_has_its_form_whatever_its_length(prefix in "[a-z]{0,20}", key in "[a-z:]{1,120}") {
+        let stored = keyspace(&prefix).stored(key.as_bytes()).unwrap();
+        let before = if prefix.is_empty() { String::new() } else { format!("{prefix}:") };
+        let expected = format!("{before}{{{before}{key}}}#nearcache:lease");
+        prop_assert_eq!(&*stored.lease(), expected.as_bytes());
     }
 }
 

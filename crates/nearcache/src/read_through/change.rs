@@ -170,7 +170,7 @@ return 1",
 /// KEYS: version keys of tags. ARGV: the TTL in ms of an entry that carries them ("0": no expiry).
 ///
 /// Returns what they hold, "" for a missing one. Those that are there live at least as long as the entry; none is
-/// created.
+/// created. (The last `GET` is as in `FILL`.)
 pub(crate) static KEEP_TAGS: Script = script!(
     "local ttl = tonumber(ARGV[1])
 local versions = {}
@@ -185,6 +185,7 @@ for i = 1, #KEYS do
       redis.call('PEXPIRE', KEYS[i], ARGV[1])
     end
   end
+  redis.pcall('GET', KEYS[i])
 end
 return versions",
     |call| {

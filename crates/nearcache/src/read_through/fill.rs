@@ -8,16 +8,18 @@ use redis::Value;
 
 use super::entry::Entry;
 use super::flight::Answer;
+use super::guards::{Carried, Moved};
 use super::held::Held;
-use super::last_seen::Mark;
 use super::lead::{Engine, Lead};
 use super::load::{Loaded, panic_message};
+use super::near::{self, OwnFill};
 use super::plan::Life;
 use super::tags::{self, Tag};
 use crate::codec::envelope::{Head, Version};
 use crate::codec::{self, Body, Codec, Decode, Encode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Outcome;
+use crate::keyspace::Keyspace;
 use crate::script::Input;
 
 /// A loaded value as bytes, with the loader's options.
@@ -68,18 +70,32 @@ impl Encoded {
 pub(super) struct Filling {
     input: Input,
     pending: Pending,
+    /// The named tags, where FILL does not compare them.
+    carried: Carried,
+    /// Whom FILL may answer, and the announcement, if they were noted before something that was sent before FILL.
+    pub(super) noted: Option<(u64, Option<OwnFill>)>,
 }
 
 /// What is needed when the reply of a FILL arrives.
 pub(super) struct Pending {
     /// The entry; `None` if it must not be stored.
     entry: Option<Vec<u8>>,
+    /// Its TTL in ms; 0: it does not expire.
+    stays: u64,
     pub(super) answer: Answer,
 }
 
 impl Filling {
-    pub(super) fn into_parts(self) -> (Pending, Input) {
-        (self.pending, self.input)
+    /// The version keys of the tags of the entry that is to be stored.
+    pub(super) fn version_keys(&self, keyspace: &Keyspace) -> Vec<Vec<u8>> {
+        match &self.pending.entry {
+            Some(bytes) => near::version_keys(&Entry::new(bytes.clone()), keyspace),
+            None => Vec::new(),
+        }
+    }
+
+    pub(super) fn into_parts(self) -> (Pending, Input, Carried) {
+        (self.pending, self.input, self.carried)
     }
 }
 
@@ -90,13 +106,21 @@ pub(super) struct Sealed {
     brought: Vec<Tag>,
 }
 
+impl Sealed {
+    /// Whether only the loader named some of its tags.
+    pub(super) fn brings_tags(&self) -> bool {
+        !self.brought.is_empty()
+    }
+}
+
 /// The end of a FILL.
 pub(super) struct Filled {
     pub(super) outcome: Outcome,
     /// How many bytes were written.
     pub(super) bytes: usize,
     pub(super) stored: bool,
-    /// Whether nothing was invalidated before FILL: its value is for the waiters that joined before FILL was sent, too.
+    /// Whether nothing was invalidated before FILL: its value is for the waiters that joined before FILL was sent, too
+    /// (or before what was noted earlier).
     pub(super) current: bool,
 }
 
@@ -137,7 +161,7 @@ impl Engine<'_> {
         let asked: Vec<_> = asking()
             .map(|sealed| (&*sealed.brought, sealed.stays))
             .collect();
-        let mut made = tags::make_versions_of(&self.cache.client, &asked)
+        let mut made = tags::make_versions_of(&self.cache.quiet(), &asked)
             .await
             .into_iter();
         prepared
@@ -164,21 +188,31 @@ impl Engine<'_> {
             brought,
         } = sealed;
         let mut guards: Vec<(Vec<u8>, Version)> = Vec::new();
+        let mut carried = Carried::default();
+        let spread = self.is_spread();
         for (tag, version) in self.plan.tags.iter().zip(&held.versions) {
-            guards.push((tag.version_key.clone(), *version));
+            let named = (tag.version_key.clone(), *version);
+            if spread {
+                carried.versions.push(named);
+            } else {
+                guards.push(named);
+            }
             head.tags.push((tag.name.clone(), *version));
         }
         // If no tag was invalidated since the load began (FILL compares the epoch), the current versions of these tags
         // are also those from before the load.
-        if let Some(before) = held.epoch.filter(|_| !brought.is_empty()) {
+        if let Some(before) = held.epoch.filter(|_| !brought.is_empty() && !spread) {
             guards.push((self.cache.client.keyspace().tag_epoch(), before));
         }
         for (tag, version) in brought.into_iter().zip(versions) {
-            guards.push((tag.version_key, version));
+            if !spread {
+                guards.push((tag.version_key, version));
+            }
             head.tags.push((tag.name, version));
         }
         let entry = encoded.store.then(|| head.seal(&encoded.body).into_owned());
-        let stays = match entry {
+        carried.stays = entry.as_ref().map(|_| stays);
+        let time = match entry {
             Some(_) => stays.to_string(),
             None => "-1".to_owned(),
         };
@@ -188,24 +222,29 @@ impl Engine<'_> {
             .arg(&held.token)
             .arg(held.seen.as_bytes())
             .arg(entry.as_deref().unwrap_or_default())
-            .arg(stays.as_bytes());
+            .arg(time.as_bytes());
         for (version_key, version) in &guards {
             input.key(version_key).arg(version);
         }
         let pending = Pending {
             entry,
+            stays,
             answer: encoded.answer,
         };
-        Filling { input, pending }
+        Filling {
+            input,
+            pending,
+            carried,
+            noted: None,
+        }
     }
 
     /// Reads the reply of FILL.
     pub(super) fn filled(
         &self,
-        lead: &Lead,
         pending: &Pending,
-        reply: Result<Value>,
-        mark: Option<Mark>,
+        (reply, moved): (Result<Value>, Moved),
+        own: Option<OwnFill>,
     ) -> Filled {
         let client = &self.cache.client;
         let mut filled = Filled {
@@ -216,13 +255,20 @@ impl Engine<'_> {
         };
         match reply {
             Ok(Value::Int(1)) => {
-                filled.current = true;
+                filled.current = moved == Moved::No;
                 if let Some(entry) = &pending.entry {
                     client.count_write(entry.len());
-                    self.cache.policy.last_seen.keep(&lead.key, entry, mark);
+                    if let Some(own) = own.filter(|_| filled.current) {
+                        own.stored(entry, pending.stays, client);
+                    }
                     filled.stored = true;
                     filled.outcome = Outcome::Stored;
                     filled.bytes = entry.len();
+                }
+                if moved == Moved::Yes {
+                    // What is stored is dead: its readers compare the versions.
+                    client.counters().fenced.add(1);
+                    filled.outcome = Outcome::Fenced;
                 }
             }
             Ok(_) => {

@@ -28,15 +28,23 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// A lease from ACQUIRE, with the versions of the plan's tags and then, if requested, the epoch.
-    pub(super) fn new(token: Token, seen: Seen, mut versions: Vec<Version>, plan: &Plan) -> Self {
-        let epoch = versions.split_off(plan.tags.len()).pop();
-        Held {
+    /// A lease from ACQUIRE, with what was read under it before the load: see [`Held::guard`].
+    pub(super) fn new(token: Token, seen: Seen, versions: Vec<Version>, plan: &Plan) -> Self {
+        let mut held = Held {
             token,
             seen,
-            versions,
-            epoch,
-        }
+            versions: Vec::new(),
+            epoch: None,
+        };
+        held.guard(versions, plan);
+        held
+    }
+
+    /// Notes the versions of the plan's tags and then, if requested, the epoch, as they were before the load.
+    pub(super) fn guard(&mut self, mut versions: Vec<Version>, plan: &Plan) {
+        let named = plan.tags.len().min(versions.len());
+        self.epoch = versions.split_off(named).pop();
+        self.versions = versions;
     }
 
     /// The input of RELEASE, so that others can load at once. If that fails, they can when the lease has expired.

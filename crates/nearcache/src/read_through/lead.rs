@@ -224,7 +224,7 @@ pub(super) struct Engine<'e> {
     pub(super) plan: &'e Plan,
     patience: Duration,
     /// Whether the loader may name additional tags.
-    brings_tags: bool,
+    pub(super) brings_tags: bool,
 }
 
 impl Engine<'_> {
@@ -245,7 +245,7 @@ impl Engine<'_> {
             .iter()
             .map(|seat| self.acquire_input(&seat.lead))
             .unzip();
-        let replies = match self.cache.client.run_many(&ACQUIRE, &inputs).await {
+        let replies = match self.cache.quiet().run_many(&ACQUIRE, &inputs).await {
             Ok(replies) => replies,
             Err(error) => inputs.iter().map(|_| Err(error.clone())).collect(),
         };
@@ -260,7 +260,8 @@ impl Engine<'_> {
             .zip(tokens)
             .zip(replies.into_iter().zip(covers))
         {
-            let acquired = reply.and_then(|reply| Acquired::from_reply(reply, self.guards()));
+            let acquired =
+                reply.and_then(|reply| Acquired::from_reply(reply, self.scripted_guards()));
             match acquired {
                 Ok(Acquired::Mine(seen, versions)) => {
                     seat.held = Some(Held::new(token, seen, versions, self.plan));
@@ -284,7 +285,7 @@ impl Engine<'_> {
                         round.waiting.push(seat);
                     }
                 },
-                Err(error) => self.go_on_without(error, seat, &mut round, led),
+                Err(error) => round.ready.extend(self.go_on_without(error, seat, led)),
             }
         }
         if !found.is_empty() {
@@ -294,22 +295,23 @@ impl Engine<'_> {
         round
     }
 
-    /// ACQUIRE failed. Redis does not answer, or refuses, but the loader is there: load without a lease. (A refresh can
-    /// wait.)
-    fn go_on_without<T>(
+    /// ACQUIRE failed, or what guards the value could not be read. Redis does not answer, or refuses, but the loader is
+    /// there: load without a lease. (A refresh can wait.)
+    pub(super) fn go_on_without<T>(
         &self,
         error: Error,
         seat: Seat,
-        round: &mut Round,
         led: &mut [Option<Led<T>>],
-    ) {
+    ) -> Option<Seat> {
         if !is_away(&error) {
             seat.fail(error, led);
+            None
         } else if self.plan.way == Way::Refresh {
             led[seat.place] = Some(Led::Skipped);
+            None
         } else {
             self.cache.client.note_degraded(&error);
-            round.ready.push(seat);
+            Some(seat)
         }
     }
 
@@ -329,7 +331,9 @@ impl Engine<'_> {
             Ok(judged) => judged,
             Err(error) => {
                 for (seat, _) in seats {
-                    self.go_on_without(error.clone(), seat, round, led);
+                    round
+                        .ready
+                        .extend(self.go_on_without(error.clone(), seat, led));
                 }
                 return;
             }
@@ -350,9 +354,14 @@ impl Engine<'_> {
         }
     }
 
-    /// How many versions ACQUIRE returns: one for each tag of the call and, if the loader may name tags, the epoch.
-    fn guards(&self) -> usize {
+    /// What guards the values of a load: the version of each tag of the call and, if the loader may name tags, the epoch.
+    pub(super) fn guards(&self) -> usize {
         self.plan.tags.len() + usize::from(self.brings_tags)
+    }
+
+    /// How many of them ACQUIRE returns: none if they may be in another slot than the entry.
+    fn scripted_guards(&self) -> usize {
+        if self.is_spread() { 0 } else { self.guards() }
     }
 
     /// The token and the input for one ACQUIRE.
@@ -360,11 +369,13 @@ impl Engine<'_> {
         let token = lease::random();
         let mut input = Input::default();
         input.key(lead.key.as_bytes()).key(&lead.key.lease());
-        for tag in &self.plan.tags {
-            input.key(&tag.version_key);
-        }
-        if self.brings_tags {
-            input.key(&self.cache.client.keyspace().tag_epoch());
+        if !self.is_spread() {
+            for tag in &self.plan.tags {
+                input.key(&tag.version_key);
+            }
+            if self.brings_tags {
+                input.key(&self.cache.client.keyspace().tag_epoch());
+            }
         }
         let takes_lease: &[u8] = match self.plan.way {
             Way::Force => b"1",
@@ -375,7 +386,7 @@ impl Engine<'_> {
             .arg(self.cache.policy.lease.as_millis().to_string().as_bytes())
             .arg(lead.seen.as_bytes())
             .arg(takes_lease);
-        for _ in 0..self.guards() {
+        for _ in 0..self.scripted_guards() {
             input.arg(&lease::random());
         }
         (token, input)
@@ -416,13 +427,6 @@ impl Engine<'_> {
         L: Future<Output = Result<Vec<Loaded<T>>>>,
     {
         let client = &self.cache.client;
-        let keys: Vec<StoredKey> = if client.has_hooks() {
-            seats.iter().map(|seat| seat.lead.key.clone()).collect()
-        } else {
-            Vec::new()
-        };
-        let telling = client.telling("load", CallKeys::Stored(&keys));
-        let indices = seats.iter().map(|seat| seat.lead.index).collect();
         let held = seats
             .iter()
             .filter_map(|seat| Some((&seat.lead.key, seat.held.as_ref()?)));
@@ -430,6 +434,17 @@ impl Engine<'_> {
         let _listed = renewal.listed();
         // The leases are renewed until the value is stored: that may take a round trip before FILL.
         let work = async {
+            let seats = self.guarded(seats, led).await;
+            if seats.is_empty() {
+                return;
+            }
+            let keys: Vec<StoredKey> = if client.has_hooks() {
+                seats.iter().map(|seat| seat.lead.key.clone()).collect()
+            } else {
+                Vec::new()
+            };
+            let telling = client.telling("load", CallKeys::Stored(&keys));
+            let indices = seats.iter().map(|seat| seat.lead.index).collect();
             let mut covers = Vec::new();
             let load = || {
                 // Its value is for the waiters that have joined by now (flight invariant 2).
@@ -440,7 +455,7 @@ impl Engine<'_> {
             let run = || run_loader(self.cache, self.patience, load);
             let loaded = Telling::within(telling.as_ref(), run).await;
             let took = client.runtime().now().saturating_duration_since(begun);
-            match loaded {
+            let error = match loaded {
                 Ok(loaded) => {
                     self.settle(seats, covers, loaded, took, led, telling.as_ref())
                         .await
@@ -455,12 +470,12 @@ impl Engine<'_> {
                     }
                     Some(error)
                 }
+            };
+            if let Some(telling) = telling {
+                telling.end(error.as_ref());
             }
         };
-        let error = renewal.during(work).await;
-        if let Some(telling) = telling {
-            telling.end(error.as_ref());
-        }
+        renewal.during(work).await;
     }
 }
 

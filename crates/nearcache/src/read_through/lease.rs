@@ -6,7 +6,8 @@
 //!
 //! 1. Of all loads that ask for a free lease, one gets it.
 //! 2. A load stores only if the lease holds its token *and* the entry is as it was when the load found it unusable
-//!    *and* the tag versions are as they were before the loader ran.
+//!    *and* the tag versions are as they were before the loader ran. (Where no script can name them, `guards` sees to
+//!    the versions.)
 //! 3. Only the holder renews or releases a lease: the scripts compare the token.
 //! 4. Every ACQUIRE that is sent has a new token, even if it is sent again. If the reply of an ACQUIRE is lost, nobody
 //!    knows that token, so nobody owns its lease, and the lease expires.
@@ -67,8 +68,8 @@ impl Seen {
     }
 }
 
-/// KEYS: the entry, its lease, the version keys of its tags. ARGV: the token; the lease's time in ms; how the entry was
-/// seen; "1" to take the lease even if another load has it; and for each version a new one, to create it if it is
+/// KEYS: the entry, its lease, the version keys of its tags (none if keys are spread over slots: see `guards`). ARGV: the
+/// token; the lease's time in ms; how the entry was seen; "1" to take the lease even if another load has it; and for each version a new one, to create it if it is
 /// missing.
 ///
 /// Returns `{0, entry}` if the entry differs from the one that was seen; `{1, seen, versions...}` if we have the lease;
@@ -128,16 +129,17 @@ fn acquire(call: &mut Call<'_>) -> Result<Value, ScriptError> {
     Ok(Value::Array(mine))
 }
 
-/// KEYS: the entry, its lease, the version keys of its tags. ARGV: the token; how the entry was seen; the bytes to
-/// store; the TTL in ms ("0": no expiry; "-1": store nothing, only check whether it could be stored); and for each
+/// KEYS: the entry, its lease, the version keys of its tags (none if keys are spread over slots: see `guards`). ARGV: the
+/// token; how the entry was seen; the bytes to store; the TTL in ms ("0": no expiry; "-1": store nothing, only check whether it could be stored); and for each
 /// version its expected value.
 ///
 /// Returns 1 if the value was stored (or could have been), 0 if the load was fenced. In both cases the lease is no
 /// longer ours. The versions live at least as long as the entry.
 ///
-/// The final `EXISTS` is for `CLIENT TRACKING` with `NOLOOP`: a server stops tracking a key for a client that has just
+/// Each `EXISTS` at the end is for `CLIENT TRACKING` with `NOLOOP`: a server stops tracking a key for a client that has just
 /// written it, and does not report later writes by others, until the client reads the key again (measured on Redis
-/// 7.0). With the read, a client that tracks on this connection may keep the value it has just stored.
+/// 7.0). With the read, a client that tracks on this connection may keep the value it has just stored, and others that
+/// have the same tags.
 ///
 /// model: Action::Fill
 pub(crate) static FILL: Script = script!(
@@ -179,6 +181,7 @@ for i = 3, #KEYS do
       redis.call('PEXPIRE', KEYS[i], ARGV[4])
     end
   end
+  redis.call('EXISTS', KEYS[i])
 end
 redis.call('EXISTS', KEYS[1])
 return 1",
@@ -224,7 +227,7 @@ fn fill(call: &mut Call<'_>) -> Result<Value, ScriptError> {
 /// KEYS: version keys of tags. ARGV: the TTL in ms of an entry that will carry them ("0": no expiry); and for each
 /// version a new one, to create it if it is missing.
 ///
-/// Returns the versions.
+/// Returns the versions. (The last `GET` is as in [`FILL`].)
 ///
 /// model: Action::ReadTags
 pub(crate) static TAGS: Script = script!(
@@ -244,6 +247,7 @@ for i = 1, #KEYS do
       redis.call('PEXPIRE', KEYS[i], ARGV[1])
     end
   end
+  redis.call('GET', KEYS[i])
   versions[i] = string.sub(version, 1, 16)
 end
 return versions",

@@ -1,7 +1,7 @@
 //! Marking entries stale, by key and by tag: soft expiry from now on.
 //!
 //! 1. A load that began before stores nothing: the mark deletes the lease of its key, or changes the version of its
-//!    tag, and the epoch for loads that learn their tags only at their end.
+//!    tag, and before it the epoch for loads that learn their tags only at their end.
 //! 2. A mark that Redis did not acknowledge goes to the outbox as the invalidation of the same key or tag, which is
 //!    more than was asked for, and never less. So does one of a user who may not run scripts, at once.
 
@@ -9,6 +9,7 @@ use redis::{Pipeline, Value};
 
 use super::ReadThrough;
 use super::change::{MARK, MARK_TAG};
+use super::delivery;
 use super::lease;
 use super::tags::Tag;
 use crate::client::reply;
@@ -28,9 +29,7 @@ impl ReadThrough {
             .arg(now.to_string().as_bytes());
         match self.client.run(&MARK, &input).await {
             Err(error) if error.kind() == ErrorKind::Denied => {
-                let mut pipeline = Pipeline::with_capacity(2);
-                Invalidation::entry(key).add_to(&mut pipeline);
-                self.invalidate_instead(&pipeline).await
+                delivery::remove(&self.client, &[Invalidation::entry(key)]).await
             }
             reply => reply::integer("MARK", &reply?).map(drop),
         }
@@ -46,6 +45,9 @@ impl ReadThrough {
                 input
             })
             .collect();
+        if self.client.is_spread() {
+            return self.mark_tags_apart(tags, &inputs).await;
+        }
         let mut pipeline = Pipeline::with_capacity(1 + inputs.len());
         let epoch = self.client.keyspace().tag_epoch();
         pipeline.cmd("UNLINK").arg(epoch);
@@ -60,12 +62,7 @@ impl ReadThrough {
                 match index.checked_sub(1).and_then(|index| inputs.get(index)) {
                     Some(input) if script::unknown(&error) => unknown.push(input.clone()),
                     Some(_) if error.kind() == ErrorKind::Denied => {
-                        let mut pipeline = Pipeline::with_capacity(tags.len());
-                        for tag in tags {
-                            let keyspace = self.client.keyspace();
-                            Invalidation::tag(keyspace, &tag.version_key).add_to(&mut pipeline);
-                        }
-                        return self.invalidate_instead(&pipeline).await;
+                        return self.remove_tags(tags).await;
                     }
                     _ => return Err(error),
                 }
@@ -79,12 +76,32 @@ impl ReadThrough {
         Ok(())
     }
 
-    async fn invalidate_instead(&self, pipeline: &Pipeline) -> Result<()> {
-        for reply in self.client.pipeline(pipeline).await? {
-            if let Value::ServerError(error) = &reply {
-                return Err(Error::from_server(error).on_host(self.client.host()));
+    /// The same where the epoch and the versions are in several slots: the epoch is removed before any version moves.
+    async fn mark_tags_apart(&self, tags: &[Tag], inputs: &[Input]) -> Result<()> {
+        let servers = self.client.outbox().servers();
+        let epoch = self.client.keyspace().tag_epoch();
+        self.client.request(redis::cmd("UNLINK").arg(epoch)).await?;
+        for reply in self.client.run_many(&MARK_TAG, inputs).await? {
+            match reply {
+                Err(error) if error.kind() == ErrorKind::Denied => {
+                    return self.remove_tags(tags).await;
+                }
+                reply => drop(reply?),
             }
         }
+        // A server that took another's place meanwhile may have lost the epoch's removal.
+        if self.client.outbox().servers() != servers {
+            return self.remove_tags(tags).await;
+        }
         Ok(())
+    }
+
+    async fn remove_tags(&self, tags: &[Tag]) -> Result<()> {
+        let keyspace = self.client.keyspace();
+        let each = tags.iter();
+        let all: Vec<_> = each
+            .map(|tag| Invalidation::tag(keyspace, &tag.version_key))
+            .collect();
+        delivery::remove(&self.client, &all).await
     }
 }

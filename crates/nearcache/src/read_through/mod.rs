@@ -9,10 +9,12 @@
 //! 5. `settle`: FILL stores the loaded value, unless the load was fenced by an invalidation (`fill`), and the callers are
 //!    answered.
 //!
+//! Where the keys are spread over several slots, `guards` sees to the tags of a load.
+//!
 //! `remember` combines these steps, for one key and for many; `plan` holds the options of a call. `read` has all other
 //! reads; `presence` says for all verbs whether there is an entry, `change` has the scripts that depend on it, and
-//! `prolong` gives entries another TTL, and `mark` marks them stale; `delivery` sends invalidations to the server; `tags` invalidates many entries at once; `last_seen` keeps
-//! values for the time when Redis is away.
+//! `prolong` gives entries another TTL, and `mark` marks them stale; `delivery` sends invalidations to the server; `tags` invalidates many entries at once; `near` keeps
+//! values in this process.
 //!
 //! Invariants:
 //! 1. A value that was loaded before an invalidation is not stored after it. It is not returned to a caller that asked
@@ -28,15 +30,17 @@ pub(crate) mod delivery;
 pub(crate) mod entry;
 mod fill;
 pub(crate) mod flight;
+mod guards;
 mod held;
+mod here;
 #[cfg(feature = "blocking")]
 mod keeper;
-mod last_seen;
 mod lead;
 pub(crate) mod lease;
 pub(crate) mod load;
 pub(crate) mod loader;
 mod mark;
+pub(crate) mod near;
 pub(crate) mod plan;
 pub(crate) mod presence;
 pub(crate) mod prolong;
@@ -45,6 +49,7 @@ mod remember;
 mod settle;
 pub(crate) mod tags;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +65,7 @@ use crate::ttl::Ttl;
 use delivery::Undelivered;
 use flight::Flights;
 use held::HeldLeases;
-use last_seen::LastSeen;
+use near::{Hearing, Near};
 
 /// The core of a cache, which its methods use. Cheap to clone; clones share everything except limit and codec.
 #[derive(Clone)]
@@ -68,6 +73,8 @@ pub(crate) struct ReadThrough {
     client: Client,
     policy: Arc<Policy>,
     flights: Arc<Flights>,
+    /// The values that are kept in this process.
+    near: Option<Arc<Hearing>>,
 }
 
 /// The cache's settings, and the state that they need.
@@ -86,7 +93,6 @@ struct Policy {
     loads: Option<Semaphore>,
     /// Whether an entry that cannot be decoded is deleted.
     heal: bool,
-    last_seen: LastSeen,
     /// The leases of the loads that are under way.
     held: HeldLeases,
     #[cfg(feature = "blocking")]
@@ -103,6 +109,8 @@ pub(crate) struct Settings {
     pub(crate) lease: Duration,
     pub(crate) max_loads: Option<usize>,
     pub(crate) heal: bool,
+    pub(crate) near: Option<near::Limits>,
+    pub(crate) near_ttl: Option<Duration>,
 }
 
 /// The scripts of a cache, which a store without Lua needs to know.
@@ -122,10 +130,18 @@ impl ReadThrough {
             lease,
             max_loads,
             heal,
+            near,
+            near_ttl,
         } = settings;
-        let last_seen = LastSeen::new(matches!(fallback, Fallback::Stale));
+        let options = near::Options {
+            limits: near,
+            ttl: near_ttl,
+            last: matches!(fallback, Fallback::Stale),
+        };
+        let near = Near::new(options, &client).map(|near| Hearing::new(near, &client));
         ReadThrough {
             flights: Flights::of(client.guarded()),
+            near,
             client,
             policy: Arc::new(Policy {
                 default_ttl,
@@ -137,7 +153,6 @@ impl ReadThrough {
                 lease,
                 loads: max_loads.map(Semaphore::new),
                 heal,
-                last_seen,
                 held: HeldLeases::default(),
                 #[cfg(feature = "blocking")]
                 crew: Arc::default(),
@@ -154,6 +169,11 @@ impl ReadThrough {
         let client = self.client.in_mode(mode)?;
         Ok(ReadThrough {
             flights: Flights::of(client.guarded()),
+            // One store of values, which hears what both backends tell.
+            near: self
+                .near
+                .as_ref()
+                .map(|hearing| Hearing::new(Arc::clone(hearing.near()), &client)),
             client,
             policy: Arc::clone(&self.policy),
         })
@@ -174,11 +194,28 @@ impl ReadThrough {
             client,
             policy: Arc::clone(&self.policy),
             flights: Arc::clone(&self.flights),
+            near: self.near.clone(),
         }
     }
 
+    /// The values that are kept in this process, if any are.
+    #[inline]
+    fn near(&self) -> Option<&Arc<Near>> {
+        self.near.as_deref().map(Hearing::near)
+    }
+
+    #[inline]
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The client for scripts that name the versions of tags, and neither remove them nor let the server forget that they
+    /// are kept here: the near tier is not told of those.
+    pub(crate) fn quiet(&self) -> Cow<'_, Client> {
+        match self.near() {
+            Some(near) => Cow::Owned(self.client.sending_for(near.id())),
+            None => Cow::Borrowed(&self.client),
+        }
     }
 
     /// The threads for loads in the background, of a blocking cache.
@@ -237,7 +274,8 @@ impl ReadThrough {
         keys: CallKeys<'_>,
         work: impl AsyncFnOnce(&ReadThrough) -> Result<T>,
     ) -> Result<T> {
-        let hide = |error: Error| error.redacted(self.client.keyspace().redacts());
+        let keyspace = self.client.keyspace();
+        let hide = |error: Error| error.redacted(keyspace.redacts()).with_rule(keyspace);
         let Some(telling) = self.client.telling(verb, keys) else {
             return work(self).await.map_err(hide);
         };

@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) load_timeout: Option<Duration>,
     pub(crate) soft_timeout: Option<Duration>,
     pub(crate) way: Way,
+    /// Whether the near tier is no answer.
+    pub(crate) skip_near: bool,
 }
 
 /// What a loader says of how long its value stays.

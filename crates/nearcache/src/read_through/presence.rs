@@ -19,6 +19,7 @@ use redis::{Pipeline, Value};
 use super::ReadThrough;
 use super::change::{HEAD, PUT};
 use super::entry::{Entry, Judgement};
+use super::read::Of;
 use super::tags;
 use crate::client::Client;
 use crate::client::batch::{parts, unlink_leases};
@@ -61,7 +62,7 @@ impl Found {
         if self.entry.is_readable() || self.entry.bytes().len() != HEAD {
             return Ok(true);
         }
-        let Some(bytes) = core.get(key).await? else {
+        let Some(bytes) = core.get(key, Of::Primary).await? else {
             return Ok(false);
         };
         self.entry = Entry::new(bytes);
@@ -214,11 +215,15 @@ impl ReadThrough {
 
     /// The beginning of an entry and its time, in one round trip. `None`: there is nothing. A value of another Redis
     /// type looks like an empty one.
-    pub(super) async fn look(&self, key: &StoredKey) -> Result<Option<Found>> {
+    pub(super) async fn look(&self, key: &StoredKey, of: Of) -> Result<Option<Found>> {
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.cmd("GETRANGE").arg(key).arg(0).arg(HEAD - 1);
         pipeline.cmd("PTTL").arg(key);
-        let mut replies = self.client.pipeline(&pipeline).await?.into_iter();
+        let replies = match of {
+            Of::Primary => self.client.pipeline(&pipeline).await?,
+            Of::Any => self.client.read_together(&pipeline).await?,
+        };
+        let mut replies = replies.into_iter();
         let head = match replies.next() {
             Some(Value::BulkString(head)) => head,
             _ => Vec::new(),
@@ -239,7 +244,7 @@ impl ReadThrough {
 
     /// Whether there is an entry.
     pub(crate) async fn contains(&self, key: &StoredKey) -> Result<bool> {
-        Ok(match self.look(key).await? {
+        Ok(match self.look(key, Of::Any).await? {
             Some(found) => {
                 let judgement = tags::judge(&self.client, &found.entry).await?;
                 found.entry.is_there(judgement)
@@ -250,7 +255,7 @@ impl ReadThrough {
 
     /// How long an entry stays fresh.
     pub(crate) async fn remaining(&self, key: &StoredKey) -> Result<Remaining> {
-        let Some(found) = self.look(key).await? else {
+        let Some(found) = self.look(key, Of::Any).await? else {
             return Ok(Remaining::Missing);
         };
         let judgement = tags::judge(&self.client, &found.entry).await?;

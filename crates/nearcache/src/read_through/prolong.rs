@@ -14,6 +14,7 @@ use super::ReadThrough;
 use super::change::{KEEP_TAGS, PROLONG, RETIME};
 use super::entry::{Entry, Judgement, Versions};
 use super::presence::{Found, plain};
+use super::read::Of;
 use super::tags;
 use crate::client::reply;
 use crate::error::{Error, ErrorKind, Result};
@@ -177,10 +178,10 @@ impl ReadThrough {
         denied: Error,
     ) -> Result<Prolonged> {
         let found = if reads {
-            let entry = self.get(key).await?.map(Entry::new);
+            let entry = self.get(key, Of::Primary).await?.map(Entry::new);
             entry.map(|entry| Found { entry, left: -1 })
         } else {
-            self.look(key).await?
+            self.look(key, Of::Primary).await?
         };
         let Some(Found { entry, .. }) = found else {
             return Ok(Prolonged {
@@ -287,13 +288,20 @@ impl ReadThrough {
         };
         let live = live.min(Ttl::MAX.as_millis()).to_string();
         let mut versions = Versions::default();
-        for part in names.chunks(1_000) {
+        // A script names keys of one slot.
+        let together = if self.client.is_spread() { 1 } else { 1_000 };
+        let mut inputs = Vec::with_capacity(names.len().div_ceil(together));
+        for part in names.chunks(together) {
             let mut input = Input::default();
             input.arg(live.as_bytes());
             for name in part {
                 input.key(&self.client.keyspace().tag(name)?);
             }
-            let Value::Array(replies) = self.client.run(&KEEP_TAGS, &input).await? else {
+            inputs.push(input);
+        }
+        let kept = self.client.run_many(&KEEP_TAGS, &inputs).await?;
+        for (part, reply) in names.chunks(together).zip(kept) {
+            let Value::Array(replies) = reply? else {
                 return Err(Error::unexpected("KEEP_TAGS", &Value::Nil));
             };
             for (name, reply) in part.iter().zip(replies) {

@@ -9,7 +9,9 @@ use super::flight::{Answer, Leader, Turn, Waiter};
 use super::lead::{Batch, Lead, Led, is_away};
 use super::lease::Seen;
 use super::loader::{RunLoader, given_up};
+use super::near::Shape;
 use super::plan::{Plan, Way};
+use super::read::Of;
 use crate::codec::{Decode, Encode, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::Outcome;
@@ -83,15 +85,49 @@ impl ReadThrough {
         self.answer(keys, reads, plan, loader).await
     }
 
-    /// Reads a key, and counts what was found.
-    async fn read_one<T: Decode>(&self, key: &StoredKey, plan: &Plan) -> Result<Read<T>> {
-        let last_seen = &self.policy.last_seen;
-        let mark = last_seen.mark(key);
-        match self.read(key).await {
-            Ok((entry, judgement)) => {
-                last_seen.record(key, entry.as_ref(), judgement, mark);
-                Ok(self.consider(entry, judgement, plan))
+    /// The value of a user's key, if it is near and need not be loaded anew, and no hook is told of the call: that needs
+    /// the call's future.
+    #[inline]
+    pub(crate) fn remember_hit<T: Decode + Clone>(&self, key: &[u8], beta: f64) -> Option<T> {
+        if self.client.has_hooks() {
+            return None;
+        }
+        self.remember_near(key, false, beta)
+    }
+
+    /// The value of a user's key, if it is near and need not be loaded anew, and counts it. It is no round trip, and allocates
+    /// nothing.
+    #[inline]
+    pub(crate) fn remember_near<T: Decode + Clone>(
+        &self,
+        key: &[u8],
+        skip: bool,
+        beta: f64,
+    ) -> Option<T> {
+        let near = self.near().filter(|_| !skip && self.client.may_answer())?;
+        let found = near.look_early(key, Shape::cloned(), &self.client, beta)?;
+        match found {
+            Stored::Value(value) => {
+                self.client.count(|counters| [(&counters.near_hits, 1)]);
+                self.client.note(Outcome::Hit, 0);
+                Some(value)
             }
+            Stored::Nothing => {
+                let value = T::nothing()?;
+                self.client.counters().nothings.add(1);
+                self.client.note(Outcome::Nothing, 0);
+                Some(value)
+            }
+        }
+    }
+
+    /// Reads a key, and counts what was found.
+    async fn read_one<T: Decode + Clone>(&self, key: &StoredKey, plan: &Plan) -> Result<Read<T>> {
+        if let Some(value) = self.remember_near(key.user(), plan.skip_near, plan.early_refresh) {
+            return Ok(Read::Answer(value));
+        }
+        match self.read(key, Of::Primary).await {
+            Ok((entry, judgement)) => Ok(self.consider(entry, judgement, plan)),
             Err(error) if is_away(&error) => {
                 self.client.note_degraded(&error);
                 Ok(self.without_redis("remember", key, &error))
@@ -101,17 +137,54 @@ impl ReadThrough {
     }
 
     /// Reads many keys, and counts what was found.
-    async fn read_each<T: Decode>(&self, keys: &[StoredKey], plan: &Plan) -> Result<Vec<Read<T>>> {
-        let last_seen = &self.policy.last_seen;
-        let marks: Vec<_> = keys.iter().map(|key| last_seen.mark(key)).collect();
-        match self.read_many(keys).await {
-            Ok(judged) => Ok(judged
-                .zip(keys.iter().zip(marks))
-                .map(|((entry, judgement), (key, mark))| {
-                    last_seen.record(key, entry.as_ref(), judgement, mark);
-                    self.consider(entry, judgement, plan)
-                })
-                .collect()),
+    async fn read_each<T: Decode + Clone>(
+        &self,
+        keys: &[StoredKey],
+        plan: &Plan,
+    ) -> Result<Vec<Read<T>>> {
+        let mut reads: Vec<Option<Read<T>>> = keys
+            .iter()
+            .map(|key| {
+                let value = self.remember_near(key.user(), plan.skip_near, plan.early_refresh)?;
+                Some(Read::Answer(value))
+            })
+            .collect();
+        if reads.iter().all(Option::is_none) {
+            return self.read_far(keys, plan).await;
+        }
+        let far: Vec<StoredKey> = keys
+            .iter()
+            .zip(&reads)
+            .filter(|(_, read)| read.is_none())
+            .map(|(key, _)| key.clone())
+            .collect();
+        if !far.is_empty() {
+            let missing = reads.iter_mut().filter(|read| read.is_none());
+            for (read, found) in missing.zip(self.read_far(&far, plan).await?) {
+                *read = Some(found);
+            }
+        }
+        Ok(reads.into_iter().flatten().collect())
+    }
+
+    async fn read_far<T: Decode>(&self, keys: &[StoredKey], plan: &Plan) -> Result<Vec<Read<T>>> {
+        match self.read_many(keys, Of::Primary).await {
+            Ok(judged) => {
+                let (mut reads, mut noted) = (Vec::with_capacity(keys.len()), false);
+                for (judged, key) in judged.zip(keys) {
+                    reads.push(match judged {
+                        Ok((entry, judgement)) => self.consider(entry, judgement, plan),
+                        Err(error) if is_away(&error) => {
+                            if !std::mem::replace(&mut noted, true) {
+                                self.client.note_degraded(&error);
+                            }
+                            self.without_redis("remember_many", key, &error)
+                        }
+                        Err(error) => return Err(error),
+                    });
+                }
+                Ok(reads)
+            }
             Err(error) if is_away(&error) => {
                 self.client.note_degraded(&error);
                 let read = |key| self.without_redis("remember_many", key, &error);
@@ -139,7 +212,7 @@ impl ReadThrough {
         }
         self.client.counters().misses.add(1);
         self.client.note(Outcome::Miss, 0);
-        let last = self.policy.last_seen.get(key);
+        let last = self.last(key);
         let stale = last.and_then(|mut entry| match entry.decode(self.client.codec()).ok()? {
             Stored::Value(value) => Some(value),
             Stored::Nothing => T::nothing(),

@@ -6,11 +6,13 @@ use std::time::Duration;
 use super::delivery::{self, Delivery};
 use super::fill::{Encoded, Filling, Prepared};
 use super::flight::Answer;
+use super::guards::Moved;
 use super::held::Held;
 use super::lead::{Engine, Lead, Led, Seat};
 use super::lease::{FILL, RELEASE};
 use super::load::Loaded;
 use super::plan::Way;
+use crate::client::Client;
 use crate::codec::{Decode, Encode};
 use crate::error::Error;
 use crate::hooks::{Outcome, Telling};
@@ -57,6 +59,11 @@ impl Engine<'_> {
             }
             led[seat.place] = Some(Led::Value(loaded.value));
         }
+        if self.is_spread() {
+            let filling = self.checked(prepared, &mut settling, telling).await;
+            self.fill(filling, &mut settling, telling).await;
+            return self.end(settling, telling).await;
+        }
         let brought = self.versions_of_brought(&prepared).await;
         let mut filling: Vec<(Lead, u64, Filling)> = Vec::with_capacity(prepared.len());
         for ((lead, covers, held, encoded, sealed), versions) in prepared.into_iter().zip(brought) {
@@ -67,9 +74,7 @@ impl Engine<'_> {
                 }
                 // It is not known whether the tags changed during the load, so nothing is stored.
                 Err(error) => {
-                    self.cache.client.note_degraded(&error);
-                    settling.away = true;
-                    settling.leave(&lead, Some(held), None);
+                    settling.leave_unknown(&self.cache.client, &lead, held, &error);
                     lead.answer(covers, encoded.answer);
                 }
             }
@@ -83,35 +88,55 @@ impl Engine<'_> {
     /// model: Action::ReadTagsAgain, Action::Fill
     async fn fill(
         &self,
-        filling: Vec<(Lead, u64, Filling)>,
+        mut filling: Vec<(Lead, u64, Filling)>,
         settling: &mut Settling,
         telling: Option<&Telling<'_>>,
     ) {
         if filling.is_empty() {
             return;
         }
-        let last_seen = &self.cache.policy.last_seen;
-        // Note before FILL is sent which waiters it may answer, and the marks: both depend on what happens after this.
+        let (near, client) = (self.cache.near(), &self.cache.client);
+        // Note before FILL is sent which waiters it may answer, and announce it: both depend on what happens after this.
         let sent: Vec<_> = filling
-            .iter()
-            .map(|(lead, _, _)| (lead.covers(), last_seen.mark(&lead.key)))
-            .collect();
-        let (pending, inputs): (Vec<_>, Vec<Input>) = filling
-            .into_iter()
-            .map(|(lead, covers, filling)| {
-                let (pending, input) = filling.into_parts();
-                ((lead, covers, pending), input)
+            .iter_mut()
+            .map(|(lead, _, filling)| {
+                if let Some(noted) = filling.noted.take() {
+                    return noted;
+                }
+                let own = near.map(|near| {
+                    let tags = filling.version_keys(client.keyspace());
+                    near.begin_fill(&lead.key, tags, client)
+                });
+                (lead.covers(), own)
             })
-            .unzip();
-        let replies = match self.cache.client.run_many(&FILL, &inputs).await {
-            Ok(replies) => replies,
-            Err(error) => inputs.iter().map(|_| Err(error.clone())).collect(),
+            .collect();
+        let sending = self.cache.quiet();
+        let mut pending = Vec::with_capacity(filling.len());
+        let mut inputs: Vec<Input> = Vec::with_capacity(filling.len());
+        let mut all_carried = Vec::new();
+        for (lead, covers, filling) in filling {
+            let (left, input, carried) = filling.into_parts();
+            pending.push((lead, covers, left));
+            inputs.push(input);
+            all_carried.push(carried);
+        }
+        let replies: Vec<_> = if self.is_spread() {
+            self.fill_beside(&inputs, &all_carried).await
+        } else {
+            let replies = match sending.run_many(&FILL, &inputs).await {
+                Ok(replies) => replies,
+                Err(error) => inputs.iter().map(|_| Err(error.clone())).collect(),
+            };
+            replies
+                .into_iter()
+                .map(|reply| (reply, Moved::No))
+                .collect()
         };
-        for (((lead, loaded_for, pending), (filled_for, mark)), reply) in
+        for (((lead, loaded_for, pending), (filled_for, own)), reply) in
             pending.into_iter().zip(sent).zip(replies)
         {
-            settling.away |= reply.is_err();
-            let filled = self.filled(&lead, &pending, reply, mark);
+            settling.away |= reply.0.is_err();
+            let filled = self.filled(&pending, reply, own);
             note(telling, filled.outcome, filled.bytes);
             if !filled.stored {
                 settling.unstored.push(lead.key.clone());
@@ -173,7 +198,7 @@ impl Engine<'_> {
 
 /// What is left to do after the values of a batch were filled.
 #[derive(Default)]
-struct Settling {
+pub(super) struct Settling {
     /// Leases to give back.
     held: Vec<(StoredKey, Held)>,
     /// Keys whose value was not stored.
@@ -187,6 +212,19 @@ struct Settling {
 }
 
 impl Settling {
+    /// Does not store the value of a key, because Redis did not say whether its tags have moved.
+    pub(super) fn leave_unknown(&mut self, client: &Client, lead: &Lead, held: Held, why: &Error) {
+        client.note_degraded(why);
+        self.away = true;
+        self.leave(lead, Some(held), None);
+    }
+
+    /// Does not store the value of a key, because a tag was invalidated during its load.
+    pub(super) fn fence(&mut self, lead: &Lead, held: Held) {
+        self.unstored.push(lead.key.clone());
+        self.held.push((lead.key.clone(), held));
+    }
+
     /// Does not store the value of a key.
     fn leave(&mut self, lead: &Lead, held: Option<Held>, why: Option<Error>) {
         self.left += 1;
@@ -200,7 +238,7 @@ impl Settling {
     }
 }
 
-fn note(telling: Option<&Telling<'_>>, outcome: Outcome, bytes: usize) {
+pub(super) fn note(telling: Option<&Telling<'_>>, outcome: Outcome, bytes: usize) {
     if let Some(telling) = telling {
         telling.watch().note(outcome, bytes);
     }

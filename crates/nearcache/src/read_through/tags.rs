@@ -34,6 +34,9 @@ impl Tag {
     /// # Errors
     /// `InvalidKey`: a tag is empty or too long; `InvalidConfig`: there are too many.
     pub(crate) fn of_entry(keyspace: &Keyspace, names: &[Vec<u8>]) -> Result<Vec<Tag>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
         let tags = Tag::all(keyspace, names)?;
         if tags.len() > MAX_TAGS {
             return Err(Error::new(
@@ -62,7 +65,8 @@ impl Tag {
     }
 }
 
-/// The current versions of these tags.
+/// The current versions of these tags, from their primaries, wherever the entry was read: a replica that lags would say
+/// that a tag has not moved.
 ///
 /// model: Action::ReadTags
 pub(super) async fn read_versions(client: &Client, tags: &[&[u8]]) -> Result<Versions> {
@@ -77,6 +81,9 @@ pub(super) async fn read_versions(client: &Client, tags: &[&[u8]]) -> Result<Ver
             return Err(Error::unexpected("MGET", &Value::Nil));
         };
         for (tag, reply) in part.iter().zip(replies) {
+            if let Value::ServerError(error) = &reply {
+                return Err(Error::from_server(error).on_host(client.host()));
+            }
             versions.record(tag, &reply);
         }
     }
@@ -98,6 +105,9 @@ pub(crate) async fn make_versions_of(
     if entries.is_empty() {
         return Vec::new();
     }
+    if client.is_spread() {
+        return make_each_of(client, entries).await;
+    }
     let inputs: Vec<Input> = entries
         .iter()
         .map(|(tags, ttl)| {
@@ -116,6 +126,66 @@ pub(crate) async fn make_versions_of(
     match client.run_many(&TAGS, &inputs).await {
         Ok(replies) => replies.into_iter().map(versions).collect(),
         Err(error) => entries.iter().map(|_| Err(error.clone())).collect(),
+    }
+}
+
+/// The same where each tag may be in another slot, so that each is asked for once and by itself.
+async fn make_each_of(client: &Client, entries: &[(&[Tag], u64)]) -> Vec<Result<Vec<Version>>> {
+    let mut keys: Vec<(&[u8], u64)> = entries
+        .iter()
+        .flat_map(|(tags, ttl)| tags.iter().map(|tag| (&*tag.version_key, *ttl)))
+        .collect();
+    keys.sort_unstable();
+    keys.dedup_by(|(next, ttl), (key, longest)| {
+        let same = next == key;
+        if same {
+            *longest = longer(*longest, *ttl);
+        }
+        same
+    });
+    let made = make_each(client, &keys).await;
+    let version_of = |tag: &Tag| {
+        let found = keys.binary_search_by_key(&&*tag.version_key, |(key, _)| *key);
+        match found.ok().and_then(|at| made.get(at)) {
+            Some(Ok(version)) => Ok(*version),
+            Some(Err(error)) => Err(error.clone()),
+            None => Err(Error::unexpected("a script", &Value::Nil)),
+        }
+    };
+    let all = |(tags, _): &(&[Tag], u64)| tags.iter().map(version_of).collect();
+    entries.iter().map(all).collect()
+}
+
+/// What each of these version keys holds now; a missing one is created. It will live so long at least (in ms; 0: for
+/// ever). The keys may be in several slots.
+pub(super) async fn make_each(client: &Client, keys: &[(&[u8], u64)]) -> Vec<Result<Version>> {
+    let inputs = keys.iter().map(|(key, ttl)| {
+        let mut input = Input::default();
+        input.arg(ttl.to_string().as_bytes());
+        input.key(key).arg(&lease::random());
+        input
+    });
+    let inputs: Vec<Input> = inputs.collect();
+    let version = |reply: Result<Value>| {
+        let replies = match reply? {
+            Value::Array(replies) => replies,
+            other => return Err(Error::unexpected("a script", &other)),
+        };
+        let version = lease::versions(replies)?.pop();
+        version.ok_or_else(|| Error::unexpected("a script", &Value::Nil))
+    };
+    match client.run_many(&TAGS, &inputs).await {
+        Ok(replies) => replies.into_iter().map(version).collect(),
+        Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
+    }
+}
+
+/// The longer of two TTLs in ms; 0 is for ever.
+pub(super) fn longer(one: u64, other: u64) -> u64 {
+    if one == 0 || other == 0 {
+        0
+    } else {
+        one.max(other)
     }
 }
 

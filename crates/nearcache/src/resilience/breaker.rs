@@ -2,7 +2,7 @@
 //!
 //! 1. *Closed*: all calls go through. [`RUN`] failures in a row open the breaker; any answer of the server, even an
 //!    error reply, starts the count again. A failure is a lost or refused connection, a timeout, or a refused password,
-//!    but not a mistake of the caller.
+//!    but not a mistake of the caller. Calls that wait together for one connect, and fail with it, are one failure.
 //! 2. *Open*: calls fail at once, with an error that says since when and why. After a pause one call goes through, the
 //!    probe. If the probe fails, the pause gets longer: it doubles, up to [`LONGEST`], with jitter, so that clients
 //!    that lost a server together do not come back together. If it succeeds, the breaker closes.
@@ -104,6 +104,14 @@ impl Breaker {
         }
     }
 
+    /// The place leads to another server now: whether that one answers is tried by the next call.
+    pub(super) fn probe_soon(&self, now: Instant) {
+        if let Some(opening) = self.opening.lock().as_mut() {
+            opening.pause = SHORTEST;
+            opening.probe_at = now;
+        }
+    }
+
     fn permit<'b>(&'b self, backend: &'b dyn Backend, probe: bool) -> Permit<'b> {
         Permit {
             breaker: self,
@@ -119,11 +127,6 @@ impl Breaker {
         } else {
             BreakerState::Closed
         }
-    }
-
-    /// Whether it ever opens.
-    pub(super) fn is_enabled(&self) -> bool {
-        self.enabled
     }
 
     /// How often it has opened.
@@ -256,6 +259,9 @@ impl Permit<'_> {
             return;
         }
         self.reported = true;
+        if error.is_some_and(Error::is_echo) && !self.probe {
+            return;
+        }
         if !self.breaker.enabled {
             return;
         }

@@ -172,8 +172,10 @@ impl Fallback {
             | ErrorKind::NotInteger
             | ErrorKind::Overflow => true,
             // The server is another one than the URL says, a node of a Cluster for example, or takes less than others.
-            // Without a host it is an option, or a value, of the caller's.
-            ErrorKind::InvalidConfig | ErrorKind::TooLarge => error.host().is_some(),
+            // Without a host it is an option, a key or a value of the caller's.
+            ErrorKind::InvalidConfig | ErrorKind::InvalidKey | ErrorKind::TooLarge => {
+                error.host().is_some()
+            }
             _ => false,
         }
     }

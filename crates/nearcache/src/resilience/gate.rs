@@ -101,6 +101,7 @@ impl Gate {
         }
     }
 
+    #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.state.load(Ordering::SeqCst) == OPEN
     }

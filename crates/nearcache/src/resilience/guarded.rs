@@ -1,44 +1,55 @@
-//! A guarded backend. Every command passes the outbox, then the circuit breaker, then the retry rule.
+//! A guarded place. Every command passes the outbox, then the circuit breaker of its server, then the retry rule.
 //!
-//! [`Guarded::request`] and [`Guarded::pipeline`] are for the commands of a cache. [`Guarded::directly`] skips the
-//! outbox, for the commands that empty the outbox.
+//! `order` is this way, for whatever is sent: [`Guarded::request`] (`single`) and [`Guarded::pipeline`] (`together`) are for
+//! the commands of a cache, `reading` for those that a replica may answer. [`Guarded::directly`] skips the outbox, for the
+//! commands that empty the outbox. `links` opens connections of a caller's own. `here` is the short way to a store in
+//! this process, which is never away.
+
+mod here;
+mod links;
+mod order;
+mod reading;
+mod single;
+mod together;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use redis::{Arg, Cmd, Pipeline, Value};
 use tokio::sync::Notify;
 
-use super::breaker::{Breaker, Permit};
-use super::outbox::{Claim, Drain, Outbox};
-use super::retry;
+use super::BreakerState;
+use super::node::Node;
+use super::outbox::{Drain, Outbox};
+use super::primary::Primary;
+#[cfg(feature = "cluster")]
+use super::spread::{Event, Spread};
+#[cfg(feature = "cluster")]
+use crate::connect::Mode;
 use crate::connect::target::{Place, Target};
-use crate::connect::{Backend, BoxFuture, Dedicated, LinkEvent, ServerInfo, Terms, change_nothing};
-use crate::error::{Error, ErrorKind, Result};
+use crate::connect::{Backend, Carried, Common, LinkEvent, ServerInfo};
+use crate::error::Result;
 use crate::runtime::Runtime;
 use crate::script::Script;
-use crate::ttl::in_millis;
 
-/// The shortest time for which a retry is worthwhile. A limit never falls below it, because only the backend reports
-/// timeouts.
-pub(super) const LEAST: Duration = Duration::from_millis(1);
+pub(super) use order::LEAST;
 
-/// A backend with a breaker and an outbox: callers do not wait for a server that is away, and do not read what they
-/// have invalidated.
+/// A place with an outbox, and a breaker for each of its servers: callers do not wait for a server that is away, and do
+/// not read what they have invalidated.
 ///
-/// It is for one primary. If the keys are spread over several, [`Guarded::primaries`] has one for each, with its own
-/// breaker, outbox and epoch.
+/// There is one outbox, also if the keys are spread over several servers. A call waits only for what the outbox holds
+/// of its own keys, so a server that is away keeps back only what is about its own.
 #[derive(Debug)]
 pub(crate) struct Guarded {
-    backend: Arc<dyn Backend>,
-    breaker: Breaker,
+    servers: Servers,
     outbox: Arc<Outbox>,
+    /// A replica, if what only reads may go to one.
+    replica: OnceLock<Arc<Node>>,
     /// Whether connecting has a time of its own, which is not a part of the limit of a call.
     connects_apart: bool,
+    /// The store in this process, if it is one, and has every reply at once.
+    here: Option<Arc<dyn Backend>>,
     server: OnceLock<ServerInfo>,
-    /// The primaries behind it, if it is not the only one.
-    others: OnceLock<Vec<Arc<Guarded>>>,
     /// How many caches use it.
     pub(super) users: AtomicUsize,
     /// Whether its caches were closed.
@@ -50,46 +61,91 @@ pub(crate) struct Guarded {
     me: Weak<Guarded>,
 }
 
+/// Who answers.
+#[derive(Debug)]
+enum Servers {
+    One(Arc<Node>),
+    /// The primaries of a Cluster.
+    #[cfg(feature = "cluster")]
+    Spread(Arc<Spread>),
+}
+
+/// How commands go to the nodes of a Cluster.
+#[cfg(feature = "cluster")]
+#[derive(Clone, Copy, Debug)]
+enum How {
+    /// They only read: to a replica, where that is asked for.
+    Reads,
+    /// To the primaries, announced to all who keep copies but this one; 0: to all of them.
+    By(usize),
+}
+
 impl Guarded {
     /// Guards a backend of this target.
     pub(crate) fn new(backend: Arc<dyn Backend>, target: &Target) -> Arc<Self> {
         // A server can be away and lose data, so it needs an outbox; the store in this process cannot.
-        let outbox = !matches!(target.place, Place::Embedded { .. });
-        Self::with(
-            backend,
-            target.breaker,
-            outbox,
-            target.connect_timeout.is_some(),
-        )
-    }
-
-    fn with(
-        backend: Arc<dyn Backend>,
-        breaker: bool,
-        outbox: bool,
-        connects_apart: bool,
-    ) -> Arc<Self> {
+        let enabled = !matches!(target.place, Place::Embedded { .. });
+        let here = (!enabled && backend.is_at_once()).then(|| Arc::clone(&backend));
         let epoch = backend.common().epoch().clone();
-        let outbox = Arc::new(Outbox::new(outbox, epoch));
+        let outbox = Arc::new(Outbox::new(enabled, epoch));
         let listening = Arc::clone(&outbox);
         let runtime = backend.common().runtime().clone();
+        let host = Arc::clone(backend.common().host());
+        let moved = Arc::<OnceLock<Weak<Node>>>::default();
+        let moving = Arc::clone(&moved);
         // The outbox is told of a new connection before anyone can use it, so it knows by then what must be sent first.
         backend
             .common()
             .listeners()
             .add(Arc::new(move |event| match event {
                 LinkEvent::Ready { run_id } => {
-                    listening.note_connection(run_id.clone(), runtime.now());
+                    listening.note_connection(&host, run_id.clone(), runtime.now());
                 }
-                LinkEvent::Lost | LinkEvent::Dropped => listening.note_loss(),
+                LinkEvent::Lost | LinkEvent::Dropped => listening.note_loss(&host),
+                LinkEvent::Invalidated { .. } | LinkEvent::Flushed => {}
+                LinkEvent::Moved => {
+                    if let Some(node) = moving.get().and_then(Weak::upgrade) {
+                        node.breaker().probe_soon(runtime.now());
+                    }
+                }
             }));
+        let node = Node::new(backend, target.breaker);
+        let _ = moved.set(Arc::downgrade(&node));
+        Self::with(Servers::One(node), outbox, target, here)
+    }
+
+    /// Guards the primaries of a Cluster.
+    #[cfg(feature = "cluster")]
+    pub(super) fn spread(target: &Target, mode: Mode) -> Arc<Self> {
+        let common = Common::new(target, mode.runtime());
+        let outbox = Arc::new(Outbox::new(true, common.epoch().clone()));
+        let (listening, runtime) = (Arc::clone(&outbox), common.runtime().clone());
+        let spread = Spread::new(target.clone(), mode, common, move |event| match event {
+            Event::Link(host, LinkEvent::Ready { run_id }) => {
+                listening.note_connection(host, run_id.clone(), runtime.now());
+            }
+            Event::Link(host, LinkEvent::Lost | LinkEvent::Dropped) => listening.note_loss(host),
+            Event::Link(_, LinkEvent::Invalidated { .. } | LinkEvent::Flushed) => {}
+            Event::Link(_, LinkEvent::Moved) => {}
+            Event::Failover => listening.note_failover(runtime.now()),
+            Event::Moved => listening.note_moved(),
+        });
+        Self::with(Servers::Spread(spread), outbox, target, None)
+    }
+
+    fn with(
+        servers: Servers,
+        outbox: Arc<Outbox>,
+        target: &Target,
+        here: Option<Arc<dyn Backend>>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|me| Guarded {
-            backend,
-            breaker: Breaker::new(breaker),
+            servers,
             outbox,
-            connects_apart,
+            replica: OnceLock::new(),
+            connects_apart: target.connect_timeout.is_some(),
+            here,
             server: OnceLock::new(),
-            others: OnceLock::new(),
             users: AtomicUsize::new(0),
             unused: AtomicBool::new(false),
             closing: Arc::default(),
@@ -98,14 +154,69 @@ impl Guarded {
         })
     }
 
+    /// Whether replies are always here at once.
+    pub(crate) fn is_at_once(&self) -> bool {
+        match &self.servers {
+            Servers::One(node) => node.backend().is_at_once(),
+            #[cfg(feature = "cluster")]
+            Servers::Spread(_) => false,
+        }
+    }
+
+    /// The parts that every place has.
+    fn common(&self) -> &Common {
+        match &self.servers {
+            Servers::One(node) => node.backend().common(),
+            #[cfg(feature = "cluster")]
+            Servers::Spread(spread) => spread.common(),
+        }
+    }
+
+    /// The server of a key: `Some(None)` if there is only one, and `None` while it is away, so that nothing is tried there.
+    pub(super) fn host_of(&self, key: &[u8]) -> Option<Option<Arc<str>>> {
+        let _ = key;
+        match &self.servers {
+            Servers::One(_) => Some(None),
+            #[cfg(feature = "cluster")]
+            Servers::Spread(spread) => spread.host_of(crate::slot::slot(key)).map(Some),
+        }
+    }
+
+    /// How often keys have moved to another server so far, and whether some are moving now.
+    pub(super) async fn moves(&self, limit: Duration) -> (u64, bool) {
+        let _ = limit;
+        match &self.servers {
+            Servers::One(_) => (0, false),
+            #[cfg(feature = "cluster")]
+            Servers::Spread(spread) => (spread.changes(), spread.is_moving(limit).await),
+        }
+    }
+
+    /// Whether the keys are spread over several servers by their slots. Then a script, or commands that take effect
+    /// together, can name keys of one slot only.
+    pub(crate) fn is_spread(&self) -> bool {
+        match &self.servers {
+            Servers::One(_) => false,
+            #[cfg(feature = "cluster")]
+            Servers::Spread(_) => true,
+        }
+    }
+
     /// Notes that caches use it, or that the last of them was closed.
     pub(super) fn note_use(&self, used: bool) {
         self.unused.store(!used, Ordering::SeqCst);
+        match &self.servers {
+            Servers::One(node) => {
+                node.backend().note_use(used);
+                if let Some(replica) = self.replica.get() {
+                    replica.backend().note_use(used);
+                }
+            }
+            #[cfg(feature = "cluster")]
+            Servers::Spread(_) => {}
+        }
         if !used {
             self.closing.notify_waiters();
-        }
-        for other in self.others.get().into_iter().flatten() {
-            other.note_use(used);
         }
     }
 
@@ -151,60 +262,93 @@ impl Guarded {
         self.draining.store(false, Ordering::SeqCst);
     }
 
-    /// All primaries: this one, or those behind it. A command for all keys, such as a scan, goes to each.
-    pub(crate) fn primaries(self: &Arc<Self>) -> &[Arc<Guarded>] {
-        let guard = |node| {
-            Self::with(
-                node,
-                self.breaker.is_enabled(),
-                self.outbox.is_enabled(),
-                self.connects_apart,
-            )
+    /// All primaries. A command for all keys, such as a scan, goes to each.
+    ///
+    /// # Errors
+    /// A Cluster must say which they are: those of every call.
+    pub(crate) async fn primaries(self: &Arc<Self>, limit: Duration) -> Result<Vec<Primary>> {
+        let _ = limit;
+        let nodes = match &self.servers {
+            Servers::One(node) => vec![Arc::clone(node)],
+            #[cfg(feature = "cluster")]
+            Servers::Spread(spread) => spread.primaries(limit).await?,
         };
-        let others = self
-            .others
-            .get_or_init(|| self.backend.nodes().into_iter().map(guard).collect());
-        if others.is_empty() {
-            std::slice::from_ref(self)
-        } else {
-            others
-        }
+        let primary = |node| Primary {
+            guarded: Arc::clone(self),
+            node,
+        };
+        Ok(nodes.into_iter().map(primary).collect())
     }
 
     /// Registers the Rust twins of these scripts, for a backend without Lua.
     pub(crate) fn learn(&self, scripts: &[&'static Script]) {
-        self.backend.learn(scripts);
+        match &self.servers {
+            Servers::One(node) => node.backend().learn(scripts),
+            #[cfg(feature = "cluster")]
+            Servers::Spread(_) => {}
+        }
     }
 
     /// The same place as a backend for this kind of caller, if it cannot be opened a second time.
     #[cfg(feature = "blocking")]
     pub(super) fn backend_in_mode(&self, mode: crate::connect::Mode) -> Option<Arc<dyn Backend>> {
-        self.backend.in_mode(mode)
+        match &self.servers {
+            Servers::One(node) => node.backend().in_mode(mode),
+            #[cfg(feature = "cluster")]
+            Servers::Spread(_) => None,
+        }
     }
 
     /// The host, as it appears in messages.
     pub(crate) fn host(&self) -> &Arc<str> {
-        self.backend.common().host()
+        self.common().host()
     }
 
     /// The runtime, which also provides the time.
     pub(crate) fn runtime(&self) -> &Runtime {
-        self.backend.common().runtime()
+        self.common().runtime()
     }
 
     /// The time in Unix milliseconds.
     pub(crate) fn unix_millis(&self) -> u64 {
-        self.backend.common().unix_millis()
+        self.common().unix_millis()
     }
 
     /// The time by the clock of the store, if that is in this process.
     pub(crate) fn store_millis(&self) -> Option<u64> {
-        self.backend.common().store_millis()
+        self.common().store_millis()
     }
 
-    /// The circuit breaker.
-    pub(crate) fn breaker(&self) -> &Breaker {
-        &self.breaker
+    /// Whether that clock is one that a test advances, if it is in this process.
+    pub(crate) fn has_manual_clock(&self) -> Option<bool> {
+        self.common().has_manual_clock()
+    }
+
+    /// Whether calls go through: closed if they do to any server.
+    pub(crate) fn breaker_state(&self) -> BreakerState {
+        match &self.servers {
+            Servers::One(node) => node.breaker().state(),
+            #[cfg(feature = "cluster")]
+            Servers::Spread(spread) => spread.breaker_state(),
+        }
+    }
+
+    /// How often a breaker has opened.
+    pub(crate) fn breaker_openings(&self) -> u64 {
+        match &self.servers {
+            Servers::One(node) => node.breaker().openings(),
+            #[cfg(feature = "cluster")]
+            Servers::Spread(spread) => spread.breaker_openings(),
+        }
+    }
+
+    /// How many batches of calls were sent, and how many calls in them.
+    pub(crate) fn batches(&self) -> (u64, u64) {
+        match &self.servers {
+            Servers::One(node) => node.backend().common().batches(),
+            #[cfg(feature = "cluster")]
+            Servers::Spread(spread) => spread.batches(),
+        }
     }
 
     /// The outbox.
@@ -212,293 +356,55 @@ impl Guarded {
         &self.outbox
     }
 
+    /// What carries the news of a key to those who keep copies, as whoever reads it now must note it before.
+    pub(crate) fn carried(&self, key: &[u8]) -> Option<Carried> {
+        let _ = key;
+        match &self.servers {
+            Servers::One(node) => node.backend().common().carriers().current(),
+            #[cfg(feature = "cluster")]
+            Servers::Spread(spread) => spread.carried(crate::slot::slot(key)),
+        }
+    }
+
+    /// Noted before [`carried`](Guarded::carried), and still the same when the reply is there: what was read comes from
+    /// the server whose carrier was noted.
+    pub(crate) fn routes(&self) -> u64 {
+        match &self.servers {
+            Servers::One(_) => 0,
+            #[cfg(feature = "cluster")]
+            Servers::Spread(spread) => spread.routes(),
+        }
+    }
+
+    /// Whether a server carries the news of changed keys now; and if so, whether all that do tell of them.
+    pub(crate) fn tracking(&self) -> Option<bool> {
+        match &self.servers {
+            Servers::One(node) => node.backend().common().carriers().state(),
+            #[cfg(feature = "cluster")]
+            Servers::Spread(spread) => spread.tracking(),
+        }
+    }
+
     /// Adds a listener for connection events. Returns the id for removing it.
     pub(crate) fn listen(&self, listener: Arc<dyn Fn(&LinkEvent) + Send + Sync>) -> u64 {
-        self.backend.common().listeners().add(listener)
+        self.common().listeners().add(listener)
     }
 
     pub(crate) fn unlisten(&self, id: u64) {
-        self.backend.common().listeners().remove(id);
+        self.common().listeners().remove(id);
     }
 
     /// Closes the connections. A later call opens new ones.
     pub(crate) fn disconnect(&self) {
-        self.backend.disconnect();
-        for other in self.others.get().into_iter().flatten() {
-            other.disconnect();
-        }
-    }
-
-    /// The server's kind, version and mode. It is asked once.
-    pub(crate) async fn server(&self, limit: Duration) -> Result<ServerInfo> {
-        if let Some(info) = self.server.get() {
-            return Ok(info.clone());
-        }
-        let reply = self
-            .request(redis::cmd("INFO").arg("server"), limit)
-            .await?;
-        let info = ServerInfo::from_info(&reply)?;
-        Ok(self.server.get_or_init(|| info).clone())
-    }
-
-    /// A connection for the caller alone, opened within the limit.
-    pub(crate) async fn dedicated(&self, limit: Duration) -> Result<Dedicated> {
-        let permit = self.breaker.admit(&*self.backend)?;
-        self.report(permit, self.backend.dedicated(limit).await)
-    }
-
-    /// The same, for messages that the server sends by itself.
-    pub(crate) async fn for_messages(&self, limit: Duration) -> Result<Dedicated> {
-        let permit = self.breaker.admit(&*self.backend)?;
-        self.report(permit, self.backend.for_messages(limit).await)
-    }
-
-    /// Sends one command, within the limit, after what the outbox holds of its keys.
-    pub(crate) fn request<'a>(
-        &'a self,
-        command: &'a Cmd,
-        limit: Duration,
-    ) -> impl Future<Output = Result<Value>> + Send + 'a {
-        self.in_order(command, limit)
-    }
-
-    /// Sends commands together, within the limit, after what the outbox holds of their keys.
-    pub(crate) fn pipeline<'a>(
-        &'a self,
-        pipeline: &'a Pipeline,
-        limit: Duration,
-    ) -> impl Future<Output = Result<Vec<Value>>> + Send + 'a {
-        self.in_order(pipeline, limit)
-    }
-
-    async fn in_order<S: Sendable>(&self, what: &S, limit: Duration) -> Result<S::Reply> {
-        // Read the epoch before checking the outbox: later additions to the outbox begin a new epoch.
-        let (begun, epoch) = (self.begin(), self.outbox.epoch());
-        if !self.outbox.is_waiting() {
-            let outcome = self.attempt(what, Terms { limit, epoch }, begun).await;
-            if !is_outdated(&outcome) {
-                return outcome;
-            }
-        }
-        let begun = self.begin_again(begun);
-        // Boxed, because it is rare and large: without it, every call's future would be larger.
-        Box::pin(self.after_the_outbox(what, limit, begun)).await
-    }
-
-    async fn after_the_outbox<S: Sendable>(
-        &self,
-        what: &S,
-        limit: Duration,
-        mut begun: Option<Instant>,
-    ) -> Result<S::Reply> {
-        loop {
-            let epoch = self.outbox.epoch();
-            let left = self.left_of(limit, begun);
-            if left.is_zero() {
-                return Err(self.gave_up(limit));
-            }
-            let left = self.send_first(what, left).await?;
-            let terms = Terms { limit: left, epoch };
-            let outcome = self.attempt(what, terms, self.begin()).await;
-            if !is_outdated(&outcome) {
-                if outcome.is_ok() {
-                    self.drain(limit);
+        match &self.servers {
+            Servers::One(node) => {
+                node.backend().disconnect();
+                if let Some(replica) = self.replica.get() {
+                    replica.backend().disconnect();
                 }
-                return outcome;
             }
-            begun = self.begin_again(begun);
+            #[cfg(feature = "cluster")]
+            Servers::Spread(spread) => spread.disconnect(),
         }
-    }
-
-    /// Sends what waits of the keys and tags that a command names. Returns what is left of the limit.
-    async fn send_first<S: Sendable>(&self, what: &S, limit: Duration) -> Result<Duration> {
-        let (now, reads) = (self.runtime().now(), what.changes_nothing());
-        let claim = self.outbox.claim(&what.names(), reads, now);
-        if claim.part().is_empty() {
-            return Ok(limit);
-        }
-        match self.send_claim(&claim, limit).await {
-            // What only reads goes on, with what is there.
-            Err(error) if self.outbox.takes_no_writes(self, &error) && reads => {}
-            outcome => outcome?,
-        }
-        Ok(self.left_of(limit, Some(now)).max(LEAST))
-    }
-
-    async fn send_claim(&self, claim: &Claim<'_>, limit: Duration) -> Result<()> {
-        let begun = self.begin();
-        if claim.must_wait() {
-            let held = self.runtime().timeout(limit, || self.outbox.hold()).await;
-            drop(held.ok_or_else(|| self.gave_up(limit))?);
-        }
-        let left = self.left_of(limit, begun).max(LEAST);
-        self.outbox.send(self, claim.part(), left).await
-    }
-
-    /// Sends without the outbox, even to a server that has replaced another: for the commands that empty the outbox,
-    /// and for sweeps, which only delete.
-    pub(super) async fn directly<S: Sendable>(
-        &self,
-        what: &S,
-        limit: Duration,
-    ) -> Result<S::Reply> {
-        let mut begun = self.begin();
-        let mut terms = Terms { limit, epoch: 0 };
-        loop {
-            terms.epoch = self.outbox.epoch();
-            let outcome = self.attempt(what, terms, begun).await;
-            if !is_outdated(&outcome) {
-                return outcome;
-            }
-            begun = self.begin_again(begun);
-            terms.limit = self.left_of(limit, begun).max(LEAST);
-        }
-    }
-
-    /// One attempt through the breaker, and a retry if it is allowed. `begun` is when the call began.
-    ///
-    /// # Errors
-    /// `is_outdated` if it was not sent, because the epoch has changed.
-    async fn attempt<S: Sendable>(
-        &self,
-        what: &S,
-        terms: Terms,
-        begun: Option<Instant>,
-    ) -> Result<S::Reply> {
-        let permit = self.breaker.admit(&*self.backend)?;
-        let mut outcome = what.send(&*self.backend, terms).await;
-        if let Err(error) = &outcome
-            && what.may_be_sent_again(error)
-        {
-            // The retry only gets what is left of the time.
-            let limit = self.left_of(terms.limit, begun);
-            if limit >= LEAST {
-                outcome = what.send(&*self.backend, Terms { limit, ..terms }).await;
-            }
-        }
-        self.report(permit, outcome)
-    }
-
-    /// Reports the outcome to the breaker, and adds the host to an error.
-    #[inline]
-    fn report<T>(&self, permit: Permit<'_>, outcome: Result<T>) -> Result<T> {
-        match outcome {
-            Ok(reply) => {
-                permit.report(None);
-                Ok(reply)
-            }
-            Err(error) => {
-                let error = error.on_host(self.host());
-                permit.report(Some(&error));
-                Err(error)
-            }
-        }
-    }
-
-    /// When a call begins. A store in this process answers at once: there is no time to count, and none to read the
-    /// clock in.
-    pub(super) fn begin(&self) -> Option<Instant> {
-        self.outbox.is_enabled().then(|| self.runtime().now())
-    }
-
-    /// When a call begins that was not sent yet, because it had to connect first, and is sent now.
-    fn begin_again(&self, begun: Option<Instant>) -> Option<Instant> {
-        if self.connects_apart {
-            self.begin()
-        } else {
-            begun
-        }
-    }
-
-    pub(super) fn left_of(&self, limit: Duration, begun: Option<Instant>) -> Duration {
-        let Some(begun) = begun else {
-            return limit;
-        };
-        limit.saturating_sub(self.runtime().now().saturating_duration_since(begun))
-    }
-
-    pub(super) fn gave_up(&self, limit: Duration) -> Error {
-        let limit = in_millis(limit);
-        Error::new(
-            ErrorKind::Timeout,
-            format!("gave up after {limit:?} while sending deferred invalidations of the same keys, which go first"),
-        )
-        .on_host(self.host())
-    }
-}
-
-fn is_outdated<T>(outcome: &Result<T>) -> bool {
-    matches!(outcome, Err(error) if error.is_outdated())
-}
-
-/// Something to send: one command, or several together.
-pub(super) trait Sendable: Sync {
-    type Reply: Send;
-
-    fn send<'a>(
-        &'a self,
-        backend: &'a dyn Backend,
-        terms: Terms,
-    ) -> BoxFuture<'a, Result<Self::Reply>>;
-
-    /// Whether it may be sent again after this error.
-    fn may_be_sent_again(&self, error: &Error) -> bool;
-
-    /// Whether it only reads.
-    fn changes_nothing(&self) -> bool;
-
-    /// The arguments, keys among them. (To take another argument for a key does no harm: only keys that must be deleted
-    /// anyway can be found by it.)
-    fn names(&self) -> Vec<&[u8]>;
-}
-
-fn names_of(command: &Cmd) -> impl Iterator<Item = &[u8]> {
-    command.args_iter().skip(1).filter_map(|arg| match arg {
-        Arg::Simple(name) => Some(name),
-        _ => None,
-    })
-}
-
-impl Sendable for Cmd {
-    type Reply = Value;
-
-    fn send<'a>(&'a self, backend: &'a dyn Backend, terms: Terms) -> BoxFuture<'a, Result<Value>> {
-        backend.request(self, terms)
-    }
-
-    fn may_be_sent_again(&self, error: &Error) -> bool {
-        retry::may_be_sent_again([self], error)
-    }
-
-    fn changes_nothing(&self) -> bool {
-        change_nothing([self])
-    }
-
-    fn names(&self) -> Vec<&[u8]> {
-        names_of(self).collect()
-    }
-}
-
-impl Sendable for Pipeline {
-    type Reply = Vec<Value>;
-
-    fn send<'a>(
-        &'a self,
-        backend: &'a dyn Backend,
-        terms: Terms,
-    ) -> BoxFuture<'a, Result<Vec<Value>>> {
-        backend.pipeline(self, terms)
-    }
-
-    fn may_be_sent_again(&self, error: &Error) -> bool {
-        retry::may_be_sent_again(self.cmd_iter(), error)
-    }
-
-    fn changes_nothing(&self) -> bool {
-        change_nothing(self.cmd_iter())
-    }
-
-    fn names(&self) -> Vec<&[u8]> {
-        self.cmd_iter().flat_map(names_of).collect()
     }
 }

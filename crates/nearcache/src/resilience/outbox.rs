@@ -20,6 +20,8 @@
 //!    swept in the background: see `owed`.
 //! 5. When another server answers than before, the last acknowledged invalidation is sent again, and all of the
 //!    [`RECENT`](ring::RECENT) before it. The first server that answers has replaced nobody.
+//!    Wherever the epoch and the versions of tags are, it is all of a tag's invalidation that is repeated, whichever
+//!    server was replaced; and one that is under way meanwhile begins again.
 //! 6. A server that accepts no writes (a replica, or one that is out of memory) is still read from. The outbox tries
 //!    again every [`PAUSE`].
 //! 7. The outbox is lost with the process.
@@ -30,11 +32,12 @@ mod owed;
 mod ring;
 mod waiting;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::seldom::Seldom;
 use super::{Guarded, Invalidation};
@@ -60,6 +63,9 @@ const SWEEPS: usize = 100;
 
 /// The pause between tries on a server that accepts no writes.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often invalidations begin again because a server was replaced by another meanwhile.
+pub(crate) const BEGINNINGS: usize = 3;
 
 /// How many invalidations are sent together.
 const PART: usize = 500;
@@ -92,13 +98,9 @@ pub(crate) struct Outbox {
 struct State {
     waiting: Waiting,
     done: Ring,
-    /// Whether a server has answered yet.
-    met: bool,
-    /// Whether a connection was lost, and none has been made since.
-    lost: bool,
-    /// The server's `run_id`.
-    server: Option<String>,
-    /// How many servers have answered so far.
+    /// What is known of the server of each host.
+    hosts: HashMap<Arc<str>, Host>,
+    /// How many servers have taken another's place so far.
     servers: u64,
     /// No try before this time, because the server accepts no writes.
     not_before: Option<Instant>,
@@ -110,6 +112,17 @@ struct State {
     said_cleared: Seldom,
     said_refused: Seldom,
     said_no_writes: Seldom,
+}
+
+/// What is known of the server of a host.
+#[derive(Debug, Default)]
+struct Host {
+    /// Whether a server has answered yet.
+    met: bool,
+    /// Whether a connection was lost, and none has been made since.
+    lost: bool,
+    /// The server's `run_id`.
+    server: Option<String>,
 }
 
 impl Outbox {
@@ -216,32 +229,48 @@ impl Outbox {
         state.done.remember(now, Done::Sweep(sweep));
     }
 
-    /// Notes that a connection was lost.
-    pub(super) fn note_loss(&self) {
-        self.state.lock().lost = true;
+    /// Notes that a connection to this host was lost.
+    pub(super) fn note_loss(&self, host: &Arc<str>) {
+        self.state.lock().host(host).lost = true;
     }
 
-    /// How many servers have answered so far.
-    pub(super) fn servers(&self) -> u64 {
+    /// How many servers have taken another's place so far.
+    pub(crate) fn servers(&self) -> u64 {
         self.state.lock().servers
     }
 
-    /// Notes a new connection, which nobody has used yet, and the server's `run_id` if it sends one.
-    pub(super) fn note_connection(&self, server: Option<String>, now: Instant) {
+    /// Notes a new connection to this host, which nobody has used yet, and the server's `run_id` if it sends one.
+    pub(super) fn note_connection(&self, host: &Arc<str>, server: Option<String>, now: Instant) {
         let mut state = self.state.lock();
-        let lost = std::mem::take(&mut state.lost);
+        let of_host = state.host(host);
+        let lost = std::mem::take(&mut of_host.lost);
         // A server without a `run_id` may have been replaced whenever a connection was lost.
-        let same = match (&state.server, &server) {
+        let same = match (&of_host.server, &server) {
             (Some(before), Some(now)) => before == now,
             (None, Some(_)) | (_, None) => !lost,
         };
-        let met = std::mem::replace(&mut state.met, true);
+        let met = std::mem::replace(&mut of_host.met, true);
         if server.is_some() {
-            state.server = server;
+            of_host.server = server;
         }
-        if same || !met {
-            return;
+        if !same && met {
+            self.replaced(state, now);
         }
+    }
+
+    /// Notes that a node of a Cluster has taken over from another, before anything is sent to it.
+    #[cfg(feature = "cluster")]
+    pub(super) fn note_failover(&self, now: Instant) {
+        self.replaced(self.state.lock(), now);
+    }
+
+    /// Notes that slots of a Cluster have moved from one node to another, with their keys: a sweep may have missed them.
+    #[cfg(feature = "cluster")]
+    pub(super) fn note_moved(&self) {
+        self.state.lock().waiting.go_round_again();
+    }
+
+    fn replaced(&self, mut state: MutexGuard<'_, State>, now: Instant) {
         state.servers += 1;
         // A sweep that began on the old server must begin again on this one.
         state.waiting.restart();
@@ -292,10 +321,11 @@ impl Outbox {
         }
     }
 
-    /// What waits of the names in a command that is about to be sent. `reads`: the command changes nothing.
-    pub(super) fn claim(&self, names: &[&[u8]], reads: bool, now: Instant) -> Claim<'_> {
+    /// What waits of the names in a command that is about to be sent. `spares`: nothing, if the server takes no writes at
+    /// present.
+    pub(super) fn claim(&self, names: &[&[u8]], spares: bool, now: Instant) -> Claim<'_> {
         let mut state = self.state.lock();
-        let (part, wait) = if reads && state.not_before.is_some_and(|at| now < at) {
+        let (part, wait) = if spares && state.not_before.is_some_and(|at| now < at) {
             (Numbered::new(), false)
         } else {
             state.waiting.claim(names)
@@ -410,11 +440,26 @@ pub(crate) fn leaves_open(error: &Error) -> bool {
     )
 }
 
+/// Invalidations were begun so often, and each time another server answered before all of their steps were acknowledged.
+pub(crate) fn replaced(times: usize) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!(
+            "another Redis server took the place of one that had acknowledged a part of this invalidation, \
+             {times} times in a row"
+        ),
+    )
+}
+
 fn asked(of: &Keyspace, pattern: &[u8]) -> Sweep {
     (of.clone(), Scope::Asked(pattern.to_vec()))
 }
 
 impl State {
+    fn host(&mut self, host: &Arc<str>) -> &mut Host {
+        self.hosts.entry(Arc::clone(host)).or_default()
+    }
+
     fn add(&mut self, invalidation: Invalidation, now: Instant) -> bool {
         let (mut cleared, keyspace) = (false, invalidation.keyspace());
         let kept = self.waiting.add(invalidation, &mut cleared);

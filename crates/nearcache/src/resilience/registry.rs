@@ -23,7 +23,18 @@ static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 /// # Errors
 /// If the target needs a feature that is not built in, or something that the embedded store does not have.
 pub(crate) fn open(target: &Target, mode: Mode) -> Result<Arc<Guarded>> {
-    let new = || Ok(Guarded::new(connect::open(target, mode)?, target));
+    let new = || match &target.place {
+        #[cfg(feature = "cluster")]
+        Place::Cluster { .. } => Ok(Guarded::spread(target, mode)),
+        _ => {
+            let guarded = Guarded::new(connect::open(target, mode)?, target);
+            #[cfg(feature = "sentinel")]
+            if let Some(replicas) = target.of_replicas() {
+                guarded.read_from(connect::open(&replicas, mode)?, target.breaker);
+            }
+            Ok(guarded)
+        }
+    };
     // A store without a name belongs to one cache.
     if let Place::Embedded { name: None } = &target.place {
         return new();

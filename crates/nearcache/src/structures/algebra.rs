@@ -11,7 +11,7 @@ use redis::Value;
 use super::handle::Handle;
 use crate::cache::operation::{Async, CacheFuture, operation};
 use crate::client::reply;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::CallKeys;
 use crate::keyspace::StoredKey;
 use crate::script::{Input, Script, script};
@@ -95,15 +95,24 @@ impl<M> Count<M> {
                 let client = core.client();
                 let asking = async {
                     if let Some(name) = self.command.strip_suffix("INTER") {
-                        let server = client.enter()?.guarded().server(client.limit()).await?;
-                        if server.is_at_least(7, 0) {
+                        let server = client.enter()?.guarded().server(client.limit()).await;
+                        // A user who may not ask, or may not call what is newer, has the script.
+                        let is_new = match server {
+                            Ok(server) => server.is_at_least(7, 0),
+                            Err(error) if error.kind() == ErrorKind::Denied => false,
+                            Err(error) => return Err(error),
+                        };
+                        if is_new {
                             let mut command = redis::cmd(&format!("{name}INTERCARD"));
                             command.arg(keys.len());
                             for key in &keys {
                                 command.arg(key);
                             }
                             command.arg("LIMIT").arg(self.limit);
-                            return client.request(&command).await;
+                            match client.request(&command).await {
+                                Err(error) if error.kind() == ErrorKind::Denied => {}
+                                reply => return reply,
+                            }
                         }
                     }
                     let mut input = Input::default();

@@ -102,7 +102,7 @@ impl<M> Handle<M> {
                 let key = core.client().stored(key.as_bytes())?;
                 let mut replies = Vec::with_capacity(commands.len());
                 for command in &commands {
-                    replies.push(core.client().request_for(&key, command).await?);
+                    replies.push(core.client().read_for(&key, command).await?);
                 }
                 parse(replies).map_err(|error| error.for_key(&key))
             })

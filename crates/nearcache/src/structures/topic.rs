@@ -39,6 +39,7 @@ impl<M> CacheOf<M> {
     pub fn topic<T: Member>(&self, name: impl AsRef<[u8]>) -> Topic<T, M> {
         Topic {
             handle: Handle::new(self, name),
+            sharded: false,
             message: PhantomData,
         }
     }
@@ -83,6 +84,7 @@ impl<M> CacheOf<M> {
 /// [`stream`](CacheOf::stream).
 pub struct Topic<T, M = Async> {
     handle: Handle<M>,
+    sharded: bool,
     message: PhantomData<fn() -> T>,
 }
 
@@ -90,6 +92,28 @@ impl<T: Member, M: 'static> Topic<T, M> {
     /// Its name, without the prefix.
     pub fn name(&self) -> &Key {
         self.handle.key()
+    }
+
+    /// The same topic by sharded publish and subscribe (`SPUBLISH`, `SSUBSCRIBE`; Redis 7 or later): in a Cluster its
+    /// messages stay with the nodes that serve its slot, where those of other topics go to every node. It is another
+    /// topic than the one of this name without `sharded`, and [`topics`](CacheOf::topics) does not hear it. When the
+    /// slot moves to another node, the subscription follows, and tells of a [gap](Heard::Gap).
+    ///
+    /// ```
+    /// # async fn example() -> nearcache::Result<()> {
+    /// # let cache = nearcache::Cache::open("memory://")?;
+    /// let moves = cache.topic::<String>("game:7:moves").sharded();
+    /// let mut listener = moves.subscribe().await?;
+    /// assert_eq!(moves.publish("e4").await?, 1);
+    /// # Ok(())
+    /// # }
+    /// # nearcache::__example(example());
+    /// ```
+    pub fn sharded(self) -> Self {
+        Topic {
+            sharded: true,
+            ..self
+        }
     }
 
     /// Sends a message. Returns how many subscribers heard it (`PUBLISH`): on this server, and in a Cluster only on the
@@ -101,6 +125,7 @@ impl<T: Member, M: 'static> Topic<T, M> {
     pub fn publish(&self, message: impl Element<T>) -> Pending<'static, u64, M> {
         let message = element(&message);
         let (core, name) = (self.handle.core().clone(), self.handle.key().clone());
+        let verb = if self.sharded { "SPUBLISH" } else { "PUBLISH" };
         Pending::new(async move {
             let message = message?;
             core.perform(
@@ -109,10 +134,10 @@ impl<T: Member, M: 'static> Topic<T, M> {
                 async |core| {
                     let client = core.client();
                     let name = client.stored(name.as_bytes())?;
-                    let mut command = redis::cmd("PUBLISH");
+                    let mut command = redis::cmd(verb);
                     command.arg(&name).arg(&message);
                     let heard = client.request_for(&name, &command).await?;
-                    reply::count("PUBLISH", &heard)
+                    reply::count(verb, &heard)
                 },
             )
             .await
@@ -131,6 +156,7 @@ impl<T: Member, M: 'static> Topic<T, M> {
         subscription::to_one(
             self.handle.core(),
             self.handle.key().as_bytes(),
+            self.sharded,
             |_, message| T::from_member(message),
         )
     }
@@ -140,6 +166,7 @@ impl<T, M> Clone for Topic<T, M> {
     fn clone(&self) -> Self {
         Topic {
             handle: self.handle.clone(),
+            sharded: self.sharded,
             message: PhantomData,
         }
     }

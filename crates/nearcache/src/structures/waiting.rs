@@ -20,9 +20,10 @@ use redis::{Cmd, Value};
 use super::handle::Handle;
 use crate::cache::operation::Pending;
 use crate::client::{Client, reply};
-use crate::connect::{Alone, BoxFuture};
+use crate::connect::BoxFuture;
 use crate::error::Result;
 use crate::hooks::CallKeys;
+use crate::keyspace::StoredKey;
 use crate::ttl::{IntoTtl, Ttl};
 
 /// Makes the command that puts back what a reply has taken.
@@ -52,7 +53,7 @@ impl<M> Handle<M> {
             core.perform(verb, CallKeys::One(key.as_bytes()), async |core| {
                 let client = core.client();
                 let key = client.stored(key.as_bytes())?;
-                let reply = wait(client, command, put_back).await;
+                let reply = wait(client, &key, command, put_back).await;
                 let reply = reply.map_err(|error| error.on_host(client.host()));
                 reply.and_then(parse).map_err(|error| error.for_key(&key))
             })
@@ -64,6 +65,8 @@ impl<M> Handle<M> {
 /// A wait that has not ended.
 struct Waiting {
     client: Client,
+    /// It waits at this key's server.
+    key: StoredKey,
     asked: Option<BoxFuture<'static, Result<Value>>>,
     command: Cmd,
     put_back: PutBack,
@@ -73,11 +76,17 @@ struct Waiting {
 
 const GONE: i64 = -1;
 
-async fn wait(client: &Client, command: Cmd, put_back: PutBack) -> Result<Value> {
+async fn wait(client: &Client, key: &StoredKey, command: Cmd, put_back: PutBack) -> Result<Value> {
     let id = Arc::new(AtomicI64::new(0));
-    let asked = ask(client.clone(), command.clone(), Arc::clone(&id));
+    let asked = ask(
+        client.clone(),
+        key.clone(),
+        command.clone(),
+        Arc::clone(&id),
+    );
     let mut waiting = Waiting {
         client: client.clone(),
+        key: key.clone(),
         asked: Some(Box::pin(asked)),
         command,
         put_back,
@@ -94,12 +103,11 @@ async fn wait(client: &Client, command: Cmd, put_back: PutBack) -> Result<Value>
     .await
 }
 
-async fn ask(client: Client, command: Cmd, id: Arc<AtomicI64>) -> Result<Value> {
+async fn ask(client: Client, key: StoredKey, command: Cmd, id: Arc<AtomicI64>) -> Result<Value> {
     let mut connection = {
         // The wait itself does not hold a `close` up.
         let pass = client.enter()?;
-        let raw = pass.guarded().dedicated(client.limit()).await?;
-        Alone::new(raw, client.runtime(), client.limit())
+        pass.guarded().alone(key.as_bytes(), client.limit()).await?
     };
     if !connection.is_blocking() {
         // Without it, the wait of a caller that goes away ends by itself.
@@ -120,6 +128,7 @@ impl Drop for Waiting {
         };
         let (client, command, put_back) =
             (self.client.clone(), self.command.clone(), self.put_back);
+        let key = self.key.clone();
         let id = self.id.swap(GONE, Ordering::SeqCst);
         let runtime = client.runtime().clone();
         let rescue = async move {
@@ -127,7 +136,7 @@ impl Drop for Waiting {
             if id > 0 {
                 let mut unblock = redis::cmd("CLIENT");
                 unblock.arg("UNBLOCK").arg(id);
-                if let Err(error) = guarded.request(&unblock, limit).await {
+                if let Err(error) = guarded.beside(key.as_bytes(), &unblock, limit).await {
                     tracing::debug!(%error, "a wait that nobody waits for ends by itself");
                 }
             }

@@ -98,7 +98,7 @@ fn parse_appendfsync(
 }
 
 /// Reads sizes as Redis does: `k` is 1000 and `kb` 1024.
-fn size(text: &str) -> Option<u64> {
+pub(super) fn size(text: &str) -> Option<u64> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

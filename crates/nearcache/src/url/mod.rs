@@ -1,11 +1,15 @@
 //! Parses a cache's URL: where the cache is, and the options after the `?`. `written` is the URL as text, with the
-//! errors that point into it; `bounds` are the options that limit an embedded store.
+//! errors that point into it; `place` is the part before the options, `bounds` are those that limit an embedded store,
+//! and `tls` those of TLS.
 //!
 //! ```text
 //! memory://[name][/db][?option=value&...]
 //! memory:///folder[?option=value&...]
 //! redis://[[user]:password@][host][:port][/db][?option=value&...]        also valkey://
+//! rediss://..., rediss-sentinel://..., rediss-cluster://...               the same over TLS, also valkeys
 //! redis+unix://[[user]:password@]/path/to.sock[?option=value&...]        also valkey+unix://
+//! redis-sentinel://[[user]:password@]host[:port],.../master[/db][?...]   also valkey-sentinel://
+//! redis-cluster://[[user]:password@]host[:port],...[?...]                also valkey-cluster://
 //! ```
 //!
 //! It is parsed by hand rather than with the `url` crate, because every error points at the part that is wrong, in
@@ -13,17 +17,20 @@
 //! other parts of the URL (`written`).
 
 mod bounds;
+mod place;
+mod tls;
 mod written;
 
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use self::place::parse_db;
 use self::written::Written;
 use crate::codec::{Compression, Format};
-use crate::connect::target::{PORT, Place, Protocol, Target};
+use crate::connect::target::{Place, Protocol, ReadFrom, Target};
 use crate::error::Result;
+use crate::read_through::near;
 use crate::ttl::Ttl;
 
 /// A parsed URL: where the cache is, and the options that it sets.
@@ -39,28 +46,57 @@ pub(crate) struct Parsed {
     pub(crate) format: Option<Format>,
     pub(crate) compression: Option<Compression>,
     pub(crate) redact_keys: Option<bool>,
+    pub(crate) near: near::Asked,
 }
 
-const SCHEMES: [&str; 5] = ["memory", "redis", "redis+unix", "valkey", "valkey+unix"];
+const SCHEMES: [&str; 15] = [
+    "memory",
+    "redis",
+    "redis+unix",
+    "redis-cluster",
+    "redis-sentinel",
+    "rediss",
+    "rediss-cluster",
+    "rediss-sentinel",
+    "valkey",
+    "valkey+unix",
+    "valkey-cluster",
+    "valkey-sentinel",
+    "valkeys",
+    "valkeys-cluster",
+    "valkeys-sentinel",
+];
 
-const OPTIONS: [&str; 20] = [
+const OPTIONS: [&str; 32] = [
     "appendfsync",
     "breaker",
+    "ca",
+    "cert",
     "client_name",
     "compression",
     "connect_timeout",
     "db",
     "default_ttl",
     "format",
+    "key",
     "maxmemory",
+    "near",
+    "near_bytes",
+    "near_heartbeat",
+    "near_ttl",
     "password",
     "policy",
     "pool_size",
     "prefix",
     "protocol",
+    "read",
     "redact_keys",
+    "sentinel_password",
+    "sentinel_username",
     "separator",
+    "server_name",
     "timeout",
+    "tls_verify",
     "ttl_jitter",
     "username",
     "version",
@@ -91,16 +127,16 @@ pub(crate) fn parse(url: &str) -> Result<Parsed> {
     let (place_range, query) = split(url, rest, '?');
 
     let mut parsed = match scheme.as_str() {
-        "memory" => parse_memory(&written, place_range)?,
-        "redis" | "valkey" => parse_tcp(&written, place_range)?,
-        "redis+unix" | "valkey+unix" => parse_unix(&written, place_range)?,
-        "rediss" | "valkeys" => {
-            return Err(written.error(
-                0..scheme_end,
-                "TLS is not part of this version",
-                SCHEME_HELP,
-            ));
+        "memory" => place::memory(&written, place_range)?,
+        "redis" | "valkey" => place::tcp(&written, place_range)?,
+        "redis+unix" | "valkey+unix" => place::unix(&written, place_range)?,
+        "redis-sentinel" | "valkey-sentinel" => place::sentinel(&written, place_range)?,
+        "redis-cluster" | "valkey-cluster" => place::cluster(&written, place_range)?,
+        "rediss" | "valkeys" => tls::over(&written, place_range, place::tcp)?,
+        "rediss-sentinel" | "valkeys-sentinel" => {
+            tls::over(&written, place_range, place::sentinel)?
         }
+        "rediss-cluster" | "valkeys-cluster" => tls::over(&written, place_range, place::cluster)?,
         unknown => {
             let mut why = format!("there is no scheme \"{unknown}\"");
             suggest(&mut why, unknown, &SCHEMES);
@@ -113,183 +149,9 @@ pub(crate) fn parse(url: &str) -> Result<Parsed> {
     Ok(parsed)
 }
 
-const SCHEME_HELP: &str = "allowed: memory://, redis://, redis+unix://, valkey://, valkey+unix://";
-
-fn parsed(place: Place) -> Parsed {
-    Parsed {
-        target: Target::new(place),
-        prefix: None,
-        separator: None,
-        default_ttl: None,
-        ttl_jitter: None,
-        timeout: None,
-        version: None,
-        format: None,
-        compression: None,
-        redact_keys: None,
-    }
-}
-
-fn parse_memory(written: &Written<'_>, place: Range<usize>) -> Result<Parsed> {
-    let path = &written.url[place.clone()];
-    let is_db = |path: &str| path.bytes().all(|byte| byte.is_ascii_digit());
-    if path.strip_prefix('/').is_some_and(|path| !is_db(path)) {
-        let path = PathBuf::from(written.decode(place)?);
-        return Ok(parsed(Place::Folder { path }));
-    }
-    let (name_range, db) = split(written.url, place, '/');
-    let name = &written.url[name_range.clone()];
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if let Some(at) = name.find(|c| !legal(c)) {
-        let at = name_range.start + at..name_range.end;
-        return Err(written.error(
-            at,
-            "this cannot be part of a store's name",
-            "a name has the letters a-z and A-Z, digits, and - _ .; memory:// alone is a store of \
-             the cache's own, and memory:///FOLDER one that is kept in a folder",
-        ));
-    }
-    let mut result = parsed(Place::Embedded {
-        name: (!name.is_empty()).then(|| name.to_owned()),
-    });
-    if let Some(db) = db.filter(|db| !db.is_empty()) {
-        result.target.db = parse_db(written, db)?;
-    }
-    Ok(result)
-}
-
-fn parse_tcp(written: &Written<'_>, place: Range<usize>) -> Result<Parsed> {
-    let (authority, db) = split(written.url, place, '/');
-    if let Some(db) = db.clone()
-        && !written.url[authority.clone()].contains('@')
-        && let Some(at) = written.url[db.clone()].rfind('@')
-    {
-        return Err(written.unescaped(authority.start..db.start + at));
-    }
-    let (user_info, host_port) = match written.url[authority.clone()].rfind('@') {
-        Some(at) => (
-            Some(authority.start..authority.start + at),
-            authority.start + at + 1..authority.end,
-        ),
-        None => (None, authority),
-    };
-    let (host, port) = split_host(written, host_port)?;
-    let mut result = parsed(Place::Tcp { host, port });
-    if let Some(user_info) = user_info {
-        parse_user_info(written, user_info, &mut result.target)?;
-    }
-    if let Some(db) = db.filter(|db| !db.is_empty()) {
-        result.target.db = parse_db(written, db)?;
-    }
-    Ok(result)
-}
-
-fn split_host(written: &Written<'_>, range: Range<usize>) -> Result<(String, u16)> {
-    let text = &written.url[range.clone()];
-    // The colons of an IPv6 address are inside brackets.
-    let host_end = if text.starts_with('[') {
-        match text.find(']') {
-            Some(at) => at + 1,
-            None => {
-                return Err(written.error(range, "the bracket is not closed", "write [::1]:6379"));
-            }
-        }
-    } else {
-        text.find(':').unwrap_or(text.len())
-    };
-    let (host, port) = text.split_at(host_end);
-    let port_range = range.start + host_end..range.end;
-    let port = match port.strip_prefix(':') {
-        None if port.is_empty() => PORT,
-        Some(digits) => digits
-            .parse()
-            .ok()
-            .filter(|port| *port > 0)
-            .ok_or_else(|| {
-                let help = "a port is a number from 1 to 65535; an IPv6 address needs brackets";
-                let at = port_range.start + 1..port_range.end;
-                written.error(
-                    if at.is_empty() { port_range } else { at },
-                    "this is not a port",
-                    help,
-                )
-            })?,
-        None => {
-            return Err(written.error(
-                port_range,
-                "only :PORT can follow the host",
-                "write [::1]:6379",
-            ));
-        }
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let legal = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '%');
-    if let Some(at) = host.find(|c| !legal(c)) {
-        let at = range.start + text.find(host).unwrap_or(0) + at;
-        return Err(written.error(
-            at..range.start + host_end,
-            "this cannot be part of a host name",
-            "write redis://HOST:PORT",
-        ));
-    }
-    let host = if host.is_empty() { "localhost" } else { host };
-    Ok((host.to_owned(), port))
-}
-
-fn parse_unix(written: &Written<'_>, place: Range<usize>) -> Result<Parsed> {
-    let text = &written.url[place.clone()];
-    let path_at = match (text.find('@'), text.find('/')) {
-        (Some(at), Some(slash)) if at < slash => at + 1,
-        _ => 0,
-    };
-    let path_range = place.start + path_at..place.end;
-    let path = written.decode(path_range.clone())?;
-    if !path.starts_with('/') || path.len() < 2 {
-        return Err(written.error(
-            path_range,
-            "the path of a unix socket begins with /",
-            "write redis+unix:///run/redis/redis.sock (three slashes)",
-        ));
-    }
-    let mut result = parsed(Place::Unix {
-        path: PathBuf::from(path),
-    });
-    if path_at > 0 {
-        parse_user_info(
-            written,
-            place.start..place.start + path_at - 1,
-            &mut result.target,
-        )?;
-    }
-    Ok(result)
-}
-
-/// `user:password`, `:password` or `user`.
-fn parse_user_info(written: &Written<'_>, range: Range<usize>, target: &mut Target) -> Result<()> {
-    let (user, password) = split(written.url, range, ':');
-    if !user.is_empty() {
-        target.username = Some(written.decode(user)?);
-    }
-    if let Some(password) = password.filter(|password| !password.is_empty()) {
-        target.password = Some(written.decode(password)?);
-    }
-    Ok(())
-}
-
-fn parse_db(written: &Written<'_>, range: Range<usize>) -> Result<u32> {
-    // Redis counts its databases with an i32.
-    written.url[range.clone()]
-        .parse()
-        .ok()
-        .filter(|db| *db <= i32::MAX as u32)
-        .ok_or_else(|| {
-            written.error(
-                range,
-                "this is not a database number",
-                "write a number, as in /0 or /15",
-            )
-        })
-}
+const SCHEME_HELP: &str = "allowed: memory://, redis://, redis+unix://, redis-sentinel://, \
+                           redis-cluster://, the last two and redis:// with rediss for TLS, and each with valkey \
+                           for redis";
 
 fn parse_options(written: &Written<'_>, query: Range<usize>, into: &mut Parsed) -> Result<()> {
     let mut seen: Vec<&str> = Vec::new();
@@ -314,11 +176,11 @@ fn parse_options(written: &Written<'_>, query: Range<usize>, into: &mut Parsed) 
                 return Err(written.unescaped(name_range));
             }
             let mut why = format!("there is no option \"{name}\"");
-            suggest(&mut why, name, &options_of(&into.target.place));
+            suggest(&mut why, name, &options_of(&into.target));
             return Err(written.error(
                 name_range,
                 &why,
-                &format!("allowed: {}", options_of(&into.target.place).join(", ")),
+                &format!("allowed: {}", options_of(&into.target).join(", ")),
             ));
         }
         parse_option(written, name, value, into)?;
@@ -327,8 +189,14 @@ fn parse_options(written: &Written<'_>, query: Range<usize>, into: &mut Parsed) 
 }
 
 /// The options that a place takes.
-fn options_of(place: &Place) -> Vec<&'static str> {
-    let takes = |name: &&str| place.is_embedded() || !bounds::NAMES.contains(name);
+fn options_of(target: &Target) -> Vec<&'static str> {
+    let place = &target.place;
+    let takes = |name: &&str| match *name {
+        "read" => matches!(place, Place::Sentinel { .. } | Place::Cluster { .. }),
+        "sentinel_username" | "sentinel_password" => matches!(place, Place::Sentinel { .. }),
+        name if tls::NAMES.contains(&name) => target.tls.is_some(),
+        name => place.is_embedded() || !bounds::NAMES.contains(&name),
+    };
     OPTIONS.into_iter().filter(takes).collect()
 }
 
@@ -357,6 +225,34 @@ fn parse_option(
         "connect_timeout" => {
             into.target.connect_timeout = Some(time("timeout")?.as_duration());
         }
+        "near" => match value.parse() {
+            Ok(entries @ 0..=near::MOST_ENTRIES) => into.near.entries = Some(entries),
+            _ => {
+                return wrong(
+                    "this is not a number of entries",
+                    "write how many entries this process keeps at most, as in 10000; 0 for none",
+                );
+            }
+        },
+        "near_bytes" => match bounds::size(&value) {
+            Some(bytes) if bytes == 0 || bytes >= near::FEWEST_BYTES => {
+                into.near.bytes = Some(bytes);
+            }
+            _ => {
+                return wrong(
+                    "this is not a size",
+                    "write it as 64mb or 1gb, 64kb at least; 0 for no near tier",
+                );
+            }
+        },
+        "near_ttl" => match time("time")?.as_duration() {
+            ttl if near::TTLS.contains(&ttl) => into.near.ttl = Some(ttl),
+            _ => return wrong("it is out of its range", "write a time from 20ms to 24h"),
+        },
+        "near_heartbeat" => match time("time")?.as_duration() {
+            time if near::HEARTBEATS.contains(&time) => into.near.heartbeat = Some(time),
+            _ => return wrong("it is out of its range", "write a time from 50ms to 1m"),
+        },
         "ttl_jitter" => match value.parse::<f64>() {
             Ok(ratio) if (0.0..=1.0).contains(&ratio) => into.ttl_jitter = Some(ratio),
             _ => {
@@ -424,9 +320,28 @@ fn parse_option(
                 );
             }
         },
+        "read" | "sentinel_username" | "sentinel_password"
+            if !options_of(&into.target).contains(&name) =>
+        {
+            let help = match name {
+                "read" => "it is for places with replicas: redis-sentinel:// and redis-cluster://",
+                _ => "it is for redis-sentinel://HOST:PORT,HOST:PORT/NAME",
+            };
+            return Err(written.error(range, "this place does not take this option", help));
+        }
+        "read" => match value.as_str() {
+            "primary" => into.target.read = ReadFrom::Primary,
+            "replica" => into.target.read = ReadFrom::Replica,
+            _ => return wrong("this is not a part of a server", "write primary or replica"),
+        },
+        "sentinel_username" => into.target.sentinel_username = Some(value),
+        "sentinel_password" => into.target.sentinel_password = Some(value),
         "appendfsync" | "maxmemory" | "policy" => {
             let Target { place, bounds, .. } = &mut into.target;
             bounds::parse(written, name, &value, range, place, bounds)?;
+        }
+        name if tls::NAMES.contains(&name) => {
+            tls::parse(written, name, value, range, into.target.tls.as_mut())?;
         }
         _ => {}
     }

@@ -1,11 +1,19 @@
 //! What URLs mean, and what the error for a wrong one looks like.
 
 use super::*;
+use crate::connect::target::Address;
 use crate::error::ErrorKind;
 use proptest::prelude::*;
 
 fn tcp(host: &str, port: u16) -> Place {
     Place::Tcp {
+        host: host.into(),
+        port,
+    }
+}
+
+fn address(host: &str, port: u16) -> Address {
+    Address {
         host: host.into(),
         port,
     }
@@ -74,6 +82,40 @@ fn urls_say_where_to_go() {
             },
             0,
         ),
+        (
+            "redis-sentinel://app:p@s1:26380,s2,[::1]:7/my%20master/2",
+            Place::Sentinel {
+                sentinels: vec![
+                    address("s1", 26_380),
+                    address("s2", 26_379),
+                    address("::1", 7),
+                ],
+                master: "my master".into(),
+            },
+            2,
+        ),
+        (
+            "valkey-sentinel://s1/main?db=3",
+            Place::Sentinel {
+                sentinels: vec![address("s1", 26_379)],
+                master: "main".into(),
+            },
+            3,
+        ),
+        (
+            "redis-cluster://n1:7000,n2,n1:7000",
+            Place::Cluster {
+                seeds: vec![address("n1", 7_000), address("n2", 6_379)],
+            },
+            0,
+        ),
+        (
+            "valkey-cluster://",
+            Place::Cluster {
+                seeds: vec![address("localhost", 6_379)],
+            },
+            0,
+        ),
     ];
     for (url, place, db) in cases {
         let parsed = parse(url).expect(url);
@@ -115,7 +157,8 @@ fn urls_say_as_whom() {
 fn every_option_can_stand_in_the_url() {
     let parsed = parse(
         "redis://h?prefix=my%20app&separator=/&default_ttl=5m&ttl_jitter=0.1&timeout=250ms&db=2\
-         &username=u&password=p&client_name=api&protocol=resp2&pool_size=4&breaker=off&connect_timeout=2s",
+         &username=u&password=p&client_name=api&protocol=resp2&pool_size=4&breaker=off&connect_timeout=2s\
+         &near=100&near_bytes=64mb&near_ttl=5s&near_heartbeat=250ms",
     )
     .unwrap();
     assert_eq!(parsed.prefix.as_deref(), Some("my app"));
@@ -128,6 +171,12 @@ fn every_option_can_stand_in_the_url() {
     assert!(!parsed.target.breaker);
     assert_eq!(parsed.target.connect_timeout, Some(Duration::from_secs(2)));
     assert_eq!(parsed.target.client_name.as_deref(), Some("api"));
+    assert_eq!(
+        (parsed.near.entries, parsed.near.bytes),
+        (Some(100), Some(64 << 20))
+    );
+    assert_eq!(parsed.near.ttl, Some(Duration::from_secs(5)));
+    assert_eq!(parsed.near.heartbeat, Some(Duration::from_millis(250)));
 }
 
 #[test]
@@ -157,7 +206,7 @@ fn an_error_points_at_the_part_that_is_wrong() {
     assert!(!text.contains("maxmemory"), "{text}");
     for (url, part, says) in [
         ("redi://localhost", "redi", "did you mean \"redis\"?"),
-        ("rediss://localhost", "rediss", "TLS"),
+        ("rediss2://localhost", "rediss2", "did you mean \"rediss\"?"),
         ("localhost:6379", "localhost:6379", "redis://HOST:PORT"),
         ("redis://localhost:99999", "99999", "1 to 65535"),
         ("redis://localhost:abc/0", "abc", "not a port"),
@@ -169,6 +218,10 @@ fn an_error_points_at_the_part_that_is_wrong() {
         ("redis://localhost?timeout=0s", "0s", "not a timeout"),
         ("redis://localhost?ttl_jitter=2", "2", "from 0 to 1"),
         ("redis://localhost?protocol=4", "4", "2 or 3"),
+        ("redis://localhost?near=many", "many", "number of entries"),
+        ("redis://localhost?near_bytes=1kb", "1kb", "64kb at least"),
+        ("redis://localhost?near_ttl=1ms", "1ms", "20ms to 24h"),
+        ("redis://localhost?near_heartbeat=2m", "2m", "50ms to 1m"),
         ("redis://localhost?prefix", "prefix", "no value"),
         ("redis://localhost?db=1&db=2", "db=2", "twice"),
         (
@@ -177,6 +230,12 @@ fn an_error_points_at_the_part_that_is_wrong() {
             "three slashes",
         ),
         ("memory://a b", " b", "store's name"),
+        ("redis-cluster://a,,b", ",", "between two commas"),
+        ("redis-cluster://a:x,b", "x", "not a port"),
+        ("redis-cluster://a,b c", " c", "host name"),
+        ("redis-sentinel://a,b", "a,b", "name of the primary"),
+        ("redis-sentinel://a,b/main/x", "x", "database number"),
+        ("redis-claster://a", "redis-claster", "did you mean"),
         ("redis://localhost?prefix=%ff", "%ff", "UTF-8"),
     ] {
         let text = error(url);
@@ -233,7 +292,7 @@ proptest! {
     }
 
     #[test]
-    fn no_url_of_the_right_parts_panics(url in "(memory|redis|redis\\+unix|valkey)://[a-z0-9:@/\\[\\]%?&=é]{0,40}") {
+    fn no_url_of_the_right_parts_panics(url in "(memory|redis|redis\\+unix|valkey|redis-sentinel|redis-cluster)://[a-z0-9:@,/\\[\\]%?&=é]{0,40}") {
         let _ = parse(&url);
     }
 
@@ -256,8 +315,7 @@ fn scheme_and_switches_may_be_in_upper_case() {
         assert_eq!(parsed.target.breaker, breaker);
     }
     assert!(parse("MEMORY://").is_ok());
-    let tls = parse("REDISS://h").unwrap_err();
-    assert!(tls.to_string().contains("TLS"), "{tls}");
+    assert!(parse("REDISS://h").unwrap().target.tls.is_some());
 }
 
 #[test]

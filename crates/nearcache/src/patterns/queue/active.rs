@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use redis::Value;
 use tokio::sync::watch;
 
-use super::link::Link;
 use super::scripts::{DONE, FAIL, KEEP, LEAVE, SWEEP, TAKE};
 use super::{GROUP, Keys, Place};
 use crate::client::Client;
+use crate::connect::Alone;
 use crate::connect::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
 use crate::patterns::lock::hold::{is_passing, jittered};
@@ -112,7 +112,7 @@ pub(super) struct Active {
 struct Source {
     /// Taken, and not given to anybody yet.
     ready: VecDeque<Taken>,
-    link: Option<Link>,
+    link: Option<Alone>,
     has_swept: bool,
 }
 
@@ -322,7 +322,14 @@ impl Active {
     async fn wait(&self, source: &mut Source, wait: Duration) -> Result<Vec<Taken>> {
         let link = match &mut source.link {
             Some(link) => link,
-            none => none.insert(Link::open(self.client()).await?),
+            none => {
+                let client = self.client();
+                let pass = client.enter()?;
+                let alone = pass
+                    .guarded()
+                    .alone(self.keys.jobs.as_bytes(), client.limit());
+                none.insert(alone.await?)
+            }
         };
         let mut command = redis::cmd("XREADGROUP");
         command.arg("GROUP").arg(GROUP).arg(&self.consumer);
@@ -332,7 +339,7 @@ impl Active {
             .arg("BLOCK")
             .arg(wait.as_millis() as u64);
         command.arg("STREAMS").arg(&self.keys.jobs).arg(">");
-        let asked = link.ask(&command).await;
+        let asked = link.request(&command).await;
         let reply = asked.map_err(|error| error.on_host(self.client().host()))?;
         Ok(entries_read(reply).into_iter().filter_map(fresh).collect())
     }

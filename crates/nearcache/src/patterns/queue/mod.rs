@@ -2,12 +2,11 @@
 //!
 //! `push` puts a job into the queue, now or later; a [`Worker`] takes jobs, and a [`Delivery`] says what became of one.
 //! What failed too often is a [dead letter](DeadLetters). `scripts` has the steps at the server; `active` takes jobs
-//! for a worker, waits for them on a connection of its own (`link`), and keeps those that are being worked on.
+//! for a worker, waits for them on a connection of its own, and keeps those that are being worked on.
 
 mod active;
 mod dead;
 mod delivery;
-mod link;
 mod push;
 mod run;
 pub(super) mod scripts;

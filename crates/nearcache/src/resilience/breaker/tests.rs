@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use nearcache_testkit::Logs;
 use redis::{Cmd, Pipeline, Value};
 
 use super::*;
@@ -23,6 +24,8 @@ struct Scripted {
 #[derive(Debug)]
 enum Act {
     Fail(ErrorKind),
+    /// As one of several who waited for the same connect.
+    Echo,
     Hang,
 }
 
@@ -34,6 +37,7 @@ impl Backend for Scripted {
             match act {
                 None => Ok(Value::Okay),
                 Some(Act::Fail(kind)) => Err(Error::new(kind, "as the script says")),
+                Some(Act::Echo) => Err(Error::new(ErrorKind::Timeout, "as the others").into_echo()),
                 Some(Act::Hang) => std::future::pending().await,
             }
         })
@@ -89,7 +93,7 @@ impl Server {
     async fn outage(kind: ErrorKind) -> (Server, moved::Clock) {
         let (server, clock) = Server::new();
         server.will([kind; RUN as usize]);
-        while server.guarded.breaker().state() == BreakerState::Closed {
+        while server.guarded.breaker_state() == BreakerState::Closed {
             assert_eq!(server.set().await.unwrap_err().kind(), kind);
         }
         (server, clock)
@@ -97,6 +101,21 @@ impl Server {
 
     fn asked(&self) -> usize {
         self.backend.asked.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn invariant_1_those_who_waited_for_one_connect_are_one_failure() {
+    let (server, _clock) = Server::new();
+    for opens in [false, false, false, false, true] {
+        server.will([ErrorKind::Timeout]);
+        let echoes = (0..2 * RUN).map(|_| Act::Echo);
+        server.backend.script.lock().extend(echoes);
+        for _ in 0..=2 * RUN {
+            server.set().await.unwrap_err();
+        }
+        let state = server.guarded.breaker_state();
+        assert_eq!(state == BreakerState::Open, opens);
     }
 }
 
@@ -114,13 +133,13 @@ async fn invariant_1_a_run_of_failures_opens_it_and_an_answer_ends_the_run() {
         }
         server.set().await.unwrap();
     }
-    assert_eq!(server.guarded.breaker().state(), BreakerState::Closed);
+    assert_eq!(server.guarded.breaker_state(), BreakerState::Closed);
     server.will([Connect, Timeout, Timeout, Connect, Connect]);
     for _ in 0..RUN {
         server.set().await.unwrap_err();
     }
-    assert_eq!(server.guarded.breaker().state(), BreakerState::Open);
-    assert_eq!(server.guarded.breaker().openings(), 1);
+    assert_eq!(server.guarded.breaker_state(), BreakerState::Open);
+    assert_eq!(server.guarded.breaker_openings(), 1);
 }
 
 #[tokio::test]
@@ -159,7 +178,7 @@ async fn invariant_2_one_probe_at_a_time_and_its_success_closes() {
     // Invariant 3: when the probe is cancelled, another one may go at once.
     drop(probe);
     server.set().await.unwrap();
-    assert_eq!(server.guarded.breaker().state(), BreakerState::Closed);
+    assert_eq!(server.guarded.breaker_state(), BreakerState::Closed);
     server.set().await.unwrap();
 }
 
@@ -225,8 +244,7 @@ async fn a_read_is_sent_again_after_a_lost_connection_and_a_write_is_not() {
 async fn a_minute_of_outage_at_a_thousand_calls_a_second_logs_a_few_lines() {
     let (server, clock) = Server::new();
     server.will([ErrorKind::Connect; 60_000]);
-    let lines = LogLines::default();
-    let logging = tracing::subscriber::set_default(lines.clone());
+    let logs = Logs::up_to(tracing::Level::TRACE);
     for _ in 0..60_000 {
         server.set().await.unwrap_err();
         clock.advance(Duration::from_millis(1));
@@ -234,40 +252,13 @@ async fn a_minute_of_outage_at_a_thousand_calls_a_second_logs_a_few_lines() {
     server.backend.script.lock().clear();
     clock.advance(LONGEST);
     server.set().await.unwrap();
-    drop(logging);
-    let lines = lines.0.load(Ordering::Relaxed);
+    let lines = logs.text().lines().count();
     assert!((3..30).contains(&lines), "{lines} lines");
     assert!(
         server.asked() < 60,
         "{} calls reached the server",
         server.asked()
     );
-}
-
-/// Counts what is logged.
-#[derive(Clone, Default)]
-struct LogLines(Arc<AtomicUsize>);
-
-impl tracing::Subscriber for LogLines {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 #[tokio::test]
@@ -278,19 +269,19 @@ async fn invariants_1_and_3_a_call_that_found_no_free_connection_says_nothing_of
     for _ in 0..3 * RUN {
         server.set().await.unwrap_err();
     }
-    assert_eq!(server.guarded.breaker().state(), BreakerState::Closed);
+    assert_eq!(server.guarded.breaker_state(), BreakerState::Closed);
     // Nor does it end a run of failures.
     for kind in [Timeout, Timeout, PoolExhausted, Timeout, Timeout, Timeout] {
         server.will([kind]);
         assert_eq!(server.set().await.unwrap_err().kind(), kind);
     }
-    assert_eq!(server.guarded.breaker().state(), BreakerState::Open);
+    assert_eq!(server.guarded.breaker_state(), BreakerState::Open);
 
     let (server, clock) = Server::outage(Timeout).await;
     clock.advance(LONGEST);
     server.will([PoolExhausted]);
     assert_eq!(server.set().await.unwrap_err().kind(), PoolExhausted);
-    assert_eq!(server.guarded.breaker().state(), BreakerState::Open);
+    assert_eq!(server.guarded.breaker_state(), BreakerState::Open);
     server.set().await.unwrap();
-    assert_eq!(server.guarded.breaker().state(), BreakerState::Closed);
+    assert_eq!(server.guarded.breaker_state(), BreakerState::Closed);
 }

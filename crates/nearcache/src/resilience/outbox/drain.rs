@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use redis::{Pipeline, Value};
 
 use super::super::breaker::{LONGEST, SHORTEST};
-use super::super::invalidation::Kind;
+use super::super::guarded::LEAST;
+use super::super::invalidation::{Invalidation, Kind};
 use super::super::sweep;
 use super::super::{BreakerState, Guarded};
 use super::owed::{Position, Scope, Sweep};
 use super::ring::Done;
 use super::waiting::{Numbered, Task};
-use super::{Outbox, leaves_open};
+use super::{BEGINNINGS, Outbox, leaves_open, replaced};
 use crate::error::{Error, Result};
 use crate::runtime::first;
 
@@ -40,7 +41,11 @@ impl Outbox {
     ///
     /// # Errors
     /// The error that kept the server from acknowledging it. It waits on.
-    pub(in super::super) async fn step(&self, guarded: &Guarded, limit: Duration) -> Result<Step> {
+    pub(in super::super) async fn step(
+        &self,
+        guarded: &Arc<Guarded>,
+        limit: Duration,
+    ) -> Result<Step> {
         let _mine = self.emptying.lock().await;
         let now = guarded.runtime().now();
         let task = {
@@ -48,10 +53,16 @@ impl Outbox {
             if let Some(at) = state.not_before.filter(|at| now < *at) {
                 return Ok(Step::NotBefore(at));
             }
-            state.waiting.task()
+            state
+                .waiting
+                .task(|invalidation| invalidation.goal(guarded))
         };
         let Some(task) = task else {
-            return Ok(Step::Nothing);
+            // What there is may be for servers that are away.
+            return Ok(match self.has_work() {
+                true => Step::NotBefore(now + STEP),
+                false => Step::Nothing,
+            });
         };
         let _deleting = Deleting(self);
         let outcome = match task {
@@ -75,33 +86,44 @@ impl Outbox {
         part: &Numbered,
         limit: Duration,
     ) -> Result<()> {
+        let begun = guarded.begin();
         let skipped = self.no_strings(guarded, part, limit).await?;
-        let mut pipeline = Pipeline::with_capacity(2 * part.len());
-        for ((invalidation, _), skipped) in part.iter().zip(&skipped) {
-            if !skipped {
-                invalidation.add_to(&mut pipeline);
+        for _ in 0..BEGINNINGS {
+            let servers = self.servers();
+            let wanted = part.iter().zip(&skipped).filter(|(_, skipped)| !**skipped);
+            for step in Invalidation::steps(wanted.map(|((invalidation, _), _)| invalidation)) {
+                let left = guarded.left_of(limit, begun).max(LEAST);
+                self.send_step(guarded, &step, left).await?;
             }
-        }
-        if !pipeline.is_empty() {
-            for reply in guarded.directly(&pipeline, limit).await? {
-                let Value::ServerError(error) = reply else {
-                    continue;
-                };
-                let error = Error::from_server(&error).on_host(guarded.host());
-                if leaves_open(&error) {
-                    return Err(error);
-                }
-                self.refused(guarded, &error);
+            let now = guarded.runtime().now();
+            let mut state = self.state.lock();
+            if state.servers != servers {
+                // A server that took another's place meanwhile may have lost one of the steps.
+                continue;
             }
+            for (invalidation, number) in part {
+                state.waiting.remove(invalidation, *number);
+                state.done.remember(now, Done::One(invalidation.clone()));
+            }
+            state.note_sent(part.len(), now, guarded.host());
+            self.note_waiting(&state);
+            return Ok(());
         }
-        let now = guarded.runtime().now();
-        let mut state = self.state.lock();
-        for (invalidation, number) in part {
-            state.waiting.remove(invalidation, *number);
-            state.done.remember(now, Done::One(invalidation.clone()));
+        Err(replaced(BEGINNINGS).on_host(guarded.host()))
+    }
+
+    /// Sends one step of invalidations.
+    async fn send_step(&self, guarded: &Guarded, step: &Pipeline, limit: Duration) -> Result<()> {
+        for reply in guarded.directly(step, limit).await? {
+            let Value::ServerError(error) = reply else {
+                continue;
+            };
+            let error = Error::from_server(&error).on_host(guarded.host());
+            if leaves_open(&error) {
+                return Err(error);
+            }
+            self.refused(guarded, &error);
         }
-        state.note_sent(part.len(), now, guarded.host());
-        self.note_waiting(&state);
         Ok(())
     }
 
@@ -130,7 +152,7 @@ impl Outbox {
     /// Deletes what one page of a sweep finds.
     async fn page(
         &self,
-        guarded: &Guarded,
+        guarded: &Arc<Guarded>,
         sweep: &Sweep,
         at: Position,
         limit: Duration,
@@ -149,25 +171,31 @@ impl Outbox {
 
     async fn page_or_refusal(
         &self,
-        guarded: &Guarded,
+        guarded: &Arc<Guarded>,
         sweep: &Sweep,
         at: Position,
         limit: Duration,
     ) -> Result<()> {
         let (keyspace, scope) = sweep;
+        let primaries = guarded.primaries(limit).await?;
+        let Some(primary) = primaries.get(at.primary) else {
+            // There were more of them when it came so far.
+            self.state.lock().waiting.go_on(sweep, at, None, &[]);
+            return Ok(());
+        };
         let (next, found) = if at.leases_are_done {
             let pattern = keyspace.pattern(scope.pattern());
             let strings = *scope == Scope::Entries;
-            let page = sweep::page(guarded, at.cursor, &pattern, sweep::PAGE, strings, limit);
+            let page = sweep::page(primary, at.cursor, &pattern, sweep::PAGE, strings, limit);
             let (next, mut found) = page.await?;
-            if strings && at.cursor == 0 {
+            if strings && at.cursor == 0 && at.primary == 0 {
                 // No string, but of no use without its entries.
                 found.push(keyspace.index());
             }
             (next, found)
         } else {
             let pattern = keyspace.leases();
-            sweep::page(guarded, at.cursor, &pattern, sweep::PAGE, false, limit).await?
+            sweep::page(primary, at.cursor, &pattern, sweep::PAGE, false, limit).await?
         };
         let Some(doomed) = self.state.lock().waiting.doomed(sweep, at, found) else {
             return Ok(());
@@ -175,6 +203,8 @@ impl Outbox {
         sweep::unlink(guarded, &doomed, limit).await?;
         let now = guarded.runtime().now();
         let mut state = self.state.lock();
+        let last = next == 0 && at.primary + 1 == primaries.len();
+        let next = (!last).then_some(next);
         let (ended, done) = state.waiting.go_on(sweep, at, next, &doomed);
         for invalidation in done {
             state.done.remember(now, Done::One(invalidation));
@@ -223,7 +253,7 @@ impl Drain {
             if !guarded.is_used() {
                 return;
             }
-            let outcome = if guarded.breaker().state() == BreakerState::Open {
+            let outcome = if guarded.breaker_state() == BreakerState::Open {
                 // Calls find out whether Redis is back.
                 Ok(Err(()))
             } else {

@@ -66,14 +66,16 @@ pub(super) fn mark(hash: u128) -> u64 {
     hash as u64
 }
 
-/// The position of a sweep on one server.
+/// The position of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Position {
     /// Changes when the sweep begins again.
     pub(super) round: u64,
     /// Whether the leases are done. They go first: only then can no earlier load fill a key that was just deleted.
     pub(super) leases_are_done: bool,
-    /// The cursor of the scan.
+    /// Which of the primaries is scanned.
+    pub(super) primary: usize,
+    /// The cursor of the scan there.
     pub(super) cursor: u64,
 }
 
@@ -144,6 +146,12 @@ impl Owed {
         self.marks.now.entries.extend(later.entries);
         self.marks.now.leases.extend(later.leases);
         self.begin();
+    }
+
+    /// Goes round once more after this round, because keys may have moved past it.
+    #[cfg(feature = "cluster")]
+    pub(super) fn go_round_again(&mut self) {
+        self.again |= self.begun;
     }
 
     fn begin(&mut self) {
@@ -256,11 +264,12 @@ impl Owed {
         doomed
     }
 
-    /// Goes on after a page. Returns whether this was its end. Adds to `done` what it has deleted for good.
+    /// Goes on after a page. `next`: the cursor of the next one, 0 after the last of a primary; `None` after the last of
+    /// all. Returns whether this was its end. Adds to `done` what it has deleted for good.
     pub(super) fn go_on(
         &mut self,
         (keyspace, scope): &Sweep,
-        next: u64,
+        next: Option<u64>,
         deleted: &[Vec<u8>],
         hashes: &Hashes,
         done: &mut SmallVec<[Invalidation; 4]>,
@@ -278,9 +287,14 @@ impl Owed {
                 }
             }
         }
-        self.position.cursor = next;
-        if next != 0 {
-            return false;
+        self.position.cursor = next.unwrap_or(0);
+        match next {
+            Some(0) => {
+                self.position.primary += 1;
+                return false;
+            }
+            Some(_) => return false,
+            None => self.position.primary = 0,
         }
         if leases && *scope != Scope::Leases {
             self.position.leases_are_done = true;

@@ -4,7 +4,7 @@ use super::ring::RECENT;
 use super::waiting::Task;
 use super::*;
 use crate::keyspace::lease_of;
-use crate::resilience::invalidation::Kind;
+use crate::resilience::invalidation::{Goal, Kind};
 
 fn key(name: &str) -> Invalidation {
     named(Kind::Entry, format!("p:{name}"), 2)
@@ -17,7 +17,7 @@ fn bare(name: &str) -> Invalidation {
 fn lease(name: &str) -> Invalidation {
     let lease = lease_of(format!("p:{name}").as_bytes(), 2);
     Invalidation {
-        name: lease.into(),
+        name: lease.as_slice().into(),
         ..key(name)
     }
     .of(Kind::Lease)
@@ -39,6 +39,10 @@ impl Invalidation {
 
 fn keyspace(prefix: &str) -> Keyspace {
     Keyspace::new(prefix, ":").unwrap()
+}
+
+fn host() -> Arc<str> {
+    "host".into()
 }
 
 fn outbox() -> (Outbox, Instant) {
@@ -69,11 +73,12 @@ impl Outbox {
     /// One page of the background's sweep. Returns what it deletes of the keys that the server found.
     fn swept(&self, found: &[&str], next: u64) -> Vec<String> {
         let mut state = self.state.lock();
-        let Some(Task::Page(sweep, at)) = state.waiting.task() else {
+        let Some(Task::Page(sweep, at)) = state.waiting.task(|_| Some(Goal::default())) else {
             panic!("there is a sweep");
         };
         let found = found.iter().map(|name| name.as_bytes().to_vec()).collect();
         let doomed = state.waiting.doomed(&sweep, at, found).unwrap();
+        let next = (next != 0).then_some(next);
         state.waiting.go_on(&sweep, at, next, &doomed);
         let doomed = doomed.into_iter();
         doomed
@@ -115,7 +120,7 @@ fn invariant_1_two_caches_that_reach_one_key_by_two_prefixes_have_two_leases() {
 fn invariant_3_the_newest_of_a_key_stays_when_an_older_one_was_sent() {
     let (outbox, now) = outbox();
     outbox.defer([key("a"), key("b")], now);
-    let Some(Task::Send(part)) = outbox.state.lock().waiting.task() else {
+    let Some(Task::Send(part)) = outbox.state.lock().waiting.task(|_| Some(Goal::default())) else {
         panic!("there is something to send");
     };
     outbox.defer([key("a")], now);
@@ -185,7 +190,7 @@ fn invariant_4_a_tag_that_finds_no_room_clears_the_prefix() {
 #[test]
 fn invariant_4_what_is_remembered_is_bounded_by_its_size() {
     let (outbox, now) = outbox();
-    outbox.note_connection(Some("first".into()), now);
+    outbox.note_connection(&host(), Some("first".into()), now);
     for number in 0..200 {
         let long = format!("{number}{}", "x".repeat(60_000));
         outbox.record([key(&long)], now);
@@ -198,8 +203,8 @@ fn invariant_4_what_is_remembered_is_bounded_by_its_size() {
         now,
     );
     let listed = outbox.state.lock().waiting.listed();
-    outbox.note_loss();
-    outbox.note_connection(Some("second".into()), now);
+    outbox.note_loss(&host());
+    outbox.note_connection(&host(), Some("second".into()), now);
     assert!(outbox.state.lock().waiting.bytes() <= BYTES);
     assert!(outbox.waiting() > listed + 50, "the rest is marked");
 }
@@ -207,18 +212,18 @@ fn invariant_4_what_is_remembered_is_bounded_by_its_size() {
 #[test]
 fn invariant_5_what_was_acknowledged_shortly_before_a_loss_waits_when_the_server_is_another() {
     let (outbox, start) = outbox();
-    outbox.note_connection(Some("first".into()), start);
+    outbox.note_connection(&host(), Some("first".into()), start);
     outbox.record([key("old")], start);
     let last = start + RECENT + Duration::from_millis(1);
     outbox.record([key("recent")], last);
     outbox.record_sweep(&keyspace("p"), b"user:*", None, last);
     // However late the loss is noticed, the time of the last acknowledgement counts.
-    outbox.note_loss();
-    outbox.note_connection(Some("first".into()), last);
+    outbox.note_loss(&host());
+    outbox.note_connection(&host(), Some("first".into()), last);
     assert!(!outbox.is_waiting(), "the same server lost nothing");
     let epoch = outbox.epoch();
-    outbox.note_loss();
-    outbox.note_connection(Some("second".into()), last);
+    outbox.note_loss(&host());
+    outbox.note_connection(&host(), Some("second".into()), last);
     assert!(outbox.is_waiting());
     assert_ne!(outbox.epoch(), epoch);
     assert_eq!(outbox.waiting(), 2);
@@ -232,23 +237,23 @@ fn invariant_5_the_first_server_has_replaced_nobody() {
     outbox.clear_on_loss(&keyspace("p"));
     outbox.defer([key("a")], now);
     // Connections were refused, and the breaker dropped what there was.
-    outbox.note_loss();
-    outbox.note_connection(Some("first".into()), now);
+    outbox.note_loss(&host());
+    outbox.note_connection(&host(), Some("first".into()), now);
     assert_eq!((outbox.waiting(), outbox.sweeps()), (1, 0));
-    outbox.note_loss();
-    outbox.note_connection(Some("second".into()), now);
+    outbox.note_loss(&host());
+    outbox.note_connection(&host(), Some("second".into()), now);
     assert_eq!((outbox.waiting(), outbox.sweeps()), (2, 1));
 }
 
 #[test]
 fn invariant_5_a_server_that_does_not_say_who_it_is_counts_as_another_after_a_loss() {
     let (outbox, now) = outbox();
-    outbox.note_connection(None, now);
+    outbox.note_connection(&host(), None, now);
     outbox.record([key("a")], now);
-    outbox.note_connection(None, now);
+    outbox.note_connection(&host(), None, now);
     assert!(!outbox.is_waiting(), "one more connection is no loss");
-    outbox.note_loss();
-    outbox.note_connection(None, now);
+    outbox.note_loss(&host());
+    outbox.note_connection(&host(), None, now);
     assert!(outbox.is_waiting());
 }
 
@@ -302,13 +307,13 @@ fn a_sweep_that_is_owed_again_goes_on_and_then_begins_again() {
 #[test]
 fn a_sweep_begins_again_on_another_server() {
     let (outbox, now) = outbox();
-    outbox.note_connection(Some("first".into()), now);
+    outbox.note_connection(&host(), Some("first".into()), now);
     outbox.defer_sweep(&keyspace("p"), b"*");
     outbox.swept(&[], 0);
     outbox.acknowledge("p:a");
     let epoch = outbox.epoch();
-    outbox.note_loss();
-    outbox.note_connection(Some("second".into()), now);
+    outbox.note_loss(&host());
+    outbox.note_connection(&host(), Some("second".into()), now);
     assert_ne!(
         outbox.epoch(),
         epoch,
@@ -326,7 +331,7 @@ fn marks_that_come_while_they_are_swept_are_swept_again() {
     outbox.defer([key("a"), key("b")], now);
     {
         let mut state = outbox.state.lock();
-        while let Some(Task::Send(part)) = state.waiting.task() {
+        while let Some(Task::Send(part)) = state.waiting.task(|_| Some(Goal::default())) {
             for (invalidation, number) in part {
                 state.waiting.remove(&invalidation, number);
             }

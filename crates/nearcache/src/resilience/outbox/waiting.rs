@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use smallvec::SmallVec;
 
-use super::super::invalidation::{Invalidation, Kind};
+use super::super::invalidation::{Goal, Invalidation, Kind};
 use super::owed::{Hashes, Owed, Position, Scope, Sweep, mark};
 use super::{BYTES, ENTRIES, MARKS, PART, SWEEPS};
 
@@ -171,6 +171,14 @@ impl Waiting {
         }
     }
 
+    /// Every sweep that is under way goes round once more, because keys may have moved past it.
+    #[cfg(feature = "cluster")]
+    pub(super) fn go_round_again(&mut self) {
+        for owed in self.sweeps.values_mut() {
+            owed.go_round_again();
+        }
+    }
+
     /// What waits of these names, for a call that is about to send it. Each must be released.
     pub(super) fn claim(&mut self, names: &[&[u8]]) -> (Numbered, bool) {
         let (mut claimed, mut wait) = (Numbered::new(), false);
@@ -283,15 +291,21 @@ impl Waiting {
         !self.sweeps.is_empty() || items.any(|item| item.claims == 0)
     }
 
-    /// What the background does next. What a call is sending is left to the call.
-    pub(super) fn task(&mut self) -> Option<Task> {
+    /// What the background does next. What a call is sending is left to the call, and what is for a server that is away
+    /// waits on. What is sent together is for the same servers, so that one that hangs holds up nothing of the others'.
+    pub(super) fn task(&mut self, goal: impl Fn(&Invalidation) -> Option<Goal>) -> Option<Task> {
+        let mut common = None;
         let free = self.list.iter().flat_map(|(name, items)| {
             let each = items.iter().map(move |item| (name, item));
             each.filter(|(_, item)| item.claims == 0)
         });
         let part: Numbered = free
-            .take(PART)
             .map(|(name, item)| (item.named(name), item.number))
+            .filter(|(invalidation, _)| {
+                let goal = goal(invalidation);
+                goal.is_some() && goal == *common.get_or_insert_with(|| goal.clone())
+            })
+            .take(PART)
             .collect();
         if part.is_empty() {
             // The oldest first. One that callers owe again and again must not keep back the others.
@@ -329,7 +343,7 @@ impl Waiting {
         &mut self,
         sweep: &Sweep,
         at: Position,
-        next: u64,
+        next: Option<u64>,
         deleted: &[Vec<u8>],
     ) -> (bool, SmallVec<[Invalidation; 4]>) {
         let mut done = SmallVec::new();

@@ -161,10 +161,11 @@ impl<T: Member, Mode> GeoSearch<T, Mode> {
 
 /// Whether the member around which was searched is not there.
 fn has_no_center(error: &Error) -> bool {
+    // In the words of Redis, and of Valkey from 8.1 on.
+    let detail = error.detail();
     error.kind() == ErrorKind::Server
-        && error
-            .detail()
-            .contains("could not decode requested zset member")
+        && (detail.contains("could not decode requested zset member")
+            || (detail.starts_with("ERR member ") && detail.ends_with(" does not exist")))
 }
 
 fn read<T: Member>(value: Value) -> Result<GeoFound<T>> {

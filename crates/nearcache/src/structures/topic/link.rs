@@ -9,11 +9,12 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{Cmd, PushInfo, PushKind, Value};
+use redis::{Arg, Cmd, PushInfo, PushKind, Value};
 
 use crate::client::Client;
 use crate::connect::Alone;
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyspace::StoredKey;
 use crate::runtime::first;
 
 /// How long a connection may say nothing before it is asked.
@@ -30,10 +31,12 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 
 /// What is listened to, and how it is asked for.
 pub(super) struct Wanted {
-    /// `SUBSCRIBE` or `PSUBSCRIBE`.
+    /// `SUBSCRIBE`, `SSUBSCRIBE` or `PSUBSCRIBE`.
     pub(super) command: Cmd,
     /// The kind of its messages.
     pub(super) kind: PushKind,
+    /// The name whose slot the server must serve, if it matters.
+    pub(super) slot_of: Option<StoredKey>,
 }
 
 /// What came.
@@ -82,10 +85,13 @@ impl Link {
         let mut connection = {
             // The subscription itself does not hold a `close` up.
             let pass = client.enter()?;
-            let raw = pass.guarded().for_messages(client.limit()).await?;
-            Alone::new(raw, client.runtime(), client.limit())
+            let key = self.wanted.slot_of.as_ref().map(StoredKey::as_bytes);
+            pass.guarded().for_messages(key, client.limit()).await?
         };
-        connection.request(&self.wanted.command).await?;
+        connection
+            .request(&self.wanted.command)
+            .await
+            .map_err(|error| self.explained(error))?;
         self.connection = Some(connection);
         self.heard = self.client.runtime().now();
         Ok(())
@@ -132,6 +138,12 @@ impl Link {
             let next = first(connection.next_push(&runtime, time), self.client.closed());
             match next.await {
                 Err(()) => return Came::Closed,
+                // The slot has moved, and the server has ended what it does not serve any more.
+                Ok(Ok(Some(push))) if push.kind == PushKind::SUnsubscribe => {
+                    let moved =
+                        Error::new(ErrorKind::Connect, "the topic has moved to another node");
+                    self.lost(&moved);
+                }
                 Ok(Ok(Some(push))) => {
                     self.heard = runtime.now();
                     if let Some(came) = self.message(push) {
@@ -147,6 +159,19 @@ impl Link {
                 }
                 Ok(Err(error)) => self.lost(&error),
             }
+        }
+    }
+
+    /// An error of subscribing, with the rule for a pattern that was not permitted.
+    fn explained(&self, error: Error) -> Error {
+        let keyspace = self.client.keyspace();
+        match self.wanted.command.args_iter().nth(1) {
+            Some(Arg::Simple(pattern))
+                if self.wanted.kind == PushKind::PMessage && !keyspace.redacts() =>
+            {
+                error.with_rule_for(pattern)
+            }
+            _ => error.with_rule(keyspace),
         }
     }
 

@@ -45,14 +45,20 @@ type Parse<T> = fn(&[u8], Vec<u8>) -> Result<T>;
 pub(super) fn to_one<T: 'static, M: 'static>(
     core: &ReadThrough,
     name: &[u8],
+    sharded: bool,
     parse: Parse<T>,
 ) -> Pending<'static, Subscription<T, M>, M> {
     let wanted = core.client().stored(name).map(|stored| {
-        let mut command = redis::cmd("SUBSCRIBE");
+        let (verb, kind) = match sharded {
+            true => ("SSUBSCRIBE", PushKind::SMessage),
+            false => ("SUBSCRIBE", PushKind::Message),
+        };
+        let mut command = redis::cmd(verb);
         command.arg(&stored);
         Wanted {
             command,
-            kind: PushKind::Message,
+            kind,
+            slot_of: sharded.then_some(stored),
         }
     });
     listen(core, name, wanted, parse)
@@ -69,6 +75,7 @@ pub(super) fn to_many<T: 'static, M: 'static>(
     let wanted = Wanted {
         command,
         kind: PushKind::PMessage,
+        slot_of: None,
     };
     listen(core, pattern, Ok(wanted), parse)
 }

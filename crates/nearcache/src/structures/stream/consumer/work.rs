@@ -188,8 +188,8 @@ impl<T: Member, M: 'static> Work<T, M> {
         if self.connection.is_none() {
             // The waiting itself does not hold a `close` up.
             let pass = client.enter()?;
-            let raw = pass.guarded().dedicated(client.limit()).await?;
-            self.connection = Some(Alone::new(raw, client.runtime(), client.limit()));
+            let alone = pass.guarded().alone(key.as_bytes(), client.limit());
+            self.connection = Some(alone.await?);
         }
         if self.unread {
             let command = self.read(key, &self.given.to_string(), None);

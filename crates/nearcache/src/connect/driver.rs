@@ -1,0 +1,183 @@
+//! The task that drives a connection: it writes what the calls of its [`Lane`](super::lane::Lane) and redis-rs have to
+//! send, and hands out what comes.
+//!
+//! 1. It ends with the connection, and everything that still waits for a reply ends with it.
+//! 2. Commands of tasks that are ready together are sent in one write. A single call is not delayed.
+//!
+//!    Otherwise every command would be a system call, a packet and a wake-up of the server, because `TCP_NODELAY` is set
+//!    (so that the network does not delay single commands).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::BoxFuture;
+use super::alive::Alive;
+use super::driven::Driven;
+use super::lane::{Taken, Wire};
+use crate::error::{Error, ErrorKind};
+
+/// The references to an idle connection: its link, and the lock-free `latest`.
+const HOLDERS: usize = 2;
+
+/// The driver of a connection over a socket `S`, of which redis-rs drives its part, `D`.
+pub(super) struct Driver<D, S> {
+    client: Pin<Box<D>>,
+    wire: Arc<Mutex<Wire<S>>>,
+    alive: Arc<Alive>,
+    calls: Arc<OnceLock<Weak<Driven>>>,
+    /// Whether it waits for a turn of the scheduler, so that other tasks can add their commands.
+    gathering: bool,
+    taken: Taken,
+    /// When the first limit of a call ends, or earlier, and what wakes it then.
+    alarm: Option<(Instant, BoxFuture<'static, ()>)>,
+}
+
+impl<D, S> Driver<D, S>
+where
+    D: Future<Output = ()>,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    pub(super) fn new(
+        wire: Arc<Mutex<Wire<S>>>,
+        client: Pin<Box<D>>,
+        alive: &Arc<Alive>,
+        calls: &Arc<OnceLock<Weak<Driven>>>,
+    ) -> Self {
+        wire.lock().drive();
+        Driver {
+            client,
+            wire,
+            alive: Arc::clone(alive),
+            calls: Arc::clone(calls),
+            gathering: false,
+            taken: Taken::default(),
+            alarm: None,
+        }
+    }
+
+    /// Whether there are other calls to wait for. Every running call holds the connection.
+    fn in_company(&self) -> bool {
+        self.calls
+            .get()
+            .is_some_and(|connected| connected.strong_count() > HOLDERS + 1)
+    }
+
+    /// Ends the calls whose limit has passed, and is woken when the next one does.
+    fn watch(&mut self, mut earliest: Option<Instant>, context: &mut Context<'_>) {
+        loop {
+            let Some(end) = earliest else {
+                self.alarm = None;
+                return;
+            };
+            let runtime = self.alive.common.runtime();
+            let armed = self.alarm.take().filter(|(at, _)| *at <= end);
+            let (at, mut alarm) = armed.unwrap_or_else(|| {
+                let (runtime, left) = (
+                    runtime.clone(),
+                    end.saturating_duration_since(runtime.now()),
+                );
+                (end, Box::pin(async move { runtime.sleep(left).await }))
+            });
+            if alarm.as_mut().poll(context).is_pending() {
+                self.alarm = Some((at, alarm));
+                return;
+            }
+            earliest = self.alive.lane.expire(runtime.now());
+        }
+    }
+
+    /// Sends, reads, and hands out what came. Whether the connection has ended.
+    fn turn(&mut self, context: &mut Context<'_>) -> bool {
+        let (lane, common) = (&self.alive.lane, &self.alive.common);
+        // What must be closed first, each call closes within its own limit.
+        let usable = self.alive.alive.load(Ordering::Acquire) && !common.doubts().any();
+        let epoch = usable.then(|| common.epoch().current());
+        let (calls, earliest) = lane.take(&mut self.taken, context.waker(), epoch);
+        if calls > 1 {
+            common.note_batch(calls);
+        }
+        if calls > 0 {
+            self.wire.lock().put(&mut self.taken);
+        }
+        // It adds what it has to send.
+        let mut ended = self.client.as_mut().poll(context).is_ready();
+        let mut wire = self.wire.lock();
+        wire.write(context);
+        wire.read(context);
+        if wire.is_for_client() && !ended {
+            drop(wire);
+            ended = self.client.as_mut().poll(context).is_ready();
+            wire = self.wire.lock();
+            if wire.is_unwritten() {
+                wire.write(context);
+            }
+        }
+        match wire.arrived() {
+            Some(arrived) if arrived.is_empty() => {}
+            Some(arrived) => {
+                // Before anyone learns of it, and makes another call.
+                if arrived.settle(common) {
+                    common.part();
+                }
+                lane.hand_out(arrived);
+            }
+            // redis-rs has used up its share of this turn.
+            None => context.waker().wake_by_ref(),
+        }
+        if ended {
+            wire.end();
+        }
+        ended |= wire.is_ended();
+        drop(wire);
+        if !ended {
+            self.watch(earliest, context);
+        }
+        ended
+    }
+}
+
+impl<D, S> Future for Driver<D, S>
+where
+    D: Future<Output = ()>,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        // Without commands to write there is no delay: replies are read at once.
+        this.gathering = !this.gathering
+            && this.alive.submitted.swap(false, Ordering::Relaxed)
+            && this.in_company();
+        if this.gathering {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match this.turn(context) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+}
+
+/// It may also be dropped with its runtime.
+impl<D, S> Drop for Driver<D, S> {
+    fn drop(&mut self) {
+        self.alive.lose();
+        let error = match self.wire.lock().take_error() {
+            Some(error) => Error::from_redis(error),
+            None => Error::new(
+                ErrorKind::Connect,
+                "the runtime shut down while the call was under way",
+            ),
+        };
+        self.alive.lane.end(&error);
+    }
+}

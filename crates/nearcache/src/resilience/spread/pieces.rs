@@ -1,0 +1,296 @@
+//! A pipeline in pieces: its commands, those with keys in several slots split, grouped by the node they go to.
+
+use std::collections::HashMap;
+
+use redis::{Cmd, Pipeline, Value};
+
+use super::not_sent;
+use crate::connect::cluster::{Join, Part, Redirect, Route, Topology, route};
+use crate::error::{Error, Result};
+
+/// The pieces of a pipeline, and their replies.
+pub(in super::super) struct Pieces<'p> {
+    pipeline: &'p Pipeline,
+    commands: Vec<(&'p Cmd, Whole)>,
+    pieces: Vec<Piece>,
+    groups: Vec<Members>,
+    /// The group of each goal.
+    found: HashMap<Goal, usize>,
+}
+
+/// The pieces of a group, in their order.
+#[derive(Default)]
+struct Members {
+    slot: Option<u16>,
+    pieces: Vec<usize>,
+}
+
+/// A command of the pipeline.
+enum Whole {
+    /// It is one piece: this one.
+    One(usize),
+    /// It is several, from this one on.
+    Parts(usize, Vec<Part>, Join),
+}
+
+struct Piece {
+    command: usize,
+    /// Which part of it.
+    part: Option<usize>,
+    slot: Option<u16>,
+    reply: Result<Value>,
+}
+
+/// Where a group goes.
+#[derive(PartialEq, Eq, Hash)]
+enum Goal {
+    /// The primary of this shard.
+    Shard(usize),
+    Slot(u16),
+}
+
+/// The pieces that are sent together.
+pub(in super::super) struct Group {
+    /// A slot of its node; `None`: any node.
+    pub(in super::super) slot: Option<u16>,
+    pub(in super::super) pipeline: Pipeline,
+}
+
+impl<'p> Pieces<'p> {
+    pub(in super::super) fn of(pipeline: &'p Pipeline, topology: &Topology) -> Self {
+        let mut pieces = Pieces {
+            pipeline,
+            commands: Vec::with_capacity(pipeline.len()),
+            pieces: Vec::with_capacity(pipeline.len()),
+            groups: Vec::new(),
+            found: HashMap::new(),
+        };
+        for (at, command) in pipeline.cmd_iter().enumerate() {
+            let first = pieces.pieces.len();
+            let whole = match route(command) {
+                Route::Anywhere => {
+                    pieces.add(at, None, None, topology);
+                    Whole::One(first)
+                }
+                Route::Slot(slot) => {
+                    pieces.add(at, None, Some(slot), topology);
+                    Whole::One(first)
+                }
+                Route::Parts(parts, join) => {
+                    for (number, part) in parts.iter().enumerate() {
+                        pieces.add(at, Some(number), Some(part.slot), topology);
+                    }
+                    Whole::Parts(first, parts, join)
+                }
+            };
+            pieces.commands.push((command, whole));
+        }
+        pieces
+    }
+
+    fn add(&mut self, command: usize, part: Option<usize>, slot: Option<u16>, topology: &Topology) {
+        let group = match slot {
+            // What goes anywhere goes along.
+            None => 0,
+            Some(slot) => {
+                let shard = match self.pipeline.is_transaction() {
+                    true => None,
+                    false => topology.index_of(slot),
+                };
+                let goal = shard.map_or(Goal::Slot(slot), Goal::Shard);
+                // The first goal is that of the first group, which may have what goes anywhere.
+                let next = match self.found.is_empty() {
+                    true => 0,
+                    false => self.groups.len(),
+                };
+                *self.found.entry(goal).or_insert(next)
+            }
+        };
+        if group == self.groups.len() {
+            self.groups.push(Members::default());
+        }
+        let members = &mut self.groups[group];
+        members.slot = members.slot.or(slot);
+        members.pieces.push(self.pieces.len());
+        self.pieces.push(Piece {
+            command,
+            part,
+            slot,
+            reply: Ok(Value::Nil),
+        });
+    }
+
+    /// The slot of the only group, if there is one, and no command is split: then the pipeline is sent as it is.
+    pub(in super::super) fn only_group(&self) -> Option<Option<u16>> {
+        let split = |(_, whole): &(&Cmd, Whole)| matches!(whole, Whole::Parts(..));
+        (self.groups.len() <= 1 && !self.commands.iter().any(split))
+            .then(|| self.groups.first().and_then(|only| only.slot))
+    }
+
+    /// What is sent to each node.
+    pub(in super::super) fn groups(&self) -> Vec<Group> {
+        let group = |members: &Members| {
+            let mut pipeline = Pipeline::with_capacity(members.pieces.len());
+            if self.pipeline.is_transaction() {
+                pipeline.atomic();
+            }
+            for piece in &members.pieces {
+                if let Some(command) = self.command_of(&self.pieces[*piece]) {
+                    pipeline.add_command(command.clone());
+                }
+            }
+            Group {
+                slot: members.slot,
+                pipeline,
+            }
+        };
+        self.groups.iter().map(group).collect()
+    }
+
+    fn command_of(&self, piece: &Piece) -> Option<&Cmd> {
+        match (piece.part, self.commands.get(piece.command)?) {
+            (Some(part), (_, Whole::Parts(_, parts, _))) => {
+                parts.get(part).map(|part| &part.command)
+            }
+            (_, (command, _)) => Some(command),
+        }
+    }
+
+    /// The slot and the command at this place of a pipeline that was sent as it is.
+    pub(in super::super) fn command(&self, place: usize) -> Option<(Option<u16>, &Cmd)> {
+        let piece = self.pieces.get(place)?;
+        Some((piece.slot, self.command_of(piece)?))
+    }
+
+    /// The replies to a group.
+    pub(in super::super) fn answer(&mut self, group: usize, replies: Vec<Value>) {
+        let mut replies = replies.into_iter();
+        let members = self.groups.get(group);
+        for piece in members.iter().flat_map(|members| &members.pieces) {
+            self.pieces[*piece].reply = match replies.next() {
+                Some(Value::ServerError(error)) => Err(Error::from_server(&error)),
+                Some(reply) => Ok(reply),
+                None => Err(super::nobody()),
+            };
+        }
+    }
+
+    /// The whole group had this error.
+    pub(in super::super) fn fail(&mut self, group: usize, error: &Error) {
+        let members = self.groups.get(group);
+        for piece in members.iter().flat_map(|members| &members.pieces) {
+            self.pieces[*piece].reply = Err(error.clone());
+        }
+    }
+
+    /// The error of all pieces, if none was carried out and none is to be sent elsewhere.
+    pub(in super::super) fn nothing_was_sent(&self) -> Option<Error> {
+        let mut first = None;
+        for piece in &self.pieces {
+            match &piece.reply {
+                Err(error) if is_away(error) => {
+                    let better = first.as_ref().is_none_or(Error::is_outdated);
+                    if better {
+                        first = Some(error.clone());
+                    }
+                }
+                _ => return None,
+            }
+        }
+        first
+    }
+
+    /// The pieces that must be sent elsewhere, in their order, with the places of their replies.
+    pub(in super::super) fn redirected(&mut self) -> Vec<(Option<u16>, Cmd, &mut Result<Value>)> {
+        let elsewhere = |piece: &Piece| matches!(&piece.reply, Err(error) if Redirect::of(error, "").is_some_and(|to| to != Redirect::Down));
+        let commands: Vec<Option<Cmd>> = self
+            .pieces
+            .iter()
+            .map(|piece| {
+                elsewhere(piece)
+                    .then(|| self.command_of(piece).cloned())
+                    .flatten()
+            })
+            .collect();
+        let pieces = self.pieces.iter_mut().zip(commands);
+        pieces
+            .filter_map(|(piece, command)| Some((piece.slot, command?, &mut piece.reply)))
+            .collect()
+    }
+
+    /// The replies to the commands. Errors stand in their places.
+    pub(in super::super) fn joined(self) -> Result<Vec<Value>> {
+        let mut replies: Vec<Option<Result<Value>>> = self
+            .pieces
+            .into_iter()
+            .map(|piece| Some(piece.reply))
+            .collect();
+        let mut take = |at: usize| {
+            let reply = replies.get_mut(at).and_then(Option::take);
+            reply
+                .unwrap_or_else(|| Err(super::nobody()))
+                .map_err(not_sent)
+        };
+        let whole = |(_, whole)| {
+            let reply = match whole {
+                Whole::One(piece) => take(piece),
+                Whole::Parts(first, parts, join) => {
+                    let replies: Vec<_> = (0..parts.len()).map(|at| take(first + at)).collect();
+                    join.join(parts.iter().zip(replies))
+                }
+            };
+            reply.unwrap_or_else(|error| error.as_reply())
+        };
+        Ok(self.commands.into_iter().map(whole).collect())
+    }
+}
+
+/// A command in parts, whose keys are in several slots.
+pub(in super::super) struct Parts {
+    parts: Vec<Part>,
+    join: Join,
+    pipeline: Pipeline,
+}
+
+impl Parts {
+    pub(in super::super) fn new(parts: Vec<Part>, join: Join) -> Self {
+        let mut pipeline = Pipeline::with_capacity(parts.len());
+        for part in &parts {
+            pipeline.add_command(part.command.clone());
+        }
+        Parts {
+            parts,
+            join,
+            pipeline,
+        }
+    }
+
+    /// The parts, as commands.
+    pub(in super::super) fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// One reply of those to the parts.
+    ///
+    /// # Errors
+    /// The first error among them.
+    pub(in super::super) fn joined(&self, replies: Vec<Value>) -> Result<Value> {
+        let replies = replies.into_iter().map(|reply| match reply {
+            Value::ServerError(error) => Err(Error::from_server(&error)),
+            reply => Ok(reply),
+        });
+        self.join.join(self.parts.iter().zip(replies))
+    }
+}
+
+/// Whether it is the error of a node that did not answer, not an answer.
+fn is_away(error: &Error) -> bool {
+    use crate::error::ErrorKind::{
+        Auth, Connect, InvalidConfig, PoolExhausted, Protocol, Timeout, Unavailable,
+    };
+    let kind = matches!(
+        error.kind(),
+        Auth | Connect | InvalidConfig | PoolExhausted | Protocol | Timeout | Unavailable
+    );
+    kind && Redirect::of(error, "").is_none()
+}
