@@ -20,8 +20,8 @@ fn connections(redis: &Redis, name: &str) -> usize {
 async fn a_cache_is_made_while_the_server_is_away_and_works_once_it_is_there() {
     let mut redis = Redis::start();
     redis.kill();
-    let cache = Cache::open(&redis.url()).unwrap();
-    let sync = blocking::Cache::open(&redis.url()).unwrap();
+    let cache = Cache::open(&redis.patient_url()).unwrap();
+    let sync = blocking::Cache::open(&redis.patient_url()).unwrap();
     for error in [
         cache.get::<u8>("k").await.unwrap_err(),
         sync.get::<u8>("k").run().unwrap_err(),
@@ -34,11 +34,16 @@ async fn a_cache_is_made_while_the_server_is_away_and_works_once_it_is_there() {
         assert!(error.to_string().contains("cannot reach Redis"), "{error}");
     }
     assert_eq!(
-        Cache::connect(&redis.url()).await.unwrap_err().kind(),
+        Cache::connect(&redis.patient_url())
+            .await
+            .unwrap_err()
+            .kind(),
         ErrorKind::Connect
     );
     assert_eq!(
-        blocking::Cache::connect(&redis.url()).unwrap_err().kind(),
+        blocking::Cache::connect(&redis.patient_url())
+            .unwrap_err()
+            .kind(),
         ErrorKind::Connect
     );
 
@@ -50,8 +55,8 @@ async fn a_cache_is_made_while_the_server_is_away_and_works_once_it_is_there() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cache_goes_on_by_itself_after_the_server_restarts() {
     let mut redis = Redis::start();
-    let cache = Cache::connect(&redis.url()).await.unwrap();
-    let sync = blocking::Cache::connect(&redis.url()).unwrap();
+    let cache = Cache::connect(&redis.patient_url()).await.unwrap();
+    let sync = blocking::Cache::connect(&redis.patient_url()).unwrap();
     for _ in 0..3 {
         redis.restart();
         let fails = |error: Error| {
@@ -72,7 +77,7 @@ async fn a_cache_goes_on_by_itself_after_the_server_restarts() {
 #[test]
 fn one_cache_serves_runtimes_at_once_and_one_after_another() {
     static REDIS: LazyLock<Redis> = LazyLock::new(Redis::start);
-    static CACHE: LazyLock<Cache> = LazyLock::new(|| Cache::open(&REDIS.url()).unwrap());
+    static CACHE: LazyLock<Cache> = LazyLock::new(|| Cache::open(&REDIS.patient_url()).unwrap());
     let on_a_runtime = |name: String| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -97,7 +102,7 @@ fn one_cache_serves_runtimes_at_once_and_one_after_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn equal_targets_share_a_connection_until_the_last_is_gone() {
     let redis = Redis::start();
-    let url = format!("{}?client_name=shared", redis.url());
+    let url = format!("{}?timeout=20s&client_name=shared", redis.url());
     let first = Cache::connect(&url).await.unwrap();
     let second = Cache::builder(&url).prefix("other").build().unwrap();
     second.ping().await.unwrap();
@@ -176,9 +181,9 @@ async fn a_password_given_to_a_server_without_one_is_an_auth_error() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_without_hello_is_spoken_to_in_resp2() {
     let redis = Redis::start_with(&["--rename-command", "HELLO", ""]);
-    let cache = Cache::connect(&redis.url()).await.unwrap();
+    let cache = Cache::connect(&redis.patient_url()).await.unwrap();
     cache.set("k", &1).await.unwrap();
-    let sync = blocking::Cache::connect(&redis.url()).unwrap();
+    let sync = blocking::Cache::connect(&redis.patient_url()).unwrap();
     assert_eq!(sync.get::<u8>("k").run().unwrap(), Some(1));
     assert!(
         Cache::connect(&format!("{}?protocol=3", redis.url()))
@@ -334,7 +339,7 @@ fn more_threads_than_connections_take_turns() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_tasks_each_get_their_own_reply() {
     let redis = Redis::start();
-    let cache = Cache::open(&redis.url()).unwrap();
+    let cache = Cache::open(&redis.patient_url()).unwrap();
     let tasks: Vec<_> = (0..200)
         .map(|task| {
             let cache = cache.clone();
@@ -359,7 +364,7 @@ async fn many_tasks_each_get_their_own_reply() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_that_gives_up_disturbs_nobody() {
     let redis = Redis::start();
-    let cache = Cache::open(&redis.url()).unwrap();
+    let cache = Cache::open(&redis.patient_url()).unwrap();
     for n in 0..200_u32 {
         cache.set("k", &n).await.unwrap();
         // Dropped before, while, or after its reply comes.
@@ -374,7 +379,10 @@ async fn a_caller_that_gives_up_disturbs_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_raw_connection_is_the_callers_own() {
     let redis = Redis::start();
-    let cache = Cache::builder(&redis.url()).prefix("app").build().unwrap();
+    let cache = Cache::builder(&redis.patient_url())
+        .prefix("app")
+        .build()
+        .unwrap();
     let mut connection = cache.connection().await.unwrap();
     let _: () = redis::cmd("SELECT")
         .arg(3)
@@ -397,7 +405,7 @@ async fn a_raw_connection_is_the_callers_own() {
         .unwrap();
     assert_eq!((length, first.as_str()), (2, "b"));
 
-    let sync = blocking::Cache::builder(&redis.url())
+    let sync = blocking::Cache::builder(&redis.patient_url())
         .prefix("app")
         .build()
         .unwrap();
@@ -429,7 +437,7 @@ async fn a_raw_connection_is_the_callers_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_sees_who_we_are() {
     let redis = Redis::start();
-    let url = format!("{}?client_name=who", redis.url());
+    let url = format!("{}?timeout=20s&client_name=who", redis.url());
     let cache = Cache::connect(&url).await.unwrap();
     assert_eq!(connections(&redis, "who"), 1);
     drop(cache);

@@ -34,7 +34,7 @@ fn runtime() -> Runtime {
 #[test]
 fn the_last_handle_takes_everything_along() {
     let redis = Redis::start_with(&["--enable-debug-command", "yes"]);
-    let url = redis.url();
+    let url = redis.patient_url();
     let runtimes = [runtime(), runtime(), runtime()];
     // Everything that is made once and kept: a runtime's threads, the first look-up of a name.
     for runtime in &runtimes {
@@ -179,7 +179,11 @@ fn a_sweep_leaves_nothing(redis: &Redis, runtime: &Runtime, before: Held) {
     // Many keys, so that it is still going on.
     redis.inline("DEBUG POPULATE 300000");
     let proxy = Proxy::start(&redis.address());
-    let url = format!("{}?prefix={}&breaker=off", proxy.url(), random_prefix());
+    let url = format!(
+        "{}?prefix={}&breaker=off&timeout=20s",
+        proxy.url(),
+        random_prefix()
+    );
     for closed in [true, false] {
         let cache = Cache::open(&url).unwrap();
         runtime.block_on(async {

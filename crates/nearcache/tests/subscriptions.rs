@@ -28,7 +28,11 @@ fn is_gap<T>(heard: &Option<Result<Heard<T>>>) -> bool {
 
 #[test]
 fn a_subscription_survives_a_restart_and_says_that_there_is_a_gap() {
-    for protocol in ["", "?protocol=2", "?protocol=3"] {
+    for protocol in [
+        "?timeout=20s",
+        "?timeout=20s&protocol=2",
+        "?timeout=20s&protocol=3",
+    ] {
         let mut redis = Redis::start();
         let url = format!("{}{protocol}", redis.url());
         run(async {
@@ -60,7 +64,11 @@ fn a_subscription_survives_a_restart_and_says_that_there_is_a_gap() {
 
 #[test]
 fn so_does_a_blocking_one() {
-    for protocol in ["", "?protocol=2", "?protocol=3"] {
+    for protocol in [
+        "?timeout=20s",
+        "?timeout=20s&protocol=2",
+        "?timeout=20s&protocol=3",
+    ] {
         let mut redis = Redis::start();
         let cache = blocking::Cache::open(&format!("{}{protocol}", redis.url())).unwrap();
         let news = cache.topic::<u32>("news");
@@ -163,7 +171,7 @@ async fn value<M: 'static>(delivery: Option<Result<Delivery<u32, M>>>) -> Delive
 fn a_consumer_survives_a_restart_and_loses_nothing() {
     let mut redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     run(async {
-        let cache = Cache::open(&redis.url()).unwrap();
+        let cache = Cache::open(&redis.patient_url()).unwrap();
         let orders = cache.stream::<u32>("orders");
         let mut worker = orders.group("billing").consumer("w1").batch(3);
         for number in 0..5_u32 {
@@ -192,7 +200,7 @@ fn a_consumer_survives_a_restart_and_loses_nothing() {
         assert_eq!(seen, [0, 1, 2, 3, 4]);
         assert_eq!(orders.group("billing").pending().await.unwrap().count, 0);
     });
-    let sync = blocking::Cache::open(&redis.url()).unwrap();
+    let sync = blocking::Cache::open(&redis.patient_url()).unwrap();
     let orders = sync.stream::<u32>("orders");
     let mut worker = orders.group("blocking").consumer("w1");
     assert_eq!(*worker.next().unwrap().unwrap().value().unwrap(), 0);

@@ -55,12 +55,22 @@ impl Either {
 
 /// A component that lives there, under a prefix that no other test has, open.
 pub(crate) async fn open(target: Target, more: Params) -> (Either, String) {
-    let prefix = random_prefix();
+    let prefix = prefix(target);
     let component = Either::new(target);
     component.configure(&at(target, &prefix));
     component.configure(&more);
     on!(component.open(None)).expect("it opens");
     (component, prefix)
+}
+
+/// A prefix that no other test has. What a component keeps to bound the number of its keys is in their slot, on a Cluster
+/// by a hash tag.
+pub(crate) fn prefix(target: Target) -> String {
+    let prefix = random_prefix();
+    match target.is_a_cluster() {
+        true => format!("{{{prefix}}}"),
+        false => prefix,
+    }
 }
 
 /// Where a component lives.

@@ -151,6 +151,7 @@ fn what_a_cache_comes_to_is_what_its_cache_does() {
         "memory://?format=msgpack&compression=zstd:1&version=v2",
         "redis://app:hunter2@h:7000/3?timeout=250ms&prefix=p&separator=/&pool_size=3&breaker=off&connect_timeout=2s",
         "valkey+unix:///run/a%20b%25%3F@.sock?db=2",
+        "redis-sentinel://app:hunter2@h:7000,[::1]/m%20n/3?sentinel_username=s&sentinel_password=hunter2&read=replica",
         "redis+unix:///run/redis.sock?protocol=2&client_name=api&default_ttl=5m&ttl_jitter=0.5",
     ] {
         let config = CacheConfig::at(url);

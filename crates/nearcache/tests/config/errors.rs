@@ -21,7 +21,7 @@ fn an_option_that_does_not_exist_has_a_suggestion() {
         ),
         "{text}"
     );
-    assert!(text.contains("timeout, ttl_jitter, url"), "{text}");
+    assert!(text.contains("tls_verify, ttl_jitter, url"), "{text}");
     assert!(error("cache = {}").contains("did you mean \"caches\"?"));
     assert!(error("nonsense = 1").contains("there are breaker,"));
     let text = Config::reader()

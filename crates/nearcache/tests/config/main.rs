@@ -13,3 +13,4 @@ mod errors;
 mod reading;
 mod round_trip;
 mod secrets;
+mod secure;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nearcache::config::{CacheConfig, Config, OnUnavailable};
+use nearcache::config::{CacheConfig, Config, OnUnavailable, TlsVerify};
 use nearcache::{DataLoss, Protocol, Ttl, Undelivered};
 use proptest::option::of;
 use proptest::prelude::*;
@@ -45,7 +45,12 @@ fn cache() -> impl Strategy<Value = CacheConfig> {
         of(select(vec![Undelivered::Error, Undelivered::Deferred])),
         of(select(vec![DataLoss::Replay, DataLoss::Clear])),
     );
-    (first, second, third).prop_map(|(first, second, third)| {
+    let tls = (
+        of(any::<bool>()),
+        (text(), text(), text(), text()),
+        of(select(vec![TlsVerify::Full, TlsVerify::None])),
+    );
+    (first, second, third, tls).prop_map(|(first, second, third, tls)| {
         let mut config = CacheConfig::default();
         let (url, host, port, username, password, db, prefix, separator) = first;
         config.url = url.map(Into::into);
@@ -72,6 +77,9 @@ fn cache() -> impl Strategy<Value = CacheConfig> {
             config.on_undelivered,
             config.on_data_loss,
         ) = third;
+        let files;
+        (config.tls, files, config.tls_verify) = tls;
+        (config.ca, config.cert, config.key, config.server_name) = files;
         config
     })
 }

@@ -4,7 +4,7 @@ use nearcache::{Raw, Remaining};
 
 use crate::target::Target;
 
-suite! {
+near_suite! {
     get_many_keeps_order_duplicates_and_misses,
     empty_batches_are_fine,
     set_many_stores_all_with_one_ttl,

@@ -21,7 +21,7 @@ suite! {
 }
 
 async fn bits_are_set_and_read(target: Target) {
-    let cache = target.cache_at(&target.url("bits"), "bits");
+    let (cache, prefix) = target.cache_and_prefix();
     assert!(!call!(cache.bits("seen").set(7, true)).unwrap());
     assert!(call!(cache.bits("seen").set(7, true)).unwrap());
     assert!(call!(cache.bits("seen").get(7)).unwrap());
@@ -43,7 +43,7 @@ async fn bits_are_set_and_read(target: Target) {
     // What another program sees.
     call!(cache.bits("bare").set_many([0, 7], true)).unwrap();
     assert_eq!(
-        raw(&cache, &[b"GET", b"bits:bare"]).await,
+        raw(&cache, &[b"GET", format!("{prefix}:bare").as_bytes()]).await,
         redis::Value::BulkString(vec![0b1000_0001])
     );
     for too_far in [1 << 32, u64::MAX] {
@@ -117,7 +117,7 @@ async fn the_first_bit_is_found(target: Target) {
 }
 
 async fn bitmaps_are_combined_into_another(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     call!(cache.bits("a").set_many([1, 2, 3], true)).unwrap();
     call!(cache.bits("b").set_many([2, 3, 20], true)).unwrap();
     // Whatever was there before is replaced.
@@ -209,7 +209,7 @@ async fn numbers_of_a_few_bits_are_read_and_written_together(target: Target) {
 }
 
 async fn a_key_of_another_type_stays_as_it_is(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     call!(
         cache
             .geo::<String>("g")

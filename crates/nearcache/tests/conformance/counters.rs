@@ -34,17 +34,17 @@ async fn amounts_may_be_negative_and_the_ttl_stays(target: Target) {
 }
 
 async fn a_counter_is_a_plain_integer_to_others(target: Target) {
-    let cache = target.cache_at(&target.url("counters"), "counters");
+    let (cache, prefix) = target.cache_and_prefix();
     call!(cache.set("n", &41)).unwrap();
     assert_eq!(
-        raw(&cache, &[b"INCR", b"counters:n"]).await,
+        raw(&cache, &[b"INCR", format!("{prefix}:n").as_bytes()]).await,
         redis::Value::Int(42)
     );
     assert_eq!(call!(cache.get::<i64>("n")).unwrap(), Some(42));
     assert_eq!(call!(cache.counter("n")).unwrap(), Some(42));
     call!(cache.incr("n")).unwrap();
     assert_eq!(
-        raw(&cache, &[b"GET", b"counters:n"]).await,
+        raw(&cache, &[b"GET", format!("{prefix}:n").as_bytes()]).await,
         redis::Value::BulkString(b"43".to_vec())
     );
     call!(cache.delete("n")).unwrap();

@@ -6,7 +6,7 @@ use nearcache::{ErrorKind, Remaining};
 
 use crate::target::{Face, Options, Target};
 
-suite! {
+near_suite! {
     a_ttl_is_kept_in_milliseconds,
     ttl_tells_missing_forever_and_time_left,
     a_ttl_that_ends_takes_the_entry_with_it,

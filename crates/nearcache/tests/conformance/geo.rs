@@ -176,15 +176,15 @@ async fn members_are_only_added_or_only_moved(target: Target) {
     assert_eq!(moved.unwrap(), 2);
     assert!(call!(cache.ttl("g")).unwrap().duration().is_some());
     // Members are as others write them.
-    let cache = target.cache_at(&target.url("geo"), "geo");
+    let (cache, prefix) = target.cache_and_prefix();
     call!(cache.geo::<u32>("g").add(7, PALERMO)).unwrap();
-    let score = raw(&cache, &[b"ZSCORE", b"geo:g", b"7"]).await;
+    let score = raw(&cache, &[b"ZSCORE", format!("{prefix}:g").as_bytes(), b"7"]).await;
     assert!(!matches!(score, redis::Value::Nil));
     call!(cache.delete("g")).unwrap();
 }
 
 async fn what_is_found_is_stored(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     sicily(&cache).await;
     call!(cache.set("to", "text").ttl("1d")).unwrap();
     let here = Point::new(15.0, 37.0);
@@ -234,7 +234,7 @@ async fn what_is_found_is_stored(target: Target) {
 }
 
 async fn wrong_positions_and_types_are_errors(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     for wrong in [
         Point::new(181.0, 0.0),
         Point::new(0.0, -86.0),

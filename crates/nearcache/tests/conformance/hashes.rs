@@ -28,15 +28,32 @@ fn bulk(text: &str) -> Value {
 }
 
 async fn fields_are_as_other_programs_write_them(target: Target) {
-    let cache = target.cache_at(&target.url("hashes"), "hashes");
+    let (cache, prefix) = target.cache_and_prefix();
     call!(cache.delete("user:123")).unwrap();
     assert!(call!(cache.hash("user:123").set("name", "John")).unwrap());
     call!(cache.hash("user:123").set("age", &30)).unwrap();
-    let name = raw(&cache, &[b"HGET", b"hashes:user:123", b"name"]).await;
+    let name = raw(
+        &cache,
+        &[b"HGET", format!("{prefix}:user:123").as_bytes(), b"name"],
+    )
+    .await;
     assert_eq!(name, bulk("John"));
-    let age = raw(&cache, &[b"HGET", b"hashes:user:123", b"age"]).await;
+    let age = raw(
+        &cache,
+        &[b"HGET", format!("{prefix}:user:123").as_bytes(), b"age"],
+    )
+    .await;
     assert_eq!(age, bulk("30"));
-    raw(&cache, &[b"HSET", b"hashes:user:123", b"city", b"London"]).await;
+    raw(
+        &cache,
+        &[
+            b"HSET",
+            format!("{prefix}:user:123").as_bytes(),
+            b"city",
+            b"London",
+        ],
+    )
+    .await;
     let city = call!(cache.hash("user:123").get::<String>("city"));
     assert_eq!(city.unwrap().unwrap(), "London");
     call!(cache.delete("user:123")).unwrap();
@@ -193,7 +210,7 @@ fn john() -> Person {
 }
 
 async fn a_struct_is_a_hash(target: Target) {
-    let cache = target.cache_at(&target.url("structs"), "structs");
+    let (cache, prefix) = target.cache_and_prefix();
     call!(cache.delete("p")).unwrap();
     assert_eq!(call!(cache.hash("p").load::<Person>()).unwrap(), None);
     call!(cache.hash("p").store(&john())).unwrap();
@@ -224,8 +241,8 @@ async fn a_struct_is_a_hash(target: Target) {
     call!(cache.set("p", "a string")).unwrap();
     call!(cache.hash("p").store(&john())).unwrap();
     assert_eq!(call!(cache.hash("p").load()).unwrap(), Some(john()));
-    raw(&cache, &[b"DEL", b"structs:p"]).await;
-    raw(&cache, &[b"LPUSH", b"structs:p", b"x"]).await;
+    raw(&cache, &[b"DEL", format!("{prefix}:p").as_bytes()]).await;
+    raw(&cache, &[b"LPUSH", format!("{prefix}:p").as_bytes(), b"x"]).await;
     call!(cache.hash("p").store(&john()).ttl("1h")).unwrap();
     assert_eq!(call!(cache.hash("p").load()).unwrap(), Some(john()));
     call!(cache.delete("p")).unwrap();
@@ -367,15 +384,25 @@ async fn a_ttl_comes_with_the_write_and_not_without_it(target: Target) {
     assert_eq!(call!(cache.hash("new").get("a")).unwrap(), Some(1));
 }
 
-/// The servers of these tests are older than 7.4.
+/// Redis from 7.4 on, and Valkey from 9 on.
 async fn fields_with_times_need_a_newer_server(target: Target) {
     let cache = target.cache();
     call!(cache.hash("h").set("otp", "1")).unwrap();
+    if target.is_acl_user() {
+        let error = call!(cache.hash("h").expire_field("otp", "5m")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Server, "the server is older");
+        return;
+    }
     let server = call!(cache.server()).unwrap();
     let set = call!(cache.hash("h").expire_field("otp", "5m"));
     let left = call!(cache.hash("h").field_ttl("otp"));
     let kept = call!(cache.hash("h").persist_field("otp"));
-    if server.is_at_least(7, 4) {
+    assert_eq!(
+        target.has_field_ttls(),
+        server.is_at_least(7, 4),
+        "{server}"
+    );
+    if target.has_field_ttls() {
         assert!(set.unwrap());
         assert!(left.unwrap().duration().is_some());
         assert!(kept.unwrap());

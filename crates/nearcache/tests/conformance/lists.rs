@@ -10,7 +10,7 @@ use std::time::Duration;
 use nearcache::{ErrorKind, Remaining};
 use serde::{Deserialize, Serialize};
 
-use crate::target::{Face, Options, Target, raw, two};
+use crate::target::{Face, Options, Target, raw, two, two_of_one_slot};
 
 suite! {
     elements_are_in_order,
@@ -183,7 +183,7 @@ async fn many_elements_go_in_parts(target: Target) {
 }
 
 async fn an_element_moves_in_one_step(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     call!(cache.list::<u32>("from").push_back_many([1, 2, 3])).unwrap();
     let moved = call!(cache.list::<u32>("from").move_to("to"));
     assert_eq!(moved.unwrap(), Some(1));
@@ -256,7 +256,7 @@ async fn a_pop_waits_for_what_comes(target: Target) {
 }
 
 async fn a_wait_ends_without_an_element(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     let none = call!(cache.list::<u32>("l").pop_front().wait("20ms"));
     assert_eq!(none.unwrap(), None);
     let none = call!(cache.list::<u32>("l").move_to("m").wait("20ms"));
@@ -274,7 +274,7 @@ async fn a_wait_ends_without_an_element(target: Target) {
 }
 
 async fn a_move_waits_for_what_comes(target: Target) {
-    let (cache, other) = two(target, Options::default());
+    let (cache, other) = two_of_one_slot(target, Options::default());
     call!(cache.list::<u32>("l").push_back(1)).unwrap();
     let one = call!(cache.list::<u32>("l").move_to("done").wait("9s"));
     assert_eq!(one.unwrap(), Some(1));

@@ -186,10 +186,17 @@ async fn a_lock_is_renewed_and_ends_without_renewal(target: Target) {
 }
 
 async fn what_another_one_took_is_not_released(target: Target) {
-    let cache = target.cache_at(&target.url("locks"), "locks");
+    let (cache, prefix) = target.cache_and_prefix();
     let guard = try_lock(&cache, "taken", "30s").await.unwrap();
     // As an eviction would.
-    crate::target::raw(&cache, &[b"UNLINK", b"locks:#nearcache:lock:{taken}"]).await;
+    crate::target::raw(
+        &cache,
+        &[
+            b"UNLINK",
+            format!("{prefix}:#nearcache:lock:{{taken}}").as_bytes(),
+        ],
+    )
+    .await;
     let next = try_lock(&cache, "taken", "30s").await.unwrap();
     assert!(next.token() > guard.token());
     assert!(!release!(cache, guard).unwrap());
@@ -198,10 +205,11 @@ async fn what_another_one_took_is_not_released(target: Target) {
 }
 
 async fn a_lock_has_keys_of_its_own(target: Target) {
-    let cache = target.cache_at(&target.url("lockkeys"), "lockkeys");
+    let (cache, prefix) = target.cache_and_prefix();
     let guard = try_lock(&cache, "a:b", "30s").await.unwrap();
     let permit = permit(&cache, "a:b", 3, "30s").await.unwrap();
-    let lock = b"lockkeys:#nearcache:lock:{a%3Ab}";
+    let lock = format!("{prefix}:#nearcache:lock:{{a%3Ab}}");
+    let lock = lock.as_bytes();
     let redis::Value::BulkString(held) = crate::target::raw(&cache, &[b"GET", lock]).await else {
         panic!("no lock")
     };
@@ -216,10 +224,12 @@ async fn a_lock_has_keys_of_its_own(target: Target) {
         )
         .contains(owner)
     );
-    let last = b"lockkeys:#nearcache:lock:{a%3Ab}:token";
+    let last = format!("{prefix}:#nearcache:lock:{{a%3Ab}}:token");
+    let last = last.as_bytes();
     let kept = crate::target::raw(&cache, &[b"GET", last]).await;
     assert_eq!(kept, redis::Value::BulkString(token.into()));
-    let holders = b"lockkeys:#nearcache:semaphore:{a%3Ab}";
+    let holders = format!("{prefix}:#nearcache:semaphore:{{a%3Ab}}");
+    let holders = holders.as_bytes();
     let held = crate::target::raw(&cache, &[b"ZCARD", holders]).await;
     assert_eq!(held, redis::Value::Int(1));
     // They are no entries of the cache.

@@ -8,7 +8,7 @@ use nearcache_testkit::random_prefix;
 
 use crate::target::{Face, Options, Target, keys_matching, raw};
 
-suite! {
+near_suite! {
     every_verb_goes_by_the_same_answer,
     what_is_not_there_is_not_revived,
     what_an_add_replaces_is_only_what_is_not_there,

@@ -214,8 +214,9 @@ async fn a_worker_keeps_its_jobs_however_long_they_take(target: Target) {
 }
 
 async fn what_cannot_be_read_is_a_dead_letter_and_stops_nobody(target: Target) {
-    let cache = target.cache_at(&target.url("spoiled"), "spoiled");
-    let jobs = b"spoiled:#nearcache:queue:{mail}";
+    let (cache, prefix) = target.cache_and_prefix();
+    let jobs = format!("{prefix}:#nearcache:queue:{{mail}}");
+    let jobs = jobs.as_bytes();
     raw(&cache, &[b"XADD", jobs, b"*", b"job", b"\xff\0 not mail"]).await;
     raw(&cache, &[b"XADD", jobs, b"*", b"what", b"is this"]).await;
     // One that another program wrote as it should.

@@ -10,7 +10,7 @@ use nearcache::{Cache, ErrorKind, blocking};
 use redis::Value;
 
 use crate::face::{Face, run};
-use crate::target::{Options, Target, keys_matching, raw, two};
+use crate::target::{Options, Target, keys_matching, raw, stored_keys, two};
 
 suite! {
     what_is_added_is_counted_in_its_bucket,
@@ -29,16 +29,9 @@ suite! {
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// The keys of this series, as the server has them.
-async fn stored(cache: &Face, prefix: &str, name: &str) -> Vec<Vec<u8>> {
+async fn stored(target: Target, cache: &Face, prefix: &str, name: &str) -> Vec<Vec<u8>> {
     let pattern = format!("{prefix}:#nearcache:series:{{{name}}}:*");
-    let Value::Array(keys) = raw(cache, &[b"KEYS", pattern.as_bytes()]).await else {
-        panic!("a list");
-    };
-    let bytes = |key| match key {
-        Value::BulkString(bytes) => bytes,
-        other => panic!("{other:?}"),
-    };
-    keys.into_iter().map(bytes).collect()
+    stored_keys(target, cache, &pattern).await
 }
 
 async fn what_is_added_is_counted_in_its_bucket(target: Target) {
@@ -265,7 +258,7 @@ async fn its_keys_have_a_ttl(target: Target) {
     call!(cache.series("x").per("1h").keep("2h").add(0)).unwrap();
     call!(cache.series("x").per("1h").keep("2h").add_unique(1)).unwrap();
     call!(cache.series("x").per("1h").keep("2h").count(1, 1)).unwrap();
-    let keys = stored(&cache, &prefix, "x").await;
+    let keys = stored(target, &cache, &prefix, "x").await;
     assert!(keys.len() >= 3, "{keys:?}");
     for key in keys {
         let Value::Int(left) = raw(&cache, &[b"PTTL", &key]).await else {
@@ -276,7 +269,7 @@ async fn its_keys_have_a_ttl(target: Target) {
     }
     // Reading makes none.
     call!(cache.series("y").per("1h").keep("2h").total("2h")).unwrap();
-    assert!(stored(&cache, &prefix, "y").await.is_empty());
+    assert!(stored(target, &cache, &prefix, "y").await.is_empty());
 }
 
 async fn a_bucket_goes_by_itself(target: Target) {
@@ -286,7 +279,7 @@ async fn a_bucket_goes_by_itself(target: Target) {
     call!(cache.series("x").per(short).keep(short).add(1)).unwrap();
     call!(cache.series("x").per(short).keep(short).add_unique(1)).unwrap();
     call!(cache.series("x").per(short).keep(short).count(1, 1)).unwrap();
-    while !stored(&cache, &prefix, "x").await.is_empty() {
+    while !stored(target, &cache, &prefix, "x").await.is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let total = call!(cache.series("x").per(short).keep(short).total(short));
@@ -302,6 +295,7 @@ fn time_moves_on_from_bucket_to_bucket() {
         let clock = Clock::manual();
         let store = Store::builder().clock(clock.clone()).build();
         let url = "memory://?prefix=p";
+        let here = Target::asynchronous(crate::target::Place::Embedded);
         let cache = match blocks {
             true => Face::Blocking(blocking::Cache::builder(url).store(&store).build().unwrap()),
             false => Face::Async(Cache::builder(url).store(&store).build().unwrap()),
@@ -355,16 +349,16 @@ fn time_moves_on_from_bucket_to_bucket() {
             assert_eq!(top("3m").await, [(1, 4), (2, 1)]);
             assert_eq!(top("4m").await, [(1, 6), (2, 4)]);
             // It is the fourth minute. The first one is kept until the sixth ends.
-            assert_eq!(stored(&cache, "p", "x").await.len(), 9);
+            assert_eq!(stored(here, &cache, "p", "x").await.len(), 9);
             clock.advance(3 * minute - instant);
-            assert_eq!(stored(&cache, "p", "x").await.len(), 9);
+            assert_eq!(stored(here, &cache, "p", "x").await.len(), 9);
             clock.advance(2 * instant);
-            assert_eq!(stored(&cache, "p", "x").await.len(), 6);
+            assert_eq!(stored(here, &cache, "p", "x").await.len(), 6);
             clock.advance(minute);
-            assert_eq!(stored(&cache, "p", "x").await.len(), 3);
+            assert_eq!(stored(here, &cache, "p", "x").await.len(), 3);
             assert_eq!(last("5m").await, [1, 0, 0, 0, 0]);
             clock.advance(2 * minute);
-            assert!(stored(&cache, "p", "x").await.is_empty());
+            assert!(stored(here, &cache, "p", "x").await.is_empty());
             assert_eq!(total("5m").await, 0);
             assert_eq!(unique("5m").await, 0);
             assert_eq!(top("5m").await, []);

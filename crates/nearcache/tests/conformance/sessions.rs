@@ -6,7 +6,7 @@ use nearcache::patterns::SessionId;
 use nearcache::{Cache, ErrorKind, blocking};
 use serde::{Deserialize, Serialize};
 
-use crate::target::{Face, Options, Target, keys_matching, raw, two};
+use crate::target::{Face, Options, Target, keys_matching, raw, stored_keys, two};
 
 suite! {
     a_session_is_made_loaded_changed_and_ended,
@@ -276,40 +276,18 @@ async fn renewing_loses_no_change(target: Target) {
 }
 
 /// The key of the only session there is.
-async fn only_key(cache: &Face, prefix: &str) -> Vec<u8> {
+async fn only_key(target: Target, cache: &Face, prefix: &str) -> Vec<u8> {
     let pattern = format!("{prefix}:#nearcache:session:*");
-    let reply = raw(
-        cache,
-        &[
-            b"SCAN",
-            b"0",
-            b"MATCH",
-            pattern.as_bytes(),
-            b"COUNT",
-            b"1000000",
-        ],
-    )
-    .await;
-    let redis::Value::Array(mut parts) = reply else {
-        panic!("no array");
-    };
-    match parts.pop() {
-        Some(redis::Value::Array(mut keys)) => {
-            assert_eq!(keys.len(), 1, "{keys:?}");
-            match keys.pop() {
-                Some(redis::Value::BulkString(key)) => key,
-                other => panic!("{other:?}"),
-            }
-        }
-        other => panic!("{other:?}"),
-    }
+    let mut keys = stored_keys(target, cache, &pattern).await;
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    keys.remove(0)
 }
 
 async fn what_is_no_session_is_a_miss_and_stays(target: Target) {
     let prefix = nearcache_testkit::random_prefix();
     let cache = target.cache_at(&target.url(&prefix), &prefix);
     let id = call!(cache.sessions::<Login>().create(&login("alice"))).unwrap();
-    let key = only_key(&cache, &prefix).await;
+    let key = only_key(target, &cache, &prefix).await;
     let whole = match raw(&cache, &[b"GET", &key]).await {
         redis::Value::BulkString(bytes) => bytes,
         other => panic!("{other:?}"),
@@ -343,7 +321,7 @@ async fn redis_never_sees_an_id(target: Target) {
     let prefix = nearcache_testkit::random_prefix();
     let cache = target.cache_at(&target.url(&prefix), &prefix);
     let id = call!(cache.sessions::<u8>().create(&7)).unwrap();
-    let key = only_key(&cache, &prefix).await;
+    let key = only_key(target, &cache, &prefix).await;
     let text = String::from_utf8(key.clone()).unwrap();
     let digest = text
         .strip_prefix(&format!("{prefix}:#nearcache:session:{{"))

@@ -101,7 +101,7 @@ async fn elements_are_taken_and_sampled(target: Target) {
 }
 
 async fn an_element_moves(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     call!(cache.set_of::<u32>("a").insert_many([1, 2])).unwrap();
     assert!(call!(cache.set_of::<u32>("a").move_to("b", 1)).unwrap());
     assert!(!call!(cache.set_of::<u32>("a").move_to("b", 1)).unwrap());
@@ -110,7 +110,7 @@ async fn an_element_moves(target: Target) {
 }
 
 async fn sets_are_combined(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     call!(cache.set_of::<u32>("a").insert_many([1, 2, 3, 4])).unwrap();
     call!(cache.set_of::<u32>("b").insert_many([3, 4, 5])).unwrap();
     call!(cache.set_of::<u32>("c").insert_many([4, 6])).unwrap();
@@ -173,7 +173,7 @@ async fn sets_are_combined(target: Target) {
 }
 
 async fn a_destination_is_replaced_whatever_it_was(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     call!(cache.set_of::<u32>("a").insert_many([1, 2, 3])).unwrap();
     call!(cache.set_of::<u32>("b").insert_many([3, 4])).unwrap();
     call!(cache.set("to", "text").ttl("1h")).unwrap();

@@ -339,7 +339,7 @@ async fn many_elements_go_in_parts(target: Target) {
 }
 
 async fn sorted_sets_are_combined(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     call!(
         cache
             .sorted_set::<String>("a")
@@ -402,7 +402,7 @@ async fn sorted_sets_are_combined(target: Target) {
 }
 
 async fn a_destination_is_replaced_whatever_it_was(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     call!(
         cache
             .sorted_set::<String>("a")

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::face::Face;
 use crate::scene::Source;
-use crate::target::{Options, Target, keys_matching, two};
+use crate::target::{Options, Target, keys_matching, two_of_one_slot};
 
 suite! {
     a_key_of_another_type_is_an_error_and_stays_as_it_is,
@@ -460,7 +460,7 @@ macro_rules! every_read {
 }
 
 async fn a_key_of_another_type_is_an_error_and_stays_as_it_is(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     call!(cache.set("text", "x")).unwrap();
     call!(cache.hash("hash").set("f", "x")).unwrap();
     call!(cache.list::<String>("list").push_back("x")).unwrap();
@@ -577,7 +577,7 @@ async fn a_load_answers_and_leaves_a_structure_alone(target: Target) {
 
 /// A load that found nothing does not store over a structure, or after it.
 async fn a_write_fences_the_loads_of_its_key(target: Target) {
-    let (cache, other) = two(target, Options::default());
+    let (cache, other) = two_of_one_slot(target, Options::default());
     for kind in 0..4 {
         let source = Source::new();
         let load = tokio::spawn(remember!(cache, "k", source.holds(1)));

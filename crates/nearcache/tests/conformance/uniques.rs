@@ -12,7 +12,7 @@ suite! {
 }
 
 async fn different_elements_are_counted_once(target: Target) {
-    let cache = target.cache_at(&target.url("uniques"), "uniques");
+    let (cache, prefix) = target.cache_and_prefix();
     call!(cache.delete("v")).unwrap();
     assert_eq!(call!(cache.uniques("v").len()).unwrap(), 0);
     assert!(call!(cache.uniques("v").add("ada").ttl("1h")).unwrap());
@@ -26,7 +26,17 @@ async fn different_elements_are_counted_once(target: Target) {
     assert!(call!(cache.ttl("v")).unwrap().duration().is_some());
     // The elements are as others write them.
     assert_eq!(
-        raw(&cache, &[b"PFADD", b"uniques:v", b"ada", b"7", b"[1,2]"]).await,
+        raw(
+            &cache,
+            &[
+                b"PFADD",
+                format!("{prefix}:v").as_bytes(),
+                b"ada",
+                b"7",
+                b"[1,2]"
+            ]
+        )
+        .await,
         redis::Value::Int(0)
     );
     call!(cache.delete("v")).unwrap();
@@ -41,7 +51,7 @@ async fn the_number_is_nearly_right(target: Target) {
 }
 
 async fn several_are_counted_together(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     call!(cache.uniques("mon").add_many(["a", "b"])).unwrap();
     call!(cache.uniques("tue").add_many(["b", "c"])).unwrap();
     assert_eq!(
@@ -58,7 +68,7 @@ async fn several_are_counted_together(target: Target) {
 }
 
 async fn a_key_of_another_type_stays_as_it_is(target: Target) {
-    let cache = target.cache();
+    let cache = target.cache_of_one_slot();
     call!(cache.set("text", "text")).unwrap();
     call!(cache.stream::<u8>("log").append(1)).unwrap();
     call!(cache.uniques("v").add(1)).unwrap();

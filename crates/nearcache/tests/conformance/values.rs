@@ -3,9 +3,9 @@
 use nearcache::{ErrorKind, Lookup, Raw, Text};
 use serde::{Deserialize, Serialize};
 
-use crate::target::{Options, Target, raw};
+use crate::target::{Face, Options, Target, raw};
 
-suite! {
+near_suite! {
     a_value_reads_back_as_it_was_set,
     a_miss_is_none_and_no_error,
     set_replaces_value_and_ttl,
@@ -16,6 +16,7 @@ suite! {
     a_cached_nothing_is_told_from_a_miss,
     an_unreadable_value_is_a_miss_and_is_counted,
     a_key_of_another_redis_type_is_a_typed_error,
+    calls_made_together_each_have_their_own_answer,
     add_changes_neither_value_nor_ttl_of_what_is_there,
     replace_stores_only_over_something,
     take_gives_the_value_once,
@@ -86,8 +87,9 @@ async fn set_replaces_value_and_ttl(target: Target) {
 }
 
 async fn values_are_plain_json_text_and_bytes_on_the_wire(target: Target) {
-    let cache = target.cache_at(&target.url("wire"), "wire-values");
-    let key = b"wire-values:k";
+    let (cache, prefix) = target.cache_and_prefix();
+    let key = format!("{prefix}:k");
+    let key = key.as_bytes();
     call!(cache.set("k", &alice().manager)).unwrap();
     let json = r#"{"id":2,"name":"张三","score":1.5,"tags":[],"manager":null}"#;
     assert_eq!(
@@ -112,12 +114,12 @@ async fn values_are_plain_json_text_and_bytes_on_the_wire(target: Target) {
 }
 
 async fn what_another_program_wrote_reads_back(target: Target) {
-    let cache = target.cache_at(&target.url("foreign"), "foreign-values");
+    let (cache, prefix) = target.cache_and_prefix();
     raw(
         &cache,
         &[
             b"SET",
-            b"foreign-values:json",
+            format!("{prefix}:json").as_bytes(),
             br#" {"id": 7, "name": "\u5f20", "score": 1, "tags": [], "manager": null} "#,
         ],
     )
@@ -129,12 +131,20 @@ async fn what_another_program_wrote_reads_back(target: Target) {
             .as_deref(),
         Some("张")
     );
-    raw(&cache, &[b"SET", b"foreign-values:text", b"just text"]).await;
+    raw(
+        &cache,
+        &[b"SET", format!("{prefix}:text").as_bytes(), b"just text"],
+    )
+    .await;
     assert_eq!(
         call!(cache.get::<Text>("text")).unwrap(),
         Some(Text("just text".into()))
     );
-    raw(&cache, &[b"SET", b"foreign-values:number", b"17"]).await;
+    raw(
+        &cache,
+        &[b"SET", format!("{prefix}:number").as_bytes(), b"17"],
+    )
+    .await;
     assert_eq!(call!(cache.get::<u8>("number")).unwrap(), Some(17));
 }
 
@@ -203,9 +213,13 @@ async fn an_unreadable_value_is_a_miss_and_is_counted(target: Target) {
 }
 
 async fn a_key_of_another_redis_type_is_a_typed_error(target: Target) {
-    let cache = target.cache_at(&target.url("types"), "typed");
-    raw(&cache, &[b"DEL", b"typed:list"]).await;
-    raw(&cache, &[b"RPUSH", b"typed:list", b"x"]).await;
+    let (cache, prefix) = target.cache_and_prefix();
+    raw(&cache, &[b"DEL", format!("{prefix}:list").as_bytes()]).await;
+    raw(
+        &cache,
+        &[b"RPUSH", format!("{prefix}:list").as_bytes(), b"x"],
+    )
+    .await;
     let error = call!(cache.get::<User>("list")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongType);
     assert!(
@@ -223,6 +237,52 @@ async fn a_key_of_another_redis_type_is_a_typed_error(target: Target) {
     assert_eq!(call!(cache.get_many::<User>(["list"])).unwrap(), [None]);
     assert!(call!(cache.contains("list")).unwrap());
     assert!(call!(cache.delete("list")).unwrap());
+}
+
+/// Whoever has awaited a `set` reads what was set, and what is wrong with one call is no other's.
+async fn calls_made_together_each_have_their_own_answer(target: Target) {
+    let (cache, prefix) = target.cache_and_prefix();
+    let list = format!("{prefix}:list");
+    raw(&cache, &[b"DEL", list.as_bytes()]).await;
+    raw(&cache, &[b"RPUSH", list.as_bytes(), b"x"]).await;
+    let check = |task: usize, read: Option<usize>, missing: Option<usize>, list: ErrorKind| {
+        assert_eq!(
+            (read, missing, list),
+            (Some(task), None, ErrorKind::WrongType)
+        );
+    };
+    match &cache {
+        Face::Async(cache) => {
+            let tasks: Vec<_> = (0..200)
+                .map(|task| {
+                    let cache = cache.clone();
+                    tokio::spawn(async move {
+                        let key = format!("k{task}");
+                        cache.set(&key, &task).ttl("60s").await.unwrap();
+                        let read = cache.get(&key).await.unwrap();
+                        let list = cache.get::<usize>("list").await.unwrap_err();
+                        assert!(cache.delete(&key).await.unwrap());
+                        check(task, read, cache.get(&key).await.unwrap(), list.kind());
+                    })
+                })
+                .collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+        }
+        Face::Blocking(cache) => std::thread::scope(|scope| {
+            for task in 0..8 {
+                scope.spawn(move || {
+                    let key = format!("k{task}");
+                    cache.set(&key, &task).ttl("60s").run().unwrap();
+                    let read = cache.get(&key).run().unwrap();
+                    let list = cache.get::<usize>("list").run().unwrap_err();
+                    assert!(cache.delete(&key).run().unwrap());
+                    check(task, read, cache.get(&key).run().unwrap(), list.kind());
+                });
+            }
+        }),
+    }
 }
 
 async fn add_changes_neither_value_nor_ttl_of_what_is_there(target: Target) {

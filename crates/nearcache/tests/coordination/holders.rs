@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use nearcache::blocking;
 use nearcache_testkit::{Redis, random_prefix};
 
-use crate::process::{Folder, PERMITS, Process, TTL, a_while, watch};
+use crate::child::Folder;
+use crate::process::{PERMITS, TTL, a_while, start, watch};
 use crate::seconds;
 
 const PROCESSES: usize = 8;
@@ -85,7 +86,7 @@ fn check(what: &str, held: &[Interval], most: usize) {
 
 fn never_more_than(what: &str, most: usize) {
     let (redis, prefix, folder) = (Redis::start(), random_prefix(), Folder::new());
-    let start = |blocking| Process::start(what, redis.port(), &prefix, blocking, &folder);
+    let start = |blocking| start(what, redis.port(), &prefix, blocking, &folder);
     let mut processes: Vec<_> = (0..PROCESSES)
         .map(|number| start(number % 2 == 1))
         .collect();

@@ -8,6 +8,8 @@
 #[macro_use]
 #[path = "../support/face.rs"]
 mod face;
+#[path = "../support/child.rs"]
+mod child;
 
 mod holders;
 mod moved;

@@ -1,15 +1,15 @@
-//! Processes that hold locks or work on jobs: this test binary, started again. Each writes what it does to a file of
+//! Processes that hold locks or work on jobs. Each writes what it does to a file of
 //! its own, a line at a time, so that the file says what happened up to the moment at which it is killed.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nearcache::{Cache, blocking};
 
+use crate::child::{Folder, Process, clock};
 use crate::face::run;
 
 /// Says to this binary that it is one of the processes, and which: `WHAT PORT PREFIX WAY FILE`.
@@ -24,85 +24,14 @@ pub(crate) const CLAIM: Duration = Duration::from_millis(400);
 /// How many permits the semaphore has.
 pub(crate) const PERMITS: u64 = 3;
 
-/// A folder that is removed with its test.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Folder {
-        let path = std::env::temp_dir().join(nearcache_testkit::random_prefix());
-        std::fs::create_dir(&path).expect("a folder");
-        Folder(path)
-    }
-
-    /// What the processes have written, a text for each.
-    pub(crate) fn texts(&self) -> Vec<String> {
-        let files = std::fs::read_dir(&self.0).expect("the folder");
-        let text = |file: std::io::Result<std::fs::DirEntry>| {
-            std::fs::read_to_string(file.expect("a file").path()).expect("text")
-        };
-        files.map(text).collect()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Another process. Dropped, it is killed.
-pub(crate) struct Process(Child);
-
-impl Process {
-    pub(crate) fn start(
-        what: &str,
-        port: u16,
-        prefix: &str,
-        blocking: bool,
-        to: &Folder,
-    ) -> Process {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let file =
-            to.0.join(NUMBER.fetch_add(1, Ordering::Relaxed).to_string());
-        let way = if blocking { "blocking" } else { "async" };
-        let role = format!("{what} {port} {prefix} {way} {}", file.display());
-        let child = Command::new(std::env::current_exe().expect("this binary"))
-            .args(["--exact", "process::one_of_the_processes", "--nocapture"])
-            .env(ROLE, role)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn();
-        Process(child.expect("another process"))
-    }
-
-    /// `SIGKILL`.
-    pub(crate) fn kill(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-
-    /// `SIGSTOP`, and `SIGCONT` after this time.
-    pub(crate) fn pause(&self, time: Duration) {
-        self.signal("STOP");
-        std::thread::sleep(time);
-        self.signal("CONT");
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args([&format!("-{name}"), &self.0.id().to_string()])
-            .status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "no signal {name}"
-        );
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-    }
+/// Starts one that does this.
+pub(crate) fn start(what: &str, port: u16, prefix: &str, blocking: bool, to: &Folder) -> Process {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let file = to.path().join(number.to_string());
+    let way = if blocking { "blocking" } else { "async" };
+    let role = format!("{what} {port} {prefix} {way} {}", file.display());
+    Process::start("process::one_of_the_processes", ROLE, &role)
 }
 
 /// Not a test of anything, but what the others start.
@@ -135,12 +64,6 @@ fn one_of_the_processes() {
 fn open(path: &Path) -> File {
     let file = OpenOptions::new().create(true).append(true).open(path);
     file.expect("a file")
-}
-
-/// The monotonic clock, which is the same for all processes of a machine, in nanoseconds.
-pub(crate) fn clock() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
 /// Notes that something is held, for as long as it is: `b TOKEN NANOS` is a time at which it was, and so is each

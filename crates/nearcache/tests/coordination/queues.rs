@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use nearcache::blocking;
 use nearcache_testkit::{Redis, eventually, random_prefix};
 
-use crate::process::{Folder, Process};
+use crate::child::Folder;
+use crate::process::start;
 use crate::seconds;
 
 const WORKERS: usize = 4;
@@ -14,13 +15,13 @@ const WORKERS: usize = 4;
 #[test]
 fn workers_that_are_killed_lose_no_job() {
     let (redis, prefix, folder) = (Redis::start(), random_prefix(), Folder::new());
-    let start = |blocking| Process::start("queue", redis.port(), &prefix, blocking, &folder);
+    let start = |blocking| start("queue", redis.port(), &prefix, blocking, &folder);
     let mut workers: Vec<_> = (0..WORKERS).map(|number| start(number % 2 == 1)).collect();
-    let url = format!("{}?prefix={prefix}", redis.url());
+    let url = format!("{}?timeout=20s&prefix={prefix}", redis.url());
     let cache = blocking::Cache::open(&url).unwrap();
     let queue = cache.queue::<u32>("jobs");
     let (begun, mut pushed, mut kills) = (Instant::now(), 0_u32, 0);
-    while begun.elapsed() < Duration::from_secs(seconds()) {
+    while begun.elapsed() < Duration::from_secs(seconds()) || kills <= 3 || pushed <= 500 {
         // More than they can do: they are killed in the middle of it.
         for _ in 0..100 {
             let push = queue.push(&pushed);
@@ -60,5 +61,4 @@ fn workers_that_are_killed_lose_no_job() {
     println!(
         "queue: {pushed} jobs, {kills} workers killed: none lost, {twice} done more than once"
     );
-    assert!(kills > 3 && pushed > 500, "{kills} kills, {pushed} jobs");
 }

@@ -73,7 +73,7 @@ fn key_ttl_and_bypass_may_be_closures_and_bypass_skips_the_read_and_still_writes
 #[tokio::test]
 async fn invalidate_raises_when_redis_is_down() {
     let server = nearcache_testkit::Redis::start();
-    let cache = Cache::open(&server.url()).unwrap();
+    let cache = Cache::open(&server.patient_url()).unwrap();
     let runs = Runs::default();
     user(&cache, 1, "en", &runs).await;
     assert!(user::invalidate(&cache, 1, "en", &runs).await.unwrap());

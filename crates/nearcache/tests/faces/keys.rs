@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use nearcache::hooks::{Call, Done, Hook, Tracing};
 use nearcache::{BoxError, Cache, Error, Fallback, Instead, Raw};
-use nearcache_testkit::Redis;
+use nearcache_testkit::{Logs, Redis};
 
 use crate::Face;
-use crate::face::run;
+use crate::face::{run, run_in_one_thread};
 
 const TOKEN: &str = "session:s3cr3t-t0k3n";
 /// `printf %s session:s3cr3t-t0k3n | sha1sum | cut -c-12`
@@ -41,21 +41,6 @@ impl Hook for Log {
             call.key().is_some_and(|key| key == TOKEN) || call.key_count() != 1,
             "{call:?}"
         );
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let mut log = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        log.push_str(&String::from_utf8_lossy(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 
@@ -116,29 +101,23 @@ async fn every_error(face: &Face, log: &Log) -> Vec<Error> {
 fn no_message_shows_a_key_and_code_that_asks_gets_it() {
     let mut redis = Redis::start();
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let logged = Logs::up_to(::tracing::Level::TRACE);
     let outages = log.clone();
-    let cache = Cache::builder(&format!("{}?redact_keys=on&breaker=off", redis.url()))
-        .hook(log.clone())
-        .hook(Tracing::new())
-        .on_unavailable(Fallback::call(move |outage| {
-            outages.line(outage);
-            assert!(*outage.key == TOKEN || *outage.key == "other" || *outage.key == "gone");
-            Instead::Error
-        }))
-        .build()
-        .unwrap();
+    let cache = Cache::builder(&format!(
+        "{}?redact_keys=on&breaker=off&timeout=20s",
+        redis.url()
+    ))
+    .hook(log.clone())
+    .hook(Tracing::new())
+    .on_unavailable(Fallback::call(move |outage| {
+        outages.line(outage);
+        assert!(*outage.key == TOKEN || *outage.key == "other" || *outage.key == "gone");
+        Instead::Error
+    }))
+    .build()
+    .unwrap();
     let blocking = cache.blocking().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    run_in_one_thread(async {
         for is_away in [false, true] {
             if is_away {
                 redis.kill();
@@ -170,7 +149,7 @@ fn no_message_shows_a_key_and_code_that_asks_gets_it() {
             }
         }
     });
-    let log = log.0.lock().unwrap();
+    let log = log.0.lock().unwrap().clone() + &logged.text();
     for line in log.lines() {
         assert!(!line.contains("t0k3n"), "{line}");
         // Nor as the numbers of its bytes.

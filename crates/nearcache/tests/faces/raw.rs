@@ -40,7 +40,7 @@ fn a_shared_connection_outlives_a_restart_of_the_server() {
 fn pipelines_transactions_scripts_and_errors_are_as_on_any_connection() {
     let redis = Redis::start();
     run(async {
-        for url in [redis.url(), "memory://".to_owned()] {
+        for url in [redis.patient_url(), "memory://".to_owned()] {
             let cache = Cache::open(&url).unwrap();
             let mut raw = cache.shared_connection();
             let mut raw_sync = cache.blocking().unwrap().shared_connection();
@@ -83,7 +83,7 @@ fn pipelines_transactions_scripts_and_errors_are_as_on_any_connection() {
 fn what_would_change_the_connection_for_others_is_refused() {
     let redis = Redis::start();
     run(async {
-        let cache = Cache::open(&redis.url()).unwrap();
+        let cache = Cache::open(&redis.patient_url()).unwrap();
         let sync = cache.blocking().unwrap();
         for refused in [
             "SELECT 1",

@@ -220,7 +220,9 @@ async fn a_load_writes_over_it(target: Target) {
 fn a_get_that_may_not_heal_is_a_miss_all_the_same() {
     let redis = nearcache_testkit::Redis::start();
     redis.inline("ACL SETUSER reader on >secret ~* +@all -@scripting");
-    let url = redis.url().replace("redis://", "redis://reader:secret@");
+    let url = redis
+        .patient_url()
+        .replace("redis://", "redis://reader:secret@");
     let cache = nearcache::blocking::Cache::open(&url).unwrap();
     let broken = nearcache::Raw(b"\xC1NC\x01\x04\x00".to_vec());
     let mut connection = cache.connection().run().unwrap();

@@ -53,8 +53,15 @@ fn a_user_who_may_not_close_connections_can_see_a_late_write() {
     redis.inline("ACL SETUSER app on >pass ~* +@all -client|kill");
     let proxy = Proxy::start(&redis.address());
     run(async {
-        let found = a_late_write(&redis, &proxy, "app:pass@").await;
-        assert_eq!(found, ["11", "11"]);
+        // What is held may also go with its connection, so it is tried more than once.
+        let mut found = Vec::new();
+        for _ in 0..5 {
+            found.push(a_late_write(&redis, &proxy, "app:pass@").await);
+            if found.last().is_some_and(|found| found == &["11", "11"]) {
+                return;
+            }
+        }
+        panic!("the write never landed late: {found:?}");
     });
 }
 

@@ -1,14 +1,17 @@
 //! A name that leads to one server first and to another later, for connections that are made then.
 
-use std::io;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread;
+use std::time::Duration;
 
 pub(crate) struct Way {
     address: SocketAddr,
     to: Arc<AtomicU16>,
+    #[cfg_attr(not(feature = "tls"), allow(dead_code))]
+    stalled: Arc<AtomicBool>,
 }
 
 impl Way {
@@ -18,6 +21,8 @@ impl Way {
         let address = listener.local_addr().unwrap();
         let to = Arc::new(AtomicU16::new(port));
         let leads = Arc::clone(&to);
+        let stalled = Arc::<AtomicBool>::default();
+        let stalls = Arc::clone(&stalled);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let port = leads.load(Ordering::Acquire);
@@ -25,11 +30,28 @@ impl Way {
                     continue;
                 };
                 let (from, into) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                thread::spawn(move || carry(from, into));
-                thread::spawn(move || carry(server, client));
+                let never = Arc::<AtomicBool>::default();
+                let stalls = Arc::clone(&stalls);
+                thread::spawn(move || carry(from, into, &never));
+                thread::spawn(move || carry(server, client, &stalls));
             }
         });
-        Way { address, to }
+        Way {
+            address,
+            to,
+            stalled,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Whether nothing comes back from the server any more, on connections old and new.
+    #[cfg(feature = "tls")]
+    pub(crate) fn stall(&self, on: bool) {
+        self.stalled.store(on, Ordering::Release);
     }
 
     pub(crate) fn url(&self) -> String {
@@ -42,7 +64,15 @@ impl Way {
     }
 }
 
-fn carry(mut from: TcpStream, mut into: TcpStream) {
-    let _ = io::copy(&mut from, &mut into);
+fn carry(mut from: TcpStream, mut into: TcpStream, stalled: &AtomicBool) {
+    let mut bytes = [0; 16 << 10];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        while stalled.load(Ordering::Acquire) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if into.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
     let _ = into.shutdown(Shutdown::Both);
 }

@@ -3,11 +3,11 @@
 //! The server saves a snapshot, goes on, is killed as by a crash, and starts again with the old snapshot: what
 //! was deleted after the snapshot is back, and so are counters of tags and leases.
 
-use nearcache::{BreakerState, DataLoss, ErrorKind};
-use nearcache_testkit::{Close, Fault};
+use nearcache::{BreakerState, DataLoss, ErrorKind, Loaded};
+use nearcache_testkit::{Close, Fault, Frames};
 
 use crate::face::Face;
-use crate::scene::Source;
+use crate::scene::{Source, elsewhere};
 use crate::site::{Site, both, settled, so};
 
 /// A snapshot of now.
@@ -344,5 +344,53 @@ fn a_server_that_does_not_say_who_it_is_is_told_again_after_every_loss() {
         // Long enough for an idle connection to be looked at before it is used.
         tokio::time::sleep(std::time::Duration::from_millis(150)).await;
         assert_eq!(call!(cache.get::<u8>("k")).unwrap(), None);
+    });
+}
+
+/// In the form of a Cluster the epoch and the version of a tag are removed one after the other.
+#[test]
+fn an_invalidation_of_a_tag_that_is_caught_between_its_two_removals_begins_again() {
+    both(&[], async |mut site| {
+        let cache = site.cache_with(&configured!(.as_on_a_cluster()));
+        let source = Source::new();
+        let load = |value: u8| {
+            let gives = source.gives(value);
+            remember!(cache, "k", move || gives()
+                .map(|value| Loaded::new(value).tags(["t"])))
+        };
+        assert_eq!(load(1).await.unwrap(), 1);
+        let epoch = "app:#nearcache:tags";
+        let there = format!("EXISTS {epoch}");
+        assert!(site.redis.inline(&there).starts_with(":1"));
+        save(&site);
+        let version = "app:#nearcache:tag:t";
+        let of_version = Frames::requests().of("UNLINK").about(version);
+        let hold = site.proxy.hold(of_version);
+        let invalidates = cache.clone();
+        let invalidating = tokio::spawn(async move {
+            match invalidates {
+                Face::Async(cache) => cache.invalidate_tag("t").await,
+                Face::Blocking(cache) => elsewhere(move || cache.invalidate_tag("t").run()).await,
+            }
+        });
+        so("the version is next", || hold.held() == 1).await;
+        assert!(site.redis.inline(&there).starts_with(":0"), "acknowledged");
+        fall_back(&mut site);
+        assert!(site.redis.inline(&there).starts_with(":1"), "it came back");
+        hold.release();
+        let error = invalidating.await.unwrap().unwrap_err();
+        assert!(error.is_deferred(), "{error}");
+        assert_eq!(load(2).await.unwrap(), 2);
+        let commands = site.commands();
+        let said = |key: &str| {
+            let said = format!("UNLINK {key}");
+            commands.iter().rposition(|one| *one == said)
+        };
+        assert!(said(epoch) < said(version), "{commands:?}");
+        let times = commands
+            .iter()
+            .filter(|one| one.contains(epoch) && one.starts_with("UNLINK"));
+        assert!(times.count() >= 2, "{commands:?}");
+        settled(&cache).await;
     });
 }

@@ -156,7 +156,7 @@ fn a_read_only_replica_is_read_from_and_loads_are_not_stored() {
         site.redis.inline("REPLICAOF NO ONE");
         let since = std::time::Instant::now();
         while ask!(cache.stats()).invalidations_waiting > 0 {
-            assert!(since.elapsed() < Duration::from_secs(20));
+            assert!(since.elapsed() < Duration::from_secs(60));
             let _ = call!(cache.ping());
         }
         assert_eq!(call!(cache.get::<u8>("k")).unwrap(), None);

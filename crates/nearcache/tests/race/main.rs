@@ -11,5 +11,9 @@ mod target;
 #[path = "../support/scene.rs"]
 mod scene;
 
+#[cfg(feature = "tls")]
+#[path = "../support/terminator.rs"]
+mod terminator;
+
 mod steps;
 mod storm;

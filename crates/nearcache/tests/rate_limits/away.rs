@@ -13,7 +13,11 @@ use crate::face::{Face, run};
 
 fn faces(redis: &Redis, options: &str) -> [Face; 2] {
     [false, true].map(|blocking| {
-        let url = format!("{}?prefix={}{options}", redis.url(), random_prefix());
+        let url = format!(
+            "{}?timeout=20s&prefix={}{options}",
+            redis.url(),
+            random_prefix()
+        );
         if blocking {
             Face::Blocking(blocking::Cache::open(&url).unwrap())
         } else {

@@ -7,6 +7,8 @@ use nearcache::CacheOf;
 use nearcache::operation::Executor;
 use nearcache::patterns::{Quota, RateLimiter, WhenAway};
 
+use crate::process::Seen;
+
 /// The permits of a period, or the rate of GCRA.
 const PERMITS: u64 = 400;
 
@@ -93,18 +95,57 @@ impl Algorithm {
         }
     }
 
-    /// Checks that what was given is at least 98 % of the most, and says it.
-    pub(crate) fn is_generous(self, what: &str, given: &[u64], asked: u64, from: u64, to: u64) {
-        let most = self.most(from, to);
+    /// Checks that nobody was sent away while there was something left to give, and says how much was given: all that
+    /// could be, if the callers asked all the time.
+    pub(crate) fn is_generous(self, what: &str, seen: &Seen) {
+        let (given, denied) = (&seen.allowed, &seen.denied);
+        let most = self.most(seen.from, seen.to);
         let share = 100.0 * given.len() as f64 / most as f64;
-        let seconds = (to - from) as f64 / 1e6;
+        let seconds = (seen.to - seen.from) as f64 / 1e6;
         report(format_args!(
             "{what}, {self}: {} of {most} ({share:.2} %) in {seconds:.2} s, {:.0} checks a second",
             given.len(),
-            asked as f64 / seconds,
+            seen.asked as f64 / seconds,
         ));
         assert!(given.len() as u64 <= most);
-        assert!(share >= 98.0, "{share} % of {most}");
+        assert_eq!((given.len() + denied.len()) as u64, seen.asked);
+        for &at in denied {
+            let before = given.partition_point(|given| *given <= at);
+            let taken = |since: u64| {
+                let first = given.partition_point(|given| *given < since);
+                (before - first.min(before)) as u64
+            };
+            match self {
+                Algorithm::Gcra => {}
+                // One of the time of the denial may have come after it.
+                Algorithm::Sliding => {
+                    let taken = taken((at + 1).saturating_sub(PERIOD));
+                    assert!(taken >= PERMITS, "{taken} of {PERMITS} at {at}");
+                }
+                Algorithm::Fixed => {
+                    let taken = taken(at - at % PERIOD);
+                    assert!(taken >= PERMITS, "{taken} of {PERMITS} at {at}");
+                }
+            }
+        }
+        if self == Algorithm::Gcra {
+            // What is in the bucket, in units of 1 / PERIOD of a permit.
+            let (mut level, mut last, mut next) =
+                (0, given.first().copied().unwrap_or_default(), 0);
+            for &at in denied {
+                while next < given.len() && given[next] <= at {
+                    level = PERIOD + u64::saturating_sub(level, (given[next] - last) * PERMITS);
+                    last = given[next];
+                    next += 1;
+                }
+                let now = u64::saturating_sub(level, (at - last) * PERMITS);
+                assert!(
+                    now + PERIOD > BURST * PERIOD,
+                    "denied at {at}, with {now} of {} in the bucket",
+                    BURST * PERIOD
+                );
+            }
+        }
     }
 
     /// Waits until a quarter of a period of the clock is over. Together with [`time`](Algorithm::time), both the first

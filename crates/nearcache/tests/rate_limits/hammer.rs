@@ -6,14 +6,15 @@ use nearcache::blocking;
 use nearcache_testkit::{Redis, random_prefix};
 
 use crate::check::{Algorithm, micros, report, seconds};
-use crate::process::{Process, Seen, alone};
+use crate::child::Process;
+use crate::process::{self, Seen, alone};
 
 const CALLERS: usize = 8;
 
 fn start(redis: &Redis, algorithm: Algorithm, time: Duration) -> Vec<Process> {
-    let url = format!("{}?prefix={}", redis.url(), random_prefix());
+    let url = format!("{}?timeout=20s&prefix={}", redis.url(), random_prefix());
     (0..CALLERS)
-        .map(|number| Process::start(&url, algorithm, time, number % 2 == 1))
+        .map(|number| process::start(&url, algorithm, time, number % 2 == 1))
         .collect()
 }
 
@@ -34,12 +35,12 @@ fn eight_processes_get_what_is_promised_in_one_round_trip_a_check() {
         let time = Algorithm::time(seconds());
         let mut processes = start(&redis, algorithm, time);
         Algorithm::align();
-        processes.iter_mut().for_each(Process::go);
-        let seen = Seen::all(processes.iter_mut().map(Process::seen));
+        processes.iter_mut().for_each(|process| process.tell("go"));
+        let seen = Seen::all(processes.iter_mut().map(process::seen));
         assert_eq!(seen.asked_away, 0, "Redis answers");
         algorithm.holds(&seen.allowed);
         let what = format!("{CALLERS} processes");
-        algorithm.is_generous(&what, &seen.allowed, seen.asked, seen.from, seen.to);
+        algorithm.is_generous(&what, &seen);
         // Each check is one command. Only the first of a process may find that the server does not know the script.
         assert_eq!(calls(&redis, "evalsha"), seen.asked);
         assert!(calls(&redis, "eval") <= 5 * CALLERS as u64);
@@ -60,7 +61,7 @@ fn eight_threads_on_the_embedded_store_get_what_is_promised() {
         });
         algorithm.holds(&seen.allowed);
         let what = format!("{CALLERS} threads, embedded");
-        algorithm.is_generous(&what, &seen.allowed, seen.asked, seen.from, seen.to);
+        algorithm.is_generous(&what, &seen);
     }
 }
 
@@ -72,13 +73,13 @@ fn while_redis_is_away_each_process_gives_the_quota() {
         let mut redis = Redis::start();
         let phase = Algorithm::time(seconds().max(2.0) / 2.0);
         let mut processes = start(&redis, algorithm, 3 * phase + Duration::from_secs(3));
-        processes.iter_mut().for_each(Process::go);
+        processes.iter_mut().for_each(|process| process.tell("go"));
         std::thread::sleep(phase);
         redis.kill();
         std::thread::sleep(phase);
         let back = micros();
         redis.restart();
-        let seen: Vec<_> = processes.iter_mut().map(Process::seen).collect();
+        let seen: Vec<_> = processes.iter_mut().map(process::seen).collect();
         let mut away = 0;
         for one in &seen {
             let mut given = one.allowed_away.clone();

@@ -7,6 +7,8 @@
 #[macro_use]
 #[path = "../support/face.rs"]
 mod face;
+#[path = "../support/child.rs"]
+mod child;
 
 mod away;
 mod check;

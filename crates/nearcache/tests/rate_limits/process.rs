@@ -1,7 +1,5 @@
-//! Callers in processes of their own: this test binary, started again.
+//! Callers in processes of their own.
 
-use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
 use nearcache::operation::Executor;
@@ -9,13 +7,11 @@ use nearcache::patterns::Decision;
 use nearcache::{Builder, Cache, blocking};
 
 use crate::check::Algorithm;
+use crate::child::{Process, say};
 use crate::face::run;
 
 /// Says to this binary that it is one of the processes: `URL ALGORITHM MICROSECONDS WAY`.
 const ROLE: &str = "NEARCACHE_TEST_LIMITER";
-
-/// What stands before the lines that are meant for the test.
-const MARK: &str = "process: ";
 
 /// How many callers an async process has.
 const CALLERS: usize = 4;
@@ -26,6 +22,8 @@ pub(crate) struct Seen {
     /// When a check was allowed, by the server's clock and by the process's own, in microseconds.
     pub(crate) allowed: Vec<u64>,
     pub(crate) allowed_away: Vec<u64>,
+    /// When the server did not allow a check.
+    pub(crate) denied: Vec<u64>,
     /// How many checks there were, and how many of them without Redis.
     pub(crate) asked: u64,
     pub(crate) asked_away: u64,
@@ -55,6 +53,8 @@ impl Seen {
                 &mut self.allowed
             };
             given.push(at);
+        } else if !decision.is_away() {
+            self.denied.push(at);
         }
     }
 
@@ -67,6 +67,7 @@ impl Seen {
         for one in seen {
             all.allowed.extend(one.allowed);
             all.allowed_away.extend(one.allowed_away);
+            all.denied.extend(one.denied);
             all.asked += one.asked;
             all.asked_away += one.asked_away;
             all.from = all.from.min(one.from);
@@ -74,88 +75,40 @@ impl Seen {
         }
         all.allowed.sort_unstable();
         all.allowed_away.sort_unstable();
+        all.denied.sort_unstable();
         all
     }
 }
 
-/// A process that hammers. Dropped, it is killed.
-#[derive(Debug)]
-pub(crate) struct Process {
-    child: Child,
-    tell: ChildStdin,
-    said: Lines<BufReader<ChildStdout>>,
+/// Starts one, which is connected when this returns, and hammers once it is told to `go`.
+pub(crate) fn start(url: &str, algorithm: Algorithm, time: Duration, blocking: bool) -> Process {
+    let way = if blocking { "blocking" } else { "async" };
+    let role = format!("{url} {algorithm} {} {way}", time.as_micros());
+    let mut process = Process::heard("process::one_of_the_processes", ROLE, &role);
+    process.hear("ready");
+    process
 }
 
-impl Process {
-    /// Starts one, which is connected when this returns.
-    pub(crate) fn start(
-        url: &str,
-        algorithm: Algorithm,
-        time: Duration,
-        blocking: bool,
-    ) -> Process {
-        let way = if blocking { "blocking" } else { "async" };
-        let mut child = Command::new(std::env::current_exe().expect("this binary"))
-            .args(["--exact", "process::one_of_the_processes", "--nocapture"])
-            .env(
-                ROLE,
-                format!("{url} {algorithm} {} {way}", time.as_micros()),
-            )
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("another process");
-        let (tell, said) = (child.stdin.take(), child.stdout.take());
-        let mut process = Process {
-            child,
-            tell: tell.expect("its input"),
-            said: BufReader::new(said.expect("its output")).lines(),
-        };
-        process.hear("ready");
-        process
-    }
-
-    pub(crate) fn go(&mut self) {
-        writeln!(self.tell, "go").expect("the process listens");
-    }
-
-    fn hear(&mut self, word: &str) -> String {
-        loop {
-            let line = self.said.next().expect("the process goes on");
-            let line = line.expect("it says text");
-            let said = line.split_once(MARK).map(|(_, said)| said);
-            if let Some(rest) = said.and_then(|said| said.strip_prefix(word)) {
-                return rest.trim().to_owned();
-            }
-        }
-    }
-
-    /// Waits until it has ended.
-    pub(crate) fn seen(&mut self) -> Seen {
-        let numbers = |line: String| -> Vec<u64> {
-            let numbers = line.split_ascii_whitespace();
-            numbers
-                .map(|number| number.parse().expect("a number"))
-                .collect()
-        };
-        let allowed = numbers(self.hear("allowed"));
-        let allowed_away = numbers(self.hear("away"));
-        let counts = numbers(self.hear("counts"));
-        Seen {
-            allowed,
-            allowed_away,
-            asked: counts[0],
-            asked_away: counts[1],
-            from: counts[2],
-            to: counts[3],
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// Waits until it has ended.
+pub(crate) fn seen(process: &mut Process) -> Seen {
+    let numbers = |line: String| -> Vec<u64> {
+        let numbers = line.split_ascii_whitespace();
+        numbers
+            .map(|number| number.parse().expect("a number"))
+            .collect()
+    };
+    let allowed = numbers(process.hear("allowed"));
+    let allowed_away = numbers(process.hear("away"));
+    let denied = numbers(process.hear("denied"));
+    let counts = numbers(process.hear("counts"));
+    Seen {
+        allowed,
+        allowed_away,
+        denied,
+        asked: counts[0],
+        asked_away: counts[1],
+        from: counts[2],
+        to: counts[3],
     }
 }
 
@@ -189,9 +142,10 @@ fn one_of_the_processes() {
             seen
         }
     };
-    say("allowed", &seen.allowed);
-    say("away", &seen.allowed_away);
-    say("counts", &[seen.asked, seen.asked_away, seen.from, seen.to]);
+    say_all("allowed", &seen.allowed);
+    say_all("away", &seen.allowed_away);
+    say_all("denied", &seen.denied);
+    say_all("counts", &[seen.asked, seen.asked_away, seen.from, seen.to]);
 }
 
 fn connected<M: Executor>(builder: Builder<M>) -> nearcache::CacheOf<M> {
@@ -201,18 +155,14 @@ fn connected<M: Executor>(builder: Builder<M>) -> nearcache::CacheOf<M> {
 
 /// Waits until the test says that all are ready.
 fn wait() {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{MARK}ready").expect("somebody listens");
-    out.flush().expect("somebody listens");
+    say("ready");
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).expect("a line");
 }
 
-fn say(word: &str, numbers: &[u64]) {
+fn say_all(word: &str, numbers: &[u64]) {
     let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{MARK}{word} {}", numbers.join(" ")).expect("somebody listens");
-    out.flush().expect("somebody listens");
+    say(&format!("{word} {}", numbers.join(" ")));
 }
 
 /// One caller.

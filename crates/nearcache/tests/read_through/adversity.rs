@@ -24,7 +24,7 @@ brief_suite! {
 }
 
 /// How long a test waits at most for what should be there at once.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(9);
 
 /// A type that cannot always be written: NaN has no form in JSON, `Panics` panics, and what `Text` writes is not read.
 #[derive(Clone, Debug, PartialEq)]

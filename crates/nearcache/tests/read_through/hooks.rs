@@ -59,14 +59,23 @@ impl Hook for Recorder {
 }
 
 /// A cache with this hook.
+/// Longer than any machine is busy: what is told is not that Redis was slow.
+const PATIENT: std::time::Duration = std::time::Duration::from_secs(20);
+
 fn hooked(target: Target, hook: impl Hook) -> Face {
     let prefix = nearcache_testkit::random_prefix();
     let url = target.url(&prefix);
     if target.is_blocking() {
-        let builder = blocking::Cache::builder(&url).prefix(prefix).hook(hook);
+        let builder = blocking::Cache::builder(&url)
+            .prefix(prefix)
+            .timeout(PATIENT)
+            .hook(hook);
         Face::Blocking(builder.build().unwrap())
     } else {
-        let builder = Cache::builder(&url).prefix(prefix).hook(hook);
+        let builder = Cache::builder(&url)
+            .prefix(prefix)
+            .timeout(PATIENT)
+            .hook(hook);
         Face::Async(builder.build().unwrap())
     }
 }

@@ -162,7 +162,9 @@ fn what_is_loaded_before_its_time_is_loaded_beside() {
         clock.advance(minutes(10) - Duration::from_millis(1));
         // Nearly always at the first try: the paper's distribution is tested beside the code.
         while source.loads() == 1 {
-            assert_eq!(read().await.unwrap(), 1);
+            // On a slow machine, the load beside may be done before the next read is.
+            let found = read().await.unwrap();
+            assert!(found == 1 || source.loads() == 2, "{found}");
         }
         stored(&cache, 2).await;
         assert_eq!(read().await.unwrap(), 2);

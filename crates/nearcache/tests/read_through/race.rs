@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::scene::Source;
 use crate::target::{Face, Options, Target, raw};
 
-brief_suite! {
+spread_suite! {
     old_is_never_stored_after_delete,
     old_is_never_stored_after_delete_many,
     old_is_never_stored_after_delete_pattern,

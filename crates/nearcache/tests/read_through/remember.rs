@@ -330,11 +330,12 @@ async fn a_waiter_whose_patience_ends_loads_for_all_who_wait(target: Target) {
     let (cache, source) = (target.cache(), Source::new());
     let hangs = tokio::spawn(remember!(cache, "k", source.holds(1)));
     source.begun().await;
-    let patience = Duration::from_millis(100);
+    // Far longer than the load that is waited for next, on a busy machine as well.
+    let patience = Duration::from_millis(500);
     let other = Source::new();
     let impatient: Vec<_> = (0..5)
         .map(|_| {
-            let slow = other.gives_after(Duration::from_millis(50), 2);
+            let slow = other.gives_after(Duration::from_millis(20), 2);
             tokio::spawn(remember!(cache, "k", slow; .load_timeout(patience)))
         })
         .collect();

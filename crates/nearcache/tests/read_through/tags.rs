@@ -5,7 +5,7 @@ use nearcache::{ErrorKind, Lookup};
 use crate::scene::Source;
 use crate::target::{Target, raw};
 
-brief_suite! {
+spread_suite! {
     an_invalidated_tag_ends_every_entry_that_carries_it,
     a_dead_entry_is_a_miss_to_every_verb,
     a_counter_that_is_evicted_ends_its_entries,

@@ -12,7 +12,7 @@ use nearcache::{ErrorKind, Remaining, blocking};
 use nearcache_testkit::{Port, Redis, random_prefix};
 use serde::{Deserialize, Serialize};
 
-use crate::either::{Either, at, open};
+use crate::either::{Either, at, open, prefix};
 use crate::face::run;
 use crate::target::{Target, keys_matching};
 
@@ -35,7 +35,7 @@ suite! {@on examples_redis, asynchronous, RedisResp3: the_options_have_their_def
 
 /// "Implements: ICache, IReferenceable, IConfigurable, IOpenable": each can be behind a `dyn`.
 async fn it_implements_the_four_interfaces(target: Target) {
-    let prefix = random_prefix();
+    let prefix = prefix(target);
     let (params, context) = (at(target, &prefix), Context::from("123"));
     macro_rules! used {
         ($component:expr, $mode:ty, $($end:tt)*) => {{
@@ -214,7 +214,7 @@ async fn configure_takes_parameters(target: Target) {
         (error.kind(), error.trace_id()),
         (ErrorKind::NoConnection, Some("123"))
     );
-    component.configure(&at(target, &random_prefix()));
+    component.configure(&at(target, &prefix(target)));
     on!(component.open("123")).unwrap();
     let wrong = Either::new(target);
     wrong.configure(&Params::from([("connection.port", "junk")]));
@@ -235,7 +235,7 @@ async fn is_open_says_whether_it_is(target: Target) {
 /// "Opens the component. context – (optional) a context to trace execution through a call chain."
 async fn open_opens(target: Target) {
     let component = Either::new(target);
-    component.configure(&at(target, &random_prefix()));
+    component.configure(&at(target, &prefix(target)));
     on!(component.open(None)).unwrap();
     on!(component.open("123")).unwrap();
     on!(component.open(&Context::from("123"))).unwrap();
@@ -306,7 +306,7 @@ async fn retrieve_returns_the_value_or_none(target: Target) {
 
 /// "Sets references to dependent components."
 async fn set_references_locates_the_dependencies(target: Target) {
-    let prefix = random_prefix();
+    let prefix = prefix(target);
     let services = InMemory::new().with("main", Params::from([("uri", target.url(&prefix))]));
     let component = Either::new(target);
     let params = Params::from([

@@ -1,12 +1,12 @@
-//! Processes that change one session: this test binary, started again. Some are killed while they do.
+//! Processes that change one session. Some are killed while they do.
 
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use nearcache::patterns::SessionId;
 use nearcache::{Cache, blocking};
 use nearcache_testkit::{Redis, random_prefix};
+
+use crate::child::{Process, say};
 
 /// Says to this binary that it is one of the processes: `URL PREFIX ID PART COUNT`.
 const ROLE: &str = "NEARCACHE_TEST_SESSIONS";
@@ -14,39 +14,14 @@ const ROLE: &str = "NEARCACHE_TEST_SESSIONS";
 /// How many numbers of one process there are.
 const PART: u32 = 100_000;
 
-/// A process that appends the numbers of its part. Dropped, it is killed.
-struct Process(Child, Lines<BufReader<ChildStdout>>);
-
-impl Process {
-    fn start(prefix: &str, id: &SessionId, part: u32, count: u32) -> Process {
-        let role = format!("{} {prefix} {id} {part} {count}", Redis::shared().url());
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "processes::one_of_the_processes", "--nocapture"])
-            .env(ROLE, role)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap()).lines();
-        Process(child, said)
-    }
-
-    /// Waits until it has said this.
-    fn wait_for(&mut self, line: &str) {
-        let mut said = self.1.by_ref().map(Result::unwrap);
-        assert!(said.any(|said| said.contains(line)), "it ended");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A process that appends the numbers of its part.
+fn start(prefix: &str, id: &SessionId, part: u32, count: u32) -> Process {
+    let role = format!("{} {prefix} {id} {part} {count}", Redis::shared().url());
+    Process::heard("processes::one_of_the_processes", ROLE, &role)
 }
 
 /// Does nothing unless this is one of the processes.
 #[test]
-#[allow(clippy::print_stdout, reason = "it tells the test that started it")]
 fn one_of_the_processes() {
     let Ok(role) = std::env::var(ROLE) else {
         return;
@@ -64,10 +39,10 @@ fn one_of_the_processes() {
         let added = sessions.update(&id, |list| list.push(part * PART + number));
         assert_eq!(added.run().unwrap(), Some(()));
         if number == 20 {
-            println!("half");
+            say("half");
         }
     }
-    println!("done");
+    say("done");
 }
 
 #[test]
@@ -84,18 +59,16 @@ fn processes_that_change_one_session_lose_nothing_and_a_killed_one_leaves_it_who
         .block_on(sessions.create(&vec![]).user("alice").into_future())
         .unwrap();
     let mut whole: Vec<Process> = (0..4)
-        .map(|part| Process::start(&prefix, &id, part, COUNT))
+        .map(|part| start(&prefix, &id, part, COUNT))
         .collect();
     // These would go on for long. They are killed in the midst of it.
-    let mut killed: Vec<Process> = (4..6)
-        .map(|part| Process::start(&prefix, &id, part, PART))
-        .collect();
+    let mut killed: Vec<Process> = (4..6).map(|part| start(&prefix, &id, part, PART)).collect();
     for process in &mut killed {
-        process.wait_for("half");
+        process.hear("half");
     }
     drop(killed);
     for process in &mut whole {
-        process.wait_for("done");
+        process.hear("done");
     }
     let list = runtime
         .block_on(sessions.load(&id).into_future())

@@ -1,13 +1,12 @@
 //! An id is a secret: nothing that is told, shown or stored has it, nor a part of it.
 
 use std::fmt::Write as _;
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nearcache::hooks::{Call, Done, Hook};
 use nearcache::{Cache, Error};
-use nearcache_testkit::{Proxy, Redis, random_prefix};
+use nearcache_testkit::{Logs, Proxy, Redis, random_prefix};
 
 use super::{every_verb, value};
 
@@ -43,26 +42,10 @@ impl Hook for Told {
     }
 }
 
-impl io::Write for Told {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.note(format_args!("{}", String::from_utf8_lossy(bytes)));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn no_hook_log_error_or_debug_shows_an_id() {
-    let (told, logged) = (Told::default(), Told::default());
-    let writer = logged.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let told = Told::default();
+    let logged = Logs::up_to(tracing::Level::TRACE);
 
     let redis = Redis::shared();
     let proxy = Proxy::start(&redis.address());
@@ -70,7 +53,7 @@ async fn no_hook_log_error_or_debug_shows_an_id() {
     let cache = Cache::builder(&proxy.url())
         .prefix(&prefix)
         .hook(told.clone())
-        .timeout(Duration::from_millis(500))
+        .timeout(Duration::from_secs(20))
         .build()
         .unwrap();
     let sessions = cache.sessions();

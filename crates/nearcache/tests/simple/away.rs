@@ -1,44 +1,11 @@
 //! What is answered while Redis is away: false and None, and a warning; or the error, if that is wanted.
 
-use std::sync::Arc;
-
 use nearcache::simple::{SimpleCache, Value};
 use nearcache::{Cache, ErrorKind, Undelivered, blocking};
-use nearcache_testkit::{Port, Redis, random_prefix};
-use parking_lot::Mutex;
-use tracing_subscriber::fmt::MakeWriter;
+use nearcache_testkit::{Logs, Port, Redis, random_prefix};
 
-use crate::face::run;
+use crate::face::{run, run_in_one_thread};
 use crate::simple_face::Simple;
-
-/// What is logged.
-#[derive(Clone, Debug, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().clone()).unwrap()
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Log;
-
-    fn make_writer(&'a self) -> Log {
-        self.clone()
-    }
-}
 
 /// A cache on both faces whose server is not there.
 fn nowhere(port: &Port) -> [Simple; 2] {
@@ -51,18 +18,9 @@ fn nowhere(port: &Port) -> [Simple; 2] {
 
 #[test]
 fn it_answers_with_false_and_none_and_says_so_once_in_a_while() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .finish();
+    let log = Logs::of_this_thread();
     let port = Port::unused();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let _logged = tracing::subscriber::set_default(subscriber);
-    runtime.block_on(async {
+    run_in_one_thread(async {
         for simple in nowhere(&port) {
             let simple = with!(simple, key_prefix("p"));
             assert_eq!(simply!(simple.get("k")).unwrap(), None);
@@ -155,7 +113,10 @@ fn what_is_not_stored_is_not_said_to_be_even_if_writes_may_wait() {
 fn it_works_again_once_redis_is_back_and_a_refusal_is_no_success() {
     let mut redis = Redis::start();
     run(async {
-        let cache = Cache::builder(&redis.url()).breaker(false).build().unwrap();
+        let cache = Cache::builder(&redis.patient_url())
+            .breaker(false)
+            .build()
+            .unwrap();
         let simple = SimpleCache::new(&cache).key_prefix(random_prefix());
         assert!(simple.set("k", 1).await.unwrap());
         redis.kill();

@@ -21,7 +21,7 @@ suite! {
 }
 
 async fn values_lie_there_as_cachelib_writes_them(target: Target) {
-    let cache = target.cache_at(&target.url("simple_data"), "simple_data");
+    let (cache, prefix) = target.cache_and_prefix();
     let simple = Simple::over(&cache);
     for (value, stored) in [
         (Value::from(42), &b"42"[..]),
@@ -31,7 +31,7 @@ async fn values_lie_there_as_cachelib_writes_them(target: Target) {
         ("x".into(), b"!\x80\x04\x8c\x01x."),
     ] {
         assert!(simply!(simple.set("k", value.clone())).unwrap());
-        let reply = raw(&cache, &[b"GET", b"simple_data:k"]).await;
+        let reply = raw(&cache, &[b"GET", format!("{prefix}:k").as_bytes()]).await;
         assert_eq!(reply, Reply::BulkString(stored.to_vec()));
         assert_eq!(simply!(simple.get("k")).unwrap(), Some(value));
     }
@@ -129,9 +129,13 @@ async fn a_serializer_can_be_replaced(target: Target) {
 }
 
 async fn a_key_of_another_type_is_an_error_and_stays(target: Target) {
-    let cache = target.cache_at(&target.url("simple_types"), "simple_types");
-    raw(&cache, &[b"DEL", b"simple_types:list"]).await;
-    raw(&cache, &[b"RPUSH", b"simple_types:list", b"x"]).await;
+    let (cache, prefix) = target.cache_and_prefix();
+    raw(&cache, &[b"DEL", format!("{prefix}:list").as_bytes()]).await;
+    raw(
+        &cache,
+        &[b"RPUSH", format!("{prefix}:list").as_bytes(), b"x"],
+    )
+    .await;
     let simple = Simple::over(&cache);
     let errors = [
         simply!(simple.get("list")).unwrap_err(),

@@ -147,7 +147,7 @@ async fn batches_of_many_keys_are_split(target: Target) {
 fn clearing_without_a_prefix_empties_the_database() {
     let redis = Redis::start();
     run(async {
-        let cache = nearcache::Cache::open(&redis.url()).unwrap();
+        let cache = nearcache::Cache::open(&redis.patient_url()).unwrap();
         let simple = SimpleCache::new(&cache);
         redis.inline("SET another-programs 1");
         assert!(simple.clear().await.unwrap());

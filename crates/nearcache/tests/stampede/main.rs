@@ -9,6 +9,8 @@ mod target;
 #[macro_use]
 #[path = "../support/scene.rs"]
 mod scene;
+#[path = "../support/child.rs"]
+mod child;
 mod crowd;
 mod process;
 

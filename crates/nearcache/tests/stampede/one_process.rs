@@ -18,6 +18,36 @@ brief_suite! {
     callers_that_go_away_take_nobody_with_them,
 }
 
+#[cfg(feature = "cluster")]
+cluster_suite! {
+    five_hundred_callers_of_a_cold_key_load_it_once,
+    ten_keys_load_side_by_side,
+}
+
+/// On the oldest server and on the newest.
+mod on_another_server {
+    use crate::face::run;
+    use crate::target::{Place, Target};
+
+    #[test]
+    fn five_hundred_callers_of_a_cold_key_load_it_once() {
+        for target in [
+            Target::asynchronous(Place::Redis6),
+            Target::blocking(Place::Redis6),
+            Target::asynchronous(Place::Valkey9),
+            Target::blocking(Place::Valkey9),
+            Target::asynchronous(Place::AclUser),
+            Target::blocking(Place::AclUser),
+        ] {
+            if target.is_there() {
+                run(super::five_hundred_callers_of_a_cold_key_load_it_once(
+                    target,
+                ));
+            }
+        }
+    }
+}
+
 const CALLERS: usize = 500;
 
 async fn five_hundred_callers_of_a_cold_key_load_it_once(target: Target) {

@@ -1,98 +1,47 @@
-//! Callers in processes of their own: this test binary, started again.
+//! Callers in processes of their own.
 //!
-//! A test starts some with [`Process::start`] and talks to them by lines. Each runs [`serve`], which opens
+//! A test starts some with [`start`] and talks to them by lines. Each runs [`serve`], which opens
 //! a cache and does what the lines say.
 
-use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use nearcache_testkit::Inline;
 
+use crate::child::{Process, say};
 use crate::crowd::{Load, all, callers};
 use crate::face::run;
 use crate::target::{Options, Place, Target};
 
-/// Says to this binary that it is one of the processes, and which: `PORT PREFIX LEASE_MS WAY`.
+/// Says to this binary that it is one of the processes, and which: `URL PORT PREFIX LEASE_MS WAY`.
 const ROLE: &str = "NEARCACHE_TEST_PROCESS";
-
-/// What stands before the lines that are meant for the test that started a process.
-const MARK: &str = "process: ";
 
 /// What a process is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Role<'r> {
+    /// Where the cache is.
+    pub(crate) url: &'r str,
+    /// The port of a server that counts the loads.
     pub(crate) port: u16,
     pub(crate) prefix: &'r str,
     pub(crate) lease: Duration,
     pub(crate) blocking: bool,
 }
 
-/// A process of callers. Dropped, it is killed.
-#[derive(Debug)]
-pub(crate) struct Process {
-    child: Child,
-    tell: ChildStdin,
-    said: Lines<BufReader<ChildStdout>>,
-}
-
-impl Process {
-    /// Starts one, which is ready when this returns.
-    pub(crate) fn start(role: Role<'_>) -> Process {
-        let Role {
-            port,
-            prefix,
-            lease,
-            blocking,
-        } = role;
-        let way = if blocking { "blocking" } else { "async" };
-        let mut child = Command::new(std::env::current_exe().expect("this binary"))
-            .args(["--exact", "processes::one_of_the_processes", "--nocapture"])
-            .env(ROLE, format!("{port} {prefix} {} {way}", lease.as_millis()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("another process");
-        let (tell, said) = (child.stdin.take(), child.stdout.take());
-        let mut process = Process {
-            child,
-            tell: tell.expect("its input"),
-            said: BufReader::new(said.expect("its output")).lines(),
-        };
-        process.hear("ready");
-        process
-    }
-
-    /// Tells it something.
-    pub(crate) fn tell(&mut self, line: &str) {
-        writeln!(self.tell, "{line}").expect("the process listens");
-    }
-
-    /// Waits for a line that begins so; gives the rest of it.
-    pub(crate) fn hear(&mut self, word: &str) -> String {
-        loop {
-            let line = self.said.next().expect("the process goes on");
-            let line = line.expect("it says text");
-            let said = line.split_once(MARK).map(|(_, said)| said);
-            if let Some(rest) = said.and_then(|said| said.strip_prefix(word)) {
-                return rest.trim().to_owned();
-            }
-        }
-    }
-
-    /// `SIGKILL`.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("it can be killed");
-        self.child.wait().expect("it has ended");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts one, which is ready when this returns.
+pub(crate) fn start(role: Role<'_>) -> Process {
+    let Role {
+        url,
+        port,
+        prefix,
+        lease,
+        blocking,
+    } = role;
+    let way = if blocking { "blocking" } else { "async" };
+    let role = format!("{url} {port} {prefix} {} {way}", lease.as_millis());
+    let mut process = Process::heard("processes::one_of_the_processes", ROLE, &role);
+    process.hear("ready");
+    process
 }
 
 /// Is one of the processes, if this one was started as such.
@@ -106,6 +55,7 @@ pub(crate) fn serve() {
     };
     let mut words = role.split(' ');
     let mut word = || words.next().expect("a word");
+    let url = word();
     let port: u16 = word().parse().expect("a port");
     let prefix = word().to_owned();
     let lease = Duration::from_millis(word().parse().expect("a lease"));
@@ -118,7 +68,7 @@ pub(crate) fn serve() {
         lease: Some(lease),
         ..Options::default()
     };
-    let cache = target.build(&format!("redis://127.0.0.1:{port}"), options);
+    let cache = target.build(url, options);
     let cache = cache.expect("a cache");
     let gate = Arc::new((Mutex::new(0), Condvar::new()));
     run(async {
@@ -164,12 +114,6 @@ fn listen(gate: &(Mutex<u64>, Condvar), tell: &tokio::sync::mpsc::UnboundedSende
             return;
         }
     }
-}
-
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{MARK}{line}").expect("somebody listens");
-    out.flush().expect("somebody listens");
 }
 
 /// Counts a load where all processes see it.

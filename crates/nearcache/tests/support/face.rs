@@ -52,6 +52,15 @@ macro_rules! ask {
     };
 }
 
+/// On a runtime that has only the test's own thread, for tests of what is logged there.
+pub(crate) fn run_in_one_thread(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(test);
+}
+
 /// On a runtime of several threads, as a service has.
 pub(crate) fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread()

@@ -1,66 +1,21 @@
 //! The application's own `tracing`: spans, events, their bounds, and what goes along to a loader.
 
-use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use nearcache::hooks::{KeyGroups, Tracing};
-use parking_lot::Mutex;
+use nearcache_testkit::Logs;
 use tracing::Instrument;
-use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::script::{self, abandon};
 
-/// What was logged on this thread, as the tests' runtimes have but one.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn listening() -> (Log, DefaultGuard) {
-        let log = Log::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
-            .with_span_events(FmtSpan::NEW)
-            .with_ansi(false)
-            .without_time()
-            .with_writer(log.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().clone()).unwrap()
-    }
-
-    fn count(&self, what: &str) -> usize {
-        self.text().matches(what).count()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'w> MakeWriter<'w> for Log {
-    type Writer = Log;
-
-    fn make_writer(&'w self) -> Log {
-        self.clone()
-    }
+/// Those of this thread, as the tests' runtimes have but one.
+fn listening() -> Logs {
+    Logs::up_to(tracing::Level::DEBUG)
 }
 
 #[tokio::test]
 async fn a_loader_is_in_the_spans_of_its_load_its_call_and_the_request() {
-    let (log, _guard) = Log::listening();
+    let log = listening();
     let scene = script::embedded(Tracing::new().keys(KeyGroups::automatic()));
     let asked = scene.cache.remember("user:7", async || {
         tracing::info!("the query");
@@ -82,7 +37,7 @@ async fn a_loader_is_in_the_spans_of_its_load_its_call_and_the_request() {
 
 #[tokio::test]
 async fn without_a_hook_a_loader_is_in_the_span_of_the_request() {
-    let (log, _guard) = Log::listening();
+    let log = listening();
     let cache = nearcache::Cache::open("memory://").unwrap();
     let asked = cache.remember("k", async || {
         tracing::info!("the query");
@@ -95,7 +50,7 @@ async fn without_a_hook_a_loader_is_in_the_span_of_the_request() {
 
 #[tokio::test]
 async fn what_fails_and_what_is_slow_is_an_event_without_key_or_value() {
-    let (log, _guard) = Log::listening();
+    let log = listening();
     let scene = script::embedded(Tracing::new().slow(Duration::ZERO));
     scene.cache.set("secret-key", "secret-value").await.unwrap();
     scene.cache.incr("secret-key").await.unwrap_err();
@@ -109,7 +64,7 @@ async fn what_fails_and_what_is_slow_is_an_event_without_key_or_value() {
 
 #[tokio::test]
 async fn a_storm_of_failures_is_a_few_lines() {
-    let (log, _guard) = Log::listening();
+    let log = listening();
     let scene = script::embedded(Tracing::new().spans_per_second(5).events_per_second(3));
     scene.cache.set("text", "x").await.unwrap();
     let begun = std::time::Instant::now();
