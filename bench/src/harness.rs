@@ -57,6 +57,20 @@ impl<'a> Contender<'a> {
         }
     }
 
+    /// Checks each measurement.
+    pub(crate) fn checked(self, mut check: impl FnMut(Sample) -> Result<()> + 'a) -> Self {
+        let mut run = self.run;
+        let run = move |span| {
+            let sample = run(span)?;
+            check(sample)?;
+            Ok(sample)
+        };
+        Contender {
+            run: Box::new(run),
+            ..self
+        }
+    }
+
     /// The goal: the lowest acceptable ratio to the peer.
     pub(crate) fn goal(mut self, ratio: f64) -> Self {
         self.goal = Some(ratio);
@@ -116,7 +130,11 @@ impl Bench {
         }
         let mut contenders = contenders(self)?;
         if let Some(only) = &self.options.only {
-            contenders.retain(|contender| contender.name.contains(only));
+            let exact = contenders.iter().any(|contender| contender.name == only);
+            contenders.retain(|contender| match exact {
+                true => contender.name == only,
+                false => contender.name.contains(only),
+            });
             contenders
                 .iter_mut()
                 .for_each(|contender| contender.goal = None);
@@ -219,12 +237,25 @@ impl Bench {
         self.options.rounds
     }
 
+    /// How long a measurement is.
+    pub(crate) fn span(&self) -> Duration {
+        self.options.span
+    }
+
+    /// By what a long measurement is divided in a quick run.
+    pub(crate) fn shortened(&self) -> usize {
+        if self.options.rounds < 5 { 10 } else { 1 }
+    }
+
     /// Prints which goals were met, and writes all results to a file.
     pub(crate) fn finish(mut self) -> Result<()> {
         if self.options.list || (self.outcomes.is_empty() && self.bounds.is_empty()) {
             return Ok(());
         }
         self.machine.redis_server = self.server.get().map(|server| server.version().to_owned());
+        if self.options.goals {
+            report::goals(&self.outcomes, &self.bounds);
+        }
         report::closing(&self.outcomes, &self.bounds);
         report::write(&self.machine, &self.options, &self.outcomes, &self.bounds)
     }

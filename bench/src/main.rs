@@ -1,10 +1,11 @@
 //! Measures nearcache and its peers in one run: README.md explains how to run it and what each line means.
 //!
 //! `harness` measures and compares, `scenario` has a file for each family of scenarios, `floor` is the cost that no
-//! client can avoid. To add a peer, implement a family's trait and add a line to its list; to add a scenario, call
+//! client can avoid, and `goals` names what should be reached. To add a peer, implement a family's trait and add a line to its list; to add a scenario, call
 //! [`harness::Bench::compare`].
 
 mod floor;
+mod goals;
 mod harness;
 mod machine;
 mod options;
@@ -30,10 +31,18 @@ fn main() -> Result<()> {
     };
     let mut bench = Bench::new(options)?;
     scenario::bounds(&mut bench)?;
+    scenario::memory(&mut bench)?;
     scenario::promises(&mut bench)?;
     scenario::invalidated(&mut bench)?;
+    scenario::near(&mut bench)?;
+    scenario::hits(&mut bench)?;
+    scenario::saved(&mut bench)?;
     scenario::asynchronous(&mut bench)?;
+    scenario::batches(&mut bench)?;
+    scenario::typed(&mut bench)?;
+    scenario::delayed(&mut bench)?;
     scenario::blocking(&mut bench)?;
+    scenario::cluster(&mut bench)?;
     scenario::embedded(&mut bench)?;
     scenario::structures(&mut bench)?;
     scenario::limits(&mut bench)?;

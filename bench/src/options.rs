@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
-use crate::Result;
+use crate::{Result, goals};
 
 pub(crate) const HELP: &str = "\
 Measures nearcache beside its peers.
@@ -12,6 +12,7 @@ Measures nearcache beside its peers.
 Usage: cargo run --release -- [FILTER...] [OPTIONS]
 
   FILTER        only scenarios whose name contains one of these
+  --goals       only what has a goal, and at the end a table of the goals: which are met
   --list        the names of the scenarios
   --quick       3 rounds of 100 ms: whether it works, not how fast it is
   --rounds N    how many rounds                            [9]
@@ -22,6 +23,7 @@ Usage: cargo run --release -- [FILTER...] [OPTIONS]
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) filters: Vec<String>,
+    pub(crate) goals: bool,
     pub(crate) list: bool,
     pub(crate) only: Option<String>,
     pub(crate) rounds: usize,
@@ -33,6 +35,7 @@ impl Options {
     pub(crate) fn parse() -> Result<Option<Self>> {
         let mut options = Options {
             filters: Vec::new(),
+            goals: false,
             list: false,
             only: None,
             rounds: 9,
@@ -42,6 +45,7 @@ impl Options {
         while let Some(argument) = arguments.next()? {
             match argument {
                 Short('h') | Long("help") => return Ok(None),
+                Long("goals") => options.goals = true,
                 Long("list") => options.list = true,
                 Long("only") => options.only = Some(arguments.value()?.string()?),
                 Long("quick") => {
@@ -62,6 +66,7 @@ impl Options {
 
     /// Whether a scenario of this name was asked for.
     pub(crate) fn wants(&self, name: &str) -> bool {
-        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
+        (!self.goals || goals::has(name))
+            && (self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter)))
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::Result;
+use crate::goals;
 use crate::harness::Unit;
 use crate::machine::Machine;
 use crate::options::Options;
@@ -131,14 +132,14 @@ impl Bounds {
 
 /// The lowest, the median and the highest value.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Spread {
-    min: f64,
-    median: f64,
-    max: f64,
+pub(crate) struct Spread {
+    pub(crate) min: f64,
+    pub(crate) median: f64,
+    pub(crate) max: f64,
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let upper = values[values.len() / 2];
         let lower = values[(values.len() - 1) / 2];
@@ -235,6 +236,59 @@ pub(crate) fn bounds(bounds: &Bounds) {
         println!("  {name:<width$} {value:>11.2}{verdict}");
     }
     println!();
+}
+
+/// The table of goals.
+pub(crate) fn goals(outcomes: &[Outcome], bounds: &[Bounds]) {
+    println!(
+        "goals, and what was measured (lowest..median..highest of the rounds; the median counts)\n"
+    );
+    for row in goals::ROWS {
+        let ratios = outcomes.iter().filter(|outcome| row.has(&outcome.name));
+        let ratios = ratios.flat_map(|outcome| {
+            let with_goals = outcome.contenders.iter().filter_map(move |measured| {
+                let goal = measured.goal?;
+                let Spread { min, median, max } = measured.ratio;
+                Some(format!(
+                    "{min:.2}..{median:.2}..{max:.2} × {}, goal {goal:.2}: {}\t{}, {}",
+                    outcome.peer,
+                    verdict(measured.missed()),
+                    outcome.name,
+                    measured.name,
+                ))
+            });
+            with_goals.collect::<Vec<_>>()
+        });
+        let limits = bounds.iter().filter(|bounds| row.has(&bounds.name));
+        let limits = limits.flat_map(|bounds| {
+            let ours = bounds.figures.iter().filter(|figure| figure.ours);
+            ours.map(move |figure| {
+                format!(
+                    "{:.2} {}, at most {}: {}\t{}, {}",
+                    figure.value,
+                    bounds.unit,
+                    bounds.most,
+                    verdict(bounds.missed(figure)),
+                    bounds.name,
+                    figure.name,
+                )
+            })
+        });
+        let lines: Vec<String> = ratios.chain(limits).collect();
+        if lines.is_empty() {
+            continue;
+        }
+        println!("{} — {}", row.what, row.goal);
+        for line in lines {
+            let (figure, what) = line.split_once('\t').unwrap_or((&line, ""));
+            println!("  {figure:<64} {what}");
+        }
+        println!();
+    }
+}
+
+fn verdict(missed: bool) -> &'static str {
+    if missed { "missed" } else { "met" }
 }
 
 pub(crate) fn closing(outcomes: &[Outcome], bounds: &[Bounds]) {

@@ -18,8 +18,17 @@ use crate::harness::{Bench, Contender, Sample, Unit};
 
 const PEER: &str = "redis-rs";
 
-/// The lowest acceptable speed of nearcache, as a ratio to the peer's.
-const GOAL: f64 = 0.95;
+/// The lowest acceptable speed of nearcache, as a ratio to the peer's. A lone caller cannot be faster than its round
+/// trip. Many share theirs; a set deletes the key's lease as well, and with 512 tasks the server's own work is the limit.
+fn goal(verb: Verb, tasks: usize) -> f64 {
+    match (verb, tasks) {
+        (Verb::Get, 1) => 0.97,
+        (Verb::Get, 64..) => 1.7,
+        (Verb::Set, 1) => 0.95,
+        (Verb::Set, 64) => 1.3,
+        _ => 1.0,
+    }
+}
 
 pub(crate) fn run(bench: &mut Bench) -> Result<()> {
     for verb in [Verb::Get, Verb::Set, Verb::GetMany] {
@@ -52,7 +61,7 @@ fn contenders(bench: &Bench, verb: Verb, tasks: usize) -> Result<Vec<Contender<'
     let raw_nodelay = connect(server.client_with(TcpSettings::default().set_nodelay(true))?)?;
     let mut floor = verb.floor(server)?;
     Ok(vec![
-        contender("nearcache", cache, verb, tasks, &runtime).goal(GOAL),
+        contender("nearcache", cache, verb, tasks, &runtime).goal(goal(verb, tasks)),
         contender(PEER, raw, verb, tasks, &runtime),
         contender("redis-rs, TCP_NODELAY", raw_nodelay, verb, tasks, &runtime),
         Contender::new("loopback floor", move |span| floor.run(tasks, span)),
@@ -60,7 +69,7 @@ fn contenders(bench: &Bench, verb: Verb, tasks: usize) -> Result<Vec<Contender<'
 }
 
 /// A client that tasks share: each has a clone.
-trait Peer: Clone + Send + 'static {
+pub(super) trait Peer: Clone + Send + 'static {
     /// The size of the value.
     fn get(&mut self, key: &str) -> impl Future<Output = Result<usize>> + Send;
 
@@ -102,7 +111,7 @@ impl Peer for MultiplexedConnection {
     }
 }
 
-fn contender<P: Peer>(
+pub(super) fn contender<P: Peer>(
     name: &'static str,
     peer: P,
     verb: Verb,

@@ -6,25 +6,20 @@
 //! about a megabyte that it takes without any keys, so what it takes once it is warm is added to its limit.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
-use std::process::Command;
 
 use nearcache_embedded::{Policy, Store};
 use nearcache_testkit::Redis;
 use redis::{ConnectionLike, Value};
 
+use super::resident;
+use super::traces::{ACCESSES, TRACES, trace};
 use crate::Result;
 use crate::harness::Bench;
-
-const TRACES: [&str; 2] = ["web12", "orm-busy"];
 
 /// The limits, in percent of the trace's bytes.
 const PARTS: [usize; 3] = [1, 5, 20];
 
 const POLICIES: [Policy; 2] = [Policy::AllKeysLru, Policy::AllKeysLfu];
-
-/// How many accesses of a trace are replayed; a tenth of them in a quick run.
-const ACCESSES: usize = 1_000_000;
 
 /// In percentage points. Two runs of the same server differ by more, because it evicts by samples.
 const POINTS: f64 = 0.1;
@@ -37,7 +32,7 @@ const WRITES: usize = 10_000_000;
 pub(crate) fn run(bench: &mut Bench) -> Result<()> {
     // This comes first, because memory that was freed before would hide the growth.
     bench.bound("bounds/growth", "% of 256 MiB", 105.0, |bench| {
-        let writes = WRITES / shortened(bench);
+        let writes = WRITES / bench.shortened();
         let grown = growth(writes)? as f64 / MAX_MEMORY as f64;
         Ok(vec![(format!("{writes} writes"), grown * 100.0)])
     })?;
@@ -47,33 +42,11 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
             let Some(mut keys) = trace(name)? else {
                 return Ok(Vec::new());
             };
-            keys.truncate(ACCESSES / shortened(bench));
+            keys.truncate(ACCESSES / bench.shortened());
             compare(&keys)
         })?;
     }
     Ok(())
-}
-
-fn shortened(bench: &Bench) -> usize {
-    if bench.rounds() < 5 { 10 } else { 1 }
-}
-
-/// A trace's keys, if it exists: in `$NEARCACHE_TRACES`, or next to the repository.
-fn trace(name: &str) -> Result<Option<Vec<u32>>> {
-    let folder = std::env::var_os("NEARCACHE_TRACES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces")),
-        PathBuf::from,
-    );
-    let file = folder.join(format!("{name}.trace.xz"));
-    if !file.exists() {
-        return Ok(None);
-    }
-    let unpacked = Command::new("xz").arg("-dc").arg(file).output()?;
-    if !unpacked.status.success() {
-        return Err(String::from_utf8_lossy(&unpacked.stderr).into());
-    }
-    let (keys, _) = unpacked.stdout.as_chunks::<4>();
-    Ok(Some(keys.iter().copied().map(u32::from_be_bytes).collect()))
 }
 
 fn key(id: u32) -> String {
@@ -184,11 +157,4 @@ fn growth(writes: usize) -> Result<usize> {
         }
     }
     Ok(most)
-}
-
-/// The resident memory of the process.
-fn resident() -> Result<usize> {
-    let statm = std::fs::read_to_string("/proc/self/statm")?;
-    let pages = statm.split(' ').nth(1).ok_or("an unknown form of statm")?;
-    Ok(pages.parse::<usize>()? * 4_096)
 }

@@ -6,49 +6,28 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use hitbox_fn::Cache as HitboxCache;
 use hitbox_fn::prelude::PolicyConfig;
-use hitbox_fn::{Cache as HitboxCache, CacheableResponse};
 use hitbox_moka::MokaBackend;
 use hitbox_redis::{ConnectionMode, RedisBackend};
 use nearcache::{Cache, blocking};
-use serde::{Deserialize, Serialize};
 use tokio::runtime::{self, Runtime};
 use tokio::task::JoinSet;
 
-use super::{APART, Failed, KEYS, check};
+use super::user::User;
+use super::{APART, Failed, KEYS};
 use crate::Result;
 use crate::harness::{Bench, Contender, Sample, Unit, on_threads};
 
 const PEER: &str = "cached";
 
+/// The lowest acceptable speed with a near tier in this process, as a ratio to the peer's.
+const GOAL: f64 = 0.8;
+
 /// The clock is read after this many calls in this process.
 const AT_ONCE: usize = 64;
 
-const NAME: &str = "somebody whose name and address and whatever else is known of them take up a hundred bytes or so";
-
 const HOUR: Duration = Duration::from_secs(3_600);
-
-#[derive(Clone, Debug, Serialize, Deserialize, CacheableResponse)]
-struct User {
-    id: u64,
-    name: String,
-}
-
-impl User {
-    fn load(id: u64) -> User {
-        User {
-            id,
-            name: NAME.to_owned(),
-        }
-    }
-
-    fn check(&self, id: u64) -> Result<()> {
-        if self.id != id {
-            return Err(format!("user {} in place of {id}", self.id).into());
-        }
-        check(self.name.len(), NAME.len())
-    }
-}
 
 #[nearcache::cached(cache = cache, key = "user:{id}", ttl = "1h")]
 async fn of_nearcache(cache: &Cache, id: u64) -> Result<User, Failed> {
@@ -118,16 +97,20 @@ fn policy() -> PolicyConfig {
 
 fn in_process(threads: usize) -> Result<Vec<Contender<'static>>> {
     let cache = Cache::open("memory://")?;
+    let near = Cache::builder("memory://").near(2 * KEYS).build()?;
     let blocking = blocking::Cache::open("memory://")?;
     let hitbox = HitboxCache::builder()
         .backend(MokaBackend::builder().max_entries(2 * KEYS as u64).build())
         .policy(policy())
         .build();
     Ok(vec![
-        alone("nearcache", threads, move |id| {
-            let cache = cache.clone();
-            async move { of_nearcache(&cache, id).await }
+        alone("nearcache", threads, async move |id| {
+            of_nearcache(&cache, id).await
         })?,
+        alone("nearcache, near tier", threads, async move |id| {
+            of_nearcache(&near, id).await
+        })?
+        .goal(GOAL),
         Contender::new("nearcache, blocking", move |span| {
             on_threads(&mut vec![(); threads], span, AT_ONCE, |(), place, calls| {
                 for place in place..place + calls {
@@ -139,9 +122,8 @@ fn in_process(threads: usize) -> Result<Vec<Contender<'static>>> {
         }),
         alone(PEER, threads, of_cached)?,
         alone("cached, sharded", threads, async |id| of_cached_sharded(id))?,
-        alone("hitbox on moka", threads, move |id| {
-            let hitbox = hitbox.clone();
-            async move { of_hitbox(id).cache(&hitbox).await }
+        alone("hitbox on moka", threads, async move |id| {
+            of_hitbox(id).cache(&hitbox).await
         })?,
     ])
 }
@@ -177,11 +159,11 @@ fn over_redis(bench: &Bench, tasks: usize) -> Result<Vec<Contender<'static>>> {
 }
 
 /// A contender in this process: each of its threads has a runtime.
-fn alone<C, F>(name: &'static str, threads: usize, call: C) -> Result<Contender<'static>>
-where
-    C: Fn(u64) -> F + Send + Sync + 'static,
-    F: Future<Output = Result<User, Failed>>,
-{
+fn alone(
+    name: &'static str,
+    threads: usize,
+    call: impl AsyncFn(u64) -> Result<User, Failed> + Send + Sync + 'static,
+) -> Result<Contender<'static>> {
     let runtimes =
         (0..threads).map(|_| runtime::Builder::new_current_thread().enable_all().build());
     let mut runtimes = runtimes.collect::<Result<Vec<Runtime>, _>>()?;
@@ -211,7 +193,7 @@ where
     F: Future<Output = Result<User, Failed>> + Send + 'static,
 {
     let (runtime, call) = (Arc::clone(runtime), Arc::new(call));
-    runtime.block_on(fill(&*call))?;
+    runtime.block_on(fill(&async |id| call(id).await))?;
     Ok(Contender::new(name, move |span| {
         runtime.block_on(async {
             let start = Instant::now();
@@ -243,7 +225,7 @@ where
 }
 
 /// Runs each function once for each key, so that all results are in the cache.
-async fn fill<F: Future<Output = Result<User, Failed>>>(call: &impl Fn(u64) -> F) -> Result<()> {
+async fn fill(call: &impl AsyncFn(u64) -> Result<User, Failed>) -> Result<()> {
     for id in 0..KEYS as u64 {
         call(id).await?.check(id)?;
     }

@@ -1,19 +1,31 @@
 //! The scenarios, one file for each family, and what they share: the keys, and the command of each verb.
 
 mod asynchronous;
+mod batches;
 mod blocking;
 mod bounds;
+mod cluster;
 mod codecs;
 mod decorator;
+mod delayed;
 mod embedded;
 mod failure;
 mod fence;
+mod hits;
 mod hooks;
 mod invalidated;
 mod limits;
+mod memory;
+mod near;
 mod port;
+mod process;
 mod promises;
+mod saved;
 mod structures;
+mod tasks;
+mod traces;
+mod typed;
+mod user;
 
 use std::sync::LazyLock;
 
@@ -24,19 +36,28 @@ use crate::floor::Floor;
 use crate::server::Server;
 
 pub(crate) use asynchronous::run as asynchronous;
+pub(crate) use batches::run as batches;
 pub(crate) use blocking::run as blocking;
 pub(crate) use bounds::run as bounds;
+pub(crate) use cluster::run as cluster;
 pub(crate) use codecs::run as codecs;
 pub(crate) use decorator::run as decorator;
+pub(crate) use delayed::run as delayed;
 pub(crate) use embedded::run as embedded;
 pub(crate) use failure::run as failure;
 pub(crate) use fence::run as fence;
+pub(crate) use hits::run as hits;
 pub(crate) use hooks::run as hooks;
 pub(crate) use invalidated::run as invalidated;
 pub(crate) use limits::run as limits;
+pub(crate) use memory::run as memory;
+pub(crate) use near::run as near;
 pub(crate) use port::{SERVE, run as port, serve};
-pub(crate) use promises::{CHILD, child, run as promises};
+pub(crate) use process::{CHILD, child};
+pub(crate) use promises::run as promises;
+pub(crate) use saved::run as saved;
 pub(crate) use structures::run as structures;
+pub(crate) use typed::run as typed;
 
 /// How many keys there are, each with a value.
 const KEYS: usize = 10_000;
@@ -74,6 +95,11 @@ static NAMES: LazyLock<Vec<String>> =
 
 /// The key at a position; positions wrap around.
 fn key(place: usize) -> &'static str {
+    name(place)
+}
+
+/// The same, for who wants a string of its own.
+fn name(place: usize) -> &'static String {
     &NAMES[place % KEYS]
 }
 
@@ -134,6 +160,19 @@ fn fill(server: &Server) -> Result<()> {
         pipeline.add_command(Verb::Set.command(place)).ignore();
     }
     Ok(pipeline.exec(&mut connection)?)
+}
+
+/// `1 task`, `2 tasks`.
+fn tasks(count: usize) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} task{plural}")
+}
+
+/// The resident memory of the process in bytes.
+fn resident() -> Result<usize> {
+    let statm = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = statm.split(' ').nth(1).ok_or("an unknown form of statm")?;
+    Ok(pages.parse::<usize>()? * 4_096)
 }
 
 /// `1 thread`, `2 threads`.

@@ -6,19 +6,14 @@
 
 mod child;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
-
 use nearcache_testkit::Redis;
 
+use super::process::Process;
 use crate::Result;
 use crate::harness::Bench;
 use crate::report::Figure;
 
-pub(crate) use child::run as child;
-
-/// The variable that makes this program run as such a process: `WHAT,CONTENDER,URL`.
-pub(crate) const CHILD: &str = "NEARCACHE_BENCH_CHILD";
+pub(super) use child::run as child;
 
 const PROCESSES: usize = 4;
 
@@ -52,7 +47,7 @@ fn each(measure: impl Fn(&str) -> Result<f64>) -> Result<Vec<Figure>> {
 fn stampede(contender: &str) -> Result<f64> {
     let redis = Redis::start();
     let mut processes = (0..PROCESSES)
-        .map(|_| Process::start("stampede", contender, &redis.url()))
+        .map(|_| start("stampede", contender, &redis))
         .collect::<Result<Vec<_>>>()?;
     for process in &mut processes {
         process.go()?;
@@ -63,7 +58,7 @@ fn stampede(contender: &str) -> Result<f64> {
 /// How often an old value is served: one that was loaded before the invalidation and stored after it.
 fn stale(contender: &str) -> Result<f64> {
     let redis = Redis::start();
-    let mut process = Process::start("stale", contender, &redis.url())?;
+    let mut process = start("stale", contender, &redis)?;
     process.go()?;
     process.figure()
 }
@@ -72,7 +67,7 @@ fn stale(contender: &str) -> Result<f64> {
 /// fail.
 fn hanging(contender: &str) -> Result<(f64, f64)> {
     let redis = Redis::start();
-    let mut process = Process::start("hanging", contender, &redis.url())?;
+    let mut process = start("hanging", contender, &redis)?;
     redis.freeze();
     process.go()?;
     let figures = (process.figure()?, process.figure()?);
@@ -80,47 +75,6 @@ fn hanging(contender: &str) -> Result<(f64, f64)> {
     Ok(figures)
 }
 
-/// A child process. It is killed when this is dropped.
-struct Process {
-    child: Child,
-    says: BufReader<ChildStdout>,
-}
-
-impl Process {
-    /// Starts it, and waits until it is connected.
-    fn start(what: &str, contender: &str, url: &str) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .env(CHILD, format!("{what},{contender},{url}"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let says = BufReader::new(child.stdout.take().ok_or("it has an output")?);
-        let mut process = Process { child, says };
-        process.line()?;
-        Ok(process)
-    }
-
-    fn go(&mut self) -> Result<()> {
-        let told = self.child.stdin.as_mut().ok_or("it has an input")?;
-        Ok(told.write_all(b"go\n")?)
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        if self.says.read_line(&mut line)? == 0 {
-            return Err("a process ended early".into());
-        }
-        Ok(line)
-    }
-
-    fn figure(&mut self) -> Result<f64> {
-        Ok(self.line()?.trim().parse()?)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start(what: &str, contender: &str, redis: &Redis) -> Result<Process> {
+    Process::start("promises", &format!("{what},{contender},{}", redis.url()))
 }

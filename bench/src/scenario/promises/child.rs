@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::Result;
-use crate::scenario::Failed;
+use crate::scenario::{Failed, process};
 
 pub(super) const CONTENDERS: [&str; 4] = ["nearcache", "redis-rs by hand", "cached", "hitbox"];
 
@@ -185,7 +185,7 @@ impl Contender {
 
 /// Runs as `WHAT,CONTENDER,URL`: prints a line when it is connected, waits for the signal to start, and prints its
 /// figures.
-pub(crate) fn run(told: &str) -> Result<()> {
+pub(in super::super) fn run(told: &str) -> Result<()> {
     let mut parts = told.splitn(3, ',');
     let (Some(what), Some(name), Some(url)) = (parts.next(), parts.next(), parts.next()) else {
         return Err("only the benchmark starts such a process".into());
@@ -195,8 +195,7 @@ pub(crate) fn run(told: &str) -> Result<()> {
     runtime.block_on(async {
         let contender = Contender::open(name, url).await?;
         contender.read(WARM).await?;
-        println!("ready");
-        std::io::stdin().read_line(&mut String::new())?;
+        process::ready()?;
         match what {
             "stampede" => println!("{}", stampede(&contender).await?),
             "stale" => println!("{}", stale(&contender).await?),
@@ -207,8 +206,7 @@ pub(crate) fn run(told: &str) -> Result<()> {
             what => return Err(format!("there is no {what}").into()),
         }
         // Waits until it is killed.
-        std::io::stdin().read_line(&mut String::new())?;
-        Ok(())
+        process::wait()
     })
 }
 
