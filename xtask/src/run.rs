@@ -31,6 +31,13 @@ pub(crate) fn set_python(python: PathBuf) {
     let _ = PYTHON.set(python);
 }
 
+static SERVERS: OnceLock<PathBuf> = OnceLock::new();
+
+/// The folder with the servers of other versions.
+pub(crate) fn set_servers(servers: PathBuf) {
+    let _ = SERVERS.set(servers);
+}
+
 /// Tests, and steps that have no tests (a lint, an example), each of which counts as one.
 #[derive(Default)]
 pub(crate) struct Counts {
@@ -68,6 +75,12 @@ pub(crate) fn step(step: &Step) -> Counts {
         .stdout(Stdio::piped());
     if let Some(python) = PYTHON.get() {
         command.env("TESTKIT_PYTHON", python);
+    }
+    if let Some(servers) = SERVERS.get() {
+        command.env("TESTKIT_SERVERS", servers);
+    }
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        command.env("RUST_TEST_THREADS", test_threads().to_string());
     }
     for (name, value) in step.environment {
         command.env(name, value);
@@ -109,6 +122,11 @@ pub(crate) fn step(step: &Step) -> Counts {
         begun.elapsed().as_secs_f64()
     );
     counts
+}
+
+/// How many tests run at once. Most of them wait, for a server or for a time.
+fn test_threads() -> usize {
+    3 * std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// `ok. 42 passed; 0 failed; 1 ignored; ...`

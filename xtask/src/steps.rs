@@ -14,13 +14,16 @@ pub(crate) struct Step {
 const LIBRARIES: [&str; 3] = ["nearcache", "nearcache-embedded", "nearcache-tower"];
 
 /// The examples. Each of them asserts its results.
-const EXAMPLES: [&str; 33] = [
+const EXAMPLES: [&str; 38] = [
     "quickstart",
     "remember",
+    "near",
+    "coherence",
     "stale",
     "tags",
     "negative",
     "outage",
+    "sentinel",
     "batch",
     "counters",
     "ttl",
@@ -36,6 +39,7 @@ const EXAMPLES: [&str; 33] = [
     "lock",
     "queue",
     "persist",
+    "cluster",
     "decorator",
     "hooks",
     "prometheus",
@@ -44,11 +48,15 @@ const EXAMPLES: [&str; 33] = [
     "compression",
     "versioning",
     "blocking",
+    "tls",
     "config",
     "registry",
     "component",
     "replay",
 ];
+
+/// In how many groups the features are linted, if not each alone.
+const GROUPS: usize = 5;
 
 /// How much to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,7 +106,11 @@ pub(crate) fn all(extent: Extent) -> Vec<Step> {
         }
     }
     if !quick {
-        for feature in features() {
+        let groups = match extent {
+            Extent::Long => features().into_iter().map(str::to_owned).collect(),
+            _ => spread(&features(), GROUPS),
+        };
+        for features in groups {
             let arguments = [
                 "clippy",
                 "--quiet",
@@ -106,12 +118,12 @@ pub(crate) fn all(extent: Extent) -> Vec<Step> {
                 "nearcache",
                 "--no-default-features",
                 "--features",
-                feature,
+                &features,
                 "--",
                 "-D",
                 "warnings",
             ];
-            steps.push(cargo(&format!("lints, {feature} alone"), &arguments, &[]));
+            steps.push(cargo(&format!("lints, only {features}"), &arguments, &[]));
         }
     }
     steps.push(cargo(
@@ -125,15 +137,33 @@ pub(crate) fn all(extent: Extent) -> Vec<Step> {
         &[],
     ));
     if !quick {
+        // Without features the last of them has no unit tests.
+        let tested = match extent {
+            Extent::Long => &LIBRARIES[..],
+            _ => &LIBRARIES[..2],
+        };
         for (features, flag) in [
             ("no features", &["--no-default-features"][..]),
             ("default features", &[]),
         ] {
-            for library in LIBRARIES {
+            for library in tested {
                 let arguments = [&["test", "--no-fail-fast", "--package", library][..], flag];
+                let mut arguments = arguments.concat();
+                if extent != Extent::Long {
+                    // What each of these sets of features builds is linted above. Most of the tests need more features.
+                    arguments.push("--lib");
+                }
                 let name = format!("tests, {library}, {features}");
-                steps.push(cargo(&name, &arguments.concat(), &[]));
+                steps.push(cargo(&name, &arguments, &[]));
             }
+        }
+        if extent != Extent::Long {
+            let arguments = ["test", "--doc", "--package", "nearcache"];
+            steps.push(cargo(
+                "examples in the documentation, default features",
+                &arguments,
+                &[],
+            ));
         }
         steps.push(cargo(
             "the protocols, in every order of their steps",
@@ -209,9 +239,72 @@ pub(crate) fn all(extent: Extent) -> Vec<Step> {
             ],
             &[("NEARCACHE_COORDINATION", "60")],
         ));
+        steps.push(cargo(
+            "failovers behind Sentinels, under the load of four processes",
+            &[
+                "test",
+                "--package",
+                "nearcache",
+                "--all-features",
+                "--test",
+                "sentinel",
+                "load",
+            ],
+            &[("NEARCACHE_SENTINEL", "60")],
+        ));
+        steps.push(cargo(
+            "a Cluster under load, whose slots move and whose primary is killed",
+            &[
+                "test",
+                "--package",
+                "nearcache",
+                "--all-features",
+                "--test",
+                "cluster",
+                "load",
+                "--",
+                "--nocapture",
+            ],
+            &[("NEARCACHE_CLUSTER_SECONDS", "60")],
+        ));
+        steps.push(cargo(
+            "near tiers of four processes: what they serve while connections, servers and slots go, and outages of 5 s",
+            &[
+                "test",
+                "--package",
+                "nearcache",
+                "--all-features",
+                "--test",
+                "near",
+                "--",
+                "--nocapture",
+                "--test-threads",
+                "1",
+                "coherence",
+                "outage",
+            ],
+            &[
+                ("NEARCACHE_COHERENCE_SECONDS", "60"),
+                ("NEARCACHE_NEAR_OUTAGE_MILLIS", "5000"),
+            ],
+        ));
     }
     steps.extend(deny());
     steps
+}
+
+/// These features in so many groups. Neighbours are in different ones, because what stands together is often used together.
+fn spread(features: &[&str], groups: usize) -> Vec<String> {
+    let group = |first| {
+        let members: Vec<&str> = features
+            .iter()
+            .copied()
+            .skip(first)
+            .step_by(groups)
+            .collect();
+        members.join(",")
+    };
+    (0..groups).map(group).collect()
 }
 
 /// The features of the library, without `default`.
