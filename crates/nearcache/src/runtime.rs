@@ -73,6 +73,23 @@ impl Runtime {
         }
     }
 
+    /// The same, and since when that is what is left: what was taken off once is not taken off again.
+    #[cfg(any(feature = "cluster", test))]
+    pub(crate) fn rest_of(
+        &self,
+        limit: Duration,
+        begun: Option<Instant>,
+    ) -> (Duration, Option<Instant>) {
+        match begun {
+            Some(begun) => {
+                let now = self.now();
+                let left = limit.saturating_sub(now.saturating_duration_since(begun));
+                (left, Some(now))
+            }
+            None => (limit, None),
+        }
+    }
+
     pub(crate) async fn sleep(&self, time: Duration) {
         self.timeout(time, std::future::pending::<()>).await;
     }
@@ -292,6 +309,23 @@ pub(crate) mod moved {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_taken_off_a_limit_is_not_taken_off_again() {
+        let clock = moved::Clock::new();
+        let runtime = Runtime::Moved(clock.clone());
+        let step = Duration::from_secs(1);
+        let (mut left, mut begun) = (step * 10, Some(runtime.now()));
+        for steps in (0..10).rev() {
+            clock.advance(step);
+            (left, begun) = runtime.rest_of(left, begun);
+            assert_eq!(left, step * steps);
+            assert_eq!(runtime.rest_of(left, begun), (left, begun));
+        }
+        clock.advance(step);
+        assert_eq!(runtime.rest_of(left, begun).0, Duration::ZERO);
+        assert_eq!(runtime.rest_of(step, None), (step, None));
+    }
 
     #[cfg(feature = "blocking")]
     #[test]

@@ -7,7 +7,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use socket2::Socket;
@@ -15,7 +15,7 @@ use socket2::Socket;
 use super::carrier::Carrier;
 use super::doubts::Settled;
 use super::greeting::Met;
-use super::lane::Lane;
+use super::lane::{Direct, Lane};
 use super::{Common, LinkEvent};
 
 /// The state that callers and driver share.
@@ -34,11 +34,18 @@ pub(super) struct Alive {
     pub(super) met: OnceLock<Met>,
     pub(super) carrier: OnceLock<Arc<Carrier>>,
     pub(super) common: Arc<Common>,
-    /// The calls that are on their way.
+    /// The calls that are on their way, and the socket that they leave by, as long as there is a driver.
     pub(super) lane: Lane,
+    pub(super) wire: Weak<dyn Direct>,
 }
 
 impl Alive {
+    /// The epoch in which calls can be sent on it. What must be closed first, each call closes within its own limit.
+    pub(super) fn epoch(&self) -> Option<u64> {
+        let usable = self.alive.load(Ordering::Acquire) && !self.common.doubts().any();
+        usable.then(|| self.common.epoch().current())
+    }
+
     /// Reports the loss, once.
     pub(super) fn lose(&self) {
         self.end(&LinkEvent::Lost);

@@ -1,6 +1,7 @@
 //! A connection to a server that many tasks share. `driver` has the task that drives it, `alive` what the two know of
 //! each other, `lane` the calls that are on their way.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -49,6 +50,9 @@ pub(super) fn set_up(socket: &SockRef<'_>) -> io::Result<()> {
 
 /// How often a driver is waited for that has something to read: a few turns of the scheduler, and then a millisecond each.
 const CATCH_UP: usize = 20;
+
+/// The references to a connection with one call: its link, the lock-free `latest`, and the call.
+pub(super) const LONE: usize = 3;
 
 /// How many commands may be queued for writing. Further callers wait for room in the queue.
 const QUEUE: usize = 1_024;
@@ -189,7 +193,7 @@ impl Driven {
         common: &Arc<Common>,
     ) -> Result<Self>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: AsyncRead + AsyncWrite + Debug + Unpin + Send + 'static,
     {
         let mut config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
@@ -227,6 +231,7 @@ impl Driven {
             settled: AtomicU64::new(0),
             met: OnceLock::new(),
             carrier: OnceLock::new(),
+            wire: Arc::downgrade(&wire) as _,
             common: Arc::clone(common),
             lane: Lane::new(matches!(target.place, Place::Node(_))),
         });
@@ -402,7 +407,23 @@ impl Driven {
     /// Says that something is about to be sent. Returns how many writes have been given up so far.
     pub(super) fn announce(&self) -> u64 {
         self.alive.submitted.store(true, Ordering::Relaxed);
+        self.given_up()
+    }
+
+    /// How many writes have been given up so far.
+    pub(super) fn given_up(&self) -> u64 {
         self.alive.given_up.load(Ordering::Acquire)
+    }
+
+    /// Whether the one who asks is the only one with a call on it.
+    pub(super) fn is_alone(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) <= LONE
+    }
+
+    /// Sends what was added to the lane, if the way is free. Otherwise, or if something of it is left, the driver goes on.
+    pub(super) fn send(&self) -> bool {
+        let wire = self.alive.wire.upgrade();
+        wire.is_some_and(|wire| wire.send(&self.alive))
     }
 
     /// The parts that every backend has.

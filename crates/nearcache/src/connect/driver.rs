@@ -19,12 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::BoxFuture;
 use super::alive::Alive;
-use super::driven::Driven;
-use super::lane::{Taken, Wire};
+use super::driven::{Driven, LONE};
+use super::lane::Wire;
 use crate::error::{Error, ErrorKind};
-
-/// The references to an idle connection: its link, and the lock-free `latest`.
-const HOLDERS: usize = 2;
 
 /// The driver of a connection over a socket `S`, of which redis-rs drives its part, `D`.
 pub(super) struct Driver<D, S> {
@@ -34,7 +31,6 @@ pub(super) struct Driver<D, S> {
     calls: Arc<OnceLock<Weak<Driven>>>,
     /// Whether it waits for a turn of the scheduler, so that other tasks can add their commands.
     gathering: bool,
-    taken: Taken,
     /// When the first limit of a call ends, or earlier, and what wakes it then.
     alarm: Option<(Instant, BoxFuture<'static, ()>)>,
 }
@@ -57,7 +53,6 @@ where
             alive: Arc::clone(alive),
             calls: Arc::clone(calls),
             gathering: false,
-            taken: Taken::default(),
             alarm: None,
         }
     }
@@ -66,7 +61,7 @@ where
     fn in_company(&self) -> bool {
         self.calls
             .get()
-            .is_some_and(|connected| connected.strong_count() > HOLDERS + 1)
+            .is_some_and(|connected| connected.strong_count() > LONE)
     }
 
     /// Ends the calls whose limit has passed, and is woken when the next one does.
@@ -96,15 +91,10 @@ where
     /// Sends, reads, and hands out what came. Whether the connection has ended.
     fn turn(&mut self, context: &mut Context<'_>) -> bool {
         let (lane, common) = (&self.alive.lane, &self.alive.common);
-        // What must be closed first, each call closes within its own limit.
-        let usable = self.alive.alive.load(Ordering::Acquire) && !common.doubts().any();
-        let epoch = usable.then(|| common.epoch().current());
-        let (calls, earliest) = lane.take(&mut self.taken, context.waker(), epoch);
+        let earliest = lane.drive(context.waker());
+        let calls = self.wire.lock().take(&self.alive);
         if calls > 1 {
             common.note_batch(calls);
-        }
-        if calls > 0 {
-            self.wire.lock().put(&mut self.taken);
         }
         // It adds what it has to send.
         let mut ended = self.client.as_mut().poll(context).is_ready();

@@ -349,11 +349,9 @@ impl Spread {
 
     /// What is left of a limit that began then, and since when that is: nothing is taken off twice.
     fn left(&self, terms: Terms, begun: Option<Instant>) -> (Terms, Option<Instant>) {
-        let limit = self.runtime().left_of(terms.limit, begun).max(LEAST);
-        (
-            Terms { limit, ..terms },
-            begun.map(|_| self.runtime().now()),
-        )
+        let (left, begun) = self.runtime().rest_of(terms.limit, begun);
+        let limit = left.max(LEAST);
+        (Terms { limit, ..terms }, begun)
     }
 
     /// Looks for a new topology, if the error lets one doubt the old one.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::super::driven::Driven;
-use super::{Outcome, Turn};
+use super::{Begun, Outcome, Turn};
 
 /// A call that waits for its outcome.
 #[derive(Debug)]
@@ -38,12 +38,24 @@ impl OnItsWay {
         writes: bool,
         way: Way<'_, W>,
     ) -> Option<Self> {
-        let after = connected.announce();
+        let lone = connected.is_alone();
+        let after = match lone {
+            true => connected.given_up(),
+            false => connected.announce(),
+        };
+        let begun = Begun {
+            epoch,
+            deadline,
+            lone,
+        };
         let lane = connected.lane();
         let place = match way {
-            Way::Commands(write, replies) => lane.add(epoch, deadline, replies, write),
-            Way::Set(set, lease) => lane.add_set(epoch, deadline, set, lease),
+            Way::Commands(write, replies) => lane.add(begun, replies, write),
+            Way::Set(set, lease) => lane.add_set(begun, set, lease),
         }?;
+        if lone && !connected.send() {
+            lane.wake_driver();
+        }
         Some(OnItsWay {
             connected,
             place,

@@ -10,8 +10,8 @@
 //! 2. Every call keeps its own limit, from its own beginning.
 //! 3. A call that is dropped does not disturb the others: its replies are read, and thrown away.
 //! 4. A write that was given up is counted with the connection: see `doubts`.
-//! 5. No call waits for the reply of another: a lone one leaves at once, and those in company one turn of the scheduler
-//!    later, with what the others of that turn have written.
+//! 5. No call waits for the reply of another: a lone one leaves at once, written by its caller, and those in company one
+//!    turn of the scheduler later, with what the others of that turn have written.
 //! 6. What was not sent, because the connection ended before that, is sent by its caller over another one.
 //! 7. What the server tells of changes reaches those who keep copies before the replies that it sent after it.
 //! 8. Sets leave together; see `sets`.
@@ -35,7 +35,7 @@ use crate::slot::slot;
 pub(super) use call::{OnItsWay, Way};
 use sets::Sets;
 pub(super) use sets::fenced_set;
-pub(super) use wire::{Arrived, Wire};
+pub(super) use wire::{Arrived, Direct, Wire};
 
 /// What became of a call.
 #[derive(Debug)]
@@ -94,12 +94,12 @@ pub(super) struct Lane {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What the driver has not taken yet.
+    /// What was not taken yet, to be sent.
     taken: Taken,
     calls: Vec<Waiting>,
     /// The places without a call.
     free: Vec<u32>,
-    /// The earliest epoch of those that the driver has not taken.
+    /// The earliest epoch of those that were not taken.
     epoch: u64,
     /// When the first limit ends, or earlier.
     earliest: Option<Instant>,
@@ -107,7 +107,7 @@ struct State {
     ended: bool,
 }
 
-/// What a driver takes to send it.
+/// What is taken, to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     bytes: Vec<u8>,
@@ -139,6 +139,20 @@ impl Taken {
     fn is_empty(&self) -> bool {
         self.due.is_empty() && self.begun == 0
     }
+
+    fn calls(&self) -> usize {
+        let sets = self.sets().iter().map(|sets| sets.places().len());
+        self.due.len() + sets.sum::<usize>()
+    }
+}
+
+/// How a call begins.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    epoch: u64,
+    deadline: Instant,
+    /// Whether its caller sends it, because there is no other call to send it with.
+    lone: bool,
 }
 
 /// The place of a call.
@@ -175,12 +189,11 @@ impl Lane {
     #[inline]
     fn add(
         &self,
-        epoch: u64,
-        deadline: Instant,
+        begun: Begun,
         replies: Option<u32>,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Option<u32> {
-        self.put(epoch, deadline, |taken, place| {
+        self.put(begun, |taken, place| {
             write(&mut taken.bytes);
             taken.due.push(match replies {
                 None => Due::One(place),
@@ -191,58 +204,66 @@ impl Lane {
 
     /// Adds a `SET` and the lease that is unlinked in the same step.
     #[inline]
-    fn add_set(&self, epoch: u64, deadline: Instant, set: &[&[u8]], lease: &[u8]) -> Option<u32> {
+    fn add_set(&self, begun: Begun, set: &[&[u8]], lease: &[u8]) -> Option<u32> {
         // A lease is in the slot of its entry.
         let slot = self.by_slot.then(|| slot(lease));
-        self.put(epoch, deadline, |taken, place| {
+        self.put(begun, |taken, place| {
             taken.sets_of(slot).add(place, set, lease);
         })
     }
 
-    /// Adds what `add` adds for a new place, and wakes the driver.
+    /// Adds what `add` adds for a new place. A call that its caller sends needs the driver only if its limit is the first
+    /// one that ends.
     #[inline]
-    fn put(&self, epoch: u64, deadline: Instant, add: impl FnOnce(&mut Taken, u32)) -> Option<u32> {
+    fn put(&self, begun: Begun, add: impl FnOnce(&mut Taken, u32)) -> Option<u32> {
         let mut state = self.state.lock();
-        let place = state.place(epoch, deadline)?;
+        let earliest = state.earliest;
+        let place = state.place(begun.epoch, begun.deadline)?;
         add(&mut state.taken, place);
-        let driver = state.driver.take();
+        let watched = begun.lone && state.earliest == earliest;
+        let driver = if watched { None } else { state.driver.take() };
         drop(state);
         wake(driver);
         Some(place)
     }
 
-    /// Gives the driver what was added, and when the first limit ends. Returns how many calls that is.
-    ///
-    /// If another epoch has begun since then, or the connection is not usable any more, their callers decide again.
-    pub(super) fn take(
-        &self,
-        taken: &mut Taken,
-        waker: &Waker,
-        epoch: Option<u64>,
-    ) -> (usize, Option<Instant>) {
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
+    /// There is something for the driver to do.
+    pub(super) fn wake_driver(&self) {
+        let driver = self.state.lock().driver.take();
+        wake(driver);
+    }
+
+    /// Who is to be told of calls that are added from now on. Returns when the first limit ends.
+    pub(super) fn drive(&self, waker: &Waker) -> Option<Instant> {
+        let mut state = self.state.lock();
         if !state.driver.as_ref().is_some_and(|it| it.will_wake(waker)) {
             state.driver = Some(waker.clone());
         }
-        if !state.taken.is_empty() && epoch != Some(state.epoch) {
+        state.earliest
+    }
+
+    /// Gives what was added, to be sent in this epoch. Returns how many calls that is.
+    ///
+    /// If another epoch has begun since then, or the connection is not usable any more, their callers decide again.
+    fn take(&self, taken: &mut Taken, epoch: Option<u64>) -> usize {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        if state.taken.is_empty() {
+            return 0;
+        }
+        if epoch != Some(state.epoch) {
             let mut wakers = Vec::new();
             state.give_back(&mut wakers);
-            let earliest = state.earliest;
             drop(guard);
             wake(wakers);
-            return (0, earliest);
+            return 0;
         }
-        let sets = state.taken.sets().iter();
-        let calls = state.taken.due.len() + sets.map(|sets| sets.places().len()).sum::<usize>();
         debug_assert!(
             taken.is_empty(),
             "what was taken before was put on the wire"
         );
-        if calls > 0 {
-            std::mem::swap(&mut state.taken, taken);
-        }
-        (calls, state.earliest)
+        std::mem::swap(&mut state.taken, taken);
+        taken.calls()
     }
 
     /// Hands out what has come.
@@ -276,7 +297,7 @@ impl Lane {
         earliest
     }
 
-    /// The connection has ended with this error. What the driver has not taken was not sent.
+    /// The connection has ended with this error. What was not taken was not sent.
     pub(super) fn end(&self, error: &Error) {
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.ended, true) {
@@ -334,7 +355,7 @@ impl State {
         }
     }
 
-    /// What the driver has not taken is not sent.
+    /// What was not taken is not sent.
     #[cold]
     fn give_back(&mut self, wakers: &mut Vec<Waker>) {
         let unsent = std::mem::take(&mut self.taken);

@@ -6,16 +6,17 @@
 //! 3. Commands of the two do not run into each other: only whole ones are put behind each other.
 
 use std::collections::VecDeque;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::{fmt, io};
 
 use parking_lot::Mutex;
 use redis::{RedisError, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::super::Common;
+use super::super::alive::Alive;
 use super::super::frames::{Broken, Frames, value, why_broken};
 use super::{Due, Outcome, Taken, sets};
 
@@ -76,6 +77,8 @@ pub(in super::super) struct Wire<S> {
     alone: bool,
     /// Whether somebody drives it beside redis-rs; before that, redis-rs does.
     driven: bool,
+    /// What the lane has given last; between two times, memory that is used again.
+    taken: Taken,
     /// What is to be written, and how much of it was.
     out: Vec<u8>,
     written: usize,
@@ -109,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             socket,
             alone,
             driven: false,
+            taken: Taken::default(),
             out: Vec::new(),
             written: 0,
             unflushed: false,
@@ -134,8 +138,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.driven = true;
     }
 
-    /// Puts what a lane sends behind what is to be written.
-    pub(in super::super) fn put(&mut self, taken: &mut Taken) {
+    /// Puts the calls of the lane behind what is to be written. Returns how many that is.
+    pub(in super::super) fn take(&mut self, alive: &Alive) -> usize {
+        let calls = alive.lane.take(&mut self.taken, alive.epoch());
+        if calls > 0 {
+            self.put();
+        }
+        calls
+    }
+
+    fn put(&mut self) {
+        let taken = &mut self.taken;
         if self.out.is_empty() {
             std::mem::swap(&mut self.out, &mut taken.bytes);
         } else {
@@ -314,7 +327,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
+/// A socket that a call is written to by its caller, without a turn of the driver.
+pub(in super::super) trait Direct: fmt::Debug + Send + Sync {
+    /// Writes the calls of the lane. Returns whether there is nothing left for the driver to do: it may be at work, or the
+    /// socket may be full.
+    fn send(&self, alive: &Alive) -> bool;
+}
+
+impl<S: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin> Direct for Mutex<Wire<S>> {
+    fn send(&self, alive: &Alive) -> bool {
+        let Some(mut wire) = self.try_lock() else {
+            return false;
+        };
+        // The driver waits until there is room, and must be the one who is told of it.
+        if !wire.is_written() {
+            return false;
+        }
+        wire.take(alive);
+        wire.write(&mut Context::from_waker(Waker::noop()));
+        wire.is_written()
+    }
+}
+
 impl<S> Wire<S> {
+    /// Whether all was written that there is to write.
+    fn is_written(&self) -> bool {
+        self.out.is_empty() && !self.unflushed && self.unwritable.is_none()
+    }
+
     /// Nothing will come any more, because redis-rs does not read on.
     pub(in super::super) fn end(&mut self) {
         self.ended

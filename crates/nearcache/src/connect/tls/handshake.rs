@@ -157,6 +157,7 @@ impl Secured<'_> {
 
 /// An async stream over TLS, which remembers what TLS said when it broke. A connection that the server closed without
 /// saying so in TLS has ended like any other: where a reply ends is said by the reply.
+#[derive(Debug)]
 pub(in super::super) struct Stream {
     stream: TlsStream<TcpStream>,
     broke: Broke,
