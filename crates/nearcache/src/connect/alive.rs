@@ -23,8 +23,6 @@ use super::{Common, LinkEvent};
 pub(super) struct Alive {
     /// Whether the connection can still be used.
     pub(super) alive: AtomicBool,
-    /// Whether there are commands that the driver has not seen yet.
-    pub(super) submitted: AtomicBool,
     /// The driver's socket once more, to look at.
     pub(super) view: Mutex<Option<Socket>>,
     /// How many writes were given up.

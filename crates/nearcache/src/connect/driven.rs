@@ -51,8 +51,8 @@ pub(super) fn set_up(socket: &SockRef<'_>) -> io::Result<()> {
 /// How often a driver is waited for that has something to read: a few turns of the scheduler, and then a millisecond each.
 const CATCH_UP: usize = 20;
 
-/// The references to a connection with one call: its link, the lock-free `latest`, and the call.
-pub(super) const LONE: usize = 3;
+/// The references to an idle connection: its link, and the lock-free `latest`.
+const HOLDERS: usize = 2;
 
 /// How many commands may be queued for writing. Further callers wait for room in the queue.
 const QUEUE: usize = 1_024;
@@ -225,7 +225,6 @@ impl Driven {
                 .map_err(Error::from_redis)?;
         let alive = Arc::new(Alive {
             alive: AtomicBool::new(true),
-            submitted: AtomicBool::new(false),
             view: Mutex::new(view),
             given_up: AtomicU64::new(0),
             settled: AtomicU64::new(0),
@@ -236,7 +235,7 @@ impl Driven {
             lane: Lane::new(matches!(target.place, Place::Node(_))),
         });
         let itself = Arc::<OnceLock<Weak<Driven>>>::default();
-        let driver = Driver::new(wire, Box::pin(driver), &alive, &itself);
+        let driver = Driver::new(wire, Box::pin(driver), &alive);
         let driver = common.runtime().spawn(driver);
         // From here on, dropping this value ends the driver.
         let mut connected = Driven {
@@ -379,7 +378,7 @@ impl Driven {
     pub(super) fn begin(&self) -> Call<'_> {
         Call {
             connected: self,
-            after: self.announce(),
+            after: self.given_up(),
         }
     }
 
@@ -404,20 +403,14 @@ impl Driven {
         &self.alive.lane
     }
 
-    /// Says that something is about to be sent. Returns how many writes have been given up so far.
-    pub(super) fn announce(&self) -> u64 {
-        self.alive.submitted.store(true, Ordering::Relaxed);
-        self.given_up()
-    }
-
     /// How many writes have been given up so far.
     pub(super) fn given_up(&self) -> u64 {
         self.alive.given_up.load(Ordering::Acquire)
     }
 
-    /// Whether the one who asks is the only one with a call on it.
-    pub(super) fn is_alone(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) <= LONE
+    /// How many calls are under way on it, with that of who asks.
+    pub(super) fn calls(self: &Arc<Self>) -> usize {
+        Arc::strong_count(self).saturating_sub(HOLDERS)
     }
 
     /// Sends what was added to the lane, if the way is free. Otherwise, or if something of it is left, the driver goes on.

@@ -2,15 +2,14 @@
 //! send, and hands out what comes.
 //!
 //! 1. It ends with the connection, and everything that still waits for a reply ends with it.
-//! 2. Commands of tasks that are ready together are sent in one write. A single call is not delayed.
+//! 2. Commands of tasks that are ready together are sent in one write. A single call is not delayed: its caller sends it.
 //!
 //!    Otherwise every command would be a system call, a packet and a wake-up of the server, because `TCP_NODELAY` is set
 //!    (so that the network does not delay single commands).
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -19,7 +18,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::BoxFuture;
 use super::alive::Alive;
-use super::driven::{Driven, LONE};
 use super::lane::Wire;
 use crate::error::{Error, ErrorKind};
 
@@ -28,7 +26,6 @@ pub(super) struct Driver<D, S> {
     client: Pin<Box<D>>,
     wire: Arc<Mutex<Wire<S>>>,
     alive: Arc<Alive>,
-    calls: Arc<OnceLock<Weak<Driven>>>,
     /// Whether it waits for a turn of the scheduler, so that other tasks can add their commands.
     gathering: bool,
     /// When the first limit of a call ends, or earlier, and what wakes it then.
@@ -40,28 +37,15 @@ where
     D: Future<Output = ()>,
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(
-        wire: Arc<Mutex<Wire<S>>>,
-        client: Pin<Box<D>>,
-        alive: &Arc<Alive>,
-        calls: &Arc<OnceLock<Weak<Driven>>>,
-    ) -> Self {
+    pub(super) fn new(wire: Arc<Mutex<Wire<S>>>, client: Pin<Box<D>>, alive: &Arc<Alive>) -> Self {
         wire.lock().drive();
         Driver {
             client,
             wire,
             alive: Arc::clone(alive),
-            calls: Arc::clone(calls),
             gathering: false,
             alarm: None,
         }
-    }
-
-    /// Whether there are other calls to wait for. Every running call holds the connection.
-    fn in_company(&self) -> bool {
-        self.calls
-            .get()
-            .is_some_and(|connected| connected.strong_count() > LONE)
     }
 
     /// Ends the calls whose limit has passed, and is woken when the next one does.
@@ -92,10 +76,7 @@ where
     fn turn(&mut self, context: &mut Context<'_>) -> bool {
         let (lane, common) = (&self.alive.lane, &self.alive.common);
         let earliest = lane.drive(context.waker());
-        let calls = self.wire.lock().take(&self.alive);
-        if calls > 1 {
-            common.note_batch(calls);
-        }
+        self.wire.lock().take(&self.alive);
         // It adds what it has to send.
         let mut ended = self.client.as_mut().poll(context).is_ready();
         let mut wire = self.wire.lock();
@@ -142,10 +123,8 @@ where
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        // Without commands to write there is no delay: replies are read at once.
-        this.gathering = !this.gathering
-            && this.alive.submitted.swap(false, Ordering::Relaxed)
-            && this.in_company();
+        // Without calls that gather there is no delay: replies are read at once.
+        this.gathering = !this.gathering && this.alive.lane.gathers();
         if this.gathering {
             context.waker().wake_by_ref();
             return Poll::Pending;

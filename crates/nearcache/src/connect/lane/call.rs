@@ -38,22 +38,18 @@ impl OnItsWay {
         writes: bool,
         way: Way<'_, W>,
     ) -> Option<Self> {
-        let lone = connected.is_alone();
-        let after = match lone {
-            true => connected.given_up(),
-            false => connected.announce(),
-        };
+        let after = connected.given_up();
         let begun = Begun {
             epoch,
             deadline,
-            lone,
+            company: connected.calls(),
         };
         let lane = connected.lane();
-        let place = match way {
+        let (place, enough) = match way {
             Way::Commands(write, replies) => lane.add(begun, replies, write),
             Way::Set(set, lease) => lane.add_set(begun, set, lease),
         }?;
-        if lone && !connected.send() {
+        if enough && !connected.send() {
             lane.wake_driver();
         }
         Some(OnItsWay {

@@ -10,8 +10,12 @@
 //! 2. Every call keeps its own limit, from its own beginning.
 //! 3. A call that is dropped does not disturb the others: its replies are read, and thrown away.
 //! 4. A write that was given up is counted with the connection: see `doubts`.
-//! 5. No call waits for the reply of another: a lone one leaves at once, written by its caller, and those in company one
-//!    turn of the scheduler later, with what the others of that turn have written.
+//! 5. No call waits for the reply of another. A lone one leaves at once, written by its caller. Those in company leave
+//!    together as soon as they are half of all that are under way, written by the last of them, and otherwise one turn of
+//!    the scheduler later, written by the driver.
+//!
+//!    Half, because then the server works on one half while the tasks that the other half has woken make their next calls.
+//!    If all left together, each side would stand still while the other works; and each system call wakes the other.
 //! 6. What was not sent, because the connection ended before that, is sent by its caller over another one.
 //! 7. What the server tells of changes reaches those who keep copies before the replies that it sent after it.
 //! 8. Sets leave together; see `sets`.
@@ -24,6 +28,7 @@ mod sets;
 mod tests;
 mod wire;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -88,6 +93,8 @@ impl Due {
 #[derive(Debug)]
 pub(super) struct Lane {
     state: Mutex<State>,
+    /// Whether calls wait for others, to be sent by the driver.
+    gathers: AtomicBool,
     /// Whether the commands of a `MULTI` must be of one slot, as on a node of a Cluster.
     by_slot: bool,
 }
@@ -110,6 +117,8 @@ struct State {
 /// What is taken, to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
+    /// How many calls that is.
+    calls: usize,
     bytes: Vec<u8>,
     due: Vec<Due>,
     sets: Vec<Sets>,
@@ -137,12 +146,7 @@ impl Taken {
     }
 
     fn is_empty(&self) -> bool {
-        self.due.is_empty() && self.begun == 0
-    }
-
-    fn calls(&self) -> usize {
-        let sets = self.sets().iter().map(|sets| sets.places().len());
-        self.due.len() + sets.sum::<usize>()
+        self.calls == 0
     }
 }
 
@@ -151,8 +155,8 @@ impl Taken {
 struct Begun {
     epoch: u64,
     deadline: Instant,
-    /// Whether its caller sends it, because there is no other call to send it with.
-    lone: bool,
+    /// How many calls are under way with it.
+    company: usize,
 }
 
 /// The place of a call.
@@ -180,6 +184,7 @@ impl Lane {
     pub(super) fn new(by_slot: bool) -> Self {
         Lane {
             state: Mutex::default(),
+            gathers: AtomicBool::new(false),
             by_slot,
         }
     }
@@ -192,7 +197,7 @@ impl Lane {
         begun: Begun,
         replies: Option<u32>,
         write: impl FnOnce(&mut Vec<u8>),
-    ) -> Option<u32> {
+    ) -> Option<(u32, bool)> {
         self.put(begun, |taken, place| {
             write(&mut taken.bytes);
             taken.due.push(match replies {
@@ -204,7 +209,7 @@ impl Lane {
 
     /// Adds a `SET` and the lease that is unlinked in the same step.
     #[inline]
-    fn add_set(&self, begun: Begun, set: &[&[u8]], lease: &[u8]) -> Option<u32> {
+    fn add_set(&self, begun: Begun, set: &[&[u8]], lease: &[u8]) -> Option<(u32, bool)> {
         // A lease is in the slot of its entry.
         let slot = self.by_slot.then(|| slot(lease));
         self.put(begun, |taken, place| {
@@ -212,19 +217,29 @@ impl Lane {
         })
     }
 
-    /// Adds what `add` adds for a new place. A call that its caller sends needs the driver only if its limit is the first
-    /// one that ends.
+    /// Adds what `add` adds for a new place. Returns it, and whether its caller sends what has gathered.
     #[inline]
-    fn put(&self, begun: Begun, add: impl FnOnce(&mut Taken, u32)) -> Option<u32> {
+    fn put(&self, begun: Begun, add: impl FnOnce(&mut Taken, u32)) -> Option<(u32, bool)> {
         let mut state = self.state.lock();
         let earliest = state.earliest;
         let place = state.place(begun.epoch, begun.deadline)?;
         add(&mut state.taken, place);
-        let watched = begun.lone && state.earliest == earliest;
-        let driver = if watched { None } else { state.driver.take() };
+        state.taken.calls += 1;
+        let enough = 2 * state.taken.calls >= begun.company;
+        // Of what callers send, the driver has only the limits to watch.
+        let needed = !enough || state.earliest != earliest;
+        let driver = if needed { state.driver.take() } else { None };
+        if !enough && driver.is_some() {
+            self.gathers.store(true, Ordering::Relaxed);
+        }
         drop(state);
         wake(driver);
-        Some(place)
+        Some((place, enough))
+    }
+
+    /// Whether calls wait for others.
+    pub(super) fn gathers(&self) -> bool {
+        self.gathers.load(Ordering::Relaxed)
     }
 
     /// There is something for the driver to do.
@@ -262,8 +277,9 @@ impl Lane {
             taken.is_empty(),
             "what was taken before was put on the wire"
         );
+        self.gathers.store(false, Ordering::Relaxed);
         std::mem::swap(&mut state.taken, taken);
-        taken.calls()
+        taken.calls
     }
 
     /// Hands out what has come.

@@ -138,13 +138,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.driven = true;
     }
 
-    /// Puts the calls of the lane behind what is to be written. Returns how many that is.
-    pub(in super::super) fn take(&mut self, alive: &Alive) -> usize {
+    /// Puts the calls of the lane behind what is to be written.
+    pub(in super::super) fn take(&mut self, alive: &Alive) {
         let calls = alive.lane.take(&mut self.taken, alive.epoch());
         if calls > 0 {
             self.put();
         }
-        calls
+        if calls > 1 {
+            alive.common.note_batch(calls);
+        }
     }
 
     fn put(&mut self) {
@@ -159,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             let due = sets.write(&mut self.out);
             self.owners.push_back(Owner::Lane(due));
         }
-        taken.begun = 0;
+        (taken.begun, taken.calls) = (0, 0);
     }
 
     /// Writes what can be written.
