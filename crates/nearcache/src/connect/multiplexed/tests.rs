@@ -223,3 +223,34 @@ async fn a_caller_that_gives_up_does_not_stop_the_connect_that_others_wait_for()
     );
     second.abort();
 }
+
+/// Each runtime has a connection of its own, and one of them is told.
+#[test]
+fn a_server_that_takes_no_writes_any_more_is_left_by_all_runtimes() {
+    let redis = nearcache_testkit::Redis::start();
+    let client = redis::Client::open(redis.url()).unwrap();
+    let target = Target::from_client(&client).unwrap();
+    let server = Multiplexed::new(target, Runtime::Tokio);
+    let runtimes = [(); 3].map(|()| {
+        let mut building = tokio::runtime::Builder::new_current_thread();
+        building.enable_all().build().unwrap()
+    });
+    let mut id = redis::cmd("CLIENT");
+    id.arg("ID");
+    let ids = || {
+        let ask = |runtime: &tokio::runtime::Runtime| {
+            runtime.block_on(server.request(&id, TERMS)).unwrap()
+        };
+        runtimes.each_ref().map(ask)
+    };
+    let before = ids();
+    assert_eq!(ids(), before, "connections are kept");
+    redis.inline("REPLICAOF 127.0.0.1 1");
+    let mut write = redis::cmd("SET");
+    write.arg("k").arg("v");
+    let error = runtimes[1].block_on(server.request(&write, TERMS));
+    assert!(error.unwrap_err().to_string().contains("READONLY"));
+    for (old, new) in before.iter().zip(ids()) {
+        assert_ne!(*old, new);
+    }
+}
