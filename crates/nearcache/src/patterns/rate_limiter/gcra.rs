@@ -41,7 +41,7 @@ if type(held) == 'string' then
     if of ~= parts then
       ahead, part = ahead + math.min(part, 1), 0
     end
-    if ahead > math.floor(2 * capacity / parts) then
+    if ahead > math.floor(2 * capacity / parts) or part > 2 * capacity - ahead * parts then
       level, pulled = capacity, true
     else
       level = ahead * parts + part
@@ -91,7 +91,7 @@ pub(super) fn step(
         if of != parts {
             (ahead, part) = (ahead + part.min(1), 0);
         }
-        if ahead > 2 * capacity / parts {
+        if ahead > 2 * capacity / parts || part > 2 * capacity - ahead * parts {
             (level, pulled) = (capacity, true);
         } else {
             level = ahead * parts + part;

@@ -222,3 +222,14 @@ fn a_quota_that_is_too_fine_for_whole_numbers_gives_at_most_what_it_should() {
     assert!(given <= limit);
     assert!(limit - given <= 1_000, "{given}");
 }
+
+/// Invariant 3 of `algorithm`: 32 permits a millisecond take 31.25 µs each, and 20 of them 625 µs.
+#[test]
+fn a_fraction_of_a_microsecond_beyond_twice_the_burst_is_pulled_back() {
+    let quota = Quota::per(32, std::time::Duration::from_millis(1)).burst(20);
+    let mut steps = Steps::new(Kind::Gcra, &quota);
+    assert_eq!(steps.check(START, 3).reset_after, 94);
+    let answer = steps.check(START - (1_250 - 93), 1);
+    assert!(!answer.allowed);
+    assert_eq!(answer.reset_after, 625);
+}
