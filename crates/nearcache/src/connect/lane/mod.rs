@@ -266,6 +266,7 @@ impl Lane {
         if state.taken.is_empty() {
             return 0;
         }
+        self.gathers.store(false, Ordering::Relaxed);
         if epoch != Some(state.epoch) {
             let mut wakers = Vec::new();
             state.give_back(&mut wakers);
@@ -277,7 +278,6 @@ impl Lane {
             taken.is_empty(),
             "what was taken before was put on the wire"
         );
-        self.gathers.store(false, Ordering::Relaxed);
         std::mem::swap(&mut state.taken, taken);
         taken.calls
     }
