@@ -37,7 +37,7 @@ async fn what_was_read_once_is_answered_from_here(place: Place) {
     for _ in 0..100 {
         assert_eq!(get(&near, "k").await, Some(7));
     }
-    assert_eq!(near_hits(&near), before + 100);
+    assert_eq!(near_hits(&near), before + 100, "{:?}", ask!(near.stats()));
     assert_eq!(ask!(near.stats()).bytes_in, bytes, "nothing was read");
 }
 
@@ -62,7 +62,7 @@ async fn a_value_is_read_again_as_another_type(place: Place) {
         Some(Raw(b"7".to_vec()))
     );
     assert_eq!(call!(near.get_arc::<i8>("k")).unwrap().as_deref(), Some(&7));
-    assert_eq!(near_hits(&near), before + 3);
+    assert_eq!(near_hits(&near), before + 3, "{:?}", ask!(near.stats()));
     // Not of this type: a miss, as it is without a near tier.
     assert_eq!(call!(near.get::<bool>("k")).unwrap(), None);
     assert_eq!(ask!(near.stats()).undecodable, 1);
@@ -107,7 +107,7 @@ async fn a_batch_takes_from_here_what_is_here(place: Place) {
     let expected = [Some(1), None, Some(2), Some(1), Some(3)];
     let before = near_hits(&near);
     assert_eq!(call!(near.get_many::<u64>(keys)).unwrap(), expected);
-    assert_eq!(near_hits(&near), before + 2);
+    assert_eq!(near_hits(&near), before + 2, "{:?}", ask!(near.stats()));
     assert_eq!(call!(near.get_many::<u64>(keys)).unwrap(), expected);
     assert_eq!(near_hits(&near), before + 2 + 4);
     assert_eq!(
@@ -131,7 +131,7 @@ async fn a_call_may_skip_it(place: Place) {
     let loaded = remember!(near, "k", load; .skip_near()).await.unwrap();
     assert_eq!((loaded, near_hits(&near)), (7, before));
     assert_eq!(get(&near, "k").await, Some(7));
-    assert_eq!(near_hits(&near), before + 1);
+    assert_eq!(near_hits(&near), before + 1, "{:?}", ask!(near.stats()));
 }
 
 async fn what_was_loaded_is_answered_from_here(place: Place) {
@@ -192,11 +192,11 @@ async fn what_was_loaded_with_tags_is_answered_from_here(place: Place) {
         for key in ["a", "b", "c", "a"] {
             assert_eq!(get(&near, key).await, Some(7));
         }
-        assert_eq!(near_hits(&near), before + 4);
+        assert_eq!(near_hits(&near), before + 4, "{:?}", ask!(near.stats()));
         // A write with the tag does not end the others either.
         call!(near.set("d", &8).ttl("96h").tags(["t"])).unwrap();
         assert_eq!(get(&near, "a").await, Some(7));
-        assert_eq!(near_hits(&near), before + 5);
+        assert_eq!(near_hits(&near), before + 5, "{:?}", ask!(near.stats()));
         if !place.is_told() {
             return;
         }

@@ -89,7 +89,8 @@ impl Place {
     }
 
     pub(crate) fn two(self) -> Two {
-        self.two_with("near=10000")
+        // A machine that is busy with other tests is no reason to hear nothing for too long.
+        self.two_with("near=10000&near_heartbeat=30s")
     }
 
     /// The same, with these options of the first one's URL.
