@@ -82,6 +82,15 @@ fn face(url: &str, provider: &Arc<dyn CredentialsProvider>, blocking: bool) -> F
     }
 }
 
+/// Closes the connections of everybody, and waits until they have been idle for so long that their next call looks.
+async fn cut(redis: &Redis) {
+    redis.inline("CLIENT KILL TYPE normal");
+    eventually("the connections are closed", || {
+        redis.inline("CLIENT LIST").lines().count() == 1
+    });
+    tokio::time::sleep(Duration::from_millis(150)).await;
+}
+
 #[test]
 fn a_password_that_was_changed_at_the_server_is_asked_for_anew() {
     let redis = server();
@@ -106,11 +115,7 @@ fn a_password_that_was_changed_at_the_server_is_asked_for_anew() {
             assert_eq!(vault.asked(), 1);
             redis.inline("ACL SETUSER app resetpass >new");
             vault.rotate("new");
-            redis.inline("CLIENT KILL TYPE normal");
-            eventually("the connections are closed", || {
-                redis.inline("CLIENT LIST").lines().count() == 1
-            });
-            tokio::time::sleep(Duration::from_millis(150)).await;
+            cut(&redis).await;
             call!(cache.set("k", &2)).unwrap();
             assert_eq!(
                 vault.asked(),
@@ -164,11 +169,7 @@ fn a_provider_that_fails_hangs_or_panics_costs_a_failed_connect() {
             call!(again.set("k", &1)).unwrap();
             for fault in [&vault.0.fails, &vault.0.panics, &vault.0.hangs] {
                 fault.store(true, Ordering::SeqCst);
-                redis.inline("CLIENT KILL TYPE normal");
-                eventually("the connections are closed", || {
-                    redis.inline("CLIENT LIST").lines().count() == 1
-                });
-                tokio::time::sleep(Duration::from_millis(150)).await;
+                cut(&redis).await;
                 call!(again.set("k", &2)).unwrap();
                 fault.store(false, Ordering::SeqCst);
             }
@@ -288,15 +289,18 @@ async fn at_the_same_time<T: Send + 'static>(
     outcomes
 }
 
+/// Faces, and after how many commands their connection is signed out.
+fn signed_out() -> impl Iterator<Item = (bool, usize)> {
+    let after = [0, 1, 2, 7, 20, 39].into_iter();
+    after.flat_map(|after| [(false, after), (true, after)])
+}
+
 #[test]
 fn a_connection_that_is_signed_out_is_left_and_each_caller_gets_its_own_answer() {
     let redis = Redis::start();
     let server = Impostor::start(&redis.address());
     run(async {
-        for (blocking, after) in [0, 1, 2, 7, 20, 39]
-            .map(|n| [(false, n), (true, n)])
-            .concat()
-        {
+        for (blocking, after) in signed_out() {
             // Nobody notices: what was sent there was not carried out, and is sent again.
             let face = numbered(&server, &redis, "breaker=on", blocking);
             call!(face.get::<usize>("k0")).unwrap();
@@ -331,10 +335,7 @@ fn a_password_that_is_refused_on_a_live_connection_is_told_to_whom_it_concerns()
     let redis = Redis::start();
     let server = Impostor::start(&redis.address());
     run(async {
-        for (blocking, after) in [0, 1, 2, 7, 20, 39]
-            .map(|n| [(false, n), (true, n)])
-            .concat()
-        {
+        for (blocking, after) in signed_out() {
             let face = numbered(&server, &redis, "breaker=off", blocking);
             call!(face.get::<usize>("k0")).unwrap();
             server.signs_out_after(
