@@ -85,3 +85,73 @@ pub(super) fn without_pushes() -> RedisError {
     )
     .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(bytes: usize) -> PushInfo {
+        let data = vec![redis::Value::BulkString(vec![b'x'; bytes])];
+        PushInfo {
+            kind: PushKind::Message,
+            data,
+        }
+    }
+
+    /// How many messages of that many bytes are kept for a reader who does not read.
+    fn kept(bytes: usize) -> usize {
+        let (sender, mut reader) = mpsc::channel(KEPT_PUSHES);
+        let counted = Arc::new(AtomicUsize::new(0));
+        let keep = keep_in(sender, Arc::clone(&counted));
+        let kept = (0..).take_while(|_| keep(message(bytes)).is_ok()).count();
+        // None that comes later is kept either: it would hide the gap.
+        assert_eq!(keep(message(0)), Err(()));
+        let mut read = 0;
+        while let Ok(push) = reader.try_recv() {
+            read += 1;
+            assert_eq!(push, message(bytes));
+        }
+        assert_eq!(read, kept);
+        assert!(reader.is_closed());
+        kept
+    }
+
+    #[test]
+    fn messages_are_kept_up_to_a_number_and_a_size() {
+        assert_eq!(kept(10), KEPT_PUSHES);
+        assert_eq!(
+            kept(1 << 20),
+            31,
+            "32 with what is around each are more than 32 MiB"
+        );
+        assert_eq!(kept(KEPT_BYTES), 0);
+    }
+
+    #[test]
+    fn who_reads_is_not_bounded() {
+        let (sender, mut reader) = mpsc::channel(KEPT_PUSHES);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let keep = keep_in(sender, Arc::clone(&bytes));
+        for _ in 0..1000 {
+            assert_eq!(keep(message(1 << 20)), Ok(()));
+            let push = reader.try_recv().unwrap();
+            bytes.fetch_sub(size(&push), Ordering::Relaxed);
+        }
+        assert_eq!(bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_end_of_the_connection_is_told_however_much_is_kept() {
+        let (sender, mut reader) = mpsc::channel(KEPT_PUSHES);
+        let keep = keep_in(sender, Arc::default());
+        let fits = KEPT_BYTES - size(&message(0));
+        assert_eq!(keep(message(fits)), Ok(()));
+        let end = PushInfo {
+            kind: PushKind::Disconnection,
+            data: Vec::new(),
+        };
+        assert_eq!(keep(end.clone()), Ok(()));
+        assert_eq!(reader.try_recv().unwrap(), message(fits));
+        assert_eq!(reader.try_recv().unwrap(), end);
+    }
+}

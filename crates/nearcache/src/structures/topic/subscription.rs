@@ -121,7 +121,7 @@ fn listen<T: 'static, M: 'static>(
 ///
 /// A subscriber that does not read is no burden without end: up to 100,000 messages, of 32 MiB together, are kept for it
 /// in this process (for a blocking caller, what the operating system and Redis buffer). With one more the connection ends,
-/// and it hears what was kept, and then of the gap.
+/// and it hears what was kept, and then of the gap; of the embedded store it hears of the gap only.
 pub struct Subscription<T, M = Async> {
     keyspace: Keyspace,
     #[cfg(feature = "blocking")]
