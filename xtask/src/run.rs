@@ -4,11 +4,15 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use crate::steps::Step;
+
+/// How long a step may be silent. The longest test of `--long` takes a few minutes.
+const SILENCE: Duration = Duration::from_secs(15 * 60);
 
 static PATH: OnceLock<OsString> = OnceLock::new();
 
@@ -97,7 +101,7 @@ pub(crate) fn step(step: &Step) -> Counts {
         }
     };
     if let Some(output) = child.stdout.take() {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
+        for line in lines(output, child.id()) {
             // Thousands of tests pass, so only the lines of failed ones and the sums are shown.
             let passed = line.starts_with("test ") && line.ends_with(" ok");
             if !passed && !line.is_empty() {
@@ -122,6 +126,47 @@ pub(crate) fn step(step: &Step) -> Counts {
         begun.elapsed().as_secs_f64()
     );
     counts
+}
+
+/// What a step prints, until it ends. One that has begun to print and then is silent for too long is ended: a test that
+/// waits for what never comes fails, and what comes after it still runs.
+fn lines(output: ChildStdout, pid: u32) -> impl Iterator<Item = String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    // Until then it is compiled, which takes as long as it takes.
+    let mut begun = false;
+    std::iter::from_fn(move || {
+        let line = if begun {
+            receiver.recv_timeout(SILENCE)
+        } else {
+            receiver.recv().map_err(RecvTimeoutError::from)
+        };
+        begun = true;
+        if line == Err(RecvTimeoutError::Timeout) {
+            eprintln!("FAILED: nothing was printed for {SILENCE:?}, so it is ended");
+            end(pid);
+        }
+        line.ok()
+    })
+}
+
+/// Ends a process, and what it has started.
+fn end(pid: u32) {
+    let pid = pid.to_string();
+    let children = Command::new("pgrep").args(["-P", &pid]).output();
+    // First the process itself, so that it starts nothing new meanwhile.
+    let _ = Command::new("kill").args(["-KILL", &pid]).status();
+    let children = children.map(|found| found.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&children)
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .for_each(end);
 }
 
 /// How many tests run at once. Most of them wait, for a server or for a time.
@@ -151,6 +196,21 @@ fn summed(result: &str) -> Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_is_ended_with_what_it_has_started() {
+        let mut child = Command::new("sh")
+            .args(["-c", "sleep 600 & echo started; wait"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut printed = lines(child.stdout.take().unwrap(), child.id());
+        assert_eq!(printed.next().as_deref(), Some("started"));
+        end(child.id());
+        assert!(!child.wait().unwrap().success());
+        // Its output was that of the other as well: it ends with both.
+        assert_eq!(printed.next(), None);
+    }
 
     #[test]
     fn the_sums_of_a_test_run_are_read() {
