@@ -25,6 +25,7 @@ use redis::{Arg, Cmd, Pipeline, Value};
 use super::guarded::LEAST;
 use super::node::Node;
 use super::sendable::Sendable;
+use super::words::{Steps, Words};
 use crate::connect::cluster::{Redirect, Route, Topology, only_slot, route, slot_of};
 use crate::connect::target::Address;
 use crate::connect::{Backend, BoxFuture, Terms, change_nothing};
@@ -69,14 +70,28 @@ impl Spread {
         terms: Terms,
         begun: Option<Instant>,
     ) -> Result<Value> {
-        let node = match self.serving_now(slot) {
-            Some(node) => node,
-            // Boxed, because it is rare: without it, every call's future would be larger.
-            None => Box::pin(self.serving(slot, terms.limit)).await?,
-        };
-        match node.attempt(command, terms, begun).await {
-            Err(error) => Box::pin(self.follow(slot, command, terms, begun, (node, error))).await,
-            reply => reply,
+        match self.whole(slot, command, terms, begun).await? {
+            (node, Err(error)) => {
+                Box::pin(self.follow(slot, command, terms, begun, (node, error))).await
+            }
+            (_, reply) => reply,
+        }
+    }
+
+    /// [`at`](Spread::at), of a command that is given as its words.
+    pub(super) async fn words(
+        &self,
+        slot: u16,
+        words: Words<'_>,
+        terms: Terms,
+        begun: Option<Instant>,
+    ) -> Result<Value> {
+        match self.whole(slot, &words, terms, begun).await? {
+            (node, Err(error)) => {
+                let command = words.command();
+                Box::pin(self.follow(slot, &command, terms, begun, (node, error))).await
+            }
+            (_, reply) => reply,
         }
     }
 
@@ -218,23 +233,71 @@ impl Spread {
     ) -> Result<Vec<Value>> {
         let mut whole = None;
         if let Some(slot) = only_slot(pipeline.cmd_iter()) {
-            let node = self.serving(slot, terms.limit).await?;
-            match node.attempt(pipeline, terms, begun).await {
-                Ok(replies) if !replies.iter().any(is_error) => return Ok(replies),
-                outcome => whole = Some((node, outcome)),
+            match self.whole(slot, pipeline, terms, begun).await? {
+                (_, Ok(replies)) if !replies.iter().any(is_error) => return Ok(replies),
+                outcome => whole = Some(outcome),
             }
         }
+        self.in_pieces(pipeline, whole, terms, begun).await
+    }
+
+    /// [`pipeline`](Spread::pipeline), of commands that are given as their words.
+    pub(super) async fn steps(
+        &self,
+        steps: &Steps<'_>,
+        terms: Terms,
+        begun: Option<Instant>,
+    ) -> Result<Vec<Value>> {
+        let Some(slot) = steps.slot() else {
+            return self.pipeline(&steps.pipeline(), terms, begun).await;
+        };
+        match self.whole(slot, steps, terms, begun).await? {
+            (_, Ok(replies)) if !replies.iter().any(is_error) => Ok(replies),
+            outcome => {
+                let pipeline = steps.pipeline();
+                Box::pin(self.in_pieces(&pipeline, Some(outcome), terms, begun)).await
+            }
+        }
+    }
+
+    /// Sends something whole to the node that serves the slot. Its answer, and who gave it; an error if there is nobody.
+    async fn whole<S: Sendable>(
+        &self,
+        slot: u16,
+        what: &S,
+        terms: Terms,
+        begun: Option<Instant>,
+    ) -> Result<(Arc<Node>, Result<S::Reply>)> {
+        let node = match self.serving_now(slot) {
+            Some(node) => node,
+            // Boxed, because it is rare: without it, every call's future would be larger.
+            None => Box::pin(self.serving(slot, terms.limit)).await?,
+        };
+        let outcome = node.attempt(what, terms, begun).await;
+        Ok((node, outcome))
+    }
+
+    /// Sends commands together that have keys in several slots, or goes on after what a node has said to all of them.
+    async fn in_pieces(
+        &self,
+        pipeline: &Pipeline,
+        mut whole: Option<(Arc<Node>, Result<Vec<Value>>)>,
+        terms: Terms,
+        begun: Option<Instant>,
+    ) -> Result<Vec<Value>> {
         let topology = self.topology(terms.limit).await?;
         let mut pieces = Pieces::of(pipeline, &topology);
         if whole.is_none()
             && let Some(slot) = pieces.only_group()
         {
-            let node = match slot {
-                Some(slot) => self.serving(slot, terms.limit).await?,
-                None => self.any(terms.limit).await?,
-            };
-            let outcome = node.attempt(pipeline, terms, begun).await;
-            whole = Some((node, outcome));
+            whole = Some(match slot {
+                Some(slot) => self.whole(slot, pipeline, terms, begun).await?,
+                None => {
+                    let node = self.any(terms.limit).await?;
+                    let outcome = node.attempt(pipeline, terms, begun).await;
+                    (node, outcome)
+                }
+            });
         }
         if let Some((node, outcome)) = whole {
             match outcome {

@@ -21,7 +21,8 @@ use crate::error::Result;
 pub(crate) struct Words<'w>(pub(crate) &'w [&'w [u8]]);
 
 impl Words<'_> {
-    fn command(self) -> Cmd {
+    /// The same as redis-rs has it.
+    pub(super) fn command(self) -> Cmd {
         command_of(self.0)
     }
 
@@ -53,10 +54,9 @@ impl Sendable for Words<'_> {
     ) -> impl Future<Output = Result<Value>> + Send + 'a {
         // Boxed, so that the future of a call elsewhere is not larger.
         Box::pin(async move {
-            let command = self.command();
             match self.slot() {
-                Some(slot) => spread.at(slot, &command, terms, begun).await,
-                None => spread.anywhere(&command, terms, begun).await,
+                Some(slot) => spread.words(slot, *self, terms, begun).await,
+                None => spread.anywhere(&self.command(), terms, begun).await,
             }
         })
     }
@@ -105,6 +105,18 @@ impl<'w> Steps<'w> {
         self
     }
 
+    /// The slot of the keys, if they are all in one and each command has one key.
+    #[cfg(feature = "cluster")]
+    pub(super) fn slot(&self) -> Option<u16> {
+        let slot = |words: Words<'_>| match words.0 {
+            [b"SET", key, ..] | [b"UNLINK", key] => Some(crate::slot::slot(key)),
+            _ => None,
+        };
+        let mut slots = self.each().map(slot);
+        let first = slots.next()??;
+        slots.all(|slot| slot == Some(first)).then_some(first)
+    }
+
     fn each(&self) -> impl Iterator<Item = Words<'_>> {
         each_of(&self.words, &self.ends).map(Words)
     }
@@ -140,7 +152,7 @@ impl Sendable for Steps<'_> {
         begun: Option<Instant>,
     ) -> impl Future<Output = Result<Vec<Value>>> + Send + 'a {
         // Boxed, so that the future of a call elsewhere is not larger.
-        Box::pin(async move { spread.pipeline(&self.pipeline(), terms, begun).await })
+        Box::pin(spread.steps(self, terms, begun))
     }
 
     fn changes_nothing(&self) -> bool {

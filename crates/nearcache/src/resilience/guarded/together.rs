@@ -53,7 +53,9 @@ impl Guarded {
         limit: Duration,
     ) -> Result<Vec<Value>> {
         #[cfg(feature = "cluster")]
-        if let Servers::Spread(spread) = &self.servers {
+        if let Servers::Spread(spread) = &self.servers
+            && steps.slot().is_none()
+        {
             let sent = async move {
                 self.in_groups(spread, &steps.pipeline(), limit, How::By(sender))
                     .await
