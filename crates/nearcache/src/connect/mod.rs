@@ -216,6 +216,37 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
         Answer::Later(self.pipeline(pipeline, terms))
     }
 
+    /// Sends transactions in one go, each in a `MULTI` of its own. Their replies are in one row; the error of one stands
+    /// in the place of each of its replies.
+    #[cfg(feature = "cluster")]
+    fn transactions<'a>(
+        &'a self,
+        all: &'a [Pipeline],
+        terms: Terms,
+    ) -> BoxFuture<'a, Result<Vec<Value>>> {
+        Box::pin(async move {
+            let mut sent = Pipeline::with_capacity(all.iter().map(|one| one.len() + 2).sum());
+            for one in all {
+                sent.cmd("MULTI");
+                one.cmd_iter().for_each(|command| {
+                    sent.add_command(command.clone());
+                });
+                sent.cmd("EXEC");
+            }
+            let mut replies = self.pipeline(&sent, terms).await?.into_iter();
+            let mut inner = Vec::with_capacity(sent.len());
+            for one in all {
+                let outer = replies.by_ref().take(one.len() + 2).collect();
+                match inside(self.common(), outer) {
+                    Ok(replies) if replies.len() == one.len() => inner.extend(replies),
+                    Ok(_) => return Err(Error::unexpected("EXEC", &Value::Nil)),
+                    Err(error) => inner.extend(one.cmd_iter().map(|_| error.as_reply())),
+                }
+            }
+            Ok(inner)
+        })
+    }
+
     /// [`begin`](Backend::begin) of a command that is given as its words.
     fn begin_words<'a>(&'a self, words: &'a [&'a [u8]], terms: Terms) -> Answer<'a, Value> {
         let command = command_of(words);

@@ -57,7 +57,7 @@ pub(super) trait Sendable: Sync {
     fn names(&self) -> Vec<&[u8]>;
 }
 
-fn names_of(command: &Cmd) -> impl Iterator<Item = &[u8]> {
+pub(super) fn names_of(command: &Cmd) -> impl Iterator<Item = &[u8]> {
     command.args_iter().skip(1).filter_map(|arg| match arg {
         Arg::Simple(name) => Some(name),
         _ => None,

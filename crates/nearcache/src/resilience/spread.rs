@@ -13,9 +13,11 @@
 //!
 //! `nodes` has the nodes, and finds out which of them serves which slot.
 
+mod group;
 mod nodes;
 mod pieces;
 
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -31,8 +33,9 @@ use crate::connect::target::Address;
 use crate::connect::{Backend, BoxFuture, Terms, change_nothing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::all;
+pub(super) use group::Group;
 pub(super) use nodes::{Event, Spread};
-pub(super) use pieces::{Group, Parts, Pieces};
+pub(super) use pieces::{Parts, Pieces};
 
 /// How often a command follows a redirect. A Cluster that has settled needs one.
 const HOPS: usize = 8;
@@ -70,7 +73,7 @@ impl Spread {
         terms: Terms,
         begun: Option<Instant>,
     ) -> Result<Value> {
-        match self.whole(slot, command, terms, begun).await? {
+        match self.whole(Some(slot), command, terms, begun).await? {
             (node, Err(error)) => {
                 Box::pin(self.follow(slot, command, terms, begun, (node, error))).await
             }
@@ -86,7 +89,7 @@ impl Spread {
         terms: Terms,
         begun: Option<Instant>,
     ) -> Result<Value> {
-        match self.whole(slot, &words, terms, begun).await? {
+        match self.whole(Some(slot), &words, terms, begun).await? {
             (node, Err(error)) => {
                 let command = words.command();
                 Box::pin(self.follow(slot, &command, terms, begun, (node, error))).await
@@ -231,14 +234,19 @@ impl Spread {
         terms: Terms,
         begun: Option<Instant>,
     ) -> Result<Vec<Value>> {
-        let mut whole = None;
-        if let Some(slot) = only_slot(pipeline.cmd_iter()) {
-            match self.whole(slot, pipeline, terms, begun).await? {
-                (_, Ok(replies)) if !replies.iter().any(is_error) => return Ok(replies),
-                outcome => whole = Some(outcome),
+        let slot = match only_slot(pipeline.cmd_iter()) {
+            slot @ Some(_) => slot,
+            None => {
+                let topology = self.topology(terms.limit).await?;
+                let pieces = Pieces::of(pipeline, &topology);
+                match pieces.only_group() {
+                    Some(slot) => slot,
+                    None => return self.in_groups(pieces, terms, begun).await,
+                }
             }
-        }
-        self.in_pieces(pipeline, whole, terms, begun).await
+        };
+        let sent = self.whole(slot, pipeline, terms, begun).await?;
+        self.mend(from_ref(pipeline), sent, terms, begun).await
     }
 
     /// [`pipeline`](Spread::pipeline), of commands that are given as their words.
@@ -248,126 +256,114 @@ impl Spread {
         terms: Terms,
         begun: Option<Instant>,
     ) -> Result<Vec<Value>> {
-        let Some(slot) = steps.slot() else {
+        let slot @ Some(_) = steps.slot() else {
             return self.pipeline(&steps.pipeline(), terms, begun).await;
         };
         match self.whole(slot, steps, terms, begun).await? {
             (_, Ok(replies)) if !replies.iter().any(is_error) => Ok(replies),
-            outcome => {
+            sent => {
                 let pipeline = steps.pipeline();
-                Box::pin(self.in_pieces(&pipeline, Some(outcome), terms, begun)).await
+                Box::pin(self.mend(from_ref(&pipeline), sent, terms, begun)).await
             }
         }
     }
 
-    /// Sends something whole to the node that serves the slot. Its answer, and who gave it; an error if there is nobody.
+    /// Sends what goes to one node.
+    pub(super) async fn group(
+        &self,
+        group: &Group,
+        terms: Terms,
+        begun: Option<Instant>,
+    ) -> Result<Vec<Value>> {
+        let sent = self.whole(group.slot, group, terms, begun).await?;
+        self.mend(group.parts(), sent, terms, begun).await
+    }
+
+    async fn in_groups(
+        &self,
+        mut pieces: Pieces<'_>,
+        terms: Terms,
+        begun: Option<Instant>,
+    ) -> Result<Vec<Value>> {
+        let groups = pieces.groups();
+        let send = |group| Box::pin(self.group(group, terms, begun)) as BoxFuture<'_, _>;
+        let outcomes = all(groups.iter().map(send).collect()).await;
+        for (group, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(replies) => pieces.answer(group, replies),
+                Err(error) => pieces.fail(group, &error),
+            }
+        }
+        match pieces.nothing_was_sent() {
+            Some(error) => Err(error),
+            None => pieces.joined(),
+        }
+    }
+
+    /// Sends something whole to the node that serves the slot, or to any. Its answer, and who gave it; an error if there
+    /// is nobody.
     async fn whole<S: Sendable>(
         &self,
-        slot: u16,
+        slot: Option<u16>,
         what: &S,
         terms: Terms,
         begun: Option<Instant>,
     ) -> Result<(Arc<Node>, Result<S::Reply>)> {
-        let node = match self.serving_now(slot) {
+        let node = match slot.and_then(|slot| self.serving_now(slot)) {
             Some(node) => node,
             // Boxed, because it is rare: without it, every call's future would be larger.
-            None => Box::pin(self.serving(slot, terms.limit)).await?,
+            None => Box::pin(self.serving_or_any(slot, terms.limit)).await?,
         };
         let outcome = node.attempt(what, terms, begun).await;
         Ok((node, outcome))
     }
 
-    /// Sends commands together that have keys in several slots, or goes on after what a node has said to all of them.
-    async fn in_pieces(
-        &self,
-        pipeline: &Pipeline,
-        mut whole: Option<(Arc<Node>, Result<Vec<Value>>)>,
-        terms: Terms,
-        begun: Option<Instant>,
-    ) -> Result<Vec<Value>> {
-        let topology = self.topology(terms.limit).await?;
-        let mut pieces = Pieces::of(pipeline, &topology);
-        if whole.is_none()
-            && let Some(slot) = pieces.only_group()
-        {
-            whole = Some(match slot {
-                Some(slot) => self.whole(slot, pipeline, terms, begun).await?,
-                None => {
-                    let node = self.any(terms.limit).await?;
-                    let outcome = node.attempt(pipeline, terms, begun).await;
-                    (node, outcome)
-                }
-            });
-        }
-        if let Some((node, outcome)) = whole {
-            match outcome {
-                Ok(replies) => return self.mend(&pieces, replies, terms, begun, &node).await,
-                // As if each piece had this error.
-                Err(error) if Redirect::of(&error, "").is_some() => pieces.fail(0, &error),
-                Err(error) => {
-                    self.doubt(&error, false);
-                    return Err(error);
-                }
-            }
-        } else {
-            let groups = pieces.groups();
-            let mut sent: Vec<BoxFuture<'_, Result<Vec<Value>>>> = Vec::new();
-            for group in groups {
-                sent.push(Box::pin(async move {
-                    let node = match group.slot {
-                        Some(slot) => self.serving(slot, terms.limit).await?,
-                        None => self.any(terms.limit).await?,
-                    };
-                    node.attempt(&group.pipeline, terms, begun).await
-                }));
-            }
-            for (group, outcome) in all(sent).await.into_iter().enumerate() {
-                match outcome {
-                    Ok(replies) => pieces.answer(group, replies),
-                    Err(error) => {
-                        self.doubt(&error, false);
-                        pieces.fail(group, &error);
-                    }
-                }
-            }
-        }
-        if let Some(error) = pieces.nothing_was_sent() {
-            return Err(error);
-        }
-        for (slot, command, reply) in pieces.redirected() {
-            let (terms, begun) = self.left(terms, begun);
-            let again = match slot {
-                Some(slot) => self.at(slot, &command, terms, begun).await,
-                None => self.anywhere(&command, terms, begun).await,
-            };
-            *reply = again.map_err(not_sent);
-        }
-        pieces.joined()
-    }
-
-    /// The replies of a pipeline that went to one node, after those that it sent elsewhere were asked for there.
+    /// The replies of commands that went to one node, after those that it sent elsewhere were asked for there. Of a
+    /// transaction, the error may be that of another command, so each is asked for anew.
     async fn mend(
         &self,
-        pieces: &Pieces<'_>,
-        mut replies: Vec<Value>,
+        parts: &[Pipeline],
+        (node, outcome): (Arc<Node>, Result<Vec<Value>>),
         terms: Terms,
         begun: Option<Instant>,
-        node: &Arc<Node>,
     ) -> Result<Vec<Value>> {
-        for (place, reply) in replies.iter_mut().enumerate() {
+        let mut replies = match outcome {
+            Ok(replies) if !replies.iter().any(is_error) => return Ok(replies),
+            Ok(replies) => replies,
+            // As if each command had this error.
+            Err(error) if Redirect::of(&error, "").is_some() => {
+                vec![error.as_reply(); parts.iter().map(Pipeline::len).sum()]
+            }
+            Err(error) => {
+                self.doubt(&error, false);
+                return Err(error);
+            }
+        };
+        let transaction = parts.iter().any(Pipeline::is_transaction);
+        let commands = parts.iter().flat_map(Pipeline::cmd_iter);
+        for (command, reply) in commands.zip(&mut replies) {
             let Value::ServerError(refused) = &*reply else {
                 continue;
             };
             let error = Error::from_server(refused);
-            if Redirect::of(&error, "").is_none() {
-                continue;
-            }
-            let Some((Some(slot), command)) = pieces.command(place) else {
+            let slot = match Redirect::of(&error, "") {
+                Some(Redirect::Down) => {
+                    self.doubt(&error, false);
+                    None
+                }
+                Some(_) => slot_of(command),
+                None => None,
+            };
+            let Some(slot) = slot else {
                 continue;
             };
-            let from = (Arc::clone(node), error);
             let (terms, begun) = self.left(terms, begun);
-            let again = self.follow(slot, command, terms, begun, from).await;
+            let again = if transaction {
+                self.at(slot, command, terms, begun).await
+            } else {
+                let from = (Arc::clone(&node), error);
+                self.follow(slot, command, terms, begun, from).await
+            };
             *reply = again
                 .map_err(not_sent)
                 .unwrap_or_else(|error| error.as_reply());
@@ -390,11 +386,7 @@ impl Spread {
         if slots.any(|other| Some(other) != slot) {
             return Err(Error::in_several_slots());
         }
-        let mut node = match slot {
-            Some(slot) => self.serving(slot, terms.limit).await?,
-            None => self.any(terms.limit).await?,
-        };
-        let mut outcome = node.attempt(pipeline, terms, begun).await;
+        let (mut node, mut outcome) = self.whole(slot, pipeline, terms, begun).await?;
         for _ in 0..HOPS {
             let Err(error) = &outcome else { break };
             let Some(Redirect::Moved { slot, to }) = Redirect::of(error, &host_of(node.host()))
@@ -445,8 +437,12 @@ impl Spread {
 
     /// The node that has this key; any if there is none.
     pub(super) async fn node_of(&self, key: Option<&[u8]>, limit: Duration) -> Result<Arc<Node>> {
-        match key {
-            Some(key) => self.serving(crate::slot::slot(key), limit).await,
+        self.serving_or_any(key.map(crate::slot::slot), limit).await
+    }
+
+    async fn serving_or_any(&self, slot: Option<u16>, limit: Duration) -> Result<Arc<Node>> {
+        match slot {
+            Some(slot) => self.serving(slot, limit).await,
             None => self.any(limit).await,
         }
     }

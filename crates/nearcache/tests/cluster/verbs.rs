@@ -63,6 +63,122 @@ fn a_batch_goes_over_all_slots() {
     });
 }
 
+/// However many slots a batch has: what goes to a node is sent to it together.
+#[test]
+fn a_batch_takes_few_round_trips_to_each_primary() {
+    let cluster = Cluster::shared();
+    both(async |target| {
+        let proxies = cluster.proxies();
+        let cache = open(target, &proxies.url());
+        let names = || (0..200).map(|i| format!("few:{i}"));
+        call!(cache.set_many(names().zip(0..200))).unwrap();
+        macro_rules! at_most {
+            ($times:literal, $what:literal, $operation:expr) => {{
+                proxies.all().iter().for_each(|proxy| proxy.reset_counts());
+                let outcome = $operation.unwrap();
+                for proxy in proxies.all() {
+                    let times = proxy.round_trips();
+                    assert!(times <= $times, "{}: {times}", $what);
+                }
+                outcome
+            }};
+        }
+        let numbers = || names().zip(1..201);
+        at_most!(1, "set", call!(cache.set_many(numbers())));
+        at_most!(
+            1,
+            "set, to expire",
+            call!(cache.set_many(numbers()).ttl("1h"))
+        );
+        let found = at_most!(1, "get", call!(cache.get_many::<i32>(names())));
+        assert_eq!(found, (1..201).map(Some).collect::<Vec<_>>());
+        let deleted = at_most!(1, "delete", call!(cache.delete_many(names())));
+        assert_eq!(deleted, 200);
+        at_most!(
+            3,
+            "set with tags",
+            call!(cache.set_many(numbers()).tags(["a", "b"]))
+        );
+        let found = at_most!(2, "get with tags", call!(cache.get_many::<i32>(names())));
+        assert_eq!(found, (1..201).map(Some).collect::<Vec<_>>());
+        let tags = (0..200).map(|i| format!("tag:{i}"));
+        at_most!(
+            2,
+            "invalidate",
+            call!(cache.invalidate_tags(tags.chain(["a".to_owned()])))
+        );
+        let load = |keys: Vec<String>| {
+            let loaded: Vec<_> = keys.into_iter().map(|key| (key, 2)).collect();
+            Ok::<_, std::io::Error>(loaded)
+        };
+        // Dead entries, whose leases and tags are looked at as well; then those that are there.
+        for times in [8, 1] {
+            let found = at_most!(
+                8,
+                "remember",
+                match &cache {
+                    Face::Async(cache) => {
+                        let load = move |keys| async move { load(keys) };
+                        cache.remember_many(names(), load).await
+                    }
+                    Face::Blocking(cache) => cache.remember_many(names(), load).run(),
+                }
+            );
+            assert_eq!(found, [Some(2); 200]);
+            let most = proxies.all().iter().map(|proxy| proxy.round_trips()).max();
+            assert!(most <= Some(times), "{most:?}");
+        }
+    });
+}
+
+/// What is refused in one slot is no failure of the others of the same node.
+#[test]
+fn what_is_refused_in_a_slot_costs_the_others_nothing() {
+    let cluster = Cluster::shared();
+    both(async |target| {
+        let prefix = random_prefix();
+        let [keys, leases] = [
+            format!("~{prefix}:ok*"),
+            format!("~{prefix}:{{{prefix}:ok*"),
+        ];
+        let user = [
+            "ACL", "SETUSER", &prefix, "reset", "on", ">pw", &keys, &leases, "+@all",
+        ];
+        for node in 0..cluster.len() {
+            cluster.tell(node, &user);
+        }
+        let url = cluster.url().replace("://", &format!("://{prefix}:pw@"));
+        let (cache, root) = (
+            open_at(target, &url, &prefix),
+            open_at(target, &cluster.url(), &prefix),
+        );
+        let names = || {
+            let permitted = (0..60).map(|i| format!("ok:{i}"));
+            ["no:1".to_owned()]
+                .into_iter()
+                .chain(permitted)
+                .chain(["no:2".to_owned()])
+        };
+        let found = |first: Option<i32>, others: Option<i32>| {
+            let mut found = vec![others; 62];
+            (found[0], found[61]) = (first, first);
+            found
+        };
+        call!(root.set_many(names().zip([1; 62]))).unwrap();
+        let error = call!(cache.set_many(names().zip([2; 62]))).unwrap_err();
+        assert!(error.to_string().contains("no:"), "{error}");
+        let after = call!(root.get_many::<i32>(names())).unwrap();
+        assert_eq!(after, found(Some(1), Some(2)), "{target:?}");
+        let error = call!(cache.delete_many(names())).unwrap_err();
+        assert!(error.to_string().contains("no:"), "{error}");
+        let after = call!(root.get_many::<i32>(names())).unwrap();
+        assert_eq!(after, found(Some(1), None), "{target:?}");
+        for node in 0..cluster.len() {
+            cluster.tell(node, &["ACL", "DELUSER", &prefix]);
+        }
+    });
+}
+
 #[test]
 fn listings_and_clears_reach_every_primary() {
     let cluster = Cluster::shared();

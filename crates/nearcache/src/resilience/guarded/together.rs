@@ -103,16 +103,15 @@ impl Guarded {
             let (replica, pipeline) = (replica(slot), By(sender, pipeline));
             return self.read_of(replica.as_ref(), &pipeline, limit).await;
         }
-        let groups = pieces.groups();
-        let send = |group: &'_ spread::Group| {
-            let (group, replica) = (group.pipeline.clone(), replica(group.slot));
+        let send = |group: spread::Group| {
+            let replica = replica(group.slot);
             let read = async move {
                 let group = By(sender, &group);
                 self.read_of(replica.as_ref(), &group, limit).await
             };
             Box::pin(read) as crate::connect::BoxFuture<'_, _>
         };
-        let outcomes = crate::runtime::all(groups.iter().map(send).collect()).await;
+        let outcomes = crate::runtime::all(pieces.groups().into_iter().map(send).collect()).await;
         for (group, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
                 Ok(replies) => pieces.answer(group, replies),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use redis::{Cmd, Pipeline, Value};
 
-use super::not_sent;
+use super::{Group, not_sent};
 use crate::connect::cluster::{Join, Part, Redirect, Route, Topology, route};
 use crate::error::{Error, Result};
 
@@ -49,13 +49,6 @@ enum Goal {
     Slot(u16),
 }
 
-/// The pieces that are sent together.
-pub(in super::super) struct Group {
-    /// A slot of its node; `None`: any node.
-    pub(in super::super) slot: Option<u16>,
-    pub(in super::super) pipeline: Pipeline,
-}
-
 impl<'p> Pieces<'p> {
     pub(in super::super) fn of(pipeline: &'p Pipeline, topology: &Topology) -> Self {
         let mut pieces = Pieces {
@@ -85,6 +78,12 @@ impl<'p> Pieces<'p> {
             };
             pieces.commands.push((command, whole));
         }
+        if pipeline.is_transaction() {
+            // Those of a slot take effect together, so they stand together, in their order.
+            for group in &mut pieces.groups {
+                group.pieces.sort_by_key(|piece| pieces.pieces[*piece].slot);
+            }
+        }
         pieces
     }
 
@@ -93,11 +92,9 @@ impl<'p> Pieces<'p> {
             // What goes anywhere goes along.
             None => 0,
             Some(slot) => {
-                let shard = match self.pipeline.is_transaction() {
-                    true => None,
-                    false => topology.index_of(slot),
-                };
-                let goal = shard.map_or(Goal::Slot(slot), Goal::Shard);
+                let goal = topology
+                    .index_of(slot)
+                    .map_or(Goal::Slot(slot), Goal::Shard);
                 // The first goal is that of the first group, which may have what goes anywhere.
                 let next = match self.found.is_empty() {
                     true => 0,
@@ -123,26 +120,25 @@ impl<'p> Pieces<'p> {
     /// The slot of the only group, if there is one, and no command is split: then the pipeline is sent as it is.
     pub(in super::super) fn only_group(&self) -> Option<Option<u16>> {
         let split = |(_, whole): &(&Cmd, Whole)| matches!(whole, Whole::Parts(..));
-        (self.groups.len() <= 1 && !self.commands.iter().any(split))
+        let mut slots = self.pieces.windows(2);
+        let is_whole =
+            !self.pipeline.is_transaction() || slots.all(|pieces| pieces[0].slot == pieces[1].slot);
+        (self.groups.len() <= 1 && is_whole && !self.commands.iter().any(split))
             .then(|| self.groups.first().and_then(|only| only.slot))
     }
 
     /// What is sent to each node.
     pub(in super::super) fn groups(&self) -> Vec<Group> {
         let group = |members: &Members| {
-            let mut pipeline = Pipeline::with_capacity(members.pieces.len());
-            if self.pipeline.is_transaction() {
-                pipeline.atomic();
-            }
+            let transaction = self.pipeline.is_transaction();
+            let mut group = Group::new(members.slot, transaction);
             for piece in &members.pieces {
-                if let Some(command) = self.command_of(&self.pieces[*piece]) {
-                    pipeline.add_command(command.clone());
+                let piece = &self.pieces[*piece];
+                if let Some(command) = self.command_of(piece) {
+                    group.add(piece.slot, command.clone());
                 }
             }
-            Group {
-                slot: members.slot,
-                pipeline,
-            }
+            group
         };
         self.groups.iter().map(group).collect()
     }
@@ -154,12 +150,6 @@ impl<'p> Pieces<'p> {
             }
             (_, (command, _)) => Some(command),
         }
-    }
-
-    /// The slot and the command at this place of a pipeline that was sent as it is.
-    pub(in super::super) fn command(&self, place: usize) -> Option<(Option<u16>, &Cmd)> {
-        let piece = self.pieces.get(place)?;
-        Some((piece.slot, self.command_of(piece)?))
     }
 
     /// The replies to a group.
@@ -198,24 +188,6 @@ impl<'p> Pieces<'p> {
             }
         }
         first
-    }
-
-    /// The pieces that must be sent elsewhere, in their order, with the places of their replies.
-    pub(in super::super) fn redirected(&mut self) -> Vec<(Option<u16>, Cmd, &mut Result<Value>)> {
-        let elsewhere = |piece: &Piece| matches!(&piece.reply, Err(error) if Redirect::of(error, "").is_some_and(|to| to != Redirect::Down));
-        let commands: Vec<Option<Cmd>> = self
-            .pieces
-            .iter()
-            .map(|piece| {
-                elsewhere(piece)
-                    .then(|| self.command_of(piece).cloned())
-                    .flatten()
-            })
-            .collect();
-        let pieces = self.pieces.iter_mut().zip(commands);
-        pieces
-            .filter_map(|(piece, command)| Some((piece.slot, command?, &mut piece.reply)))
-            .collect()
     }
 
     /// The replies to the commands. Errors stand in their places.
