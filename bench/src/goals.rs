@@ -52,6 +52,16 @@ pub(crate) const ROWS: &[Row] = &[
         scenarios: &["blocking/"],
     },
     Row {
+        what: "get, set and get_many on a Cluster, 1, 64 and 512 tasks",
+        goal: "1 × redis-rs's cluster client",
+        scenarios: &["cluster/"],
+    },
+    Row {
+        what: "the port of the embedded store, pipelines of 1 and 16, and with appendfsync",
+        goal: "1 ×, 0.8 × and 1 × redis-server",
+        scenarios: &["port/"],
+    },
+    Row {
         what: "embedded get and set",
         goal: "at most 2.5 × and 4 × the time of Connection::execute: speeds of 0.40 × and 0.25 ×",
         scenarios: &["embedded/"],
