@@ -7,11 +7,12 @@
 //! 3. A node that is away costs only what is for its slots: the other parts of a pipeline have their replies, and its
 //!    own have its error in their places.
 //! 4. Commands that must take effect together go to one slot as `MULTI`. Those that the cache itself sends are one
-//!    `MULTI` for each slot, and in a slot that is just moving they go one by one, in their order: each is right
-//!    without the others.
+//!    `MULTI` for each slot, all those of a node in one go; and in a slot that is just moving they go one by one, in their
+//!    order: each is right without the others.
 //! 5. Before a command goes to a node that has taken over from another, the listener knows of the failover.
 //!
-//! `nodes` has the nodes, and finds out which of them serves which slot.
+//! `nodes` has the nodes, and finds out which of them serves which slot. `pieces` takes a pipeline apart and joins the
+//! replies; a `group` is what of it goes to one node.
 
 mod group;
 mod nodes;
