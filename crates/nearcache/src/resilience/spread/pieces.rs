@@ -266,3 +266,98 @@ fn is_away(error: &Error) -> bool {
     );
     kind && Redirect::of(error, "").is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slot::{SLOTS, slot};
+
+    /// Two primaries, of a half of the slots each.
+    fn halves() -> Topology {
+        let range = |from: u16, to: u16, port: i64| {
+            let id = Value::BulkString(b"id".to_vec());
+            let node = vec![Value::BulkString(b"h".to_vec()), Value::Int(port), id];
+            let ends = [from, to].map(|slot| Value::Int(slot.into()));
+            Value::Array([&ends[..], &[Value::Array(node)]].concat())
+        };
+        let half = SLOTS / 2;
+        let reply = Value::Array(vec![range(0, half - 1, 1), range(half, SLOTS - 1, 2)]);
+        Topology::parse(&reply, "h").unwrap()
+    }
+
+    fn names(part: &Pipeline) -> Vec<String> {
+        let packed = part.cmd_iter().map(|command| {
+            let words = command.args_iter().filter_map(|word| match word {
+                redis::Arg::Simple(word) => Some(String::from_utf8_lossy(word).into_owned()),
+                _ => None,
+            });
+            words.collect::<Vec<_>>().join(" ")
+        });
+        packed.collect()
+    }
+
+    #[test]
+    fn what_takes_effect_together_is_a_part_for_each_slot_and_a_group_for_each_node() {
+        let keys = ["a", "b", "c", "d", "e", "f"];
+        let mut pipeline = Pipeline::new();
+        pipeline.atomic();
+        for key in keys {
+            pipeline.cmd("SET").arg(key).arg(1);
+        }
+        // In the slots of those before, so they belong to their parts.
+        for key in keys {
+            pipeline.cmd("UNLINK").arg(format!("{{{key}}}:lease"));
+        }
+        let topology = halves();
+        let mut pieces = Pieces::of(&pipeline, &topology);
+        assert_eq!(pieces.only_group(), None);
+        let groups = pieces.groups();
+        let halves = [
+            keys.iter()
+                .filter(|key| slot(key.as_bytes()) < SLOTS / 2)
+                .count(),
+            keys.iter()
+                .filter(|key| slot(key.as_bytes()) >= SLOTS / 2)
+                .count(),
+        ];
+        assert!(halves[0] > 0 && halves[1] > 0, "{halves:?}");
+        assert_eq!(groups.len(), 2);
+        let mut seen = Vec::new();
+        for (at, group) in groups.iter().enumerate() {
+            let mut replies = Vec::new();
+            for part in group.parts() {
+                assert!(part.is_transaction());
+                let names = names(part);
+                let [set, unlink] = &names[..] else {
+                    panic!("{names:?}");
+                };
+                let key = set.split(' ').nth(1).unwrap();
+                assert_eq!(*unlink, format!("UNLINK {{{key}}}:lease"));
+                seen.push(key.to_owned());
+                replies.extend(names.iter().map(|name| Value::SimpleString(name.clone())));
+            }
+            pieces.answer(at, replies);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, keys);
+        // The replies are in the order of the commands, wherever these went.
+        let said: Vec<_> = pieces.joined().unwrap();
+        let expected: Vec<_> = names(&pipeline)
+            .into_iter()
+            .map(Value::SimpleString)
+            .collect();
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn what_need_not_take_effect_together_is_one_part_for_each_node() {
+        let mut pipeline = Pipeline::new();
+        for key in ["a", "b", "c", "d", "e", "f"] {
+            pipeline.cmd("GET").arg(key);
+        }
+        let topology = halves();
+        let groups = Pieces::of(&pipeline, &topology).groups();
+        assert_eq!(groups.len(), 2);
+        assert!(groups.iter().all(|group| group.parts().len() == 1));
+    }
+}
