@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use nearcache::{Error, ErrorKind};
-use nearcache_testkit::{Cluster, eventually, random_prefix};
+use nearcache_testkit::{Cluster, Proxy, eventually, random_prefix};
 
 use crate::face::Face;
 use crate::scene::Source;
@@ -125,7 +125,7 @@ fn a_batch_takes_few_round_trips_to_each_primary() {
                 }
             );
             assert_eq!(found, [Some(2); 200]);
-            let most = proxies.all().iter().map(|proxy| proxy.round_trips()).max();
+            let most = proxies.all().iter().map(Proxy::round_trips).max();
             assert!(most <= Some(times), "{most:?}");
         }
     });
