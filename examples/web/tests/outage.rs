@@ -232,7 +232,15 @@ async fn what_has_a_source_never_fails_and_what_lives_in_redis_says_so() {
     }
     // Whoever was told so has the points. (Who was told 503 may have them as well.)
     let board = service.cache.leaderboard::<String>("readers").resets("1w");
-    let standing = board.standing("ada").await.unwrap().expect("a score");
+    // On a busy machine the server may be away once more.
+    let since = Instant::now();
+    let standing = loop {
+        match board.standing("ada").await {
+            Ok(standing) => break standing.expect("a score"),
+            Err(error) => assert!(since.elapsed() < Duration::from_secs(60), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
     let scored = scored.load(Ordering::Relaxed);
     assert!(
         standing.score as usize >= scored,
