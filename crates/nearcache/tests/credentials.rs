@@ -347,8 +347,16 @@ fn a_password_that_is_refused_on_a_live_connection_is_told_to_whom_it_concerns()
                 call!(face.set(format!("k{i}"), &(2 * i)))
             });
             let stored = stored.await;
+            // Of 16 connections of threads, the one that is signed out may have stored so little that it is still good for
+            // some calls. Then one of these is told, and only one.
+            let mut spared = blocking;
             for (i, stored) in stored.into_iter().enumerate() {
-                let found = call!(face.get::<usize>(format!("k{i}"))).unwrap();
+                let mut found = call!(face.get::<usize>(format!("k{i}")));
+                if matches!(&found, Err(error) if error.kind() == ErrorKind::Auth && spared) {
+                    spared = false;
+                    found = call!(face.get::<usize>(format!("k{i}")));
+                }
+                let found = found.unwrap();
                 match stored {
                     Ok(_) => assert_eq!(found, Some(2 * i), "{blocking} {after}"),
                     Err(error) => {
