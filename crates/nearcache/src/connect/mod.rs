@@ -237,11 +237,15 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
             let mut inner = Vec::with_capacity(sent.len());
             for one in all {
                 let outer = replies.by_ref().take(one.len() + 2).collect();
-                match inside(self.common(), outer) {
-                    Ok(replies) if replies.len() == one.len() => inner.extend(replies),
-                    Ok(_) => return Err(Error::unexpected("EXEC", &Value::Nil)),
-                    Err(error) => inner.extend(one.cmd_iter().map(|_| error.as_reply())),
-                }
+                let error = match inside(self.common(), outer) {
+                    Ok(replies) if replies.len() == one.len() => {
+                        inner.extend(replies);
+                        continue;
+                    }
+                    Ok(_) => Error::unexpected("EXEC", &Value::Nil),
+                    Err(error) => error,
+                };
+                inner.extend(one.cmd_iter().map(|_| error.as_reply()));
             }
             Ok(inner)
         })

@@ -282,23 +282,14 @@ impl Spread {
 
     async fn in_groups(
         &self,
-        mut pieces: Pieces<'_>,
+        pieces: Pieces<'_>,
         terms: Terms,
         begun: Option<Instant>,
     ) -> Result<Vec<Value>> {
         let groups = pieces.groups();
         let send = |group| Box::pin(self.group(group, terms, begun)) as BoxFuture<'_, _>;
         let outcomes = all(groups.iter().map(send).collect()).await;
-        for (group, outcome) in outcomes.into_iter().enumerate() {
-            match outcome {
-                Ok(replies) => pieces.answer(group, replies),
-                Err(error) => pieces.fail(group, &error),
-            }
-        }
-        match pieces.nothing_was_sent() {
-            Some(error) => Err(error),
-            None => pieces.joined(),
-        }
+        pieces.concluded(outcomes)
     }
 
     /// Sends something whole to the node that serves the slot, or to any. Its answer, and who gave it; an error if there

@@ -98,7 +98,7 @@ impl Guarded {
             return self.read_of(replica.as_ref(), &pipeline, limit).await;
         }
         let topology = spread.topology(limit).await?;
-        let mut pieces = spread::Pieces::of(pipeline, &topology);
+        let pieces = spread::Pieces::of(pipeline, &topology);
         if let Some(slot) = pieces.only_group() {
             let (replica, pipeline) = (replica(slot), By(sender, pipeline));
             return self.read_of(replica.as_ref(), &pipeline, limit).await;
@@ -112,15 +112,6 @@ impl Guarded {
             Box::pin(read) as crate::connect::BoxFuture<'_, _>
         };
         let outcomes = crate::runtime::all(pieces.groups().into_iter().map(send).collect()).await;
-        for (group, outcome) in outcomes.into_iter().enumerate() {
-            match outcome {
-                Ok(replies) => pieces.answer(group, replies),
-                Err(error) => pieces.fail(group, &error),
-            }
-        }
-        match pieces.nothing_was_sent() {
-            Some(error) => Err(error),
-            None => pieces.joined(),
-        }
+        pieces.concluded(outcomes)
     }
 }

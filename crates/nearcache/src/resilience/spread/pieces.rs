@@ -152,8 +152,28 @@ impl<'p> Pieces<'p> {
         }
     }
 
+    /// The replies to the commands, of the outcomes of all groups. Errors stand in their places.
+    ///
+    /// # Errors
+    /// That of all pieces, if none was carried out.
+    pub(in super::super) fn concluded(
+        mut self,
+        outcomes: Vec<Result<Vec<Value>>>,
+    ) -> Result<Vec<Value>> {
+        for (group, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(replies) => self.answer(group, replies),
+                Err(error) => self.fail(group, &error),
+            }
+        }
+        match self.nothing_was_sent() {
+            Some(error) => Err(error),
+            None => self.joined(),
+        }
+    }
+
     /// The replies to a group.
-    pub(in super::super) fn answer(&mut self, group: usize, replies: Vec<Value>) {
+    fn answer(&mut self, group: usize, replies: Vec<Value>) {
         let mut replies = replies.into_iter();
         let members = self.groups.get(group);
         for piece in members.iter().flat_map(|members| &members.pieces) {
@@ -166,7 +186,7 @@ impl<'p> Pieces<'p> {
     }
 
     /// The whole group had this error.
-    pub(in super::super) fn fail(&mut self, group: usize, error: &Error) {
+    fn fail(&mut self, group: usize, error: &Error) {
         let members = self.groups.get(group);
         for piece in members.iter().flat_map(|members| &members.pieces) {
             self.pieces[*piece].reply = Err(error.clone());
@@ -174,7 +194,7 @@ impl<'p> Pieces<'p> {
     }
 
     /// The error of all pieces, if none was carried out and none is to be sent elsewhere.
-    pub(in super::super) fn nothing_was_sent(&self) -> Option<Error> {
+    fn nothing_was_sent(&self) -> Option<Error> {
         let mut first = None;
         for piece in &self.pieces {
             match &piece.reply {
@@ -190,8 +210,7 @@ impl<'p> Pieces<'p> {
         first
     }
 
-    /// The replies to the commands. Errors stand in their places.
-    pub(in super::super) fn joined(self) -> Result<Vec<Value>> {
+    fn joined(self) -> Result<Vec<Value>> {
         let mut replies: Vec<Option<Result<Value>>> = self
             .pieces
             .into_iter()
@@ -309,7 +328,7 @@ mod tests {
             pipeline.cmd("UNLINK").arg(format!("{{{key}}}:lease"));
         }
         let topology = halves();
-        let mut pieces = Pieces::of(&pipeline, &topology);
+        let pieces = Pieces::of(&pipeline, &topology);
         assert_eq!(pieces.only_group(), None);
         let groups = pieces.groups();
         let halves = [
@@ -322,8 +341,8 @@ mod tests {
         ];
         assert!(halves[0] > 0 && halves[1] > 0, "{halves:?}");
         assert_eq!(groups.len(), 2);
-        let mut seen = Vec::new();
-        for (at, group) in groups.iter().enumerate() {
+        let (mut seen, mut outcomes) = (Vec::new(), Vec::new());
+        for group in &groups {
             let mut replies = Vec::new();
             for part in group.parts() {
                 assert!(part.is_transaction());
@@ -336,12 +355,12 @@ mod tests {
                 seen.push(key.to_owned());
                 replies.extend(names.iter().map(|name| Value::SimpleString(name.clone())));
             }
-            pieces.answer(at, replies);
+            outcomes.push(Ok(replies));
         }
         seen.sort_unstable();
         assert_eq!(seen, keys);
         // The replies are in the order of the commands, wherever these went.
-        let said: Vec<_> = pieces.joined().unwrap();
+        let said = pieces.concluded(outcomes).unwrap();
         let expected: Vec<_> = names(&pipeline)
             .into_iter()
             .map(Value::SimpleString)
