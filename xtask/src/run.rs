@@ -156,17 +156,25 @@ fn lines(output: ChildStdout, pid: u32) -> impl Iterator<Item = String> {
     })
 }
 
-/// Ends a process, and what it has started.
+/// Ends a process, and what it has started, as far as `/proc` tells.
 fn end(pid: u32) {
-    let pid = pid.to_string();
-    let children = Command::new("pgrep").args(["-P", &pid]).output();
-    // First the process itself, so that it starts nothing new meanwhile.
-    let _ = Command::new("kill").args(["-KILL", &pid]).status();
-    let children = children.map(|found| found.stdout).unwrap_or_default();
-    String::from_utf8_lossy(&children)
-        .split_whitespace()
-        .filter_map(|child| child.parse().ok())
-        .for_each(end);
+    let children = children(pid);
+    // First the process itself, so that it starts nothing new meanwhile. (The shell has `kill` where there is no program.)
+    let kill = format!("kill -KILL {pid}");
+    let _ = Command::new("sh").args(["-c", &kill]).status();
+    children.into_iter().for_each(end);
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all = processes.filter_map(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).ok()?;
+        // `pid (name) state parent`, where the name may be anything.
+        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
+        let is_child = parent.parse() == Ok(pid);
+        is_child.then(|| process.file_name().to_str()?.parse().ok())?
+    });
+    all.collect()
 }
 
 /// How many tests run at once. Most of them wait, for a server or for a time.
