@@ -619,6 +619,43 @@ fn idle_clients_are_disconnected_if_that_is_wanted() {
 }
 
 #[test]
+fn a_client_that_has_waited_is_not_idle() {
+    let port = Port::with(|builder| builder.idle_timeout(Duration::from_secs(3)));
+    // They end while the server looks for idle clients, which it does each second, and at any time between.
+    let mut waits: Vec<Raw> = (0..40)
+        .map(|i| {
+            let mut client = port.raw();
+            client.send(format!("BLPOP list {}\r\n", 3.5 + f64::from(i) / 40.0));
+            client
+        })
+        .collect();
+    for client in &mut waits {
+        client.expect("*-1\r\n");
+    }
+    for client in &mut waits {
+        client.ask("PING", "+PONG\r\n");
+    }
+}
+
+#[test]
+fn a_client_that_was_paused_is_not_idle() {
+    let port = Port::with(|builder| builder.idle_timeout(Duration::from_secs(2)));
+    let mut client = port.raw();
+    client.ask("CLIENT PAUSE 4500 WRITE", "+OK\r\n");
+    let mut held: Vec<Raw> = (0..40).map(|_| port.raw()).collect();
+    for client in &mut held {
+        client.send("SET key value\r\n");
+    }
+    for client in &mut held {
+        client.expect("+OK\r\n");
+    }
+    std::thread::sleep(Duration::from_millis(1100));
+    for client in &mut held {
+        client.ask("PING", "+PONG\r\n");
+    }
+}
+
+#[test]
 fn a_shutdown_closes_all_connections_and_the_store_stays() {
     let port = Port::open();
     let mut client = port.raw();

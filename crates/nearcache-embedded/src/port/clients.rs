@@ -40,7 +40,7 @@ pub(crate) struct Client {
     pub(crate) monitors: AtomicBool,
     pub(crate) no_evict: AtomicBool,
     replies: AtomicU8,
-    /// When it last sent something, in milliseconds of the store's coarse clock.
+    /// When it last sent or was sent something, or ended a wait, in milliseconds of the store's coarse clock.
     pub(crate) active: AtomicU64,
     pub(crate) seen: Mutex<Seen>,
 }

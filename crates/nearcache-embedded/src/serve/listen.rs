@@ -475,9 +475,10 @@ async fn keep_house(shared: Arc<Shared>, stop: watch::Sender<bool>) {
         let limit = shared.settings.port.idle.load(Ordering::Relaxed);
         let now = shared.coarse_ms();
         for client in shared.clients.all() {
-            let idle = now.saturating_sub(client.active.load(Ordering::Relaxed));
+            // In this order: who has just ended its wait is not idle.
             let exempt =
-                client.blocked.load(Ordering::Relaxed) || client.kind() != ClientType::Normal;
+                client.blocked.load(Ordering::Acquire) || client.kind() != ClientType::Normal;
+            let idle = now.saturating_sub(client.active.load(Ordering::Relaxed));
             if limit > 0 && idle / 1000 >= limit && !exempt {
                 client.kill();
             } else if u128::from(idle) >= DROWSY.as_millis() && client.seen.lock().input_free > 0 {

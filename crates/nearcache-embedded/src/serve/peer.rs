@@ -277,7 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         shared.clients.held.fetch_add(1, Ordering::Relaxed);
         self.client.blocked.store(true, Ordering::Relaxed);
         let held = self.held(end).await;
-        self.client.blocked.store(false, Ordering::Relaxed);
+        self.end_block();
         shared.clients.held.fetch_sub(1, Ordering::Relaxed);
         held
     }
@@ -310,7 +310,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.client.blocked.store(true, Ordering::Relaxed);
         self.show();
         let reply = self.waited(&wait).await;
-        self.client.blocked.store(false, Ordering::Relaxed);
+        self.end_block();
         if reply.is_err() {
             self.shared.end(&wait.waiter, None);
         }
@@ -384,15 +384,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
                 let stats = &self.shared.stats;
                 stats.bytes_in.fetch_add(received as u64, Ordering::Relaxed);
                 stats.reads.fetch_add(1, Ordering::Relaxed);
-                self.client
-                    .active
-                    .store(self.shared.coarse_ms(), Ordering::Relaxed);
+                self.show_life();
                 if self.input.capacity() - self.input.len() < 64 {
                     self.input.reserve(READ);
                 }
                 Poll::Ready(Ok(Event::Some))
             }
         }
+    }
+
+    /// From now on the client counts as idle: it has sent something, was sent something, or has waited until now.
+    fn show_life(&self) {
+        let now = self.shared.coarse_ms();
+        self.client.active.store(now, Ordering::Relaxed);
+    }
+
+    /// The client waits no longer. Whoever sees this also sees that it is not idle: it is not disconnected with its
+    /// reply unsent, for the time that it has waited.
+    fn end_block(&self) {
+        self.show_life();
+        self.client.blocked.store(false, Ordering::Release);
     }
 
     /// Gives the buffers back if nothing has come for a while.
@@ -450,6 +461,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += sent;
+            self.show_life();
         }
         let stats = &self.shared.stats;
         stats
