@@ -188,7 +188,9 @@ impl Sentinels {
             if self.has_moved_from(before) {
                 return true;
             }
-            if begun.is_none_or(|begun| begun.elapsed() > asked_again) {
+            // If it has replaced the primary, and the others have not heard of it, it would replace the new one.
+            let leads = self.named().first() == Some(&Some(before));
+            if leads && begun.is_none_or(|begun| begun.elapsed() > asked_again) {
                 let said = self.sentinels[0].inline(&format!("SENTINEL FAILOVER {}", Self::MASTER));
                 begun = said.starts_with("+OK").then(Instant::now);
             }

@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::server::ServerId;
+
 /// Something happened to a backend's connection.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
     /// A connection was made. Nobody can use it before every listener has returned.
     Ready {
-        /// The server's `run_id`, which tells it from a server that took its place, if it sends one.
-        run_id: Option<String>,
+        /// What tells the server from one that took its place, if it says that.
+        server: Option<ServerId>,
     },
     /// A connection that was ready broke, or did not answer.
     Lost,
@@ -79,7 +81,7 @@ mod tests {
         let id = listeners.add(Arc::new(move |_| {
             count.fetch_add(1, Ordering::Relaxed);
         }));
-        listeners.tell(&LinkEvent::Ready { run_id: None });
+        listeners.tell(&LinkEvent::Ready { server: None });
         listeners.tell(&LinkEvent::Lost);
         listeners.remove(id);
         listeners.tell(&LinkEvent::Dropped);

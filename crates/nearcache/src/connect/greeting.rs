@@ -7,7 +7,7 @@
 use redis::{Pipeline, Value};
 
 use super::result_of;
-use super::server::{self, ServerInfo};
+use super::server::{self, ServerId, ServerInfo};
 #[cfg(any(feature = "cluster", feature = "sentinel"))]
 use super::target::Part;
 use super::target::{Place, Target};
@@ -18,11 +18,24 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) struct Met {
     /// The server's `run_id`, which tells it from another server, if it sends one.
     pub(super) run_id: Option<String>,
+    /// The replication id, which names the history of the server's data: a server that was a replica meanwhile, and took
+    /// its primary's data for its own, has another one. A server may not send it.
+    pub(super) replication_id: Option<String>,
     /// The connection's id there, to close it by.
     pub(super) id: Option<i64>,
     /// The part that it has, if it was asked.
     #[cfg(feature = "sentinel")]
     pub(super) role: Option<Role>,
+}
+
+impl Met {
+    /// The server, and the history of its data.
+    pub(super) fn server(&self) -> Option<ServerId> {
+        self.run_id.as_ref().map(|run_id| ServerId {
+            run_id: run_id.clone(),
+            replication_id: self.replication_id.clone(),
+        })
+    }
 }
 
 /// Adds what follows `HELLO` or `AUTH`. [`read`] takes the replies.
@@ -40,6 +53,7 @@ pub(super) fn write(target: &Target, greeting: &mut Pipeline) {
         greeting.cmd("CLIENT").arg("SETNAME").arg(name);
     }
     greeting.cmd("INFO").arg("server");
+    greeting.cmd("INFO").arg("replication");
     greeting.cmd("CLIENT").arg("ID");
     #[cfg(feature = "sentinel")]
     if matches!(target.part, Part::Primary | Part::Replica) {
@@ -71,6 +85,7 @@ pub(super) fn read(target: &Target, mut replies: Vec<Value>) -> Result<Met> {
     if let Some(Value::Int(id)) = replies.pop() {
         met.id = Some(id);
     }
+    met.replication_id = replies.pop().as_ref().and_then(server::replication_id);
     match replies.pop().map(result_of) {
         Some(Ok(info)) => {
             if let Ok(info) = ServerInfo::from_info(&info) {

@@ -85,6 +85,7 @@ pub(crate) use open::{Mode, open};
 pub use raw::BlockingConnection;
 pub use raw::Connection;
 pub(crate) use raw::{Alone, Dedicated};
+pub(crate) use server::ServerId;
 pub use server::{ServerInfo, ServerKind};
 pub use target::{Protocol, ReadFrom};
 #[cfg(feature = "tls")]
@@ -570,8 +571,8 @@ mod tests {
         let epoch = backend.common().epoch().clone();
         let advancing = epoch.clone();
         backend.common().listeners().add(Arc::new(move |event| {
-            if let LinkEvent::Ready { run_id } = event {
-                assert!(run_id.is_some(), "a server says who it is");
+            if let LinkEvent::Ready { server } = event {
+                assert!(server.is_some(), "a server says who it is");
                 advancing.advance();
             }
         }));

@@ -250,8 +250,8 @@ impl Multiplexed {
                     common.carriers().put(of, Arc::clone(carrier));
                 }
                 // Tell the listeners before anyone can use the connection.
-                let run_id = connected.met.run_id.clone();
-                common.tell(&LinkEvent::Ready { run_id });
+                let server = connected.met.server();
+                common.tell(&LinkEvent::Ready { server });
             }
             // If the link is gone, the backend was disconnected meanwhile; the waiting callers still get the
             // connection.

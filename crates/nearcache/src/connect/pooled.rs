@@ -232,9 +232,10 @@ impl Pooled {
                         _ => error,
                     }
                 })?;
-                let run_id = socket.met.run_id.clone();
-                self.broadcast.check(&self.common, run_id.as_deref());
-                self.common.tell(&LinkEvent::Ready { run_id });
+                let met = &socket.met;
+                self.broadcast.check(&self.common, met.run_id.as_deref());
+                let server = met.server();
+                self.common.tell(&LinkEvent::Ready { server });
                 let waited = own.map_or(Duration::ZERO, |_| ended - now);
                 return Ok(Taken {
                     socket,

@@ -68,6 +68,29 @@ pub(super) fn run_id(reply: &Value) -> Option<String> {
     field(&text(reply)?, "run_id").map(str::to_owned)
 }
 
+/// The `master_replid` of `INFO replication`.
+pub(super) fn replication_id(reply: &Value) -> Option<String> {
+    field(&text(reply)?, "master_replid").map(str::to_owned)
+}
+
+/// Which server answers, and with the data of which history: a server that comes back as a primary, after it was the
+/// replica of another one, is the same process, and may have lost what it had acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServerId {
+    pub(super) run_id: String,
+    pub(super) replication_id: Option<String>,
+}
+
+#[cfg(test)]
+impl From<&str> for ServerId {
+    fn from(run_id: &str) -> Self {
+        ServerId {
+            run_id: run_id.to_owned(),
+            replication_id: None,
+        }
+    }
+}
+
 fn text(reply: &Value) -> Option<Cow<'_, str>> {
     match reply {
         Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes)),

@@ -98,8 +98,8 @@ impl Guarded {
             .common()
             .listeners()
             .add(Arc::new(move |event| match event {
-                LinkEvent::Ready { run_id } => {
-                    listening.note_connection(&host, run_id.clone(), runtime.now());
+                LinkEvent::Ready { server } => {
+                    listening.note_connection(&host, server.clone(), runtime.now());
                 }
                 LinkEvent::Lost | LinkEvent::Dropped => listening.note_loss(&host),
                 LinkEvent::Invalidated { .. } | LinkEvent::Flushed => {}
@@ -121,8 +121,8 @@ impl Guarded {
         let outbox = Arc::new(Outbox::new(true, common.epoch().clone()));
         let (listening, runtime) = (Arc::clone(&outbox), common.runtime().clone());
         let spread = Spread::new(target.clone(), mode, common, move |event| match event {
-            Event::Link(host, LinkEvent::Ready { run_id }) => {
-                listening.note_connection(host, run_id.clone(), runtime.now());
+            Event::Link(host, LinkEvent::Ready { server }) => {
+                listening.note_connection(host, server.clone(), runtime.now());
             }
             Event::Link(host, LinkEvent::Lost | LinkEvent::Dropped) => listening.note_loss(host),
             Event::Link(_, LinkEvent::Invalidated { .. } | LinkEvent::Flushed) => {}

@@ -41,7 +41,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::seldom::Seldom;
 use super::{Guarded, Invalidation};
-use crate::connect::Epoch;
+use crate::connect::{Epoch, ServerId};
 use crate::error::{Error, ErrorKind};
 use crate::keyspace::Keyspace;
 pub(super) use drain::Drain;
@@ -70,7 +70,8 @@ pub(crate) const BEGINNINGS: usize = 3;
 /// How many invalidations are sent together.
 const PART: usize = 500;
 
-/// What to do when another server answers than before, which may have lost invalidations.
+/// What to do when another server answers than before, or one that was a replica meanwhile: it may have lost
+/// invalidations. It is told by its `run_id` and its `master_replid` (`INFO`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DataLoss {
@@ -122,7 +123,7 @@ struct Host {
     /// Whether a connection was lost, and none has been made since.
     lost: bool,
     /// The server's `run_id`.
-    server: Option<String>,
+    server: Option<ServerId>,
 }
 
 impl Outbox {
@@ -239,12 +240,12 @@ impl Outbox {
         self.state.lock().servers
     }
 
-    /// Notes a new connection to this host, which nobody has used yet, and the server's `run_id` if it sends one.
-    pub(super) fn note_connection(&self, host: &Arc<str>, server: Option<String>, now: Instant) {
+    /// Notes a new connection to this host, which nobody has used yet, and what the server says it is.
+    pub(super) fn note_connection(&self, host: &Arc<str>, server: Option<ServerId>, now: Instant) {
         let mut state = self.state.lock();
         let of_host = state.host(host);
         let lost = std::mem::take(&mut of_host.lost);
-        // A server without a `run_id` may have been replaced whenever a connection was lost.
+        // A server that does not say it may have been replaced whenever a connection was lost.
         let same = match (&of_host.server, &server) {
             (Some(before), Some(now)) => before == now,
             (None, Some(_)) | (_, None) => !lost,
@@ -300,7 +301,7 @@ impl Outbox {
             tracing::warn!(
                 replayed,
                 cleared,
-                "another Redis server answers than before the connection was lost: the last invalidations are repeated"
+                "another Redis server answers than before the connection was lost, or the same with another's data: the last invalidations are repeated"
             );
         }
     }

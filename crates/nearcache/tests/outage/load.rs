@@ -56,8 +56,8 @@ fn a_fill_whose_reply_is_lost_still_answers_and_is_asked_about_again() {
 #[test]
 fn an_acquire_whose_reply_is_lost_leaves_a_lease_that_ends_by_itself() {
     both(&[], async |site| {
-        let short = Duration::from_millis(300);
-        let options = configured!(.lease(Duration::from_millis(300)));
+        let short = Duration::from_secs(1);
+        let options = configured!(.lease(Duration::from_secs(1)));
         let (cache, source) = (site.cache_with(&options), Source::new());
         remember!(cache, "other", source.gives(0)).await.unwrap();
         let acquire = Frames::replies().of("EVALSHA").about("app:k");
