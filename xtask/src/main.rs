@@ -9,6 +9,7 @@ mod peers;
 mod prepare;
 mod run;
 mod steps;
+mod unsteady;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::steps::Step;
+use crate::unsteady::{self, Failures};
 
 /// How long a step may be silent. The longest test of `--long` takes a few minutes.
 const SILENCE: Duration = Duration::from_secs(15 * 60);
@@ -48,6 +49,8 @@ pub(crate) struct Counts {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
+    /// Those that failed at first: see `unsteady`.
+    pub(crate) unsteady: u64,
 }
 
 impl Counts {
@@ -55,6 +58,7 @@ impl Counts {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.unsteady += other.unsteady;
     }
 }
 
@@ -64,19 +68,36 @@ impl fmt::Display for Counts {
             f,
             "{} passed, {} failed, {} skipped",
             self.passed, self.failed, self.skipped
-        )
+        )?;
+        match self.unsteady {
+            0 => Ok(()),
+            unsteady => write!(f, ", {unsteady} UNSTEADY"),
+        }
     }
 }
 
 pub(crate) fn step(step: &Step) -> Counts {
+    let (mut counts, failures) = once(step);
+    if counts.failed > 0 && failures.are_unsteady(step, &counts) {
+        counts.failed = 0;
+        counts.passed += failures.count();
+        counts.unsteady = failures.count();
+    }
+    counts
+}
+
+/// Runs the step once, and says which of its tests failed.
+pub(crate) fn once(step: &Step) -> (Counts, Failures) {
     println!("\n== {}", step.name);
     let begun = Instant::now();
+    let mut failures = Failures::default();
     let mut command = Command::new(step.program);
     command
         .args(&step.arguments)
         .env("PATH", path())
         .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     if let Some(python) = PYTHON.get() {
         command.env("TESTKIT_PYTHON", python);
     }
@@ -94,12 +115,11 @@ pub(crate) fn step(step: &Step) -> Counts {
         Ok(child) => child,
         Err(error) => {
             eprintln!("{} cannot be started: {error}", step.program);
-            return Counts {
-                failed: 1,
-                ..counts
-            };
+            counts.failed = 1;
+            return (counts, failures);
         }
     };
+    let targets = child.stderr.take().map(unsteady::targets);
     if let Some(output) = child.stdout.take() {
         for line in lines(output, child.id()) {
             // Thousands of tests pass, so only the lines of failed ones and the sums are shown.
@@ -107,6 +127,7 @@ pub(crate) fn step(step: &Step) -> Counts {
             if !passed && !line.is_empty() {
                 println!("{line}");
             }
+            failures.note(&line);
             if let Some(result) = line.strip_prefix("test result: ") {
                 counts.add(&summed(result));
             }
@@ -125,7 +146,10 @@ pub(crate) fn step(step: &Step) -> Counts {
         if succeeded { "ok" } else { "FAILED" },
         begun.elapsed().as_secs_f64()
     );
-    counts
+    if let Some(targets) = targets {
+        failures.of(&targets);
+    }
+    (counts, failures)
 }
 
 /// What a step prints, until it ends. One that has begun to print and then is silent for too long is ended: a test that
