@@ -11,9 +11,9 @@ pub(crate) mod batch;
 mod commands;
 pub(crate) mod reply;
 mod scripts;
+mod timeout;
 
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::hooks::{
 use crate::keyspace::{Keyspace, StoredKey};
 use crate::resilience::{Closing, DataLoss, Gate, Guarded, Outbox, Pass, Seldom, Steps, Words};
 use crate::runtime::Runtime;
-use crate::ttl::IntoTtl;
+pub(crate) use timeout::{TIMEOUTS, check_timeout, duration_of, timeout_of};
 
 /// A connection to the server, as a cache uses it. Cheap to clone; clones share everything except limit and codec.
 #[derive(Clone)]
@@ -569,44 +569,4 @@ fn is_refusal(error: &Error) -> bool {
         error.kind(),
         ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Unavailable
     )
-}
-
-/// The allowed timeouts. More than an hour is no useful limit.
-pub(crate) const TIMEOUTS: RangeInclusive<Duration> =
-    Duration::from_millis(1)..=Duration::from_secs(60 * 60);
-
-/// A timeout as callers write it: a duration, a text such as `50ms`, or seconds.
-///
-/// # Errors
-/// `InvalidConfig` for what is none. Its range is checked where it is used.
-pub(crate) fn timeout_of(time: impl IntoTtl) -> Result<Duration> {
-    duration_of("timeout", "1ms to 1h", time)
-}
-
-/// The same for another option, with its name and its range.
-///
-/// # Errors
-/// `InvalidConfig` for what is none.
-pub(crate) fn duration_of(name: &str, range: &str, time: impl IntoTtl) -> Result<Duration> {
-    match time.into_ttl() {
-        Ok(time) => Ok(time.as_duration()),
-        Err(error) => {
-            // What else a TTL may be is no advice here.
-            let why = error.detail().split("; leave the TTL out").next();
-            let why = format!("{name}: {}; it is from {range}", why.unwrap_or_default());
-            Err(Error::new(ErrorKind::InvalidConfig, why))
-        }
-    }
-}
-
-/// # Errors
-/// `InvalidConfig` for a timeout out of its range.
-pub(crate) fn check_timeout(limit: Duration) -> Result<()> {
-    if TIMEOUTS.contains(&limit) {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::InvalidConfig,
-        format!("timeout is {limit:?}; it is from 1ms to 1h"),
-    ))
 }
