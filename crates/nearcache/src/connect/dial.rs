@@ -9,15 +9,26 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::driven::set_up;
 use crate::runtime::Runtime;
 
 /// How long a try is alone before the next one begins: what RFC 8305 recommends.
 const STAGGER: Duration = Duration::from_millis(250);
+
+/// TCP keepalive: after how much silence the peer is probed, and how often after that.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
+
+/// Sets the options of every TCP connection.
+fn set_up(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE.0)
+        .with_interval(KEEPALIVE.1);
+    socket.set_tcp_keepalive(&keepalive)
+}
 
 /// Connects to a host, for async callers. The caller ends it at its limit.
 pub(super) async fn tcp(host: &str, port: u16, runtime: &Runtime) -> io::Result<TcpStream> {
@@ -111,8 +122,7 @@ pub(super) mod blocking {
 
     use socket2::SockRef;
 
-    use super::super::driven::set_up;
-    use super::{STAGGER, interleaved, no_address};
+    use super::{STAGGER, interleaved, no_address, set_up};
 
     /// Connects to a host until the deadline.
     pub(in super::super) fn tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
