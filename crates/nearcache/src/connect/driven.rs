@@ -294,14 +294,13 @@ impl Driven {
                 return self.is_alive();
             }
             let call = self.begin();
-            let ping = redis::cmd("PING");
-            let answer = call.connection().send_packed_command(&ping).await;
-            // Whatever it says, it is there.
-            if answer.is_ok_and(|_| self.is_alive()) {
-                call.answered();
-                return true;
-            }
-            false
+            let question = self.met.question();
+            let answer = call.connection().send_packed_command(&question).await;
+            let Some(answer) = answer.ok().filter(|_| self.is_alive()) else {
+                return false;
+            };
+            call.answered();
+            self.met.is_confirmed_by(&answer)
         };
         let runtime = self.alive.common.runtime();
         let answered = runtime.timeout(patience, ask).await == Some(true);

@@ -4,7 +4,7 @@
 //!    server that is too old for it, or a user who may not, is no failure.
 //! 2. A server of a kind that cannot be used is told by `INFO server`, before any other command is sent.
 
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 
 use super::result_of;
 use super::server::{self, ServerId, ServerInfo};
@@ -36,6 +36,23 @@ impl Met {
             replication_id: self.replication_id.clone(),
         })
     }
+
+    /// What a connection that was idle for long is asked before it is used: whether anybody is there, and if the server
+    /// says so, whether its data is still that of the same history. A primary that was a replica meanwhile does not always
+    /// close its connections.
+    pub(super) fn question(&self) -> Cmd {
+        match self.replication_id {
+            Some(_) => server::ask_replication(),
+            None => redis::cmd("PING"),
+        }
+    }
+
+    /// Whether the connection may be used after this answer to [`Met::question`].
+    pub(super) fn is_confirmed_by(&self, answer: &Value) -> bool {
+        let id = server::replication_id(answer);
+        // Whatever else it says, it is there.
+        id.is_none() || id == self.replication_id
+    }
 }
 
 /// Adds what follows `HELLO` or `AUTH`. [`read`] takes the replies.
@@ -53,7 +70,7 @@ pub(super) fn write(target: &Target, greeting: &mut Pipeline) {
         greeting.cmd("CLIENT").arg("SETNAME").arg(name);
     }
     greeting.cmd("INFO").arg("server");
-    greeting.cmd("INFO").arg("replication");
+    greeting.add_command(server::ask_replication());
     greeting.cmd("CLIENT").arg("ID");
     #[cfg(feature = "sentinel")]
     if matches!(target.part, Part::Primary | Part::Replica) {

@@ -94,8 +94,8 @@ pub use tls::Tls;
 /// A connection that was idle for longer is looked at before it is used: the server may have closed it.
 const LAIN_IDLE: Duration = Duration::from_millis(100);
 
-/// A connection that was idle for longer answers a `PING` before it is used: a firewall may have dropped it silently,
-/// which the system does not know.
+/// A connection that was idle for longer answers a question before it is used: a firewall may have dropped it silently,
+/// which the system does not know; or the server may have lost what it had acknowledged ([`greeting::Met::question`]).
 const LONG_IDLE: Duration = Duration::from_secs(10);
 
 /// How long a connection may take for that, in a call with this limit. Enough is left to make another one.

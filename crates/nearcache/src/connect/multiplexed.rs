@@ -16,7 +16,7 @@
 //! 6. A connection that the server closed while it was idle is found before a command is written to it, even if the
 //!    runtime stood still meanwhile.
 //! 7. After a fork, the child connects anew, on a runtime of its own, and does not touch its parent's connections.
-//! 8. A connection that was idle for [`LONG_IDLE`](super::LONG_IDLE) answers a `PING` before a call is sent on it. If it does not within a
+//! 8. A connection that was idle for [`LONG_IDLE`](super::LONG_IDLE) answers a question before a call is sent on it. If it does not within a
 //!    quarter of the call's limit, another one is made: a firewall may have dropped it silently. A busy connection costs
 //!    that nothing.
 //! 9. Calls that are made together leave together: see [`lane`](super::lane).

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use redis::Value;
+use redis::{Cmd, Value};
 
 use crate::error::{Error, Result};
 
@@ -66,6 +66,13 @@ impl ServerInfo {
 /// The `run_id`, which tells a server from one that was restarted or has replaced it.
 pub(super) fn run_id(reply: &Value) -> Option<String> {
     field(&text(reply)?, "run_id").map(str::to_owned)
+}
+
+/// Asks for [`replication_id`].
+pub(super) fn ask_replication() -> Cmd {
+    let mut info = redis::cmd("INFO");
+    info.arg("replication");
+    info
 }
 
 /// The `master_replid` of `INFO replication`.

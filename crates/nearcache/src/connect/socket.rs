@@ -159,9 +159,12 @@ impl Socket {
 
     /// Whether it answers by then.
     pub(super) fn answers(&mut self, now: Instant, deadline: Instant) -> bool {
-        let ping = redis::cmd("PING").get_packed_command();
-        // Whatever it says, it is there.
-        self.exchange(&ping, 0, 1, now, deadline).is_ok()
+        let question = self.met.question().get_packed_command();
+        let answer = self.exchange(&question, 0, 1, now, deadline);
+        answer.is_ok_and(|mut answer| {
+            let answer = answer.pop().unwrap_or(Value::Nil);
+            self.met.is_confirmed_by(&answer)
+        })
     }
 
     /// Takes newer credentials. If the server refuses them, it goes by those before.

@@ -98,7 +98,6 @@ async fn invariant_4_short_calls_in_vain_retire_a_silent_connection_too() {
 /// As a firewall does that has forgotten a connection: what is sent on it is gone, and nobody is told.
 #[tokio::test]
 async fn invariant_8_what_was_dropped_silently_while_it_was_idle_costs_a_part_of_the_limit() {
-    use nearcache_testkit::{Fault, Frames};
     let redis = nearcache_testkit::Redis::start();
     let proxy = nearcache_testkit::Proxy::start(&redis.address());
     let client = redis::Client::open(proxy.url()).unwrap();
@@ -110,18 +109,24 @@ async fn invariant_8_what_was_dropped_silently_while_it_was_idle_costs_a_part_of
     let mut write = redis::cmd("INCR");
     write.arg("n");
     // A busy connection is not asked, and one that answers is used on.
-    for pings in [0, 0, 1] {
-        if pings > 0 {
+    for questions in [0, 0, 1] {
+        if questions > 0 {
             clock.advance(super::super::LONG_IDLE);
         }
         server.request(&write, TERMS).await.unwrap();
         let commands = proxy.commands();
-        let sent = commands.iter().filter(|command| *command == "PING");
-        assert_eq!(sent.count(), pings, "{commands:?}");
+        let sent = commands
+            .iter()
+            .filter(|command| *command == "INFO replication");
+        assert_eq!(
+            sent.count(),
+            1 + questions,
+            "once by the greeting: {commands:?}"
+        );
         assert_eq!(proxy.connections(), 1);
     }
     clock.advance(super::super::LONG_IDLE);
-    proxy.set(Fault::Drop(Frames::requests().of("PING")));
+    let silence = proxy.hold(nearcache_testkit::Frames::requests());
     // All who come meanwhile wait for the same answer.
     let calls: Vec<_> = (0..3)
         .map(|_| {
@@ -131,11 +136,54 @@ async fn invariant_8_what_was_dropped_silently_while_it_was_idle_costs_a_part_of
         .collect();
     settle().await;
     clock.advance(LIMIT / 4);
+    while proxy.connections() < 2 {
+        tokio::task::yield_now().await;
+    }
+    drop(silence);
     for call in calls {
         call.await.unwrap().unwrap();
     }
-    assert_eq!(proxy.connections(), 2);
     assert_eq!(redis.inline("GET n"), "6");
+}
+
+/// It keeps its connections when it becomes a replica, and when it is promoted again, with the data of the other one.
+#[tokio::test]
+async fn invariant_8_a_server_that_took_anothers_data_meanwhile_is_another_one() {
+    let (redis, other) = (
+        nearcache_testkit::Redis::start(),
+        nearcache_testkit::Redis::start(),
+    );
+    let client = redis::Client::open(redis.url()).unwrap();
+    let clock = moved::Clock::new();
+    let server = Multiplexed::new(
+        Target::from_client(&client).unwrap(),
+        Runtime::Moved(clock.clone()),
+    );
+    let met = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&met);
+    server.common().listeners().add(Arc::new(move |event| {
+        if let LinkEvent::Ready { server } = event {
+            listener.lock().push(server.clone());
+        }
+    }));
+    let mut read = redis::cmd("GET");
+    read.arg("k");
+    for met_before in [1, 1] {
+        server.request(&read, TERMS).await.unwrap();
+        clock.advance(super::super::LONG_IDLE);
+        assert_eq!(met.lock().len(), met_before);
+    }
+    let port = other.port();
+    redis.inline(&format!("REPLICAOF 127.0.0.1 {port}"));
+    nearcache_testkit::eventually("it has the other's data", || {
+        let info = redis.inline("INFO replication");
+        info.contains("master_link_status:up")
+    });
+    redis.inline("REPLICAOF NO ONE");
+    server.request(&read, TERMS).await.unwrap();
+    let met = met.lock();
+    assert_eq!(met.len(), 2);
+    assert_ne!(met[0], met[1]);
 }
 
 async fn settle() {
