@@ -87,18 +87,18 @@ impl Failures {
         passes
     }
 
-    /// The step for these tests of one program alone.
+    /// The step for these tests alone, in one program. What is built for them is what was built for the step.
     fn again(&self, step: &Step, target: &str) -> Step {
-        let mut arguments = Vec::new();
-        let mut all = step.arguments.iter();
-        while let Some(argument) = all.next() {
-            match argument.as_str() {
-                "--workspace" | "--lib" | "--doc" => {}
-                "--package" => drop(all.next()),
-                _ => arguments.push(argument.clone()),
+        let kept = step.arguments.iter().cloned();
+        let kept = kept.filter(|argument| argument != "--lib" && argument != "--doc");
+        let mut arguments: Vec<String> = kept.collect();
+        let mut chosen = target.split_whitespace();
+        while let Some(word) = chosen.next() {
+            match word {
+                "-p" => drop(chosen.next()),
+                _ => arguments.push(word.to_owned()),
             }
         }
-        arguments.extend(target.split_whitespace().map(str::to_owned));
         arguments.extend(["--", "--exact", "--test-threads=1"].map(str::to_owned));
         arguments.extend(self.tests.iter().cloned());
         Step {

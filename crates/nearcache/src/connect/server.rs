@@ -75,9 +75,12 @@ pub(super) fn ask_replication() -> Cmd {
     info
 }
 
-/// The `master_replid` of `INFO replication`.
+/// The `master_replid` of a primary, by `INFO replication`. That of a replica is its primary's.
 pub(super) fn replication_id(reply: &Value) -> Option<String> {
-    field(&text(reply)?, "master_replid").map(str::to_owned)
+    let text = text(reply)?;
+    let is_primary = field(&text, "role") == Some("master");
+    let id = field(&text, "master_replid").filter(|_| is_primary);
+    id.map(str::to_owned)
 }
 
 /// Which server answers, and with the data of which history: a server that comes back as a primary, after it was the
@@ -85,15 +88,36 @@ pub(super) fn replication_id(reply: &Value) -> Option<String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerId {
     pub(super) run_id: String,
+    /// That of the last time it was a primary, if it says it.
     pub(super) replication_id: Option<String>,
+}
+
+impl ServerId {
+    /// Takes what a newer connection says. Returns whether it is still the same server, with data of the same history.
+    pub(crate) fn follow(&mut self, newer: ServerId) -> bool {
+        let before = std::mem::replace(self, newer);
+        if before.run_id != self.run_id {
+            return false;
+        }
+        match (&before.replication_id, &self.replication_id) {
+            (Some(id), Some(newer)) => id == newer,
+            (Some(_), None) => {
+                self.replication_id = before.replication_id;
+                true
+            }
+            (None, _) => true,
+        }
+    }
 }
 
 #[cfg(test)]
 impl From<&str> for ServerId {
-    fn from(run_id: &str) -> Self {
+    /// `RUN_ID`, or `RUN_ID REPLICATION_ID`.
+    fn from(id: &str) -> Self {
+        let mut words = id.split(' ').map(str::to_owned);
         ServerId {
-            run_id: run_id.to_owned(),
-            replication_id: None,
+            run_id: words.next().unwrap_or_default(),
+            replication_id: words.next(),
         }
     }
 }
@@ -126,6 +150,32 @@ impl fmt::Display for ServerInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_primary_that_was_a_replica_meanwhile_is_another_server() {
+        let told = |role: &str| {
+            let info = format!("# Replication\r\nrole:{role}\r\nmaster_replid:abc\r\n");
+            replication_id(&Value::BulkString(info.into_bytes()))
+        };
+        assert_eq!(told("master").as_deref(), Some("abc"));
+        assert_eq!(told("slave"), None);
+        let mut known = ServerId::from("a");
+        // What it says: the process, and the history of its data if it is a primary.
+        for (says, is_same) in [
+            ("a", true),
+            ("a 1", true),
+            ("a", true),
+            ("a 1", true),
+            ("a", true),
+            ("a 2", false),
+            ("a 2", true),
+            ("b", false),
+            ("b 2", true),
+            ("a 2", false),
+        ] {
+            assert_eq!(known.follow(says.into()), is_same, "{says}");
+        }
+    }
 
     #[test]
     fn redis_and_valkey_are_told_apart() {

@@ -122,7 +122,7 @@ struct Host {
     met: bool,
     /// Whether a connection was lost, and none has been made since.
     lost: bool,
-    /// The server's `run_id`.
+    /// What tells it from others.
     server: Option<ServerId>,
 }
 
@@ -246,14 +246,15 @@ impl Outbox {
         let of_host = state.host(host);
         let lost = std::mem::take(&mut of_host.lost);
         // A server that does not say it may have been replaced whenever a connection was lost.
-        let same = match (&of_host.server, &server) {
-            (Some(before), Some(now)) => before == now,
-            (None, Some(_)) | (_, None) => !lost,
+        let same = match (&mut of_host.server, server) {
+            (Some(known), Some(newer)) => known.follow(newer),
+            (_, None) => !lost,
+            (known, newer) => {
+                *known = newer;
+                !lost
+            }
         };
         let met = std::mem::replace(&mut of_host.met, true);
-        if server.is_some() {
-            of_host.server = server;
-        }
         if !same && met {
             self.replaced(state, now);
         }
