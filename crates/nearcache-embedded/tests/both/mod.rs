@@ -1,6 +1,6 @@
 //! The same steps here and on a real server: what each client gets must be the same, replies and pushes, in order.
 
-use std::io::{BufReader, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(crate) struct Both {
 struct Client {
     here: Connection,
     pushes: Pushes,
-    there: BufReader<TcpStream>,
+    there: BufReader<Unmoved>,
     parser: Parser,
     in_multi: bool,
     resp2: bool,
@@ -166,15 +166,29 @@ impl Both {
     }
 }
 
+/// A socket whose reads go on when the process was stopped and continued meanwhile. (With a timeout they do not.)
+struct Unmoved(TcpStream);
+
+impl Read for Unmoved {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+}
+
 impl Client {
     fn connect(store: &Store, redis: &Redis) -> Client {
         let there = TcpStream::connect(("127.0.0.1", redis.port())).unwrap();
         there
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
-        let (mut there, mut parser) = (BufReader::new(there), Parser::new());
+        let (mut there, mut parser) = (BufReader::new(Unmoved(there)), Parser::new());
         let id = redis::cmd("CLIENT").arg("ID").get_packed_command();
-        there.get_mut().write_all(&id).unwrap();
+        there.get_mut().0.write_all(&id).unwrap();
         let id = parser.parse_value(&mut there).unwrap();
         // Both sides have the same id, because some replies tell it.
         let mut here = store.connect();
@@ -196,7 +210,7 @@ impl Client {
         let mut cmd = Cmd::new();
         cmd.arg(args);
         let packed = cmd.get_packed_command();
-        self.there.get_mut().write_all(&packed).unwrap();
+        self.there.get_mut().0.write_all(&packed).unwrap();
     }
 
     fn receive(&mut self) -> Value {
