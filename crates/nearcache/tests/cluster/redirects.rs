@@ -450,12 +450,12 @@ fn a_cluster_that_is_down_is_unavailable_until_it_is_up() {
             call!(cache.set("k", &7)).unwrap();
         }
         let dead = cluster.kill_primary_of(slot);
-        let alive = (dead + 1) % 3;
+        let others = [(dead + 1) % 3, (dead + 2) % 3];
         eventually("the others notice", || {
-            cluster
-                .ask(alive, &["CLUSTER", "INFO"])
-                .text()
-                .contains("cluster_state:fail")
+            others.iter().all(|node| {
+                let info = cluster.ask(*node, &["CLUSTER", "INFO"]).text();
+                info.contains("cluster_state:fail")
+            })
         });
         for cache in &caches {
             for i in 0..20 {
