@@ -139,6 +139,9 @@ pub(crate) fn once(step: &Step) -> (Counts, Failures) {
     }
     if !succeeded {
         counts.failed = counts.failed.max(1);
+        if step.is_example() {
+            failures.note_example(step);
+        }
         eprintln!("FAILED: {} {}", step.program, step.arguments.join(" "));
     }
     println!(

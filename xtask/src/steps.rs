@@ -10,6 +10,14 @@ pub(crate) struct Step {
     pub(crate) environment: &'static [(&'static str, &'static str)],
 }
 
+impl Step {
+    pub(crate) fn is_example(&self) -> bool {
+        self.arguments
+            .iter()
+            .any(|argument| argument == "--example")
+    }
+}
+
 /// The crates that others use. They are tested with each set of features.
 const LIBRARIES: [&str; 3] = ["nearcache", "nearcache-embedded", "nearcache-tower"];
 

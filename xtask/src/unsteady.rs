@@ -1,4 +1,4 @@
-//! Tests that fail once, and then pass each time when they are run alone.
+//! Tests that fail once, and then pass each time when they are run alone. An example counts as one.
 //!
 //! Thousands of tests with real servers, kills and pauses share the cores of one machine. One that fails because the
 //! machine stood still for a second says nothing of the change it was run for. So the few that fail are run again, each
@@ -56,6 +56,11 @@ impl Failures {
     }
 
     /// Takes what cargo has said, which has ended.
+    /// An example that failed counts as a test.
+    pub(crate) fn note_example(&mut self, step: &Step) {
+        self.tests.insert(step.name.clone());
+    }
+
     pub(crate) fn of(&mut self, targets: &Receiver<String>) {
         // A server that a test has left behind may hold the other end.
         while let Ok(target) = targets.recv_timeout(Duration::from_secs(1)) {
@@ -69,16 +74,25 @@ impl Failures {
 
     /// Whether all of them pass when they are run alone.
     pub(crate) fn are_unsteady(&self, step: &Step, counts: &Counts) -> bool {
+        if step.is_example() {
+            return self.pass(|| run::once(step).0.failed == 0);
+        }
         // A program that did not come to its end, or was ended, says of none of its tests that it failed.
         let are_all = self.count() == counts.failed && !self.targets.is_empty();
         let few = self.tests.len() <= FEW && self.targets.len() <= FEW;
         if !are_all || !few || self.targets.iter().any(|target| is_strict(target)) {
             return false;
         }
-        let passes = self.targets.iter().all(|target| {
-            let again = self.again(step, target);
-            (0..TIMES).all(|_| run::once(&again).0.failed == 0)
-        });
+        let again: Vec<Step> = self
+            .targets
+            .iter()
+            .map(|target| self.again(step, target))
+            .collect();
+        self.pass(|| again.iter().all(|step| run::once(step).0.failed == 0))
+    }
+
+    fn pass(&self, again: impl Fn() -> bool) -> bool {
+        let passes = (0..TIMES).all(|_| again());
         if passes {
             for test in &self.tests {
                 println!("UNSTEADY: {test} failed, and then passed {TIMES} times alone");
@@ -175,7 +189,7 @@ mod tests {
         write("src/lib.rs", "");
         let once = format!(
             "#[test] fn first() {{
-                 let mark = std::path::Path::new({folder:?}).join(module_path!());
+                 let mark = std::path::Path::new({folder:?}).join(file!().replace('/', \"-\"));
                  let was = mark.exists();
                  std::fs::write(mark, \"\").unwrap();
                  assert!(was);
@@ -207,7 +221,32 @@ mod tests {
             counted("race", &once),
             counted("wrong", always),
         ];
+        write(
+            "examples/odd.rs",
+            &once
+                .replace("#[test] fn first", "fn main")
+                .replace("#[test] ", ""),
+        );
+        let manifest = folder.join("Cargo.toml").display().to_string();
+        let arguments = [
+            "run",
+            "--offline",
+            "--manifest-path",
+            &manifest,
+            "--example",
+            "odd",
+        ];
+        let example = run::step(&Step {
+            name: "example odd".to_owned(),
+            program: "cargo",
+            arguments: arguments.map(str::to_owned).to_vec(),
+            environment: &[],
+        });
         std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(
+            example.to_string(),
+            "1 passed, 0 failed, 0 skipped, 1 UNSTEADY"
+        );
         assert_eq!(
             said,
             [
