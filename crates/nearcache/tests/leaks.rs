@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use nearcache::{Cache, blocking};
-use nearcache_testkit::{Fault, Proxy, Redis, eventually, random_prefix};
+use nearcache_testkit::{Fault, Frames, Proxy, Redis, eventually, random_prefix};
 use tokio::runtime::Runtime;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -175,7 +175,33 @@ fn loads_leave_nothing(url: &str, runtime: &Runtime, before: Held) {
 }
 
 /// A sweep in the background ends with its cache, wherever it is.
+/// The cache is closed in the middle of a step of a sweep, which needs another connection for the rest of it.
+fn a_sweep_that_outlives_its_cache_leaves_nothing(redis: &Redis) {
+    let proxy = Proxy::start(&redis.address());
+    let prefix = random_prefix();
+    let url = format!("{}?prefix={prefix}&breaker=off&timeout=20s", proxy.url());
+    let cache = blocking::Cache::open(&url).unwrap();
+    redis.inline(&format!("SET {prefix}:{{k}}#nearcache:lease 1"));
+    proxy.set(Fault::Refuse);
+    assert!(cache.clear().run().unwrap_err().is_deferred());
+    let hold = proxy.hold(Frames::replies().of("SCAN"));
+    proxy.heal();
+    cache.ping().run().unwrap();
+    hold.wait_until_held(1);
+    let connections = proxy.connections();
+    cache.close().run().unwrap();
+    drop(hold);
+    eventually("its thread has ended", || !has_thread("nearcache-outbo"));
+    assert!(
+        proxy.connections() > connections,
+        "it connected once more: {:?}",
+        proxy.commands()
+    );
+    eventually("its connections are closed", || proxy.live() == 0);
+}
+
 fn a_sweep_leaves_nothing(redis: &Redis, runtime: &Runtime, before: Held) {
+    a_sweep_that_outlives_its_cache_leaves_nothing(redis);
     // Many keys, so that it is still going on.
     redis.inline("DEBUG POPULATE 300000");
     let proxy = Proxy::start(&redis.address());

@@ -262,11 +262,7 @@ impl Drain {
                 step.map(|outcome| outcome.map_err(drop))
             };
             let wait = match outcome {
-                Err(()) => {
-                    // It may have made a connection since the caches were closed.
-                    guarded.disconnect_unused();
-                    return;
-                }
+                Err(()) => return,
                 Ok(Ok(Step::Done)) => {
                     pause = SHORTEST;
                     continue;
@@ -296,11 +292,14 @@ impl Drain {
 
 impl Drop for Drain {
     fn drop(&mut self) {
-        // It was cancelled, with its runtime for example: another may be started.
-        if !self.ended
-            && let Some(guarded) = self.guarded.upgrade()
-        {
+        let Some(guarded) = self.guarded.upgrade() else {
+            return;
+        };
+        if !self.ended {
+            // It was cancelled, with its runtime for example: another may be started.
             guarded.stop_draining();
         }
+        // However it ends: it may have made a connection since the caches were closed.
+        guarded.disconnect_unused();
     }
 }
