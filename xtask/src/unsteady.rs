@@ -55,12 +55,12 @@ impl Failures {
         self.tests.extend(name.map(str::to_owned));
     }
 
-    /// Takes what cargo has said, which has ended.
     /// An example that failed counts as a test.
     pub(crate) fn note_example(&mut self, step: &Step) {
         self.tests.insert(step.name.clone());
     }
 
+    /// Takes what cargo has said, which has ended.
     pub(crate) fn of(&mut self, targets: &Receiver<String>) {
         // A server that a test has left behind may hold the other end.
         while let Ok(target) = targets.recv_timeout(Duration::from_secs(1)) {
@@ -91,6 +91,7 @@ impl Failures {
         self.pass(|| again.iter().all(|step| run::once(step).0.failed == 0))
     }
 
+    /// Whether they pass each time.
     fn pass(&self, again: impl Fn() -> bool) -> bool {
         let passes = (0..TIMES).all(|_| again());
         if passes {

@@ -393,7 +393,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
-    /// From now on the client counts as idle: it has sent something, was sent something, or has waited until now.
+    /// The client's idle time begins now: it has sent something, was sent something, or has waited until now.
     fn show_life(&self) {
         let now = self.shared.coarse_ms();
         self.client.active.store(now, Ordering::Relaxed);

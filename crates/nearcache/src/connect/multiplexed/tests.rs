@@ -134,7 +134,7 @@ async fn invariant_8_what_was_dropped_silently_while_it_was_idle_costs_a_part_of
             tokio::spawn(async move { server.request(&write, TERMS).await })
         })
         .collect();
-    settle().await;
+    silence.until_held(1).await;
     clock.advance(LIMIT / 4);
     while proxy.connections() < 2 {
         tokio::task::yield_now().await;
