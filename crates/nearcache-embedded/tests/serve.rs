@@ -2,105 +2,14 @@
 
 #![cfg(feature = "serve")]
 
+mod port;
+
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
 
-use nearcache_embedded::{Handle, ServeError, Server, ServerBuilder, Store};
+use nearcache_embedded::{ServeError, Server, Store};
+use port::{Port, Raw, eventually};
 use redis::{Commands, ConnectionLike, ProtocolVersion, Value};
-
-/// A server in a thread, for one test.
-struct Port {
-    store: Store,
-    address: SocketAddr,
-    handle: Handle,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Port {
-    fn open() -> Port {
-        Port::with(|builder| builder)
-    }
-
-    fn with(set: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Port {
-        let store = Store::new();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        let builder = set(Server::builder(&store).bind("127.0.0.1:0"));
-        let server = runtime.block_on(builder.start()).unwrap();
-        let (address, handle) = (server.local_addr().unwrap(), server.handle());
-        let thread = std::thread::spawn(move || runtime.block_on(server.serve()));
-        Port {
-            store,
-            address,
-            handle,
-            thread: Some(thread),
-        }
-    }
-
-    fn client(&self, parameters: &str) -> redis::Client {
-        redis::Client::open(format!("redis://{}/{parameters}", self.address)).unwrap()
-    }
-
-    fn connect(&self) -> redis::Connection {
-        self.client("").get_connection().unwrap()
-    }
-
-    fn raw(&self) -> Raw {
-        let socket = TcpStream::connect(self.address).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        Raw(socket)
-    }
-}
-
-impl Drop for Port {
-    fn drop(&mut self) {
-        self.handle.shutdown();
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-    }
-}
-
-struct Raw(TcpStream);
-
-impl Raw {
-    fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.write_all(bytes.as_ref()).unwrap();
-    }
-
-    fn expect(&mut self, reply: &str) {
-        let mut bytes = vec![0; reply.len()];
-        self.0.read_exact(&mut bytes).unwrap();
-        assert_eq!(String::from_utf8_lossy(&bytes), reply);
-    }
-
-    fn ask(&mut self, request: &str, reply: &str) {
-        self.send(format!("{request}\r\n"));
-        self.expect(reply);
-    }
-
-    /// What comes until the other side closes.
-    fn rest(&mut self) -> String {
-        let mut bytes = Vec::new();
-        // A reset is an end as well.
-        let _ = self.0.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 #[test]
 fn clients_of_both_protocols_and_the_process_share_the_store() {
@@ -605,54 +514,6 @@ fn what_clients_do_is_counted() {
     assert!(of("cmdstat_get").ends_with("rejected_calls=1,failed_calls=0"));
     assert_eq!(of("errorstat_ERR"), "count=2");
     assert_eq!(of("tcp_port"), port.address.port().to_string());
-}
-
-#[test]
-fn idle_clients_are_disconnected_if_that_is_wanted() {
-    let port = Port::with(|builder| builder.idle_timeout(Duration::from_secs(1)));
-    let mut idle = port.raw();
-    idle.ask("PING", "+PONG\r\n");
-    let mut waits = port.raw();
-    waits.send("BLPOP list 4\r\n");
-    assert_eq!(idle.rest(), "");
-    waits.expect("*-1\r\n");
-}
-
-#[test]
-fn a_client_that_has_waited_is_not_idle() {
-    let port = Port::with(|builder| builder.idle_timeout(Duration::from_secs(3)));
-    // They end while the server looks for idle clients, which it does each second, and at any time between.
-    let mut waits: Vec<Raw> = (0..40)
-        .map(|i| {
-            let mut client = port.raw();
-            client.send(format!("BLPOP list {}\r\n", 3.5 + f64::from(i) / 40.0));
-            client
-        })
-        .collect();
-    for client in &mut waits {
-        client.expect("*-1\r\n");
-    }
-    for client in &mut waits {
-        client.ask("PING", "+PONG\r\n");
-    }
-}
-
-#[test]
-fn a_client_that_was_paused_is_not_idle() {
-    let port = Port::with(|builder| builder.idle_timeout(Duration::from_secs(2)));
-    let mut client = port.raw();
-    client.ask("CLIENT PAUSE 4500 WRITE", "+OK\r\n");
-    let mut held: Vec<Raw> = (0..40).map(|_| port.raw()).collect();
-    for client in &mut held {
-        client.send("SET key value\r\n");
-    }
-    for client in &mut held {
-        client.expect("+OK\r\n");
-    }
-    std::thread::sleep(Duration::from_millis(1100));
-    for client in &mut held {
-        client.ask("PING", "+PONG\r\n");
-    }
 }
 
 #[test]
